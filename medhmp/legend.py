@@ -1,0 +1,45 @@
+"""The axis letters, used in every shape comment and docstring of the project.
+
+B  rows of a batch (stays, admissions or patients)
+M  stays kept per admission (``model.max_stays``)
+N  admissions (visits) of a patient
+V  admissions in a batch of patients, all patients together
+S  stays in a batch of admissions, all admissions together
+T  hours in the observation window (``cohort.hours``)
+F  hourly features (the paper's d_f)
+P  demographic features
+R  representation width (the paper's d_r)
+C  diagnosis codes in the vocabulary
+G  drugs in the vocabulary
+E  width of a note embedding
+W  worker processes
+"""
+
+from typing import Final, Literal
+
+NOTE_WIDTH: Final = 768
+"""E: the hidden width of T5-Base, which Clinical-T5-Base has (paper, Appendix B)."""
+
+Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+
+Level = Literal["stay", "admission", "patient"]
+
+Task = Literal["arf", "shock", "mortality", "readmission", "heart_failure"]
+LEVELS: Final[dict[Task, Level]] = {
+    "arf": "stay",
+    "shock": "stay",
+    "mortality": "stay",
+    "readmission": "admission",
+    "heart_failure": "patient",
+}
+"""The five tasks that run on MIMIC, and the level of the hierarchy each predicts at."""
+
+ROW_ID: Final[dict[Level, str]] = {"stay": "stay_id", "admission": "hadm_id", "patient": "subject_id"}
+"""The column that names a row at each level."""
+
+ModelName = Literal["medhmp", "f_lstm", "hist_gradient_boosting"]
+
+Start = Literal["none", "stay", "admission", "both", "shuffled"]
+"""Where a model's weights begin: random; stage one; stage two from random weights; stage two from
+stage one; or the control, *both* on data shuffled between patients."""

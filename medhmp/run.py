@@ -1,0 +1,259 @@
+"""A run as one typed value: the dataclass tree, its check, its JSON.
+
+A recipe (``medhmp/recipes.py``) is a function that returns a ``Run``; the command line overrides any
+field of it (``--section.field value``). Nothing else configures anything. Comments on fields are the
+``--help`` texts: meaning, unit, source.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """The synthetic cohort that stands in when no source is named."""
+
+    patients: int = 2000  # patients to generate
+    seed: int = 0  # same seed, same bytes
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Where the raw tables are."""
+
+    sources: tuple[str, ...] = ()  # NAME=URI ...; the name (mimic3) decides the reader; none: synthesize
+    synthetic: Synthetic = field(default_factory=Synthetic)
+
+    def named(self) -> dict[str, str]:
+        """Name -> URI of each source, in the order given. Refuses an entry without ``=``."""
+        pairs = [source.partition("=") for source in self.sources]
+        for name, equals, uri in pairs:
+            if not (name and equals and uri):
+                raise Refusal(
+                    f"tables.sources has the entry '{name}{equals}{uri}'; write it as NAME=URI, "
+                    "for example mimic3=/data/mimic-iii-1.4"
+                )
+        return {name: uri for name, _, uri in pairs}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Who is in each task, and what is known at the prediction time."""
+
+    hours: int = 48  # T: hours observed from unit admission; stay tasks predict at this hour
+    min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
+    readmission_days: int = 30  # days after discharge within which a readmission counts
+    unplanned_only: bool = True  # an elective next admission is not a readmission
+    drop_deaths_within_window: bool = False  # drop (else keep as negative) deaths inside that window
+    gap_months: int = 6  # months before the first heart-failure code that are hidden from the model
+    max_visits: int = 50  # last visits kept per patient (paper, Appendix A)
+    heart_failure_codes: Literal["core", "broad"] = "core"  # core: ICD-9 428*, ICD-10 I50*
+    task_signals: Literal["paper", "strict"] = "paper"  # items removed before features are fitted
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Shares of patients; a patient's split is a hash of subject_id and salt."""
+
+    salt: str = "medhmp"  # changes who lands where
+    train: float = 0.8  # share of patients
+    validation: float = 0.1  # share of patients
+    test: float = 0.1  # share of patients
+
+
+@dataclass(frozen=True)
+class Features:
+    """FIDDLE's settings (specs in docs: Tang et al. 2020) and the code vocabularies."""
+
+    dt: float = 1.0  # hours per bin
+    theta_1: float = 0.05  # a variable is kept if more than this share of stays has it
+    theta_2: float = 0.05  # an hourly feature is kept if its share of stays is inside (theta_2, 1 - theta_2)
+    theta_2_static: float | None = 0.005  # the same for demographics; none: theta_2
+    theta_freq: float = 1.0  # readings per bin from which a numeric variable is "frequent"
+    statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # of frequent ones
+    discretize: bool = True  # false: real values, missing cells imputed with the mean
+    ordinal: bool = False  # cumulative instead of one-hot bins
+    min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
+    drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
+    min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The Parquet files that training reads."""
+
+    files: int = 24  # per table
+    row_group: int = 4096  # rows
+    buckets: int = 8  # patient buckets of featurization; memory, not content
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The frozen note encoder."""
+
+    model: str | None = None  # folder in Hugging Face layout, local or s3://; none: a tiny random T5
+    max_tokens: int = 512  # per chunk; longer notes are chunked and averaged by length
+    batch_size: int = 32  # chunks per forward pass
+    keep_text: bool = False  # keep notes/ after embedding
+
+
+@dataclass(frozen=True)
+class Model:
+    """The paper's network. Defaults are the paper's."""
+
+    width: int = 256  # d_r, the width R of every representation
+    demographic_hidden: int = 64  # hidden width of MLP_d
+    encoder_layers: Literal[1, 3] = 1  # 1: Eq. 1; 3: the authors' LSTM, LayerNorm, two-layer LSTM
+    max_stays: int = 3  # M: first stays of an admission that Eq. 4 keeps
+    mask_rate: float = 0.15  # share of codes masked (Sec. 2.3.2)
+    temperature: float = 0.1  # tau of Eq. 10
+    contrast_weight: float = 0.1  # lambda of Eq. 11
+    mcp_reduction: Literal["mean", "sum"] = "mean"  # Eq. 9 over the vocabulary; sum: as printed
+    nce_denominator: Literal["exclude_positive", "include_positive"] = "exclude_positive"  # Eq. 10
+    head_dropout: float = 0.2  # before the classifier
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """One stage of pretraining."""
+
+    epochs: int = 200  # passes over the training patients
+    batch_size: int = 128  # rows per step, all workers together
+    learning_rate: float = 5e-4  # AdamW
+    weight_decay: float = 1e-8  # AdamW
+    workers: int = 1  # training processes
+    seed: int = 0  # initial weights, masks, order
+    keep: int = 2  # newest checkpoints kept
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Supervised training on a task, and the one fit that ``jobs.finetune`` makes."""
+
+    task: Task = "mortality"  # jobs.finetune only
+    model: ModelName = "medhmp"  # jobs.finetune only
+    start: Start = "both"  # jobs.finetune only
+    seed: int = 0  # jobs.finetune only
+    batch_size: int = 32  # jobs.finetune only; rows per step
+    learning_rate: float = 1e-3  # jobs.finetune only; SGD
+    momentum: float = 0.9  # SGD
+    weight_decay: float = 1e-2  # SGD (paper, Appendix B)
+    epochs: int = 30  # at most
+    patience: int = 5  # epochs without a lower validation cross-entropy before stopping
+    labels: int | None = None  # labelled training rows used (the low-resource case); none: all
+
+
+@dataclass(frozen=True)
+class Tune:
+    """The grid. A cell is chosen by mean validation cross-entropy over its seeds."""
+
+    tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
+    models: tuple[ModelName, ...] = ("medhmp", "f_lstm", "hist_gradient_boosting")  # models to run
+    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of medhmp
+    batch_sizes: tuple[int, ...] = (16, 32, 64)  # paper, Appendix B
+    learning_rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)  # the paper's range
+    none_learning_rates: tuple[float, ...] = ()  # more rates for the random start, to be fair to it
+    seeds: int = 5  # fits per cell
+    gpus_per_trial: float = 0.0  # fraction of a GPU that a trial reserves
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scoring."""
+
+    draws: int = 2000  # patient-bootstrap draws of each interval
+    seed: int = 0  # of the draws
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that defines a run. Equal runs on equal inputs give equal outputs."""
+
+    name: str = "run"  # printed in the report
+    out: str = "runs/out"  # root of every output: a folder or s3://bucket/key
+    overwrite: bool = False  # replace this job's outputs of another run
+    quiet: bool = False  # no progress lines
+    tables: Tables = field(default_factory=Tables)
+    cohort: Cohort = field(default_factory=Cohort)
+    splits: Splits = field(default_factory=Splits)
+    features: Features = field(default_factory=Features)
+    shards: Shards = field(default_factory=Shards)
+    notes: Notes = field(default_factory=Notes)
+    model: Model = field(default_factory=Model)
+    pretrain_on: Literal["train", "all"] = "train"  # all reproduces the paper, test patients included
+    share_budget_gib: float = 4.0  # a worker's rows stay in memory below this, else stream each epoch
+    pretrain_stay: Pretrain = field(default_factory=Pretrain)
+    pretrain_admission: Pretrain = field(
+        default_factory=lambda: Pretrain(epochs=300, batch_size=4096, learning_rate=2e-5)
+    )
+    finetune: Finetune = field(default_factory=Finetune)
+    tune: Tune = field(default_factory=Tune)
+    report: Report = field(default_factory=Report)
+
+    def check(self) -> None:
+        """Refuses a run that cannot work, before any time is spent on it."""
+        self.tables.named()
+        shares = (self.splits.train, self.splits.validation, self.splits.test)
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise Refusal(
+                f"splits.train, validation and test are {shares}; give three positive shares that sum to 1"
+            )
+        for name in ("pretrain_stay", "pretrain_admission"):
+            stage: Pretrain = getattr(self, name)
+            if stage.workers < 1 or stage.batch_size % stage.workers:
+                raise Refusal(
+                    f"{name}.batch_size is {stage.batch_size} for {stage.workers} workers; "
+                    "give a batch size that is a multiple of the number of workers"
+                )
+            if stage.epochs < 1 or stage.keep < 1:
+                raise Refusal(f"{name}.epochs and {name}.keep must be at least 1")
+        if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
+            raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
+        hours = self.cohort.hours / self.features.dt
+        if hours < 1 or hours != int(hours):
+            raise Refusal(
+                f"cohort.hours {self.cohort.hours} is not a whole number of bins of features.dt "
+                f"{self.features.dt} hours; choose a dt that divides it"
+            )
+        if self.tune.seeds < 1 or not self.tune.batch_sizes or not self.tune.learning_rates:
+            raise Refusal("tune needs at least one seed, one batch size and one learning rate")
+        if "shuffled" in self.tune.starts and "both" not in self.tune.starts:
+            raise Refusal("tune.starts has the control 'shuffled' without 'both' to compare it with")
+
+    def to_json(self) -> str:
+        """The whole tree as JSON text, keys in the order of the fields."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+def fields_of(run: Run, *names: str) -> dict[str, Any]:
+    """The named sections or fields (``"model"``, ``"finetune.epochs"``) as a flat JSON-able mapping.
+
+    This is what an output depends on: it goes into ``complete.json`` and decides whether a rerun skips.
+    """
+    flat: dict[str, Any] = {}
+    for name in names:
+        value: Any = run
+        for part in name.split("."):
+            value = getattr(value, part)
+        _flatten(name, value, flat)
+    return flat
+
+
+def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
+    if dataclasses.is_dataclass(value):
+        for part in dataclasses.fields(value):
+            _flatten(f"{name}.{part.name}", getattr(value, part.name), into)
+    else:
+        into[name] = list(value) if isinstance(value, tuple) else value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,130 @@
+"""Columns of the Parquet shards, and the tensors that a batch of them becomes.
+
+Shards are sparse. A stay is CSR over its hours: ``feature_ids`` lists the features that are on, hour
+after hour, and ``hour_offsets`` (T+1 of them) says where each hour begins, so that hour t holds
+``feature_ids[hour_offsets[t]:hour_offsets[t + 1]]``. ``feature_values`` exists only when features are
+real numbers (``features.discretize`` false).
+
+Rows are ordered by hash(salt, subject_id), then admission time, then stay_id, so neighbours in a file
+are unrelated patients and the bytes do not depend on who wrote them.
+
+A batch is a ``dict[str, Tensor]`` in the same CSR form (axis letters in ``medhmp/legend.py``):
+
+stays         ``hour_offsets`` (B*T + 1) and ``feature_ids`` (nnz), ``demographic_offsets`` (B + 1) and
+              ``demographic_ids``; ``feature_values`` (nnz) where features are real numbers
+admissions    the same keys for the S stays of the batch, first ``model.max_stays`` of each admission;
+              ``stay_slot`` (S) in 0..B*M-1, the place of each in a (B, M) grid; ``icd_offsets`` (B + 1),
+              ``icd_ids``, ``drug_offsets`` (B + 1), ``drug_ids``; ``note`` (B, E) and ``has_note`` (B) bool
+patients      ``visit_offsets`` (B + 1) and, for the V visits, ``icd_offsets`` (V + 1) and ``icd_ids``
+all           ``subject_id`` (B); for a task, ``label`` (B) in {0, 1} as float32
+
+Offsets and ids are int64, masks bool, everything else float32.
+"""
+
+import pyarrow as pa
+
+from medhmp.tables.schema import TIME
+
+
+def id_type(vocabulary: int) -> pa.DataType:
+    """The narrowest unsigned type that holds the ids of a vocabulary of this size."""
+    return pa.uint16() if vocabulary <= 1 << 16 else pa.uint32()
+
+
+def stay_fields(hours: int, features: int, demographics: int, real_valued: bool) -> list[pa.Field]:
+    """Fields of one stay's content: the CSR over hours, and its demographic features."""
+    fields = [
+        pa.field("stay_id", pa.int64()),
+        pa.field("hour_offsets", pa.list_(pa.uint32(), hours + 1)),
+        pa.field("feature_ids", pa.list_(id_type(features))),
+    ]
+    if real_valued:
+        fields.append(pa.field("feature_values", pa.list_(pa.float32())))
+    return [*fields, pa.field("demographic_ids", pa.list_(id_type(demographics)))]
+
+
+def stays(hours: int, features: int, demographics: int, real_valued: bool) -> pa.Schema:
+    """One row per ICU stay."""
+    return pa.schema(
+        [
+            pa.field("source", pa.string()),
+            pa.field("subject_id", pa.int64()),
+            pa.field("hadm_id", pa.int64()),
+            pa.field("split", pa.string()),
+            *stay_fields(hours, features, demographics, real_valued),
+        ]
+    )
+
+
+def admissions(
+    hours: int, features: int, demographics: int, real_valued: bool, diagnoses: int, drugs: int
+) -> pa.Schema:
+    """One row per admission; its stays are nested, in time order."""
+    stay = pa.struct(stay_fields(hours, features, demographics, real_valued))
+    return pa.schema(
+        [
+            pa.field("source", pa.string()),
+            pa.field("subject_id", pa.int64()),
+            pa.field("hadm_id", pa.int64()),
+            pa.field("split", pa.string()),
+            pa.field("admitted", TIME),
+            pa.field("discharged", TIME),
+            pa.field("icd_ids", pa.list_(id_type(diagnoses))),
+            pa.field("drug_ids", pa.list_(id_type(drugs))),
+            pa.field("stays", pa.list_(stay)),
+        ]
+    )
+
+
+def patients(diagnoses: int) -> pa.Schema:
+    """One row per patient; admissions are nested, in time order."""
+    visit = pa.struct(
+        [
+            pa.field("hadm_id", pa.int64()),
+            pa.field("admitted", TIME),
+            pa.field("discharged", TIME),
+            pa.field("icd_ids", pa.list_(id_type(diagnoses))),
+        ]
+    )
+    return pa.schema(
+        [
+            pa.field("source", pa.string()),
+            pa.field("subject_id", pa.int64()),
+            pa.field("split", pa.string()),
+            pa.field("visits", pa.list_(visit)),
+        ]
+    )
+
+
+LABELS = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "row_id": pa.int64(),  # stay_id, hadm_id or subject_id, by the task's level
+        "split": pa.string(),
+        "label": pa.int8(),
+        "prediction_time": TIME,
+    }
+)
+NOTES = pa.schema({"hadm_id": pa.int64(), "note_hash": pa.string(), "text": pa.string()})
+NOTE_EMBEDDINGS = pa.schema({"hadm_id": pa.int64(), "embedding": pa.list_(pa.float32(), 768)})
+PREDICTIONS = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "row_id": pa.int64(),
+        "split": pa.string(),
+        "seed": pa.int32(),
+        "label": pa.int8(),
+        "score": pa.float32(),
+    }
+)
+TRIALS = pa.schema(
+    {
+        "batch_size": pa.int32(),
+        "lr": pa.float64(),
+        "seed": pa.int32(),
+        "val_loss": pa.float64(),
+        "val_auroc": pa.float64(),
+        "epochs": pa.int32(),
+        "status": pa.string(),
+    }
+)
