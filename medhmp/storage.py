@@ -10,6 +10,8 @@ import io
 import json
 import os
 import posixpath
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +25,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import digest
 
 COMPLETE = "complete.json"
+SPOOL = 1 << 26  # bytes of an upload kept in memory before they go to a temporary file
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ class Folder:
         fs, path = self.resolve()
         selector = pafs.FileSelector(path, recursive=True, allow_not_found=True)
         infos = fs.get_file_info(selector)
-        return sorted(posixpath.relpath(i.path, path) for i in infos if i.type == pafs.FileType.File)
+        return sorted(
+            posixpath.relpath(i.path, path) for i in infos if i.type == pafs.FileType.File
+        )
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None where there is none."""
@@ -133,35 +138,50 @@ class Folder:
     def create(self, name: str) -> Iterator[Sink]:
         """Writes one file whole or not at all; after the block ``sink.written`` is its Entry.
 
-        On disk the bytes go to a hidden neighbour that is renamed at the end; in a bucket an object
-        appears only when its upload is finished.
+        On disk the bytes go to a hidden neighbour that is renamed at the end. For a bucket they are
+        spooled here and uploaded after the block, because Arrow cannot abort an upload: dropping its
+        stream closes it, which makes the half-written object visible.
         """
-        fs, path = self.resolve(name)
-        target = path
-        if self.is_local:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            target = posixpath.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
-        try:
-            stream = fs.open_output_stream(target)
-        except OSError as error:
-            raise Refusal(
-                f"cannot write under '{self.uri}' ({type(error).__name__}); check that the folder or "
-                "bucket exists and that you may write to it"
-            ) from None
-        sink = Sink(stream)
-        try:
+        with self._renamed(name) if self.is_local else self._uploaded(name) as stream:
+            sink = Sink(stream)
             yield sink
-        except BaseException:
-            if self.is_local:
-                stream.close()
-                os.unlink(target)
-            else:
-                _abort(stream)
-            raise
-        stream.close()
-        if target != path:
-            os.replace(target, path)
         sink.written = sink.entry(name)
+
+    @contextmanager
+    def _renamed(self, name: str) -> Iterator[Any]:
+        _, path = self.resolve(name)
+        hidden = posixpath.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            stream = open(hidden, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            with stream:
+                yield stream
+            os.replace(hidden, path)
+        except BaseException:
+            os.unlink(hidden)
+            raise
+
+    @contextmanager
+    def _uploaded(self, name: str) -> Iterator[Any]:
+        fs, path = self.resolve(name)
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
+            yield spool
+            spool.seek(0)
+            try:
+                stream = fs.open_output_stream(path)
+            except OSError as error:
+                raise self._unwritable(error) from None
+            with stream:
+                shutil.copyfileobj(spool, stream, 1 << 24)
+
+    def _unwritable(self, error: OSError) -> Refusal:
+        return Refusal(
+            f"cannot write under '{self.uri}' ({type(error).__name__}); check that the folder or "
+            "bucket exists and that you may write to it"
+        )
 
     def write_bytes(self, name: str, data: bytes) -> Entry:
         with self.create(name) as sink:
@@ -177,6 +197,15 @@ class Folder:
             pq.write_table(table, pa.PythonFile(sink, mode="w"), compression="zstd", **settings)
         return sink.written
 
+    def entry(self, name: str) -> Entry:
+        """The Entry of a file that is already here, by reading it."""
+        data = self.read_bytes(name)
+        return Entry(name, len(data), hashlib.sha256(data).hexdigest())
+
+    def delete(self, name: str) -> None:
+        fs, path = self.resolve(name)
+        fs.delete_file(path)
+
     def remove(self) -> None:
         """Deletes this folder and all below it. ``complete.json`` goes first, so that a folder
         half deleted is never taken for an output."""
@@ -185,12 +214,6 @@ class Folder:
             fs.delete_file(posixpath.join(path, COMPLETE))
         if self.exists():
             fs.delete_dir(path)
-
-
-def _abort(stream: Any) -> None:
-    """Drops a half-written upload. Arrow has no abort: an object closed early would be visible, so
-    the stream is left to its destructor, which abandons the multipart upload."""
-    del stream
 
 
 @dataclass(frozen=True)
@@ -222,14 +245,15 @@ def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
             f"{folder} holds an output of another run ({_first_difference(record, stamp)}); "
             "pass --overwrite to replace it, or another --out"
         )
-    for file in record["files"]:
-        if folder.size(file["name"]) != file["size"]:
-            raise Refusal(
-                f"{folder} is damaged: {file['name']} is missing or not {file['size']} bytes long; "
-                "pass --overwrite to make it again"
-                if not overwrite
-                else f"{folder} is damaged"
-            )
+    damaged = [f for f in record["files"] if folder.size(f["name"]) != f["size"]]
+    if damaged and overwrite:
+        folder.remove()
+        return False
+    if damaged:
+        raise Refusal(
+            f"{folder} is damaged: {damaged[0]['name']} is missing or not {damaged[0]['size']} bytes "
+            "long; pass --overwrite to make it again"
+        )
     return True
 
 

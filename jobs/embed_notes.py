@@ -1,0 +1,171 @@
+"""Embeds the discharge notes with a frozen T5 encoder, then deletes their text.
+
+    python -m jobs.embed_notes smoke --out runs/demo
+    python -m jobs.embed_notes paper --out s3://bucket/run --notes.model s3://bucket/clinical-t5-base
+
+Reads   OUT/shards/notes/*.parquet (hadm_id, note_hash, text)
+Writes  OUT/shards/note_embeddings/*.parquet (hadm_id, embedding float32[768]), by hadm_id
+Deletes OUT/shards/notes/ unless --notes.keep-text
+
+One actor per GPU of the cluster, or per CPU where there is none. A text that several admissions share is
+embedded once. The driver holds the vectors (3 kB a note) and never a text.
+"""
+
+import time
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from medhmp import command
+from medhmp.features.notes import Embedder, as_lists, check_encoder
+from medhmp.legend import NOTE_WIDTH
+from medhmp.refusal import Refusal
+from medhmp.run import Run, fields_of
+from medhmp.shards import schema
+from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, publish
+
+NOTES_PER_TASK: Final = 512
+ROWS_PER_FILE: Final = 1 << 16  # 200 MB
+
+
+def embed_notes(run: Run) -> None:
+    """Embeds the notes of a run and publishes their vectors. Ray must be initialized."""
+    if run.notes.max_tokens < 2 or run.notes.batch_size < 1:
+        raise Refusal("notes.max_tokens must be at least 2 and notes.batch_size at least 1")
+    shards = Folder(run.out) / "shards"
+    notes, out = shards / "notes", shards / "note_embeddings"
+    stamp = Stamp(
+        fields=fields_of(run, "notes.model", "notes.max_tokens"),
+        inputs={
+            "shards": fingerprint(shards, "featurize"),
+            "notes.model": check_encoder(run.notes.model),
+        },
+    )
+    _refuse_to_lose(out, notes, stamp, run.overwrite)
+    if is_done(out, stamp, run.overwrite):
+        command.say(run, f"notes: {out} is whole; skipped")
+    else:
+        publish(out, stamp, _embed(run, notes, out))
+    if not run.notes.keep_text:
+        notes.remove()
+
+
+def _embed(run: Run, notes: Folder, out: Folder) -> list[Entry]:
+    index = read_index(notes)
+    if run.notes.model is None and len(index):
+        command.say(
+            run, "notes: no notes.model given: the vectors of the tiny random T5 carry little"
+        )
+    unique = index.unique("note_hash", keep="first", maintain_order=True)
+    vectors = _vectors(run, notes, unique)
+    slot = unique.select("note_hash").with_row_index("slot")
+    rows = index.join(slot, on="note_hash").sort("hadm_id").select("hadm_id", "slot")
+    entries = [
+        _write(out, at, rows, vectors, run) for at in range(0, max(len(rows), 1), ROWS_PER_FILE)
+    ]
+    what = (
+        f"{len(rows):,} notes, {len(unique):,} different" if len(rows) else "no notes in this run"
+    )
+    command.say(run, f"notes: {what}; vectors in {out}")
+    return entries
+
+
+def read_index(notes: Folder) -> pl.DataFrame:
+    """Where each note is: hadm_id, note_hash, file, row_group and row within it. Reads no text."""
+    parts = [
+        pl.DataFrame(
+            schema={
+                "hadm_id": pl.Int64,
+                "note_hash": pl.String,
+                "file": pl.String,
+                "row_group": pl.Int64,
+                "row": pl.Int64,
+            }
+        )
+    ]
+    for name in (n for n in notes.names() if n.endswith(".parquet")):
+        with notes.open(name) as source:
+            file = pq.ParquetFile(source)
+            for group in range(file.num_row_groups):
+                ids: Any = pl.from_arrow(file.read_row_group(group, ["hadm_id", "note_hash"]))
+                where = {"file": pl.lit(name), "row_group": pl.lit(group, pl.Int64)}
+                row = pl.int_range(pl.len(), dtype=pl.Int64).alias("row")
+                parts.append(ids.with_columns(row, **where).select(parts[0].columns))
+    return pl.concat(parts)
+
+
+def _vectors(run: Run, notes: Folder, unique: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """Vectors (U, E) of the U different notes, computed by a pool of actors."""
+    vectors = np.empty((len(unique), NOTE_WIDTH), np.float32)
+    if not len(unique):
+        return vectors
+    slot = {note_hash: at for at, note_hash in enumerate(unique["note_hash"])}
+    tasks = list(_tasks(unique))
+    done, start = 0, time.perf_counter()
+    for block in _pool(run, notes, tasks).iter_batches(batch_size=None, batch_format="pyarrow"):
+        at = [slot[note_hash] for note_hash in block["note_hash"].to_pylist()]
+        flat = block["embedding"].combine_chunks().flatten().to_numpy()
+        vectors[at] = flat.reshape(-1, NOTE_WIDTH)
+        done += len(at)
+        if command.watched(run.quiet):
+            rate = done / (time.perf_counter() - start)
+            left = (len(unique) - done) / rate
+            command.say(
+                run, f"notes: {done:,} of {len(unique):,}, {rate:,.0f}/s, {left:,.0f} s left"
+            )
+    return vectors
+
+
+def _tasks(unique: pl.DataFrame) -> list[dict[str, Any]]:
+    """Pieces of work: rows of one row group. They depend on the notes alone, hence so do the bytes."""
+    tasks = []
+    for (file, group), part in unique.group_by(["file", "row_group"], maintain_order=True):
+        rows = part["row"].to_list()
+        for at in range(0, len(rows), NOTES_PER_TASK):
+            tasks.append({"file": file, "row_group": group, "rows": rows[at : at + NOTES_PER_TASK]})
+    return tasks
+
+
+def _pool(run: Run, notes: Folder, tasks: list[dict[str, Any]]) -> "ray.data.Dataset":
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    size = min(len(tasks), gpus or max(1, int(resources["CPU"])))
+    return ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+        Embedder,
+        fn_constructor_args=(notes, run.notes),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
+        num_cpus=1,
+        num_gpus=1 if gpus else 0,
+    )
+
+
+def _write(
+    out: Folder, at: int, rows: pl.DataFrame, vectors: npt.NDArray[np.float32], run: Run
+) -> Entry:
+    part = rows.slice(at, ROWS_PER_FILE)
+    columns = [pa.array(part["hadm_id"].to_numpy()), as_lists(vectors[part["slot"].to_numpy()])]
+    table = pa.Table.from_arrays(columns, schema=schema.NOTE_EMBEDDINGS)
+    name = f"part-{at // ROWS_PER_FILE:05}.parquet"
+    # Random mantissas gain nothing from a dictionary.
+    return out.write_parquet(name, table, row_group_size=run.shards.row_group, use_dictionary=False)
+
+
+def _refuse_to_lose(out: Folder, notes: Folder, stamp: Stamp, overwrite: bool) -> None:
+    """Vectors whose text is gone are not overwritten: nothing could make them again."""
+    if overwrite and out.exists(COMPLETE) and not notes.exists():
+        if out.read_json(COMPLETE)["hash"] != stamp.hash:
+            raise Refusal(
+                f"{notes} was deleted after it was embedded, so {out} cannot be made again; run "
+                "jobs.featurize with --overwrite first, and keep the text with --notes.keep-text"
+            )
+
+
+if __name__ == "__main__":
+    command.main(__doc__, embed_notes)

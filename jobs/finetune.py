@@ -1,0 +1,78 @@
+"""Fit one task with one model, start and seed.
+
+    python -m jobs.finetune smoke --out runs/demo --finetune.task mortality --finetune.start both
+
+Reads ``shards/`` and the pretraining output of the start. Writes
+``finetune/<task>/<model>/<start>/seed-<n>/``: model.safetensors, run.json, metrics.jsonl,
+predictions.parquet.
+"""
+
+import pyarrow as pa
+import ray
+import torch
+
+from medhmp import command
+from medhmp.evaluate.discrimination import auroc
+from medhmp.model.blocks import Widths
+from medhmp.refusal import Refusal
+from medhmp.run import Run, fields_of
+from medhmp.shards.labelled import TaskData, counts, read_task
+from medhmp.shards.manifest import read_manifest
+from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
+from medhmp.train.checkpoint import write_model
+from medhmp.train.finetune import STARTED_FROM, Fit, Recipe, fit, scores, start_weights
+from medhmp.train.grid import predictions_table
+
+
+def finetune(run: Run) -> None:
+    """One fit as a Ray task, on a GPU where the cluster has one."""
+    chosen = run.finetune
+    if chosen.model == "hist_gradient_boosting":
+        raise Refusal("finetune.model hist_gradient_boosting has no gradient steps; run jobs.tune for it")
+    root = Folder(run.out)
+    place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
+    inputs = {"shards": fingerprint(root / "shards", "featurize")}
+    if chosen.start != "none":
+        inputs["start"] = fingerprint(root / STARTED_FROM[chosen.start], "pretrain_admission")
+    stamp = Stamp(fields_of(run, "finetune", "model", "cohort.max_visits"), inputs)
+    if is_done(root / place, stamp, run.overwrite):
+        return command.say(run, f"finetune: whole already, {root / place}")
+    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    summary = ray.get(ray.remote(_fit).options(num_cpus=1, num_gpus=gpus).remote(run, place, stamp))
+    command.say(run, f"finetune {chosen.task}: {summary}, {root / place}")
+
+
+def _fit(run: Run, place: str, stamp: Stamp) -> str:
+    chosen, folder = run.finetune, Folder(run.out) / place
+    data = read_task(run, chosen.task)
+    _check(data)
+    widths = Widths.of(read_manifest(Folder(run.out) / "shards"))
+    recipe = Recipe(
+        chosen.task, chosen.model, chosen.start, chosen.batch_size, chosen.learning_rate, chosen.seed
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fitted = fit(run, recipe, data, widths, start_weights(run, chosen.start), device)
+    _publish(run, recipe, data, widths, fitted, folder, stamp)
+    return f"{fitted.epochs} epochs, validation AUROC {fitted.val_auroc:.3f}"
+
+
+def _check(data: TaskData) -> None:
+    if not all(0 < part.label.sum() < len(part) for part in data.values()):
+        raise Refusal(f"a split has no positive or no negative row ({counts(data)}); use more data")
+
+
+def _publish(
+    run: Run, recipe: Recipe, data: TaskData, widths: Widths, fitted: Fit, folder: Folder, stamp: Stamp
+) -> None:
+    tables = [
+        predictions_table(part, split, recipe.seed, scores(run, recipe, fitted.weights, part, widths))
+        for split, part in data.items()
+        if split != "train"
+    ]
+    entries = write_model(folder, fitted.weights, run, fitted.metrics)
+    entries.append(folder.write_parquet("predictions.parquet", pa.concat_tables(tables)))
+    publish(folder, stamp, entries)
+
+
+if __name__ == "__main__":
+    command.main(__doc__, finetune)

@@ -1,0 +1,25 @@
+"""Stage one: learn to reconstruct the hours of unlabelled ICU stays (Eq. 1-3).
+
+    python -m jobs.pretrain_stay smoke --out runs/demo --pretrain-stay.epochs 20
+
+Reads ``shards/``. Writes ``pretrain_stay/``: model.safetensors, run.json, metrics.jsonl, checkpoints/.
+The same command goes on from the newest checkpoint after any interruption.
+"""
+
+from medhmp import command
+from medhmp.run import Run
+from medhmp.storage import Folder
+from medhmp.train.launch import Stage, pretrain
+
+
+def pretrain_stay(run: Run) -> None:
+    """Trains stage one and, where the run has the control, stage one on shuffled hours."""
+    root = Folder(run.out)
+    pretrain(run, Stage("pretrain_stay", (root / "pretrain_stay").uri))
+    if "shuffled" in run.tune.starts:
+        control = root / "control" / "pretrain_stay"
+        pretrain(run, Stage("pretrain_stay", control.uri, shuffled=True))
+
+
+if __name__ == "__main__":
+    command.main(__doc__, pretrain_stay)

@@ -1,0 +1,48 @@
+"""Search the grid of batch sizes and learning rates for every task, model and start, with Ray Tune.
+
+    python -m jobs.tune smoke --out runs/demo --tune.tasks mortality --tune.seeds 5
+
+Reads ``shards/`` and the pretraining outputs that the starts need. Writes
+``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet, trials/<cell>.json; and
+``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again, it goes on with missing cells.
+"""
+
+from medhmp import command
+from medhmp.legend import Task
+from medhmp.model.blocks import Widths
+from medhmp.run import Run
+from medhmp.shards.labelled import TaskData, counts, read_task
+from medhmp.shards.manifest import read_manifest
+from medhmp.storage import Folder, is_done
+from medhmp.train.grid import Grid, grids, run_grids
+
+
+def tune(run: Run) -> None:
+    """Runs all grids of the run's tasks that are not whole yet."""
+    root = Folder(run.out)
+    data: dict[Task, TaskData] = {}
+    pending: list[Grid] = []
+    for task in run.tune.tasks:
+        rows = read_task(run, task)
+        if skip(root, task, rows):
+            command.say(run, f"tune {task}: skipped, a split lacks a class {counts(rows)}")
+            continue
+        data[task] = rows
+        pending += [g for g in grids(run, task) if not is_done(g.folder, g.stamp, run.overwrite)]
+    if pending:
+        run_grids(run, pending, data, Widths.of(read_manifest(root / "shards")))
+    command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")
+
+
+def skip(root: Folder, task: Task, rows: TaskData) -> bool:
+    """Whether a split of the task lacks positives or negatives; if so, leaves a record for the report."""
+    if all(0 < part.label.sum() < len(part) for part in rows.values()):
+        return False
+    reason = "a split has no positive or no negative row"
+    folder = root / "tune" / task
+    folder.write_json("skipped.json", {"task": task, "reason": reason, "counts": counts(rows)})
+    return True
+
+
+if __name__ == "__main__":
+    command.main(__doc__, tune)

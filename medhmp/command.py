@@ -1,0 +1,112 @@
+"""How every job begins and ends: arguments, refusals, Ray, exit status.
+
+    python -m jobs.<job> RECIPE [--out URI] [--section.field value ...]
+
+Exit status: 0 success, 2 a wrong argument or input (one sentence, no traceback), 1 a failure.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import rich
+import tyro
+
+from medhmp.recipes import RECIPES
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+
+# Read by Ray when it is imported or when its processes start. A value from outside always wins.
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # 32 by default: slower than the reading itself here
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def main(doc: str | None, work: Callable[[Run], None]) -> NoReturn:
+    """Runs one job from ``sys.argv`` and exits. ``doc`` is the job's docstring, shown by ``--help``."""
+    try:
+        run = parse(sys.argv[1:], doc or "")
+        run.check()
+        start_ray(quiet=run.quiet)
+        work(run)
+    except Exception as error:
+        refusal = find_refusal(error)
+        if refusal is None:
+            raise
+        print(f"{_program()}: {refusal}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def parse(arguments: Sequence[str], doc: str = "") -> Run:
+    """The Run that a command line names: a recipe, then overrides. Exits with status 2 on a wrong one."""
+    names = ", ".join(RECIPES)
+    if not arguments or arguments[0] not in RECIPES:
+        if arguments and arguments[0] in ("-h", "--help"):
+            print(f"{doc.strip()}\n\nusage: {_program()} RECIPE [--field value ...]\nrecipes: {names}")
+            print(f"fields and their defaults: {_program()} RECIPE --help")
+            sys.exit(0)
+        given = f"'{arguments[0]}' is not a recipe" if arguments else "a recipe is missing"
+        raise Refusal(f"{given}; give one of {names} as the first argument")
+    recipe, overrides = arguments[0], arguments[1:]
+    return tyro.cli(
+        Run,
+        default=RECIPES[recipe](),
+        args=list(overrides),
+        prog=f"{_program()} {recipe}",
+        description=doc.strip(),
+    )
+
+
+def start_ray(quiet: bool = False) -> None:
+    """Joins the cluster of the environment, or starts an embedded one on this machine."""
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    # Workers' lines reach the driver only where somebody watches.
+    ray.init(log_to_driver=watched(quiet), logging_level="ERROR")
+
+
+def watched(quiet: bool) -> bool:
+    """Whether progress is worth printing: a terminal, and no ``--quiet``."""
+    return not quiet and sys.stdout.isatty()
+
+
+def say(run: Run, text: str) -> None:
+    """One line about the work, for people. Never an identifier, a note or a credential."""
+    if not run.quiet:
+        rich.print(text, flush=True)
+
+
+def find_refusal(error: BaseException | None) -> Refusal | None:
+    """The Refusal inside an exception, also where Ray has wrapped it on its way from a worker."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        inner = getattr(current, "cause", None)  # RayTaskError
+        if isinstance(inner, BaseException):
+            waiting.append(inner)
+        elif isinstance(current, Refusal):
+            return current
+        failures = getattr(current, "worker_failures", None)  # Train's WorkerGroupError
+        waiting += [*(failures or {}).values(), current.__cause__, current.__context__]
+    return None
+
+
+def _program() -> str:
+    return f"python -m jobs.{os.path.basename(sys.argv[0]).removesuffix('.py')}"

@@ -1,0 +1,97 @@
+"""The labelled rows of one task, by split, in memory."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.shards.csr import Ints
+from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.rows import Admissions, Batch, Patients, Stays
+from medhmp.shards.stream import read_notes
+from medhmp.storage import Folder
+from medhmp.tables.cohort import target_codes
+
+TABLES: dict[Level, str] = {"stay": "stays", "admission": "admissions", "patient": "patients"}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows of a task in one split, with their labels."""
+
+    rows: Stays | Admissions | Patients
+    label: npt.NDArray[np.float32]  # (n) in {0, 1}
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def batch(self, rows: Ints) -> Batch:
+        return {**self.rows.batch(rows), "label": torch.from_numpy(self.label[rows])}
+
+
+TaskData = dict[Split, Labelled]
+
+
+def read_task(run: Run, task: Task) -> TaskData:
+    """All splits of a task; of the training split the first ``finetune.labels`` rows.
+
+    Rows are in the order of the shards, a hash of the patient, so the first n are a random n patients'.
+    """
+    shards = Folder(run.out) / "shards"
+    manifest = read_manifest(shards)
+    if not shards.exists(f"labels/{task}.parquet"):
+        raise Refusal(f"{shards}/labels has no {task}.parquet; run jobs.featurize for this task first")
+    labels = shards.read_parquet(f"labels/{task}.parquet")
+    return {split: _read_split(run, task, shards, manifest, labels, split) for split in SPLITS}
+
+
+def counts(data: TaskData) -> dict[str, dict[str, int]]:
+    """Rows and positives of each split."""
+    return {
+        split: {"rows": len(part), "positive": int(part.label.sum())} for split, part in data.items()
+    }
+
+
+def _read_split(
+    run: Run, task: Task, shards: Folder, manifest: Manifest, labels: pa.Table, split: Split
+) -> Labelled:
+    level = LEVELS[task]
+    wanted = labels.filter(pc.equal(labels["split"], split))
+    name, key = TABLES[level], ROW_ID[level]
+    parts = []
+    for file in sorted(manifest.rows_per_file(name, SPLITS)):
+        table = (shards / name).read_parquet(file)
+        parts.append(table.filter(pc.is_in(table[key], wanted["row_id"].combine_chunks())))
+    table = pa.concat_tables(parts)
+    if split == "train" and run.finetune.labels is not None:
+        table = table.slice(0, run.finetune.labels)
+    at = _positions(wanted["row_id"].to_numpy(), table[key].to_numpy())
+    label = wanted["label"].to_numpy()[at].astype(np.float32)
+    return Labelled(_rows(run, task, shards, manifest, table, wanted.take(at)), label)
+
+
+def _rows(
+    run: Run, task: Task, shards: Folder, manifest: Manifest, table: pa.Table, wanted: pa.Table
+) -> Any:
+    level = LEVELS[task]
+    if level == "stay":
+        return Stays.from_arrow(table)
+    if level == "admission":
+        return Admissions.from_arrow(table, run.model.max_stays, read_notes(shards))
+    targets = target_codes(task, run)
+    hidden = [i for i, code in enumerate(manifest.diagnoses) if code.startswith(targets)]
+    until = wanted["prediction_time"].to_numpy()
+    return Patients.from_arrow(table, until, run.cohort.max_visits, np.array(hidden, np.int64))
+
+
+def _positions(keys: npt.NDArray[Any], of: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Index into ``keys`` of each element of ``of``."""
+    order = np.argsort(keys)
+    return np.asarray(order[np.searchsorted(keys, of, sorter=order)])

@@ -1,0 +1,112 @@
+"""Checkpoints: folders under ``checkpoints/``, each whole by its own ``complete.json`` or not there.
+
+A checkpoint holds what a continued run needs to end as the undisturbed one would: weights
+(``model.safetensors``), optimizer and random state (``state.pt``, read with ``weights_only=True``),
+the metrics so far and the run. No pickle is ever read.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.storage import COMPLETE, Entry, Folder, Stamp, publish
+
+Metrics = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state at the end of ``epoch`` (from 0)."""
+
+    epoch: int
+    weights: dict[str, Tensor]
+    state: dict[str, Any]  # "optimizer", "rng"
+    metrics: Metrics
+
+
+def save(folder: Folder, checkpoint: Checkpoint, run: Run, stamp: Stamp, keep: int) -> None:
+    """Writes ``checkpoints/epoch-N`` whole, then removes all but the newest ``keep``."""
+    place = folder / "checkpoints" / f"epoch-{checkpoint.epoch:05d}"
+    buffer = io.BytesIO()
+    torch.save(checkpoint.state, buffer)
+    entries = [
+        *write_model(place, checkpoint.weights, run, checkpoint.metrics),
+        place.write_bytes("state.pt", buffer.getvalue()),
+    ]
+    publish(place, stamp, entries)
+    for epoch in _whole_epochs(folder)[:-keep]:
+        (folder / "checkpoints" / f"epoch-{epoch:05d}").remove()
+
+
+def write_model(
+    folder: Folder, weights: dict[str, Tensor], run: Run, metrics: Metrics
+) -> list[Entry]:
+    """Writes what explains a trained model: its weights, its run, its metrics."""
+    lines = "".join(json.dumps(row) + "\n" for row in metrics)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    return [
+        folder.write_bytes("model.safetensors", save_tensors(tensors)),
+        folder.write_bytes("run.json", run.to_json().encode()),
+        folder.write_bytes("metrics.jsonl", lines.encode()),
+    ]
+
+
+def newest(folder: Folder, stamp: Stamp, overwrite: bool = False) -> Checkpoint | None:
+    """The newest checkpoint that is whole and undamaged, or None. One of another run is refused,
+    or removed under ``overwrite``."""
+    for epoch in reversed(_whole_epochs(folder)):
+        place = folder / "checkpoints" / f"epoch-{epoch:05d}"
+        record = place.read_json(COMPLETE)
+        if record["hash"] != stamp.hash:
+            if not overwrite:
+                raise Refusal(
+                    f"{place} is a checkpoint of another run; pass --overwrite to start afresh, "
+                    "or another --out"
+                )
+            place.remove()
+            continue
+        if _undamaged(place, record):
+            return _load(place, epoch)
+    return None
+
+
+def _load(place: Folder, epoch: int) -> Checkpoint:
+    state = torch.load(io.BytesIO(place.read_bytes("state.pt")), weights_only=True)
+    lines = place.read_bytes("metrics.jsonl").decode().splitlines()
+    return Checkpoint(epoch, read_weights(place), state, [json.loads(line) for line in lines])
+
+
+def read_weights(folder: Folder, made_by: str = "pretrain_stay") -> dict[str, Tensor]:
+    """The tensors of ``model.safetensors``. Refuses a missing or damaged file."""
+    try:
+        return load_tensors(folder.read_bytes("model.safetensors"))
+    except (FileNotFoundError, SafetensorError) as error:
+        raise Refusal(
+            f"{folder}/model.safetensors is missing or damaged ({type(error).__name__}); "
+            f"run jobs.{made_by} to make it"
+        ) from None
+
+
+def _whole_epochs(folder: Folder) -> list[int]:
+    names = (folder / "checkpoints").names()
+    whole = [n.split("/")[0] for n in names if n.endswith(f"/{COMPLETE}")]
+    return sorted(int(name.removeprefix("epoch-")) for name in whole)
+
+
+def _undamaged(place: Folder, record: dict[str, Any]) -> bool:
+    for file in record["files"]:
+        if place.size(file["name"]) != file["size"]:
+            return False
+        if hashlib.sha256(place.read_bytes(file["name"])).hexdigest() != file["sha256"]:
+            return False
+    return True

@@ -1,0 +1,160 @@
+"""One fit: a model, a task, a start, a seed. Used by ``jobs.finetune`` and by every cell of the grid."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medhmp.evaluate.discrimination import auroc
+from medhmp.legend import ModelName, Start, Task
+from medhmp.model.blocks import Widths
+from medhmp.model.heads import load_start
+from medhmp.run import Run
+from medhmp.shards.labelled import Labelled, TaskData
+from medhmp.storage import Folder, fingerprint
+from medhmp.train.checkpoint import Metrics, read_weights
+from medhmp.train.early_stop import EarlyStop
+from medhmp.train.loop import Batch, to_device, train
+from medhmp.train.objective import Classification, build_classifier
+
+SCORING_BATCH = 256
+STARTED_FROM: dict[Start, str] = {
+    "stay": "pretrain_stay",
+    "admission": "pretrain_admission/from_scratch",
+    "both": "pretrain_admission/from_stay",
+    "shuffled": "control/pretrain_admission/from_stay",
+}
+"""The folder whose weights a start takes; *none* takes none."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one fit is of."""
+
+    task: Task
+    model: ModelName
+    start: Start
+    batch_size: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model at its epoch of lowest validation cross-entropy."""
+
+    weights: dict[str, Tensor]
+    val_loss: float
+    val_auroc: float
+    epochs: int
+    metrics: Metrics
+    arrived: list[str]  # tensors that came from pretraining
+
+
+def fit(
+    run: Run,
+    recipe: Recipe,
+    data: TaskData,
+    widths: Widths,
+    start: dict[str, Tensor] | None,
+    device: torch.device | None = None,
+) -> Fit:
+    """Trains on the training split, keeps the epoch of lowest validation cross-entropy.
+
+    Raises FloatingPointError if the loss stops being finite.
+    """
+    torch.manual_seed(recipe.seed)
+    objective = build_classifier(recipe.task, recipe.model, run.model, widths)
+    arrived = load_start(objective.model, start, recipe.start) if start is not None else []
+    if device is not None:
+        objective.to(device)
+    stop, metrics, best = EarlyStop(run.finetune.patience), [], objective.model.state_dict()
+
+    def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
+        nonlocal best
+        logits = _logits(objective, data["validation"], device)
+        loss, area = _cross_entropy(logits, data["validation"]), _auroc(logits, data["validation"])
+        metrics.append({"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area})
+        if stop.improved(epoch, loss):
+            best = {k: v.detach().cpu().clone() for k, v in objective.model.state_dict().items()}
+        return not stop.should_stop(epoch)
+
+    train(
+        objective,
+        _optimizer(run, recipe, objective),
+        lambda epoch: _epoch(data["train"], recipe, epoch),
+        range(run.finetune.epochs),
+        after_epoch,
+        device,
+    )
+    if stop.best_epoch < 0:
+        raise FloatingPointError("the validation loss was never finite; lower the learning rate")
+    chosen = metrics[stop.best_epoch]
+    return Fit(best, stop.best_loss, chosen["val_auroc"], len(metrics), metrics, arrived)
+
+
+def scores(
+    run: Run,
+    recipe: Recipe,
+    weights: dict[str, Tensor],
+    part: Labelled,
+    widths: Widths,
+    device: torch.device | None = None,
+) -> npt.NDArray[np.float32]:
+    """Probabilities (n) that a fitted model gives the rows of one split."""
+    objective = build_classifier(recipe.task, recipe.model, run.model, widths)
+    objective.model.load_state_dict(weights, strict=True)
+    if device is not None:
+        objective.to(device)
+    return np.asarray(torch.sigmoid(_logits(objective, part, device)).numpy())
+
+
+def start_weights(run: Run, start: Start) -> dict[str, Tensor] | None:
+    """The pretrained tensors of a start; None for *none*. Refuses a pretraining that is not whole."""
+    if start == "none":
+        return None
+    folder = Folder(run.out) / STARTED_FROM[start]
+    fingerprint(folder, STARTED_FROM[start].removeprefix("control/").partition("/")[0])
+    return read_weights(folder)
+
+
+def _optimizer(run: Run, recipe: Recipe, objective: Classification) -> torch.optim.Optimizer:
+    if recipe.model == "f_lstm":  # as published (Tang et al. 2020)
+        return torch.optim.Adam(objective.parameters(), lr=recipe.learning_rate)
+    return torch.optim.SGD(
+        objective.parameters(),
+        lr=recipe.learning_rate,
+        momentum=run.finetune.momentum,
+        weight_decay=run.finetune.weight_decay,
+    )
+
+
+def _epoch(part: Labelled, recipe: Recipe, epoch: int) -> Iterator[Batch]:
+    """All training rows in the order of (seed, epoch). The last batch may be smaller."""
+    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(part))
+    for at in range(0, len(order), recipe.batch_size):
+        yield part.batch(order[at : at + recipe.batch_size])
+
+
+@torch.inference_mode()
+def _logits(objective: Classification, part: Labelled, device: torch.device | None) -> Tensor:
+    objective.eval()
+    rows = np.arange(len(part))
+    parts: list[Any] = [torch.zeros(0)]
+    for at in range(0, len(rows), SCORING_BATCH):
+        batch = to_device(part.batch(rows[at : at + SCORING_BATCH]), device)
+        parts.append(objective.logits(batch).float().cpu())
+    return torch.cat(parts)
+
+
+def _cross_entropy(logits: Tensor, part: Labelled) -> float:
+    return float(F.binary_cross_entropy_with_logits(logits, torch.from_numpy(part.label)))
+
+
+def _auroc(logits: Tensor, part: Labelled) -> float:
+    return auroc(part.label.astype(int), logits.numpy())

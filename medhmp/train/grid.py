@@ -1,0 +1,279 @@
+"""The grid as Ray Tune trials: a cell is one model, start, batch size and learning rate, with its seeds.
+
+Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so a grid
+begun again goes on with the cells that are missing. A cell is chosen by its mean validation
+cross-entropy over the seeds; only then is the test split scored, once, by the chosen cell's models.
+"""
+
+import itertools
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.tune
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from medhmp import command
+from medhmp.evaluate.discrimination import auroc
+from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.model.baselines.hist_gradient_boosting import counted, fit_trees
+from medhmp.model.blocks import Widths
+from medhmp.refusal import Refusal
+from medhmp.run import Run, fields_of
+from medhmp.shards.labelled import Labelled, TaskData
+from medhmp.shards.schema import PREDICTIONS, TRIALS
+from medhmp.storage import Folder, Stamp, fingerprint, publish
+from medhmp.train.finetune import STARTED_FROM, Recipe, fit, scores, start_weights
+
+F_LSTM_RATES = (1e-4, 1e-3, 1e-2)
+"""The published search of F-LSTM (Tang et al. 2020), with Adam."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of one task, model and start, and where their results go."""
+
+    task: Task
+    model: ModelName
+    start: Start
+    folder: Folder
+    stamp: Stamp
+
+    def cells(self, run: Run) -> list["Cell"]:
+        if self.model == "hist_gradient_boosting":
+            return [Cell(self, 0, 0.0)]
+        rates = run.tune.learning_rates if self.model == "medhmp" else F_LSTM_RATES
+        if self.model == "medhmp" and self.start == "none":
+            rates = tuple(dict.fromkeys((*rates, *run.tune.none_learning_rates)))
+        return [Cell(self, b, lr) for b, lr in itertools.product(run.tune.batch_sizes, rates)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid. Trees have neither a batch size nor a rate (0)."""
+
+    grid: Grid
+    batch_size: int
+    learning_rate: float
+
+    @property
+    def name(self) -> str:
+        return f"batch-{self.batch_size}-lr-{self.learning_rate:g}"
+
+    def recipe(self, seed: int) -> Recipe:
+        grid = self.grid
+        return Recipe(grid.task, grid.model, grid.start, self.batch_size, self.learning_rate, seed)
+
+
+def grids(run: Run, task: Task) -> list[Grid]:
+    """The grids of a task: every start of MedHMP, and each baseline once."""
+    level = LEVELS[task]
+    found: list[tuple[ModelName, Start]] = []
+    for model in run.tune.models:
+        if model == "medhmp":
+            # A patient task takes nothing from stage one: "stay" is "none", and not trained twice.
+            found += [(model, s) for s in run.tune.starts if not (level == "patient" and s == "stay")]
+        elif model == "hist_gradient_boosting" or level == "stay":
+            found.append((model, "none"))
+    return [_grid(run, task, model, start) for model, start in found]
+
+
+def _grid(run: Run, task: Task, model: ModelName, start: Start) -> Grid:
+    root = Folder(run.out)
+    fields = fields_of(run, "model", "tune.batch_sizes", "tune.learning_rates", "tune.seeds")
+    fields |= fields_of(run, *(f"finetune.{f}" for f in ("momentum", "weight_decay", "epochs")))
+    fields |= fields_of(run, "finetune.patience", "finetune.labels", "cohort.max_visits")
+    if start == "none":
+        fields |= fields_of(run, "tune.none_learning_rates")
+    inputs = {"shards": fingerprint(root / "shards", "featurize")}
+    if LEVELS[task] == "admission":
+        inputs["note_embeddings"] = fingerprint(root / "shards/note_embeddings", "embed_notes")
+    if start != "none":
+        made_by = STARTED_FROM[start].removeprefix("control/").partition("/")[0]
+        inputs["start"] = fingerprint(root / STARTED_FROM[start], made_by)
+    folder = root / "tune" / task / model / start
+    return Grid(task, model, start, folder, Stamp(fields, inputs))
+
+
+def run_grids(run: Run, pending: list[Grid], data: dict[Task, TaskData], widths: Widths) -> None:
+    """Runs every missing cell of the grids as one Tuner, then chooses, scores and publishes each."""
+    cells = [cell for grid in pending for cell in grid.cells(run) if not _finished(cell)]
+    starts = {start: start_weights(run, start) for start in {grid.start for grid in pending}}
+    shared = {"run": run, "data": data, "widths": widths, "starts": starts}
+    if cells:
+        _tune(run, cells, {**shared, "show": command.watched(run.quiet), "of": len(cells)})
+    reference = ray.put({"run": run, "data": data, "widths": widths})
+    finish = ray.remote(_finish).options(num_cpus=1, num_gpus=run.tune.gpus_per_trial)
+    ray.get([finish.remote(reference, grid) for grid in pending])
+
+
+def _tune(run: Run, cells: list[Cell], shared: dict[str, Any]) -> None:
+    trainable = ray.tune.with_resources(
+        ray.tune.with_parameters(_trial, **shared), {"CPU": 1, "GPU": run.tune.gpus_per_trial}
+    )
+    space = {"number": ray.tune.grid_search(list(range(len(cells)))), "cells": cells}
+    with tempfile.TemporaryDirectory() as scratch:  # Tune's own logs; results are in trials/
+        results = ray.tune.Tuner(
+            trainable,
+            param_space=space,
+            tune_config=ray.tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_short_name),
+            run_config=ray.tune.RunConfig(storage_path=scratch, name="grid", verbose=0),
+        ).fit()
+    if results.errors:
+        raise results.errors[0]
+
+
+def _short_name(trial: Any) -> str:
+    return f"cell-{trial.trial_id}"
+
+
+def _trial(
+    config: dict[str, Any],
+    run: Run,
+    data: dict[Task, TaskData],
+    widths: Widths,
+    starts: dict[Start, dict[str, Tensor] | None],
+    show: bool,
+    of: int,
+) -> dict[str, Any]:
+    """Every seed of one cell. Its last write is ``trials/<cell>.json``."""
+    cell: Cell = config["cells"][config["number"]]
+    rows = []
+    for seed in range(run.tune.seeds):
+        row, weights = _one_seed(run, cell, seed, data[cell.grid.task], widths, starts)
+        rows.append(row)
+        if weights is not None:
+            (cell.grid.folder / "trials").write_bytes(_weights_name(cell, seed), save_tensors(weights))
+    record = {"hash": cell.grid.stamp.hash, "rows": rows, "mean_val_loss": _mean_loss(rows)}
+    (cell.grid.folder / "trials").write_json(f"{cell.name}.json", record)
+    if show:
+        grid = cell.grid
+        where = f"{grid.task} {grid.model} {grid.start} {cell.name}"
+        print(f"cell {config['number'] + 1}/{of}  {where}  {record['mean_val_loss']}", flush=True)
+    return {"mean_val_loss": record["mean_val_loss"]}
+
+
+def _one_seed(
+    run: Run, cell: Cell, seed: int, data: TaskData, widths: Widths, starts: dict[Start, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
+    row: dict[str, Any] = {"batch_size": cell.batch_size, "lr": cell.learning_rate, "seed": seed}
+    if cell.grid.model == "hist_gradient_boosting":
+        score = _tree_scores(data, widths, seed, "validation")
+        part = data["validation"]
+        area = auroc(part.label.astype(int), score)
+        return {**row, **_result(_cross_entropy(score, part), area, 1)}, None
+    try:
+        fitted = fit(run, cell.recipe(seed), data, widths, starts[cell.grid.start], _device())
+    except FloatingPointError:
+        return {**row, **_result(None, None, 0), "status": "diverged"}, None
+    result = _result(fitted.val_loss, fitted.val_auroc, fitted.epochs)
+    return {**row, **result, "arrived": fitted.arrived}, fitted.weights
+
+
+def _result(loss: float | None, area: float | None, epochs: int) -> dict[str, Any]:
+    return {"val_loss": loss, "val_auroc": area, "epochs": epochs, "status": "finished"}
+
+
+def _finished(cell: Cell) -> bool:
+    """Whether an earlier run of the same grid has left this cell's result."""
+    name = f"{cell.name}.json"
+    trials = cell.grid.folder / "trials"
+    return trials.exists(name) and bool(trials.read_json(name)["hash"] == cell.grid.stamp.hash)
+
+
+def _finish(shared: dict[str, Any], grid: Grid) -> None:
+    """Chooses the cell, scores validation and test once, publishes, drops the other cells' weights."""
+    run: Run = shared["run"]
+    trials = grid.folder / "trials"
+    records = [(cell, trials.read_json(f"{cell.name}.json")) for cell in grid.cells(run)]
+    usable = [pair for pair in records if pair[1]["mean_val_loss"] is not None]
+    if not usable:
+        raise Refusal(
+            f"every cell of {grid.task} {grid.model} {grid.start} diverged; lower tune.learning_rates"
+        )
+    best, record = min(usable, key=lambda pair: pair[1]["mean_val_loss"])
+    rows = [row for _, r in records for row in r["rows"]]
+    entries = [
+        grid.folder.write_json("best.json", _best(best, record, records)),
+        grid.folder.write_parquet("trials.parquet", _trials_table(rows)),
+        grid.folder.write_parquet("predictions.parquet", _predictions(shared, best)),
+        *(grid.folder.entry(f"trials/{cell.name}.json") for cell, _ in records),
+    ]
+    for name in trials.names():
+        if name.endswith(".safetensors"):
+            trials.delete(name)
+    publish(grid.folder, grid.stamp, entries)
+
+
+def _best(best: Cell, record: dict[str, Any], records: list[Any]) -> dict[str, Any]:
+    return {
+        "batch_size": best.batch_size,
+        "learning_rate": best.learning_rate,
+        "mean_val_loss": record["mean_val_loss"],
+        "arrived": record["rows"][0].get("arrived", []),
+        "cells": [{"cell": cell.name, "mean_val_loss": r["mean_val_loss"]} for cell, r in records],
+    }
+
+
+def _predictions(shared: dict[str, Any], best: Cell) -> pa.Table:
+    run, widths = shared["run"], shared["widths"]
+    data = shared["data"][best.grid.task]
+    tables = []
+    for seed, split in itertools.product(range(run.tune.seeds), ("validation", "test")):
+        if best.grid.model == "hist_gradient_boosting":
+            score = _tree_scores(data, widths, seed, split)
+        else:
+            held = (best.grid.folder / "trials").read_bytes(_weights_name(best, seed))
+            weights = load_tensors(held)
+            score = scores(run, best.recipe(seed), weights, data[split], widths, _device())
+        tables.append(predictions_table(data[split], split, seed, score))
+    return pa.concat_tables(tables)
+
+
+def predictions_table(part: Labelled, split: str, seed: int, score: Any) -> pa.Table:
+    """Predictions of one split by one seed, in the schema that the report reads."""
+    columns = {
+        "subject_id": part.rows.subject_id,
+        "row_id": part.rows.row_id,
+        "split": np.full(len(part), split),
+        "seed": np.full(len(part), seed),
+        "label": part.label,
+        "score": score,
+    }
+    return pa.table(columns).cast(PREDICTIONS)
+
+
+def _tree_scores(data: TaskData, widths: Widths, seed: int, split: Any) -> Any:
+    train = data["train"]
+    trees = fit_trees(counted(train.rows, widths), train.label, seed)
+    return trees.predict_proba(counted(data[split].rows, widths))[:, 1]
+
+
+def _cross_entropy(score: Any, part: Labelled) -> float:
+    clipped = torch.from_numpy(np.clip(score, 1e-7, 1 - 1e-7))
+    label = torch.from_numpy(part.label).double()
+    return float(torch.nn.functional.binary_cross_entropy(clipped, label))
+
+
+def _trials_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([{k: r[k] for k in TRIALS.names} for r in rows], TRIALS)
+
+
+def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
+    """Mean over the seeds; None if one of them diverged."""
+    losses = [row["val_loss"] for row in rows]
+    return None if None in losses else float(np.mean(losses))
+
+
+def _weights_name(cell: Cell, seed: int) -> str:
+    return f"{cell.name}-seed-{seed}.safetensors"
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,206 @@
+"""Pretraining on Ray Train: the same function for both stages, one worker or many.
+
+The four places where Ray enters ordinary PyTorch are numbered [1] to [4].
+"""
+
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import Tensor
+
+from medhmp import command
+from medhmp.model.blocks import Widths
+from medhmp.model.heads import start_stage_two
+from medhmp.refusal import Refusal
+from medhmp.run import Pretrain, Run, fields_of
+from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.stream import FileDeal, Plan, Table
+from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
+from medhmp.train import checkpoint
+from medhmp.train.loop import train
+from medhmp.train.objective import AdmissionPretraining, StayReconstruction
+from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
+
+Objective = StayReconstruction | AdmissionPretraining
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pretraining: what it reads, where it writes, what it starts from."""
+
+    name: Literal["pretrain_stay", "pretrain_admission"]
+    folder: str  # URI of its output
+    start: str | None = None  # URI of a stage-one output whose stay encoder it begins from
+    shuffled: bool = False  # the control: data shuffled between patients
+
+    @property
+    def table(self) -> Table:
+        return "stays" if self.name == "pretrain_stay" else "admissions"
+
+    def settings(self, run: Run) -> Pretrain:
+        settings: Pretrain = getattr(run, self.name)
+        return settings
+
+
+def pretrain(run: Run, stage: Stage) -> None:
+    """Trains one stage to its last epoch and publishes it, or finds it whole. Begun again after any
+    interruption, it goes on from the newest whole checkpoint."""
+    folder, shards = Folder(stage.folder), Folder(run.out) / "shards"
+    stamp = _stamp(run, stage, shards)
+    if is_done(folder, stamp, run.overwrite):
+        return command.say(run, f"{stage.name}: whole already, {folder}")
+    manifest = read_manifest(shards)
+    checkpoint.newest(folder, stamp, run.overwrite)  # refuses another run's before any worker starts
+    plan = _plan(run, stage, shards, manifest)
+    plan.steps(stage.settings(run).workers)
+    with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping; nothing of ours is in it
+        result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
+    metrics = result.return_value
+    checkpointed = checkpoint.newest(folder, stamp)
+    if checkpointed is None:
+        raise RuntimeError(f"{stage.name} ended without a checkpoint in {folder}")
+    publish(folder, stamp, checkpoint.write_model(folder, checkpointed.weights, run, metrics))
+    command.say(run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}")
+
+
+def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
+    fields = fields_of(run, stage.name, "model", "pretrain_on", "share_budget_gib")
+    inputs = {"shards": fingerprint(shards, "featurize")}
+    if stage.table == "admissions":
+        inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
+    if stage.start:
+        inputs["start"] = fingerprint(Folder(stage.start), "pretrain_stay")
+    return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
+
+
+def _plan(run: Run, stage: Stage, shards: Folder, manifest: Manifest) -> Plan:
+    settings = stage.settings(run)
+    splits = ("train",) if run.pretrain_on == "train" else ("train", "validation", "test")
+    return Plan(
+        shards=shards.uri,
+        table=stage.table,
+        rows_per_file=manifest.rows_per_file(stage.table, splits),
+        splits=splits,
+        batch_size=settings.batch_size // settings.workers,
+        seed=settings.seed,
+        budget=run.share_budget_gib * 2**30,
+        max_stays=run.model.max_stays,
+        shuffle_between_patients=stage.shuffled,
+    )
+
+
+def _trainer(
+    run: Run, stage: Stage, stamp: Stamp, plan: Plan, manifest: Manifest, scratch: str
+) -> ray.train.torch.TorchTrainer:
+    settings = stage.settings(run)
+    use_gpu = ray.cluster_resources().get("GPU", 0) >= settings.workers
+    _check_room(settings, use_gpu)
+    fs, base = (Folder(plan.shards) / plan.table).resolve()
+    dataset = ray.data.read_parquet([f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs)
+    loop = {
+        "run": run,
+        "stage": stage,
+        "stamp": stamp,
+        "widths": Widths.of(manifest),
+        "show": command.watched(run.quiet),
+    }
+    return ray.train.torch.TorchTrainer(  # [1] W processes, each running _worker
+        _worker,
+        train_loop_config=loop,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": 0.5} | ({"GPU": 1} if use_gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=stamp.hash[:16],
+            storage_path=scratch,
+            failure_config=ray.train.FailureConfig(max_failures=3),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+        datasets={"train": dataset},
+        dataset_config=FileDeal(plan),
+    )
+
+
+def _check_room(settings: Pretrain, use_gpu: bool) -> None:
+    """Ray Data needs a CPU that no training worker holds, or both wait for ever."""
+    cpus = ray.cluster_resources().get("CPU", 0)
+    if cpus < 0.5 * settings.workers + 1:
+        raise Refusal(
+            f"{settings.workers} workers would leave no CPU of the cluster's {cpus:g} for reading; "
+            "use fewer workers or a larger cluster"
+        )
+
+
+def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """One rank's training. Returns the metrics of every epoch, the resumed ones included."""
+    run, stage, stamp = config["run"], config["stage"], config["stamp"]
+    settings, folder = stage.settings(run), Folder(stage.folder)
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    batches = ray.train.get_dataset_shard("train").batches()  # [2] this rank's share
+
+    torch.manual_seed(settings.seed)
+    objective = _objective(run, stage, config["widths"])
+    begun = checkpoint.newest(folder, stamp)
+    if begun:
+        objective.model.load_state_dict(begun.weights, strict=True)
+    model = ray.train.torch.prepare_model(objective)  # [3] to the device; gradients averaged over ranks
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    if begun:
+        optimizer.load_state_dict(begun.state["optimizer"])
+    metrics = list(begun.metrics) if begun else []
+
+    def seeded(epoch: int) -> Any:
+        # Masks are drawn anew each epoch from (seed, epoch, rank), so a resumed epoch repeats them.
+        torch.manual_seed((settings.seed * 100_003 + epoch) * 1_009 + rank)
+        return batches(epoch)
+
+    def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
+        metrics.append({"stage": stage.name, "epoch": epoch, **summary})
+        if rank == 0:
+            state = {"optimizer": optimizer.state_dict()}
+            now = checkpoint.Checkpoint(epoch, objective.model.state_dict(), state, metrics)
+            checkpoint.save(folder, now, run, stamp, settings.keep)
+            if config["show"]:
+                print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
+        ray.train.report(summary)  # [4] a barrier; the weights are in our own checkpoint already
+        return True
+
+    start = begun.epoch + 1 if begun else 0
+    device = ray.train.torch.get_device()
+    train(model, optimizer, seeded, range(start, settings.epochs), after_epoch, device)
+    return metrics
+
+
+def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
+    if stage.name == "pretrain_stay":
+        return build_stay_pretraining(run.model, widths)
+    objective = build_admission_pretraining(run.model, widths)
+    if stage.start:
+        start_stage_two(objective.model, checkpoint.read_weights(Folder(stage.start)))
+    return objective
+
+
+def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:
+    """One steady line: epoch, loss and its terms, rows/s, waiting, time left."""
+    quiet = ("steps", "rows_per_s", "wait_share", "seconds")
+    terms = " ".join(f"{k} {v:.4g}" for k, v in summary.items() if k not in quiet)
+    left = (epochs - epoch - 1) * summary["seconds"]
+    return (
+        f"{name} {epoch + 1}/{epochs}  {terms}  {summary['rows_per_s']:,.0f} rows/s  "
+        f"waiting {summary['wait_share']:.0%}  {left:.0f} s left"
+    )
+
+
+def weights_of(folder: Folder, made_by: str) -> dict[str, Tensor]:
+    """The weights of a published stage. Refuses one that is missing or not whole."""
+    fingerprint(folder, made_by)
+    return checkpoint.read_weights(folder, made_by)

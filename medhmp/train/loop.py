@@ -1,0 +1,56 @@
+"""The training loop. One for pretraining under Ray Train, for fine-tuning inside a trial, for a test.
+
+It knows neither Ray nor a model: an objective turns a batch into a loss, ``batches(epoch)`` yields the
+batches of an epoch, and ``after_epoch`` does whatever an epoch's end calls for (validate, checkpoint,
+report) and says whether to go on.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from medhmp.train.meter import Meter
+
+Batch = dict[str, Tensor]
+
+
+def train(
+    objective: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Callable[[int], Iterable[Batch]],
+    epochs: range,
+    after_epoch: Callable[[int, dict[str, float]], bool],
+    device: torch.device | None = None,
+) -> None:
+    """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
+
+    ``objective(batch) -> (loss, report)``; gradients are averaged over workers by whoever wrapped it.
+    Raises FloatingPointError after an epoch whose mean loss is not finite.
+    """
+    for epoch in epochs:
+        objective.train()
+        meter = Meter()
+        for batch in meter.waiting(batches(epoch)):
+            on_device = to_device(batch, device)
+            loss, report = objective(on_device)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            meter.step(len(batch["subject_id"]), loss, report)
+        summary = meter.summary()
+        if not math.isfinite(summary.get("loss", math.nan)):
+            raise FloatingPointError(
+                f"the loss of epoch {epoch} is {summary.get('loss')}; lower the learning rate. "
+                "The last checkpoint is from before this epoch"
+            )
+        if not after_epoch(epoch, summary):
+            return
+
+
+def to_device(batch: Batch, device: torch.device | None) -> Batch:
+    """The batch on the device, copied without waiting."""
+    if device is None:
+        return batch
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}

@@ -1,0 +1,141 @@
+"""Rows in memory against plain Python lists."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medhmp.shards import schema
+from medhmp.shards.csr import Csr
+from medhmp.shards.rows import Admissions, Notes, Patients, Stays
+
+HOURS = 3
+
+
+def ragged(size=9, most=5):
+    return st.lists(st.lists(st.integers(0, 50), max_size=most), min_size=1, max_size=size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ragged(), st.randoms())
+def test_csr_take_equals_list_indexing(lists, random):
+    csr = Csr.from_arrow(pa.chunked_array([pa.array(lists, pa.list_(pa.uint16()))]))
+    rows = [random.randrange(len(lists)) for _ in range(7)]
+    taken = csr.take(np.array(rows))
+    assert [
+        taken.values[a:b].tolist() for a, b in zip(taken.offsets, taken.offsets[1:], strict=False)
+    ] == [lists[r] for r in rows]
+
+
+def test_csr_reads_a_slice_of_an_array():
+    array = pa.array([[1], [2, 3], [], [4]], pa.list_(pa.uint16())).slice(1, 2)
+    csr = Csr.from_arrow(array)
+    assert csr.offsets.tolist() == [0, 2, 2]
+    assert csr.values.tolist() == [2, 3]
+
+
+def stay(stay_id, hours, demographics):
+    offsets = np.cumsum([0, *map(len, hours)]).tolist()
+    return {
+        "stay_id": stay_id,
+        "hour_offsets": offsets,
+        "feature_ids": [f for hour in hours for f in hour],
+        "demographic_ids": demographics,
+    }
+
+
+def admissions_table():
+    rows = [
+        {"subject_id": 1, "hadm_id": 10, "icd_ids": [3, 4], "drug_ids": [0], "stays": []},
+        {
+            "subject_id": 1,
+            "hadm_id": 11,
+            "icd_ids": [],
+            "drug_ids": [1, 2],
+            "stays": [
+                stay(100, [[5], [], [6, 7]], [1]),
+                stay(101, [[], [8], []], [2]),
+                stay(102, [[9], [9], [9]], [3]),
+            ],
+        },
+        {
+            "subject_id": 2,
+            "hadm_id": 12,
+            "icd_ids": [1],
+            "drug_ids": [],
+            "stays": [stay(103, [[1], [2], [3]], [0, 1])],
+        },
+    ]
+    full = [
+        {"source": "s", "split": "train", "admitted": None, "discharged": None, **row} for row in rows
+    ]
+    return pa.Table.from_pylist(full, schema.admissions(HOURS, 20, 5, False, 9, 9))
+
+
+def hours_of(batch):
+    offsets, ids = batch["hour_offsets"].tolist(), batch["feature_ids"].tolist()
+    return [ids[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+
+
+def test_admission_batch_keeps_the_first_stays_in_their_slots():
+    notes = Notes(np.array([12]), np.ones((1, 768), np.float32))
+    admissions = Admissions.from_arrow(admissions_table(), max_stays=2, notes=notes)
+    batch = admissions.batch(np.array([2, 1, 0]))
+    assert batch["stay_slot"].tolist() == [0, 2, 3]  # admission 12's stay, then 11's first two
+    assert hours_of(batch) == [[1], [2], [3], [5], [], [6, 7], [], [8], []]
+    assert batch["icd_offsets"].tolist() == [0, 1, 1, 3]
+    assert batch["drug_ids"].tolist() == [1, 2, 0]
+    assert batch["has_note"].tolist() == [True, False, False]
+    assert batch["note"].sum(1).tolist() == [768.0, 0.0, 0.0]
+    assert batch["subject_id"].tolist() == [2, 1, 1]
+
+
+def test_patient_rows_hide_later_visits_old_visits_and_target_codes():
+    visit = [
+        {"hadm_id": n, "admitted": None, "discharged": f"2100-0{n}-01", "icd_ids": ids}
+        for n, ids in ((1, [7]), (2, [1, 2]), (3, [2, 3]), (4, [4]))
+    ]
+    for v in visit:
+        v["discharged"] = np.datetime64(v["discharged"], "s").item()
+    table = pa.Table.from_pylist(
+        [{"source": "s", "subject_id": 5, "split": "train", "visits": visit}], schema.patients(9)
+    )
+    until = np.array([np.datetime64("2100-03-01")], "datetime64[s]")
+    patients = Patients.from_arrow(table, until, max_visits=2, hidden=np.array([2]))
+    batch = patients.batch(np.array([0]))
+    assert batch["visit_offsets"].tolist() == [0, 2]
+    assert batch["icd_offsets"].tolist() == [0, 1, 2]  # visits 2 and 3, code 2 hidden
+    assert batch["icd_ids"].tolist() == [1, 3]
+
+
+def stays_rows(n, seed):
+    generator = np.random.default_rng(seed)
+    rows = [
+        {
+            "source": "s",
+            "subject_id": i,
+            "hadm_id": i,
+            "split": "train",
+            **stay(i, [generator.integers(0, 20, generator.integers(0, 4)).tolist() for _ in range(3)], [0]),
+        }
+        for i in range(n)
+    ]
+    return Stays.from_arrow(pa.Table.from_pylist(rows, schema.stays(HOURS, 20, 5, False)))
+
+
+def test_shuffled_control_keeps_each_hour_of_the_clock_but_no_patient_course():
+    rows = stays_rows(40, 0)
+    dealt = rows.shuffled(np.random.default_rng(1))
+    everyone = np.arange(len(rows))
+    before, after = hours_of(rows.batch(everyone)), hours_of(dealt.batch(everyone))
+    for hour in range(HOURS):
+        assert sorted(before[hour::HOURS]) == sorted(after[hour::HOURS])
+    moved = sum(before[i * 3 : i * 3 + 3] != after[i * 3 : i * 3 + 3] for i in range(len(rows)))
+    assert moved > 30
+
+
+def test_shuffled_codes_keep_their_frequencies_up_to_repeats_in_one_admission():
+    admissions = Admissions.from_arrow(admissions_table(), 3, Notes.none())
+    dealt = admissions.shuffled(np.random.default_rng(0))
+    assert sorted(dealt.icd.values.tolist()) == sorted(admissions.icd.values.tolist())
+    assert dealt.icd.lengths.tolist() == admissions.icd.lengths.tolist()
