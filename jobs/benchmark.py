@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import tyro
 
-from medhmp.model.blocks import Widths
+from medhmp.legend import Widths
 from medhmp.run import Model, Synthetic
 from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.rows import Admissions, Rows, Stays

@@ -7,8 +7,8 @@ Reads   OUT/shards/notes/*.parquet (hadm_id, note_hash, text)
 Writes  OUT/shards/note_embeddings/*.parquet (hadm_id, embedding float32[768]), by hadm_id
 Deletes OUT/shards/notes/ unless --notes.keep-text
 
-One actor per GPU of the cluster, or per CPU where there is none. A text that several admissions share is
-embedded once. The driver holds the vectors (3 kB a note) and never a text.
+One actor per GPU of the cluster, or per CPU where there is none. A text that several admissions
+share is embedded once. The driver holds the vectors (3 kB a note) and never a text.
 """
 
 import time
@@ -31,6 +31,13 @@ from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done,
 
 NOTES_PER_TASK: Final = 512
 ROWS_PER_FILE: Final = 1 << 16  # 200 MB
+INDEX: Final = {
+    "hadm_id": pl.Int64,
+    "note_hash": pl.String,
+    "file": pl.String,
+    "row_group": pl.Int64,
+    "row": pl.Int64,
+}
 
 
 def embed_notes(run: Run) -> None:
@@ -58,36 +65,22 @@ def embed_notes(run: Run) -> None:
 def _embed(run: Run, notes: Folder, out: Folder) -> list[Entry]:
     index = read_index(notes)
     if run.notes.model is None and len(index):
-        command.say(
-            run, "notes: no notes.model given: the vectors of the tiny random T5 carry little"
-        )
+        command.say(run, "notes: without notes.model, the vectors of a tiny random T5 carry little")
     unique = index.unique("note_hash", keep="first", maintain_order=True)
     vectors = _vectors(run, notes, unique)
     slot = unique.select("note_hash").with_row_index("slot")
     rows = index.join(slot, on="note_hash").sort("hadm_id").select("hadm_id", "slot")
-    entries = [
-        _write(out, at, rows, vectors, run) for at in range(0, max(len(rows), 1), ROWS_PER_FILE)
-    ]
-    what = (
-        f"{len(rows):,} notes, {len(unique):,} different" if len(rows) else "no notes in this run"
-    )
-    command.say(run, f"notes: {what}; vectors in {out}")
-    return entries
+    if len(rows):
+        command.say(run, f"notes: {len(rows):,}, {len(unique):,} different; vectors in {out}")
+    else:
+        command.say(run, "notes: this run has none; going on without")
+    starts = range(0, max(len(rows), 1), ROWS_PER_FILE)  # without notes, one file of no rows
+    return [_write(run, out, at, rows, vectors) for at in starts]
 
 
 def read_index(notes: Folder) -> pl.DataFrame:
     """Where each note is: hadm_id, note_hash, file, row_group and row within it. Reads no text."""
-    parts = [
-        pl.DataFrame(
-            schema={
-                "hadm_id": pl.Int64,
-                "note_hash": pl.String,
-                "file": pl.String,
-                "row_group": pl.Int64,
-                "row": pl.Int64,
-            }
-        )
-    ]
+    parts = [pl.DataFrame(schema=INDEX)]
     for name in (n for n in notes.names() if n.endswith(".parquet")):
         with notes.open(name) as source:
             file = pq.ParquetFile(source)
@@ -95,7 +88,7 @@ def read_index(notes: Folder) -> pl.DataFrame:
                 ids: Any = pl.from_arrow(file.read_row_group(group, ["hadm_id", "note_hash"]))
                 where = {"file": pl.lit(name), "row_group": pl.lit(group, pl.Int64)}
                 row = pl.int_range(pl.len(), dtype=pl.Int64).alias("row")
-                parts.append(ids.with_columns(row, **where).select(parts[0].columns))
+                parts.append(ids.with_columns(row, **where).select(*INDEX))
     return pl.concat(parts)
 
 
@@ -114,15 +107,13 @@ def _vectors(run: Run, notes: Folder, unique: pl.DataFrame) -> npt.NDArray[np.fl
         done += len(at)
         if command.watched(run.quiet):
             rate = done / (time.perf_counter() - start)
-            left = (len(unique) - done) / rate
-            command.say(
-                run, f"notes: {done:,} of {len(unique):,}, {rate:,.0f}/s, {left:,.0f} s left"
-            )
+            left = f"{(len(unique) - done) / rate:,.0f} s left"
+            command.say(run, f"notes: {done:,} of {len(unique):,}, {rate:,.0f}/s, {left}")
     return vectors
 
 
 def _tasks(unique: pl.DataFrame) -> list[dict[str, Any]]:
-    """Pieces of work: rows of one row group. They depend on the notes alone, hence so do the bytes."""
+    """Pieces of work: rows of one row group. They, and so the bytes, depend on the notes alone."""
     tasks = []
     for (file, group), part in unique.group_by(["file", "row_group"], maintain_order=True):
         rows = part["row"].to_list()
@@ -147,7 +138,7 @@ def _pool(run: Run, notes: Folder, tasks: list[dict[str, Any]]) -> "ray.data.Dat
 
 
 def _write(
-    out: Folder, at: int, rows: pl.DataFrame, vectors: npt.NDArray[np.float32], run: Run
+    run: Run, out: Folder, at: int, rows: pl.DataFrame, vectors: npt.NDArray[np.float32]
 ) -> Entry:
     part = rows.slice(at, ROWS_PER_FILE)
     columns = [pa.array(part["hadm_id"].to_numpy()), as_lists(vectors[part["slot"].to_numpy()])]
@@ -159,12 +150,13 @@ def _write(
 
 def _refuse_to_lose(out: Folder, notes: Folder, stamp: Stamp, overwrite: bool) -> None:
     """Vectors whose text is gone are not overwritten: nothing could make them again."""
-    if overwrite and out.exists(COMPLETE) and not notes.exists():
-        if out.read_json(COMPLETE)["hash"] != stamp.hash:
-            raise Refusal(
-                f"{notes} was deleted after it was embedded, so {out} cannot be made again; run "
-                "jobs.featurize with --overwrite first, and keep the text with --notes.keep-text"
-            )
+    if not overwrite or notes.exists() or not out.exists(COMPLETE):
+        return
+    if out.read_json(COMPLETE)["hash"] != stamp.hash:
+        raise Refusal(
+            f"{notes} was deleted after it was embedded, so {out} cannot be made again; run "
+            "jobs.featurize with --overwrite first, and keep the text with --notes.keep-text"
+        )
 
 
 if __name__ == "__main__":

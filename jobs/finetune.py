@@ -12,8 +12,8 @@ import ray
 import torch
 
 from medhmp import command
+from medhmp.legend import Widths
 from medhmp.evaluate.discrimination import auroc
-from medhmp.model.blocks import Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import TaskData, counts, read_task
@@ -46,7 +46,7 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
     chosen, folder = run.finetune, Folder(run.out) / place
     data = read_task(run, chosen.task)
     _check(data)
-    widths = Widths.of(read_manifest(Folder(run.out) / "shards"))
+    widths = read_manifest(Folder(run.out) / "shards").widths
     recipe = Recipe(
         chosen.task, chosen.model, chosen.start, chosen.batch_size, chosen.learning_rate, chosen.seed
     )

@@ -9,7 +9,6 @@ Reads ``shards/`` and the pretraining outputs that the starts need. Writes
 
 from medhmp import command
 from medhmp.legend import Task
-from medhmp.model.blocks import Widths
 from medhmp.run import Run
 from medhmp.shards.labelled import TaskData, counts, read_task
 from medhmp.shards.manifest import read_manifest
@@ -30,7 +29,7 @@ def tune(run: Run) -> None:
         data[task] = rows
         pending += [g for g in grids(run, task) if not is_done(g.folder, g.stamp, run.overwrite)]
     if pending:
-        run_grids(run, pending, data, Widths.of(read_manifest(root / "shards")))
+        run_grids(run, pending, data, read_manifest(root / "shards").widths)
     command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 

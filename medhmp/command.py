@@ -75,7 +75,7 @@ def start_ray(quiet: bool = False) -> None:
     if ray.is_initialized():
         return
     # Workers' lines reach the driver only where somebody watches.
-    ray.init(log_to_driver=watched(quiet), logging_level="ERROR")
+    ray.init(log_to_driver=watched(quiet), logging_level="ERROR", include_dashboard=False)
 
 
 def watched(quiet: bool) -> bool:

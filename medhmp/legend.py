@@ -15,10 +15,23 @@ E  width of a note embedding
 W  worker processes
 """
 
+from dataclasses import dataclass
 from typing import Final, Literal
 
 NOTE_WIDTH: Final = 768
 """E: the hidden width of T5-Base, which Clinical-T5-Base has (paper, Appendix B)."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The sizes that the data decide, as the shards' manifest has them."""
+
+    hours: int  # T
+    features: int  # F
+    demographics: int  # P
+    diagnoses: int  # C
+    drugs: int  # G
+
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")

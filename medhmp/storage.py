@@ -138,9 +138,9 @@ class Folder:
     def create(self, name: str) -> Iterator[Sink]:
         """Writes one file whole or not at all; after the block ``sink.written`` is its Entry.
 
-        On disk the bytes go to a hidden neighbour that is renamed at the end. For a bucket they are
-        spooled here and uploaded after the block, because Arrow cannot abort an upload: dropping its
-        stream closes it, which makes the half-written object visible.
+        On disk the bytes go to a hidden neighbor that is renamed at the end. For a bucket they are
+        spooled here and uploaded after the block, because Arrow cannot abort an upload: dropping
+        its stream closes it, which makes the half-written object visible.
         """
         with self._renamed(name) if self.is_local else self._uploaded(name) as stream:
             sink = Sink(stream)

@@ -40,7 +40,10 @@ def stay_fields(hours: int, features: int, demographics: int, real_valued: bool)
     ]
     if real_valued:
         fields.append(pa.field("feature_values", pa.list_(pa.float32())))
-    return [*fields, pa.field("demographic_ids", pa.list_(id_type(demographics)))]
+    fields.append(pa.field("demographic_ids", pa.list_(id_type(demographics))))
+    if real_valued:
+        fields.append(pa.field("demographic_values", pa.list_(pa.float32())))
+    return fields
 
 
 def stays(hours: int, features: int, demographics: int, real_valued: bool) -> pa.Schema:

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import ModelName, Start, Task
-from medhmp.model.blocks import Widths
+from medhmp.legend import ModelName, Start, Task, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled, TaskData
@@ -70,7 +69,7 @@ def fit(
     """
     torch.manual_seed(recipe.seed)
     objective = build_classifier(recipe.task, recipe.model, run.model, widths)
-    arrived = load_start(objective.model, start, recipe.start) if start is not None else []
+    arrived = load_start(objective.model, start) if start else []
     if device is not None:
         objective.to(device)
     stop, metrics, best = EarlyStop(run.finetune.patience), [], objective.model.state_dict()
@@ -148,7 +147,7 @@ def _logits(objective: Classification, part: Labelled, device: torch.device | No
     parts: list[Any] = [torch.zeros(0)]
     for at in range(0, len(rows), SCORING_BATCH):
         batch = to_device(part.batch(rows[at : at + SCORING_BATCH]), device)
-        parts.append(objective.logits(batch).float().cpu())
+        parts.append(objective.model(batch).float().cpu())
     return torch.cat(parts)
 
 

@@ -21,9 +21,8 @@ from torch import Tensor
 
 from medhmp import command
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.legend import LEVELS, ModelName, Start, Task, Widths
 from medhmp.model.baselines.hist_gradient_boosting import counted, fit_trees
-from medhmp.model.blocks import Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import Labelled, TaskData

@@ -10,11 +10,10 @@ from typing import Any, Literal
 import ray.train
 import ray.train.torch
 import torch
-from torch import Tensor
 
 from medhmp import command
-from medhmp.model.blocks import Widths
-from medhmp.model.heads import start_stage_two
+from medhmp.legend import Widths
+from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import Manifest, read_manifest
@@ -22,8 +21,12 @@ from medhmp.shards.stream import FileDeal, Plan, Table
 from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
 from medhmp.train import checkpoint
 from medhmp.train.loop import train
-from medhmp.train.objective import AdmissionPretraining, StayReconstruction
-from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
+from medhmp.train.objective import (
+    AdmissionPretraining,
+    StayReconstruction,
+    build_admission_pretraining,
+    build_stay_pretraining,
+)
 
 Objective = StayReconstruction | AdmissionPretraining
 
@@ -98,14 +101,14 @@ def _trainer(
 ) -> ray.train.torch.TorchTrainer:
     settings = stage.settings(run)
     use_gpu = ray.cluster_resources().get("GPU", 0) >= settings.workers
-    _check_room(settings, use_gpu)
+    _check_room(settings)
     fs, base = (Folder(plan.shards) / plan.table).resolve()
     dataset = ray.data.read_parquet([f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs)
     loop = {
         "run": run,
         "stage": stage,
         "stamp": stamp,
-        "widths": Widths.of(manifest),
+        "widths": manifest.widths,
         "show": command.watched(run.quiet),
     }
     return ray.train.torch.TorchTrainer(  # [1] W processes, each running _worker
@@ -127,7 +130,7 @@ def _trainer(
     )
 
 
-def _check_room(settings: Pretrain, use_gpu: bool) -> None:
+def _check_room(settings: Pretrain) -> None:
     """Ray Data needs a CPU that no training worker holds, or both wait for ever."""
     cpus = ray.cluster_resources().get("CPU", 0)
     if cpus < 0.5 * settings.workers + 1:
@@ -149,7 +152,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     objective = _objective(run, stage, config["widths"])
     begun = checkpoint.newest(folder, stamp)
     if begun:
-        objective.model.load_state_dict(begun.weights, strict=True)
+        objective.load_state_dict(begun.weights, strict=True)
     model = ray.train.torch.prepare_model(objective)  # [3] to the device; gradients averaged over ranks
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -159,15 +162,15 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     metrics = list(begun.metrics) if begun else []
 
     def seeded(epoch: int) -> Any:
-        # Masks are drawn anew each epoch from (seed, epoch, rank), so a resumed epoch repeats them.
-        torch.manual_seed((settings.seed * 100_003 + epoch) * 1_009 + rank)
+        # Masks come from (seed, epoch), the same on every rank, so a resumed epoch repeats them.
+        torch.manual_seed(settings.seed * 100_003 + epoch)
         return batches(epoch)
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         metrics.append({"stage": stage.name, "epoch": epoch, **summary})
         if rank == 0:
             state = {"optimizer": optimizer.state_dict()}
-            now = checkpoint.Checkpoint(epoch, objective.model.state_dict(), state, metrics)
+            now = checkpoint.Checkpoint(epoch, objective.state_dict(), state, metrics)
             checkpoint.save(folder, now, run, stamp, settings.keep)
             if config["show"]:
                 print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
@@ -185,7 +188,7 @@ def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
         return build_stay_pretraining(run.model, widths)
     objective = build_admission_pretraining(run.model, widths)
     if stage.start:
-        start_stage_two(objective.model, checkpoint.read_weights(Folder(stage.start)))
+        load_start(objective.admission, checkpoint.read_weights(Folder(stage.start)))
     return objective
 
 
@@ -198,9 +201,3 @@ def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> s
         f"{name} {epoch + 1}/{epochs}  {terms}  {summary['rows_per_s']:,.0f} rows/s  "
         f"waiting {summary['wait_share']:.0%}  {left:.0f} s left"
     )
-
-
-def weights_of(folder: Folder, made_by: str) -> dict[str, Tensor]:
-    """The weights of a published stage. Refuses one that is missing or not whole."""
-    fingerprint(folder, made_by)
-    return checkpoint.read_weights(folder, made_by)

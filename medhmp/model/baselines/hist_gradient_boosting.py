@@ -8,14 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from medhmp.model.blocks import Widths
+from medhmp.legend import Widths
 from medhmp.shards.csr import Csr
 from medhmp.shards.rows import Admissions, Patients, Stays
 
 Matrix = npt.NDArray[np.float32]
 
 
-def fit_trees(features: Matrix, label: npt.NDArray[np.float32], seed: int) -> HistGradientBoostingClassifier:
+def fit_trees(
+    features: Matrix, label: npt.NDArray[np.float32], seed: int
+) -> HistGradientBoostingClassifier:
     """Trees with the library's defaults and early stopping off, as cohorts here are small.
 
     features (n, D), label (n) in {0, 1}.
@@ -40,7 +42,9 @@ def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Matrix:
 def _stay_counts(stays: Stays, widths: Widths) -> tuple[Matrix, Matrix]:
     """Hours in which each feature is on (or the sum of its values), and demographics."""
     whole = Csr(stays.hours.offsets[:: max(stays.hours_per_stay, 1)], stays.hours.values)
-    return _count(whole, widths.features, stays.values), _count(stays.demographics, widths.demographics)
+    return _count(whole, widths.features, stays.values), _count(
+        stays.demographics, widths.demographics
+    )
 
 
 def _count(ids: Csr, width: int, weights: Matrix | None = None) -> Matrix:
@@ -55,5 +59,3 @@ def _sum_rows(matrix: Matrix, groups: Csr) -> Matrix:
     owner = np.repeat(np.arange(len(groups)), groups.lengths)
     np.add.at(total, owner, matrix[groups.values.astype(np.int64)])
     return total[:-1]
-
-

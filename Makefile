@@ -1,0 +1,48 @@
+# make demo    the whole path on synthetic data: raw tables to a report, in minutes
+# make test    the whole test suite
+# make check   format, lint, types
+#
+# Each makes .venv and installs what it needs, at the versions of constraints.txt. Variables:
+#   PYTHON       interpreter that makes .venv, 3.11 to 3.13       (python3)
+#   TORCH_INDEX  another index to take torch from; without a GPU, PyTorch's CPU index
+#                https://download.pytorch.org/whl/cpu saves several GB
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+INSTALL = @echo "installing into .venv (once; a few minutes)"; $(PIP) -e $(1) && touch $@
+
+.PHONY: help demo test check
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+demo: .venv/installed
+	$(BIN)/python -m jobs.all smoke --out runs/demo
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or \
+		sys.exit("$(PYTHON) is %d.%d; give PYTHON= a Python 3.11 to 3.13" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/created pyproject.toml constraints.txt
+	$(call INSTALL,.)
+
+.venv/installed-test: .venv/created pyproject.toml constraints.txt
+	$(call INSTALL,'.[test]')
+
+.venv/installed-dev: .venv/created pyproject.toml constraints.txt
+	$(call INSTALL,'.[dev]')

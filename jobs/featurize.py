@@ -1,0 +1,95 @@
+"""Make the shards that training reads: raw tables to sparse features, codes, labels and splits.
+
+    python -m jobs.featurize smoke --out runs/demo
+    python -m jobs.featurize paper --tables.sources mimic3=/data/mimic-iii-1.4 --out runs/mimic3
+
+Reads   the raw tables of every source, or OUT/raw where none is named; the name decides the reader
+Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
+        OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
+        OUT/shards/featurize.json (workers, seconds, memory)
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import ray
+
+from medhmp import command
+from medhmp.refusal import Refusal
+from medhmp.run import Run, digest, fields_of
+from medhmp.shards.build import CONTENT, build
+from medhmp.shards.manifest import Manifest
+from medhmp.storage import COMPLETE, Folder, Stamp, fingerprint, is_done, publish
+from medhmp.tables import mimic3
+from medhmp.tables.csv import RawTables
+from medhmp.tables.schema import Source
+
+READERS: Final[dict[str, Callable[[str, str, Run], Source]]] = {
+    "mimic3": mimic3.read,
+    "synthetic": mimic3.read,  # shaped as MIMIC-III
+}
+
+
+def featurize(run: Run) -> None:
+    """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
+    places = run.tables.named() or {"synthetic": (Folder(run.out) / "raw").uri}
+    _refuse_unknown(places)
+    shards = Folder(run.out) / "shards"
+    inputs = {name: _fingerprint(name, Folder(uri)) for name, uri in places.items()}
+    stamp = Stamp(fields_of(run, *CONTENT), inputs)
+    if is_done(shards, stamp, run.overwrite):
+        return command.say(run, f"shards: whole already, {shards}")
+    started = time.perf_counter()
+    sources = [READERS[name](name, uri, run) for name, uri in places.items()]
+    shards.remove()  # what an interrupted run has left
+    try:
+        built = build(run, sources, shards)
+    except Exception:
+        shards.remove()
+        raise
+    seconds = round(time.perf_counter() - started, 1)
+    workers = int(ray.cluster_resources()["CPU"])
+    made = {"workers": workers, "seconds": seconds, "peak_worker_bytes": built.peak}
+    shards.write_json("featurize.json", made)  # not content, so not an entry
+    publish(shards / "notes", stamp, built.notes)
+    publish(shards, stamp, built.entries)
+    _tell(run, built.manifest, sources)
+    command.say(run, f"shards in {seconds:.0f} s: {shards}")
+
+
+def _refuse_unknown(places: dict[str, str]) -> None:
+    for name in places:
+        if name not in READERS:
+            raise Refusal(
+                f"tables.sources names '{name}', for which there is no reader; "
+                f"the name before = must be one of {', '.join(READERS)}"
+            )
+
+
+def _fingerprint(name: str, folder: Folder) -> str:
+    """Content hash of an output of ours; of foreign tables, names and sizes."""
+    if folder.exists(COMPLETE) or name == "synthetic":
+        return fingerprint(folder, "synthesize")
+    files = RawTables.find(folder, mimic3.REQUIRED).files
+    return digest([[table, folder.size(file)] for table, file in sorted(files.items())])
+
+
+def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
+    """The counts a reader wants to see at once."""
+    for source in sources:
+        if not manifest.counts[source.name]["notes"]:
+            command.say(run, f"{source.name}: no discharge note; admissions go without")
+    sizes = manifest.widths
+    command.say(
+        run,
+        f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
+        f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
+    )
+    for task, counts in manifest.tasks.items():
+        parts = [f"{split} {n:,} ({counts.positives[split]:,})" for split, n in counts.rows.items()]
+        command.say(run, f"  {task}: {', '.join(parts)} rows (positive)")
+
+
+if __name__ == "__main__":
+    command.main(__doc__, featurize)

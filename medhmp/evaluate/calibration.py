@@ -1,0 +1,123 @@
+"""Whether a predicted risk of 20 % means that 20 in 100 have the outcome.
+
+Shapes: n rows. Labels are 0 or 1; probabilities are clipped to [EDGE, 1 - EDGE] before a logit.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from medhmp.evaluate.discrimination import Floats, Ints
+
+EDGE: Final = 1e-6
+BINS: Final = 10
+NORMAL_95: Final = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Agreement of risk with outcome; None where it is undefined.
+
+    ``intercept`` is calibration-in-the-large: a in logit P(y) = a + logit p; below 0, risks are too
+    high. ``slope`` is b in logit P(y) = a + b logit p; below 1, risks are too extreme. ``o_to_e``
+    is observed over expected events. ``ece`` is over bins of equal size.
+    """
+
+    intercept: float | None
+    slope: float | None
+    o_to_e: float | None
+    brier: float
+    ece: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One point of the curve: rows, mean risk, share of events with its 95 % interval."""
+
+    n: int
+    risk: float
+    observed: float
+    low: float
+    high: float
+
+
+def calibration(label: Ints, score: Floats) -> Calibration:
+    """All measures of ``Calibration`` for (n,) labels and probabilities."""
+    events, expected = float(label.sum()), float(score.sum())
+    ece = sum(b.n * abs(b.observed - b.risk) for b in curve(label, score)) / len(label)
+    return Calibration(
+        intercept=intercept(label, score),
+        slope=slope(label, score),
+        o_to_e=events / expected if expected > 0 else None,
+        brier=float(np.mean((score - label) ** 2)),
+        ece=float(ece),
+    )
+
+
+def curve(label: Ints, score: Floats, bins: int = BINS) -> list[Bin]:
+    """Bins of equal size by rising risk, at most ``bins``; each with a Wilson interval."""
+    order = np.argsort(score, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return [_bin(label[part], score[part]) for part in parts]
+
+
+def _bin(label: Ints, score: Floats) -> Bin:
+    """Wilson's score interval: it stays inside [0, 1] and does not collapse without events."""
+    n, observed = len(label), float(label.mean())
+    z2 = NORMAL_95**2 / n
+    middle = (observed + z2 / 2) / (1 + z2)
+    half = NORMAL_95 / (1 + z2) * np.sqrt(observed * (1 - observed) / n + z2 / (4 * n))
+    return Bin(n, float(score.mean()), observed, float(middle - half), float(middle + half))
+
+
+def intercept(label: Ints, score: Floats) -> float | None:
+    """Calibration-in-the-large; None with one class only, where it is infinite."""
+    offset = _logit(score)
+    fit = _newton(np.ones((len(label), 1)), offset, label)
+    return None if fit is None else float(fit[0])
+
+
+def slope(label: Ints, score: Floats) -> float | None:
+    """Calibration slope; None where all risks are equal or separate the classes."""
+    x = _logit(score)
+    if np.ptp(x) == 0:
+        return None
+    fit = _newton(np.stack([np.ones_like(x), x], axis=1), np.zeros_like(x), label)
+    return None if fit is None else float(fit[1])
+
+
+def _logit(score: Floats) -> Floats:
+    p = np.clip(score.astype(np.float64), EDGE, 1 - EDGE)
+    return np.log(p) - np.log1p(-p)
+
+
+def _newton(design: Floats, offset: Floats, label: Ints, steps: int = 100) -> Floats | None:
+    """Maximum-likelihood b (k,) of logit P(y) = design (n, k) @ b + offset (n,).
+
+    scikit-learn's logistic regression takes no offset. Steps are halved while they would lower the
+    likelihood; None where the likelihood has no maximum.
+    """
+    beta = np.zeros(design.shape[1])
+    value = _log_likelihood(design @ beta + offset, label)
+    for _ in range(steps):
+        p = np.exp(-np.logaddexp(0, -(design @ beta + offset)))
+        hessian = design.T @ (design * (p * (1 - p))[:, None])
+        try:
+            step = np.linalg.solve(hessian, design.T @ (label - p))
+        except np.linalg.LinAlgError:
+            return None
+        while (then := _log_likelihood(design @ (beta + step) + offset, label)) < value - 1e-12:
+            step /= 2
+        beta, value = beta + step, then
+        if np.abs(step).max() < 1e-9:
+            return beta if np.abs(beta).max() < 1e3 else None
+    return None
+
+
+def _log_likelihood(eta: Floats, label: Ints) -> float:
+    """Sum of log P(y) for logits ``eta`` (n,)."""
+    return float(np.sum(label * eta - np.logaddexp(0, eta)))

@@ -1,0 +1,145 @@
+"""Predictions of the chosen cells, read back for scoring.
+
+``tune/<task>/<model>/<start>/predictions.parquet`` holds the validation and test rows of every
+seed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+
+from medhmp.evaluate.discrimination import Floats, Ints
+from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.refusal import Refusal
+from medhmp.shards.schema import PREDICTIONS
+from medhmp.shards.split import assert_disjoint
+from medhmp.storage import Folder
+
+TASKS = tuple(LEVELS)
+MODELS = get_args(ModelName)
+STARTS = get_args(Start)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One split of a task: n rows in order of row_id; ``scores`` is (seeds, n)."""
+
+    subject: Ints
+    row: Ints
+    label: Ints
+    scores: Floats
+
+    @property
+    def average(self) -> Floats:
+        """Seed-averaged score, (n,)."""
+        return np.asarray(self.scores.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Everything one task, model and start said about the validation and the test rows."""
+
+    task: Task
+    model: ModelName
+    start: Start
+    seeds: Sequence[int]
+    validation: Rows
+    test: Rows
+    chosen: dict[str, Any] | None
+    """The cell of the grid that made them: batch_size, learning_rate, the rates searched, and
+    at_edge, whether the rate is the lowest or highest of them. None for a model without a rate."""
+
+
+def place(task: str, model: str, start: str) -> str:
+    """Where the grid leaves them, below the root of outputs."""
+    return f"tune/{task}/{model}/{start}"
+
+
+def found(names: Iterable[str]) -> list[tuple[Task, ModelName, Start]]:
+    """(task, model, start) of each ``predictions.parquet`` among file names below the root, in the
+    order of the legend."""
+    here = {
+        n.removesuffix("/predictions.parquet") for n in names if n.endswith("/predictions.parquet")
+    }
+    return [
+        (task, model, start)
+        for task in TASKS
+        for model in MODELS
+        for start in STARTS
+        if place(task, model, start) in here
+    ]
+
+
+def skipped(names: Iterable[str]) -> list[str]:
+    """The ``skipped.json`` of each task that was not trained, in the order of the legend."""
+    here = set(names)
+    return [n for task in TASKS if (n := f"tune/{task}/skipped.json") in here]
+
+
+def read(out: Folder, task: Task, model: ModelName, start: Start) -> Predictions:
+    """Reads and checks one file. Refuses rows that differ between seeds, a split with one class
+    only, a score outside [0, 1] and a patient in both splits."""
+    folder = out / place(task, model, start)
+    table = pl.from_arrow(folder.read_parquet("predictions.parquet", PREDICTIONS.names))
+    assert isinstance(table, pl.DataFrame)
+    assert_disjoint(table)
+    where = f"{folder}/predictions.parquet"
+    seeds = table["seed"].unique().sort().to_list()
+    validation = _rows(table, "validation", len(seeds), where)
+    test = _rows(table, "test", len(seeds), where)
+    return Predictions(task, model, start, seeds, validation, test, _chosen(folder))
+
+
+def _chosen(folder: Folder) -> dict[str, Any] | None:
+    best = folder.read_json("best.json")
+    if not best["learning_rate"]:
+        return None
+    rates = sorted(set(folder.read_parquet("trials.parquet", ["lr"])["lr"].to_pylist()))
+    edge = len(rates) > 1 and best["learning_rate"] in (rates[0], rates[-1])
+    cell = {name: best[name] for name in ("batch_size", "learning_rate")}
+    return {**cell, "rates": rates, "at_edge": edge}
+
+
+def _rows(table: pl.DataFrame, split: str, seeds: int, where: str) -> Rows:
+    part = table.filter(pl.col("split") == split).sort("seed", "row_id")
+    n = len(part) // seeds if seeds else 0
+    if n * seeds != len(part) or part["label"].n_unique() != 2:
+        raise Refusal(
+            f"{where} has {len(part)} {split} rows of {seeds} seeds and "
+            f"{part['label'].n_unique()} classes; both classes and the same rows for every seed "
+            "are needed: run jobs.tune again with --overwrite"
+        )
+    columns = {
+        name: part[name].to_numpy().reshape(seeds, n) for name in ("subject_id", "row_id", "label")
+    }
+    scores = part["score"].to_numpy().astype(np.float64).reshape(seeds, n)
+    same = all((c == c[0]).all() for c in columns.values())
+    if not same or not ((scores >= 0) & (scores <= 1)).all():
+        fault = "a score that is not a probability" if same else f"{split} rows that differ by seed"
+        raise Refusal(f"{where} has {fault}; run jobs.tune again with --overwrite")
+    subject, row, label = (c[0].astype(np.int64) for c in columns.values())
+    return Rows(subject, row, label, scores)
+
+
+def read_all(out: Folder, names: Iterable[str]) -> list[Predictions]:
+    """All predictions below the root, in the order of the legend.
+
+    Refuses those of one task that were not made for the same test rows and labels.
+    """
+    every = [read(out, *key) for key in found(names)]
+    firsts: dict[str, Predictions] = {}
+    for other in every:
+        first = firsts.setdefault(other.task, other)
+        if not (
+            np.array_equal(first.test.row, other.test.row)
+            and np.array_equal(first.test.label, other.test.label)
+        ):
+            raise Refusal(
+                f"{place(other.task, other.model, other.start)} and "
+                f"{place(first.task, first.model, first.start)} were scored on different test "
+                "rows; run jobs.tune again with --overwrite"
+            )
+    return every

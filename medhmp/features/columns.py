@@ -1,0 +1,180 @@
+"""How the cells of a table become features: one frozen ``Column`` per column of the table.
+
+First the distinct values of every column are counted (``tally``, additive over buckets), then
+``columns_of`` turns the counts into bins, categories or a mean, and numbers the features.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from medhmp.features.bins import MIN_DISTINCT, bin_labels, bin_of_number, quantile_edges
+from medhmp.features.events import number_text
+from medhmp.features.settings import Settings
+from medhmp.refusal import Refusal
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Edges = Mapping[str, Sequence[float] | None]
+"""Bin edges by column name; None for a column that is not binned."""
+
+NUMBERS: Final = {"column": pl.Int64(), "number": pl.Float64(), "cells": pl.Int64()}
+TEXTS: Final = {"column": pl.Int64(), "text": pl.String(), "cells": pl.Int64()}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Distinct numbers and texts of each column of one table, and how many cells hold each."""
+
+    numbers: pl.DataFrame
+    texts: pl.DataFrame
+
+    def __add__(self, other: "Tally") -> "Tally":
+        numbers = pl.concat([self.numbers, other.numbers])
+        texts = pl.concat([self.texts, other.texts])
+        return Tally(
+            numbers.group_by("column", "number").sum(), texts.group_by("column", "text").sum()
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table. Features are indices into the names of all features; -1 is none.
+
+    Numbers fall into bins (``edges``; ``features`` has one per bin, or per edge but the last if
+    ordinal), or are categories (``numbers`` and ``features``), or stay as they are (``mean``, one
+    feature). Texts are categories.
+    """
+
+    name: str
+    features: tuple[int, ...] = ()
+    edges: tuple[float, ...] = ()
+    numbers: tuple[float, ...] = ()
+    mean: float | None = None
+    texts: tuple[str, ...] = ()
+    text_features: tuple[int, ...] = ()
+
+
+def tally(cells: pl.DataFrame, dense: Iterable[tuple[int, Floats]] = ()) -> Tally:
+    """Counts the values of one bucket: of its long cells, and of dense columns (NaN is missing)."""
+    by_number = cells.filter(pl.col("number").is_not_null()).group_by("column", "number")
+    by_text = cells.filter(pl.col("text").is_not_null()).group_by("column", "text")
+    counted = [by_number.agg(cells=pl.len().cast(pl.Int64))]
+    for column, values in dense:
+        number, count = np.unique(values[~np.isnan(values)], return_counts=True)
+        frame = {"column": np.full(len(number), column), "number": number, "cells": count}
+        counted.append(pl.DataFrame(frame, schema=NUMBERS))
+    return Tally(pl.concat(counted), by_text.agg(cells=pl.len().cast(pl.Int64)))
+
+
+def columns_of(
+    counted: Tally,
+    names: Sequence[str],
+    masks: Sequence[str],
+    settings: Settings,
+    edges: Edges | None,
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns ``names`` and the names of all features, the ``masks`` first.
+
+    ``edges`` are bins of another fit, by column: a column with at least ``MIN_DISTINCT`` numbers
+    here uses them. Raises Refusal if they lack a column.
+    """
+    features = list(masks)
+    columns: list[Column] = []
+    for seen in _by_column(counted, names):
+        if edges is not None and seen.name not in edges and len(seen.numbers) + len(seen.texts):
+            raise Refusal(f"the given bins have no column '{seen.name}'; add it, null for no bins")
+        if settings.discretize:
+            given = None if edges is None else edges.get(seen.name) or ()
+            columns.append(_discretized(seen, given, settings.ordinal, features))
+        else:
+            columns.append(_real(seen, features))
+    if not settings.discretize:
+        columns = [_with_split_texts(column, features) for column in columns]
+    return tuple(columns), tuple(features)
+
+
+class _Seen(NamedTuple):
+    """What a column holds: distinct numbers, ascending, with their cells, and texts, ascending."""
+
+    name: str
+    numbers: Floats
+    cells: Integers
+    texts: tuple[str, ...]
+
+
+def _by_column(counted: Tally, names: Sequence[str]) -> Iterator[_Seen]:
+    numbers, texts = counted.numbers.sort("column", "number"), counted.texts.sort("column", "text")
+    places = np.arange(len(names) + 1)
+    number_at = np.searchsorted(numbers["column"].to_numpy(), places)
+    text_at = np.searchsorted(texts["column"].to_numpy(), places)
+    values, cells = numbers["number"].to_numpy(), numbers["cells"].to_numpy()
+    for index, name in enumerate(names):
+        part = slice(number_at[index], number_at[index + 1])
+        words = texts["text"][text_at[index] : text_at[index + 1]].to_list()
+        yield _Seen(name, values[part], cells[part], tuple(words))
+
+
+def _discretized(
+    seen: _Seen, given: Sequence[float] | None, ordinal: bool, features: list[str]
+) -> Column:
+    """Bins if there are numbers enough (and ``given``, if not None, has any), else categories."""
+    edges: tuple[float, ...] = ()
+    if len(seen.numbers) >= MIN_DISTINCT:
+        own = quantile_edges(seen.numbers, seen.cells)
+        edges = own if given is None else tuple(map(float, given))
+    if not edges:
+        return _categories(seen, features)
+    if ordinal:
+        placed = _number(features, [f"{seen.name}>{edge}" for edge in edges[:-1]])
+    else:
+        held = set(bin_of_number(seen.numbers, edges).tolist())
+        labels = [f"{seen.name}_{label}" for label in bin_labels(edges)]
+        of_held = iter(_number(features, [label for k, label in enumerate(labels) if k in held]))
+        placed = tuple(next(of_held) if k in held else -1 for k in range(len(labels)))
+    text_features = _number(features, [f"{seen.name}_{text}" for text in seen.texts])
+    return Column(seen.name, placed, edges, texts=seen.texts, text_features=text_features)
+
+
+def _categories(seen: _Seen, features: list[str]) -> Column:
+    """One category per distinct value, in the order of their texts."""
+    of_number = {number_text(number): number for number in seen.numbers.tolist()}
+    ordered = sorted([*of_number, *seen.texts])
+    placed = _number(features, [f"{seen.name}_{text}" for text in ordered])
+    feature = dict(zip(ordered, placed, strict=True))
+    return Column(
+        seen.name,
+        features=tuple(feature[text] for text in of_number),
+        numbers=tuple(of_number.values()),
+        texts=seen.texts,
+        text_features=tuple(feature[text] for text in seen.texts),
+    )
+
+
+def _real(seen: _Seen, features: list[str]) -> Column:
+    """The number itself; texts are categories, of a mixed column numbered later."""
+    if not len(seen.numbers):
+        placed = _number(features, [f"{seen.name}:{text}" for text in seen.texts])
+        return Column(seen.name, texts=seen.texts, text_features=placed)
+    # One value is its own mean to the last bit, so that a constant column has no variance at all.
+    constant = len(seen.numbers) == 1
+    mean = seen.numbers[0] if constant else np.average(seen.numbers, weights=seen.cells)
+    return Column(seen.name, _number(features, [seen.name]), mean=float(mean), texts=seen.texts)
+
+
+def _with_split_texts(column: Column, features: list[str]) -> Column:
+    """Numbers the texts of a mixed column, which stand behind all other columns."""
+    if column.mean is None or not column.texts:
+        return column
+    placed = _number(features, [f"{column.name}_str:{text}" for text in column.texts])
+    return replace(column, text_features=placed)
+
+
+def _number(features: list[str], names: list[str]) -> tuple[int, ...]:
+    """Appends the names to ``features`` and returns their places."""
+    features.extend(names)
+    return tuple(range(len(features) - len(names), len(features)))

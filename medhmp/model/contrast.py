@@ -1,0 +1,108 @@
+"""Inter-modality contrast (Eq. 10), with negatives from every process.
+
+Each of W processes scores its own rows against the columns of all. With a gather that
+differentiates and means over global counts, DistributedDataParallel's average of the processes'
+losses and gradients is the loss and the gradient of one process that holds the whole batch.
+"""
+
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def world_size() -> int:
+    """W, 1 where ``torch.distributed`` is not in use."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class AllGatherRows(torch.autograd.Function):
+    """Rows of all processes in the order of their ranks; each process has the same number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = x.shape[0]
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # Every process has a part of the gradient of every row: sum the parts, keep our rows.
+        grad = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)
+        start = dist.get_rank() * ctx.rows
+        return grad[start : start + ctx.rows]
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """(B, ...) -> (W*B, ...), differentiable; x itself when there is one process."""
+    if world_size() == 1:
+        return x
+    gathered: Tensor = AllGatherRows.apply(x)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def global_mean(terms: Tensor, counted: Tensor) -> Tensor:
+    """This process's share of the mean of the counted terms of all processes.
+
+    The share is scaled by W, so that the average over processes (which DistributedDataParallel
+    takes of gradients) is the mean. Zero where nothing is counted.
+
+    Args:
+        terms: any shape, finite also where not counted.
+        counted: the same shape, bool.
+
+    Returns:
+        A scalar.
+    """
+    count = counted.sum()
+    if world_size() > 1:
+        dist.all_reduce(count)
+    return world_size() * torch.where(counted, terms, 0).sum() / count.clamp(min=1)
+
+
+def contrastive_loss(
+    queries: Tensor,
+    keys: Tensor,
+    has_query: Tensor,
+    has_key: Tensor,
+    subject_id: Tensor,
+    temperature: float,
+    denominator: Literal["exclude_positive", "include_positive"],
+) -> Tensor:
+    """L_CL of Eq. 10, averaged over the terms that exist.
+
+    The negatives of row i are the keys of other patients, never of the same one. A term leaves the
+    mean where its query, its key or every negative is missing.
+
+    Args:
+        queries: (B, K, R), the K modality embeddings r_i.
+        keys: (B, K, R), a_i without r_i.
+        has_query: (B, K) bool, the modality is present.
+        has_key: (B, K) bool, something else is present.
+        subject_id: (B).
+        temperature: tau.
+        denominator: whether the positive is in the sum of the denominator (Eq. 10 leaves it out).
+
+    Returns:
+        A scalar, this process's share (see ``global_mean``).
+    """
+    exact = torch.promote_types(queries.dtype, torch.float32)
+    queries = F.normalize(queries.to(exact), dim=-1)
+    keys = F.normalize(keys.to(exact), dim=-1)
+    columns = gather_rows(keys)  # (W*B, K, R)
+    similarity = queries.transpose(0, 1) @ columns.permute(1, 2, 0) / temperature  # (K, B, W*B)
+    positive = (queries * keys).sum(-1).t() / temperature  # (K, B)
+
+    stranger = subject_id.unsqueeze(1) != gather_rows(subject_id)  # (B, W*B)
+    negative = stranger & gather_rows(has_key).t().unsqueeze(1)  # (K, B, W*B)
+    has_negative = negative.any(-1)  # (K, B)
+    # A row without negatives is not counted; it keeps its columns so that no gradient is 0 * inf.
+    hidden = ~negative & has_negative.unsqueeze(-1)
+    partition = similarity.masked_fill(hidden, -torch.inf).logsumexp(-1)  # (K, B)
+    if denominator == "include_positive":
+        partition = torch.logaddexp(partition, positive)
+    return global_mean(partition - positive, (has_query & has_key).t() & has_negative)

@@ -1,0 +1,67 @@
+"""Every patient, admission and stay of a run's sources, in the order of the shards.
+
+Rows ascend by hash(salt, subject_id), then admission time, then stay_id. Buckets are contiguous
+ranges of that hash: they bound memory, and concatenated in order they are the whole again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from medhmp.run import Run
+from medhmp.shards.split import assert_disjoint, bucket_of, order_key, split_of
+from medhmp.tables.schema import Source
+
+
+@dataclass(frozen=True)
+class Index:
+    """Frames with ``source``, ``subject_id``, ``split``, ``bucket`` and what their table needs.
+
+    ``stays`` has ``id``, a stay's place in the whole order, by which events and features name it.
+    """
+
+    patients: pl.DataFrame
+    admissions: pl.DataFrame
+    stays: pl.DataFrame
+
+    @staticmethod
+    def of(sources: Sequence[Source], run: Run) -> "Index":
+        """Leaves out admissions with neither a stay nor a diagnosis: nothing is known of them."""
+        patients = _placed(_all(sources, "patients").select("source", "subject_id"), run)
+        stays = _all(sources, "stays").select("source", "hadm_id", "stay_id", "intime")
+        codes = _all(sources, "codes").filter(pl.col("kind") == "diagnosis")
+        known = pl.concat([frame.select("source", "hadm_id") for frame in (stays, codes)]).unique()
+        admissions = (
+            _all(sources, "admissions")
+            .select("source", "subject_id", "hadm_id", "admitted", "discharged")
+            .join(known, on=["source", "hadm_id"], how="semi", maintain_order="left")
+            .join(patients, on=["source", "subject_id"], maintain_order="left")
+            .sort("key", "source", "subject_id", "admitted", "hadm_id")
+        )
+        stays = (
+            admissions.join(stays, on=["source", "hadm_id"])
+            .sort("key", "source", "subject_id", "admitted", "hadm_id", "stay_id")
+            .with_row_index("id")
+            .with_columns(pl.col("id").cast(pl.Int64))
+        )
+        assert_disjoint(patients, admissions, stays)
+        return Index(patients.sort("key", "source", "subject_id"), admissions, stays)
+
+
+def _all(sources: Sequence[Source], table: str) -> pl.DataFrame:
+    frames: list[pl.DataFrame] = [
+        getattr(s, table).with_columns(source=pl.lit(s.name)) for s in sources
+    ]
+    return pl.concat(frames)
+
+
+def _placed(patients: pl.DataFrame, run: Run) -> pl.DataFrame:
+    """Adds each patient's ``split``, order ``key`` and ``bucket``."""
+    ids = patients["subject_id"]
+    keys = order_key(ids, run.splits.salt)
+    return patients.with_columns(
+        split=pl.Series(split_of(ids, run.splits), dtype=pl.String),
+        key=pl.Series(keys, dtype=pl.UInt64),
+        bucket=pl.Series(bucket_of(keys, run.shards.buckets), dtype=pl.Int64),
+    )

@@ -1,0 +1,117 @@
+"""The rows of each shard table, bucket by bucket, and the files cut from the rows of all buckets.
+
+A file's rows are decided by row counts of the whole table alone, row groups and writer settings are
+fixed, so the bytes depend neither on buckets nor on workers.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medhmp.features.fiddle import Transformed
+from medhmp.legend import SPLITS
+from medhmp.shards.csr import from_lengths
+from medhmp.shards.manifest import File
+from medhmp.storage import Entry, Folder
+
+
+def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -> pa.Table:
+    """Rows of ``schema.stays``: stays of the index with their features, in one order."""
+    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "stay_id"))
+    hours = features.hour_offsets
+    columns["hour_offsets"] = pa.FixedSizeListArray.from_arrays(
+        pa.array(hours.ravel(), pa.uint32()), hours.shape[1]
+    )
+    columns["feature_ids"] = _lists(features.offsets, features.feature_ids, target, "feature_ids")
+    columns["demographic_ids"] = _lists(
+        features.static_offsets, features.static_ids, target, "demographic_ids"
+    )
+    if features.values is not None and features.static_values is not None:
+        columns["feature_values"] = _lists(
+            features.offsets, features.values, target, "feature_values"
+        )
+        columns["demographic_values"] = _lists(
+            features.static_offsets, features.static_values, target, "demographic_values"
+        )
+    return pa.table([columns[name] for name in target.names], schema=target)
+
+
+def admissions_table(
+    admissions: pl.DataFrame, stays: pl.DataFrame, rows: pa.Table, target: pa.Schema
+) -> pa.Table:
+    """Rows of ``schema.admissions``; ``rows``, the stays table of ``stays``, nests by time."""
+    place = admissions.select("source", "hadm_id").with_row_index("place")
+    own = stays.join(place, on=["source", "hadm_id"], maintain_order="left").with_row_index("row")
+    own = own.sort("place", "intime", "stay_id")
+    kind = target.field("stays").type.value_type
+    inner = rows.take(own["row"].to_numpy()).select([field.name for field in kind])
+    nested = pa.StructArray.from_arrays(
+        [column.combine_chunks() for column in inner.columns], fields=list(kind)
+    )
+    lengths = np.bincount(own["place"].to_numpy(), minlength=admissions.height)
+    flat = ("source", "subject_id", "hadm_id", "split", "admitted", "discharged")
+    columns = _columns(admissions, (*flat, "icd_ids", "drug_ids"))
+    columns["stays"] = pa.ListArray.from_arrays(from_lengths(lengths).astype(np.int32), nested)
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
+
+
+def patients_table(patients: pl.DataFrame, admissions: pl.DataFrame, target: pa.Schema) -> pa.Table:
+    """Rows of ``schema.patients``; ``admissions`` are in the order of patients, then time."""
+    visit = pl.struct("hadm_id", "admitted", "discharged", "icd_ids").alias("visits")
+    visits = admissions.group_by("source", "subject_id", maintain_order=True).agg(visit)
+    frame = patients.join(visits, on=["source", "subject_id"], how="left", maintain_order="left")
+    frame = frame.with_columns(pl.col("visits").fill_null([]))
+    columns = _columns(frame, ("source", "subject_id", "split", "visits"))
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
+
+
+def cut(rows: int, files: int) -> list[tuple[int, int]]:
+    """Where each file begins and ends among all rows of a table; a file has a row at least."""
+    count = max(1, min(files, rows))
+    return [(i * rows // count, (i + 1) * rows // count) for i in range(count)]
+
+
+def write_file(
+    parts: Sequence[tuple[Folder, str, int]],
+    start: int,
+    stop: int,
+    folder: Folder,
+    name: str,
+    row_group: int,
+) -> tuple[Entry, File]:
+    """Writes rows ``start`` to ``stop`` of all parts (folder, file name, rows) in sequence."""
+    table = pa.concat_tables(_slices(parts, start, stop)).combine_chunks()
+    entry = folder.write_parquet(name, table, row_group_size=row_group)
+    splits: dict[str, int] = {s: pc.sum(pc.equal(table["split"], s)).as_py() or 0 for s in SPLITS}
+    return entry, File(table.num_rows, splits, entry.sha256)
+
+
+def _slices(parts: Sequence[tuple[Folder, str, int]], start: int, stop: int) -> Iterator[pa.Table]:
+    begin = 0
+    for folder, name, rows in parts:
+        low, high = max(start, begin), min(stop, begin + rows)
+        if low < high or start == stop:
+            table = folder.read_parquet(name)
+            yield table.slice(max(low - begin, 0), max(high - low, 0))
+        begin += rows
+
+
+def _columns(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, pa.Array]:
+    table = frame.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return {name: table[name] for name in names}
+
+
+def _lists(
+    offsets: npt.NDArray[np.int64],
+    values: npt.NDArray[np.generic],
+    target: pa.Schema,
+    name: str,
+) -> pa.ListArray:
+    kind = target.field(name).type.value_type
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.array(values).cast(kind, safe=False)
+    )

@@ -1,0 +1,186 @@
+"""Raw CSV tables, streamed block by block: plain or gzip, names and headers in either case.
+
+What cannot be read is refused in one sentence that names the table, the column and the line, never
+a patient's value.
+"""
+
+import csv
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.fs as pafs
+
+from medhmp.refusal import Refusal
+from medhmp.storage import Folder
+
+INTEGER: Final = pa.int64()
+NUMBER: Final = pa.float64()
+TIME: Final = pa.timestamp("s")
+TEXT: Final = pa.string()
+
+BLOCK: Final = 16 << 20
+"""Bytes of decompressed CSV parsed at a time: what a scan holds in memory, and little more."""
+
+_WANTED: Final = {
+    INTEGER: ("a whole number", r"^\s*[+-]?\d+\s*$"),
+    NUMBER: ("a number", r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"),
+    TIME: ("a time as YYYY-MM-DD HH:MM:SS", r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?$"),
+}
+
+
+@dataclass(frozen=True)
+class RawTables:
+    """The CSV files of one folder. ``rows`` fills with the count of each table read to its end."""
+
+    folder: Folder
+    files: Mapping[str, str]  # TABLE -> file name
+    required: tuple[str, ...]  # tables that must be there and must have rows
+    rows: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def find(folder: Folder, required: tuple[str, ...]) -> "RawTables":
+        """Lists ``folder``, itself only. Refuses a place without CSV, or a required table."""
+        fs, path = folder.resolve()
+        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        names = sorted(posixpath.basename(i.path) for i in infos if i.type == pafs.FileType.File)
+        found = [(re.fullmatch(r"(\w+)\.csv(\.gz)?", name, re.IGNORECASE), name) for name in names]
+        files = {match[1].upper(): name for match, name in found if match}
+        if not files:
+            raise Refusal(
+                f"there is no CSV table in '{folder}'; "
+                f"give the folder that holds {required[0]}.csv.gz"
+            )
+        for table in required:
+            if table not in files:
+                raise Refusal(
+                    f"'{folder}' has no table {table}; put {table}.csv or {table}.csv.gz there"
+                )
+        return RawTables(folder, files, required)
+
+    def has(self, table: str) -> bool:
+        return table in self.files
+
+    def whole(self, table: str, columns: Mapping[str, pa.DataType]) -> pl.DataFrame:
+        """A small table in memory."""
+        return pl.concat(self.scan(table, columns))
+
+    def scan(self, table: str, columns: Mapping[str, pa.DataType]) -> Iterator[pl.DataFrame]:
+        """Yields the table's columns (lower-case names, in the order asked) block by block.
+
+        An empty field is null and nothing else is. Yields at least one frame, be it empty; refuses
+        a required table without rows.
+        """
+        names = self._header(table, columns)
+        rows = 0
+        try:
+            for batch in self._open(table, {names[c]: kind for c, kind in columns.items()}):
+                rows += batch.num_rows
+                block = pl.from_arrow(batch.rename_columns(list(columns)))
+                assert isinstance(block, pl.DataFrame)
+                yield block
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._refusal(table, columns, names, error) from None
+        if not rows and table in self.required:
+            raise Refusal(f"table {table} in '{self.folder}' has no rows; copy or export it again")
+        if not rows:
+            yield _empty(columns)
+        self.rows[table] = rows
+
+    def _header(self, table: str, columns: Mapping[str, pa.DataType]) -> dict[str, str]:
+        """Lower-case column -> its name in the file. Refuses a missing column, an empty file."""
+        try:
+            with self._stream(table) as stream:
+                line = _first_line(stream)
+        except OSError as error:
+            raise self._refusal(table, columns, {}, error) from None
+        names = {name.strip().lower(): name for name in next(csv.reader([line]), [])}
+        if not names:
+            raise Refusal(
+                f"table {table} in '{self.folder}' is empty; it needs at least a header line"
+            )
+        missing = [column.upper() for column in columns if column not in names]
+        if missing:
+            raise Refusal(
+                f"table {table} in '{self.folder}' has no column {missing[0]}; "
+                "export the table again with all its columns"
+            )
+        return names
+
+    def _stream(self, table: str) -> Any:
+        fs, path = self.folder.resolve(self.files[table])
+        gz = path.lower().endswith(".gz")
+        return fs.open_input_stream(path, compression="gzip" if gz else None)
+
+    def _open(self, table: str, columns: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+        reader = pacsv.open_csv(
+            self._stream(table),
+            read_options=pacsv.ReadOptions(block_size=BLOCK),
+            parse_options=pacsv.ParseOptions(newlines_in_values=table == "NOTEEVENTS"),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=list(columns),
+                column_types=dict(columns),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+        with reader:
+            yield from reader
+
+    def _refusal(
+        self,
+        table: str,
+        columns: Mapping[str, pa.DataType],
+        names: Mapping[str, str],
+        error: Exception,
+    ) -> Refusal:
+        """What an Arrow error means to the user. Arrow's own text quotes the data: not shown."""
+        text, file = str(error), f"'{self.folder / self.files[table]}'"
+        if isinstance(error, FileNotFoundError):
+            return Refusal(f"{file} has gone; check the folder")
+        if "ompressed stream" in text or "zlib" in text:
+            return Refusal(f"{file} is cut short or not gzip; copy or download it again")
+        column = re.search(r"In CSV column #(\d+)", text)
+        if column:
+            name = list(columns)[int(column[1])]
+            return self._bad_value(table, name, names[name], columns[name])
+        if "CSV" in text:
+            return Refusal(f"{file} is not a well-formed CSV table; copy or export it again")
+        return Refusal(f"{file} cannot be read ({type(error).__name__}); check access to it")
+
+    def _bad_value(self, table: str, column: str, name: str, kind: pa.DataType) -> Refusal:
+        """Reads the column once more, as text, to find the line that was refused."""
+        wanted, pattern = _WANTED.get(kind, ("UTF-8 text", ""))
+        line, done = "", 0
+        if pattern:
+            for batch in self._open(table, {name: pa.string()}):
+                good = pc.fill_null(pc.match_substring_regex(batch.column(0), pattern), True)
+                at = pc.index(good, False).as_py()
+                if at >= 0:
+                    line = f" at line {done + at + 2}"
+                    break
+                done += batch.num_rows
+        return Refusal(
+            f"table {table} in '{self.folder}' has something else than {wanted} in column "
+            f"{column.upper()}{line}; mend that line or export the table again"
+        )
+
+
+def _first_line(stream: Any) -> str:
+    """The header line of a stream that Arrow has opened."""
+    data = b""
+    while b"\n" not in data and (more := stream.read(1 << 12)):
+        data += more
+    return data.split(b"\n")[0].decode("utf-8-sig", "replace").strip()
+
+
+def _empty(columns: Mapping[str, pa.DataType]) -> pl.DataFrame:
+    frame = pl.from_arrow(pa.schema(dict(columns)).empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -1,0 +1,194 @@
+"""From MetaVision rows to events: names, units, bins of ranges, onsets.
+
+MIMIC-III (2008-2012) and MIMIC-IV share these item ids, so what is here holds for both. Frames come
+with ``stay_id``, ``itemid`` and ``hours`` since unit admission (ranges: ``start``, ``end``) and
+``until``, the hour after which nothing of the stay may be used; they leave as the EVENTS columns of
+``medhmp/tables/schema.py``.
+
+The rules are FIDDLE's for MIMIC-III (Tang et al., JAMIA 2020, supplement).
+"""
+
+from typing import Final
+
+import polars as pl
+
+from medhmp.run import Cohort
+from medhmp.tables.schema import EVENTS
+
+GROUPS: Final = {
+    220045: "HR",
+    **dict.fromkeys((220050, 220179, 224167, 227243, 225309), "SysBP"),
+    **dict.fromkeys((220051, 220180, 224643, 227242, 225310), "DiaBP"),
+    **dict.fromkeys((220210, 224690), "RR"),
+    220277: "SpO2",
+    **dict.fromkeys((223761, 223762), "Temperature"),
+    **dict.fromkeys((226707, 226730), "Height"),
+    **dict.fromkeys((224639, 226512, 226531), "Weight"),
+}
+"""Chart items that measure one thing. Every other item is a variable, named by its id."""
+
+ARF_CHART: Final = (220339,)  # PEEP set
+ARF_PROCEDURES: Final = (225792, 225794)  # invasive, non-invasive ventilation
+SHOCK_INPUTS: Final = (221906, 221289, 221662, 222315, 221749)
+"""Norepinephrine, epinephrine, dopamine, vasopressin, phenylephrine."""
+
+STRICT: Final = (
+    *(223849, 224700, 224684, 224685, 224686, 224687, 223835, 227194, 224385),  # ventilator, airway
+    *(221653, 221986),  # dobutamine, milrinone
+)
+
+FAHRENHEIT, INCH, POUND = 223761, 226707, 226531
+"""Items whose unit speaks where the unit column is empty."""
+
+_MILLIGRAMS: Final = {"mg": 1.0, "mcg": 1e-3, "grams": 1e3}
+_MILLILITERS: Final = {"ml": 1.0, "l": 1e3, "ul": 1e-3}
+
+
+def task_signals(cohort: Cohort) -> list[int]:
+    """Items that give an onset away, removed before features are fitted (paper, Appendix A)."""
+    signals = [*ARF_CHART, *ARF_PROCEDURES, *SHOCK_INPUTS]
+    return signals + list(STRICT) if cohort.task_signals == "strict" else signals
+
+
+def within(hours: float) -> pl.Expr:
+    """Point events of the observation window, at or before the last usable hour."""
+    return (pl.col("hours") >= 0) & (pl.col("hours") < hours) & (pl.col("hours") <= pl.col("until"))
+
+
+def parsed(text: str = "value") -> tuple[pl.Expr, pl.Expr]:
+    """(number, text) of a text column: the finite number it spells, else the text itself."""
+    number = pl.col(text).str.strip_chars().cast(pl.Float64, strict=False)
+    number = pl.when(number.is_finite()).then(number)
+    return number.alias("number"), pl.when(number.is_null()).then(pl.col(text)).alias("text")
+
+
+def chart(frame: pl.DataFrame) -> pl.DataFrame:
+    """CHARTEVENTS rows (``value``, ``valueuom``): grouped, in degrees Celsius, cm and kg."""
+    number, text = parsed()
+    unit = pl.col("valueuom").str.to_lowercase().str.strip_chars()
+    item, x = pl.col("itemid"), pl.col("number")
+    name = item.replace_strict(GROUPS, default=None, return_dtype=pl.String)
+    fahrenheit = pl.when(unit.is_null()).then(item == FAHRENHEIT).otherwise(unit.str.contains("f"))
+    inch = pl.when(unit.is_null()).then(item == INCH).otherwise(unit.str.contains("in"))
+    pound = pl.when(unit.is_null()).then(item == POUND).otherwise(unit != "kg")
+    return events(
+        frame.with_columns(number, text, group=name).with_columns(
+            number=pl.when((pl.col("group") == "Temperature") & fahrenheit)
+            .then((x - 32) / 1.8)
+            .when((pl.col("group") == "Height") & inch)
+            .then(x / 0.3937008)
+            .when((pl.col("group") == "Weight") & pound)
+            .then(x / 2.2046226218)
+            .otherwise(x),
+            variable=pl.coalesce("group", item.cast(pl.String)),
+        ),
+        repeats="indicators",
+    )
+
+
+def points(frame: pl.DataFrame, repeats: str = "apart") -> pl.DataFrame:
+    """Rows of one item and one ``value``: laboratory results, outputs."""
+    number, text = parsed()
+    return events(
+        frame.with_columns(number, text, variable=pl.col("itemid").cast(pl.String)), repeats
+    )
+
+
+def indicators(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows that say only that something was there: value 1."""
+    one = pl.lit(1.0).alias("number")
+    return events(frame.with_columns(one, variable=pl.col("itemid").cast(pl.String)), "apart")
+
+
+def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
+    """Ranges as one row at the center (``hours``) of every bin they touch inside the window.
+
+    A stay's bins are [k dt, (k + 1) dt); a range from ``start`` to ``end`` touches those from
+    max(0, floor(start / dt)) to floor(end / dt), the window's last at most.
+    """
+    end = pl.min_horizontal("end", "until")
+    first = bin_of(pl.col("start").clip(lower_bound=0), dt)
+    last = bin_of(end, dt).clip(upper_bound=round(hours / dt) - 1)
+    return (
+        frame.filter((end >= 0) & (pl.col("start") < hours) & (pl.col("start") <= end))
+        .with_columns(bin=pl.int_ranges(first, last + 1))
+        .explode("bin")
+        .with_columns(hours=(pl.col("bin") + 0.5) * dt)
+    )
+
+
+def bin_of(hours: pl.Expr, dt: float) -> pl.Expr:
+    """k with k dt <= hours < (k + 1) dt, by comparing with the products themselves."""
+    k = (hours / dt).floor()
+    k = k - (k * dt > hours).cast(pl.Float64) + ((k + 1) * dt <= hours).cast(pl.Float64)
+    return k.cast(pl.Int64)
+
+
+def hours_between(later: str, earlier: str) -> pl.Expr:
+    """Hours from one time column to another.
+
+    Whole hours are split off first, since Polars divides by a constant through its reciprocal: a
+    reading at the edge of a bin must not fall short of it.
+    """
+    seconds = (pl.col(later) - pl.col(earlier)).dt.total_seconds()
+    return seconds // 3600 + (seconds % 3600) / 3600
+
+
+def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
+    """INPUTEVENTS_MV rows that were given: not rewritten, a positive amount, start before end."""
+    return frame.filter(
+        pl.col("statusdescription").ne_missing("Rewritten")
+        & (pl.col("amount") > 0)
+        & pl.col("amountuom").ne_missing("/hour")
+        & (pl.col("start") <= pl.col("end"))
+    )
+
+
+def doses(frame: pl.DataFrame) -> pl.DataFrame:
+    """Usable inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
+
+    The rate is the amount over the minutes of the range, not the charted one; an input with a rate
+    has no amount. A continuous infusion charted without a rate (an additive) counts as rated.
+    """
+    unit = pl.col("amountuom").str.to_lowercase().str.strip_chars()
+    continuous = pl.col("ordercategorydescription").eq_missing("Continuous IV")
+    rated = pl.col("rate").is_not_null() | continuous
+    scale = unit.replace_strict({**_MILLIGRAMS, **_MILLILITERS}, default=1.0)
+    scale = pl.when(rated & (unit == "pg")).then(1e-9).otherwise(scale)
+    amount = pl.col("amount") * scale
+    minutes = (pl.col("end") - pl.col("start")) * 60
+    is_dose = unit.eq_missing("dose")
+    return frame.filter(~(rated & is_dose)).with_columns(
+        rate=pl.when(rated & (minutes > 0)).then(amount / minutes),
+        amount=pl.when(~rated & ~is_dose).then(amount),
+        dose=pl.when(~rated & is_dose).then(amount),
+    )
+
+
+def inputs(binned: pl.DataFrame) -> pl.DataFrame:
+    """Variables of ``doses`` laid into bins: that it ran; its route; its amount, rate or dose."""
+    item = pl.col("itemid").cast(pl.String)
+    route = pl.col("ordercategorydescription")
+    parts = [
+        indicators(binned),
+        events(binned.with_columns(variable=item + "_InputRoute", text=route), "indicators"),
+    ]
+    for column, name in (("amount", "_Amount"), ("rate", "_Rate"), ("dose", "_Dose")):
+        named = binned.with_columns(variable=item + name, number=pl.col(column))
+        parts.append(events(named.filter(pl.col(column).is_not_null()), "sum"))
+    return pl.concat(parts)
+
+
+def events(frame: pl.DataFrame, repeats: str) -> pl.DataFrame:
+    """The EVENTS columns of a frame; ``number`` and ``text`` may be absent."""
+    absent = {"number": pl.Float64, "text": pl.String}
+    blank = [pl.lit(None, kind).alias(c) for c, kind in absent.items() if c not in frame.columns]
+    return frame.with_columns(*blank, repeats=pl.lit(repeats)).select(EVENTS.names)
+
+
+def onsets(frame: pl.DataFrame, kind: str, items: tuple[int, ...]) -> pl.DataFrame:
+    """(stay_id, kind, hours): the first of these items per stay, at any time, hours < 0 too."""
+    first = (
+        frame.filter(pl.col("itemid").is_in(items)).group_by("stay_id").agg(pl.col("hours").min())
+    )
+    return first.select("stay_id", pl.lit(kind).alias("kind"), "hours")

@@ -1,0 +1,205 @@
+"""The event tables of MIMIC-III, scanned block by block into EVENTS batches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from medhmp.run import Run
+from medhmp.tables import metavision as mv
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+
+_NO_ONSET: Final = pl.DataFrame(
+    schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
+)
+
+
+@dataclass
+class Events:
+    """Scans the event tables. Onsets are seen on the way, before rows outside the window go."""
+
+    raw: RawTables
+    run: Run
+    patients: pl.DataFrame
+    admissions: pl.DataFrame
+    stays: pl.DataFrame
+    counts: dict[str, int]
+    seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
+    scanned: bool = False
+
+    def events(self) -> Iterator[pa.RecordBatch]:
+        """EVENTS batches: 0 <= hours < ``cohort.hours``, none after discharge, no task signal."""
+        self.seen = []
+        yield from _batches(self._static())
+        for scan in self._scans():
+            for frame in scan():
+                yield from _batches(frame)
+        self.counts |= self.raw.rows
+        self.scanned = True
+
+    def onsets(self) -> pl.DataFrame:
+        """First sign of respiratory failure and of shock per stay; scans the tables if need be."""
+        if not self.scanned:
+            for _ in self.events():
+                pass
+        first = (
+            pl.concat([_NO_ONSET, *self.seen])
+            .group_by("stay_id", "kind")
+            .agg(pl.col("hours").min())
+        )
+        frame = self.stays.select("stay_id")
+        for kind in ("arf", "shock"):
+            own = first.filter(pl.col("kind") == kind).select(
+                "stay_id", pl.col("hours").alias(kind)
+            )
+            frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
+        return frame
+
+    def _scans(self) -> list[Callable[[], Iterator[pl.DataFrame]]]:
+        scans = [self._chart, self._labs, self._inputs, self._procedures]
+        optional = {
+            "OUTPUTEVENTS": self._outputs,
+            "DATETIMEEVENTS": self._dates,
+            "MICROBIOLOGYEVENTS": self._cultures,
+        }
+        return scans + [scan for table, scan in optional.items() if self.raw.has(table)]
+
+    def _static(self) -> pl.DataFrame:
+        """The twelve variables that hold for a whole stay (hours null)."""
+        facts = self.stays.join(self.patients, on="subject_id").join(
+            self.admissions.drop("subject_id"), on="hadm_id"
+        )
+        age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
+        before = mv.hours_between("intime", "admitted")
+        numbers = {
+            "AGE": pl.when(age > 89).then(91.4).otherwise(age),
+            "HADM_to_ICU_time": before,
+        }
+        texts = {"GENDER": "sex", "FIRST_CAREUNIT": "first_careunit", "FIRST_WARDID": "first_ward"}
+        same = ("admission_type", "admission_location", "insurance", "language", "religion")
+        texts |= {c.upper(): c for c in (*same, "marital_status", "ethnicity")}
+        hours = pl.lit(None, pl.Float64)
+        parts = [
+            mv.events(
+                facts.with_columns(hours=hours, variable=pl.lit(name), **{kind: value}), "apart"
+            )
+            for kind, named in (
+                ("number", numbers),
+                ("text", {n: pl.col(c) for n, c in texts.items()}),
+            )
+            for name, value in named.items()
+        ]
+        return pl.concat(parts)
+
+    def _chart(self) -> Iterator[pl.DataFrame]:
+        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME}
+        columns |= {"value": TEXT, "valueuom": TEXT, "error": INTEGER}
+        items = self.raw.whole("D_ITEMS", {"itemid": INTEGER, "dbsource": TEXT, "category": TEXT})
+        known = items.filter(
+            pl.col("dbsource").str.to_lowercase().is_in(["metavision", "hospital"])
+            & pl.col("category").ne_missing("Labs")  # they repeat LABEVENTS
+        ).select("itemid")
+        for block in self._of_stays("CHARTEVENTS", columns):
+            right = block.filter(pl.col("error") == 0)
+            self._count("CHARTEVENTS, marked as errors", block.height - right.height)
+            right = self._timed(right.join(known, on="itemid", how="semi", maintain_order="left"))
+            self.seen.append(mv.onsets(right, "arf", mv.ARF_CHART))
+            yield mv.chart(self._usable(right))
+
+    def _labs(self) -> Iterator[pl.DataFrame]:
+        columns = {"hadm_id": INTEGER, "itemid": INTEGER, "charttime": TIME, "value": TEXT}
+        for block in self._of_admissions("LABEVENTS", columns):
+            yield mv.points(self._usable(self._timed(block)))
+
+    def _cultures(self) -> Iterator[pl.DataFrame]:
+        columns = {"hadm_id": INTEGER, "spec_itemid": INTEGER, "charttime": TIME}
+        for block in self._of_admissions("MICROBIOLOGYEVENTS", columns):
+            rows = block.rename({"spec_itemid": "itemid"}).drop_nulls(["itemid", "charttime"])
+            yield mv.indicators(self._usable(self._timed(rows)))
+
+    def _outputs(self) -> Iterator[pl.DataFrame]:
+        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME}
+        for block in self._of_stays("OUTPUTEVENTS", columns | {"value": TEXT, "iserror": INTEGER}):
+            right = block.filter(pl.col("iserror").is_null())
+            self._count("OUTPUTEVENTS, marked as errors", block.height - right.height)
+            yield mv.points(self._usable(self._timed(right)))
+
+    def _dates(self) -> Iterator[pl.DataFrame]:
+        """Charted dates as days since unit admission."""
+        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME, "value": TIME}
+        days = (pl.col("value") - pl.col("intime")).dt.total_seconds() / 86400
+        for block in self._of_stays("DATETIMEEVENTS", columns):
+            rows = self._usable(self._timed(block)).with_columns(
+                number=days, variable=pl.col("itemid").cast(pl.String)
+            )
+            yield mv.events(rows, "apart")
+
+    def _inputs(self) -> Iterator[pl.DataFrame]:
+        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "starttime": TIME, "endtime": TIME}
+        columns |= {"amount": NUMBER, "amountuom": TEXT, "rate": NUMBER}
+        columns |= {"ordercategorydescription": TEXT, "statusdescription": TEXT}
+        for block in self._of_stays("INPUTEVENTS_MV", columns):
+            given = mv.usable_inputs(self._ranged(block))
+            self._count(
+                "INPUTEVENTS_MV, rewritten or without an amount", block.height - given.height
+            )
+            self.seen.append(mv.onsets(given.rename({"start": "hours"}), "shock", mv.SHOCK_INPUTS))
+            yield mv.inputs(self._binned(mv.doses(given)))
+
+    def _procedures(self) -> Iterator[pl.DataFrame]:
+        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "starttime": TIME, "endtime": TIME}
+        for block in self._of_stays("PROCEDUREEVENTS_MV", columns):
+            rows = self._ranged(block)
+            self.seen.append(mv.onsets(rows.rename({"start": "hours"}), "arf", mv.ARF_PROCEDURES))
+            yield mv.indicators(self._binned(rows.filter(pl.col("start") <= pl.col("end"))))
+
+    def _of_stays(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
+        """Rows of the stays, with ``intime`` and ``until``."""
+        stays = self._clock().rename({"stay_id": "icustay_id"}).drop("hadm_id")
+        for block in self.raw.scan(table, columns):
+            own = block.join(stays, on="icustay_id", maintain_order="left")
+            yield own.rename({"icustay_id": "stay_id"})
+
+    def _of_admissions(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
+        """Rows of the stays' admissions, one copy per stay: time tells which one they belong to."""
+        stays = self._clock()
+        columns = {"subject_id": INTEGER} | columns
+        for block in self.raw.scan(table, columns):
+            yield block.join(stays, on=["subject_id", "hadm_id"], maintain_order="left_right")
+
+    def _clock(self) -> pl.DataFrame:
+        """Per stay: time zero, and the hour of discharge, after which nothing is read."""
+        hours = mv.hours_between("discharged", "intime")
+        return self.stays.join(
+            self.admissions.select("hadm_id", "discharged"), on="hadm_id"
+        ).select("subject_id", "hadm_id", "stay_id", "intime", until=hours.fill_null(float("inf")))
+
+    def _timed(self, block: pl.DataFrame) -> pl.DataFrame:
+        return block.with_columns(hours=mv.hours_between("charttime", "intime"))
+
+    def _ranged(self, block: pl.DataFrame) -> pl.DataFrame:
+        return block.with_columns(
+            start=mv.hours_between("starttime", "intime"), end=mv.hours_between("endtime", "intime")
+        )
+
+    def _usable(self, block: pl.DataFrame) -> pl.DataFrame:
+        return self._without_signals(block.filter(mv.within(self.run.cohort.hours)))
+
+    def _binned(self, block: pl.DataFrame) -> pl.DataFrame:
+        rows = self._without_signals(block)
+        return mv.in_bins(rows, self.run.cohort.hours, self.run.features.dt)
+
+    def _without_signals(self, block: pl.DataFrame) -> pl.DataFrame:
+        kept = block.filter(~pl.col("itemid").is_in(mv.task_signals(self.run.cohort)))
+        self._count("rows that are signals of a task", block.height - kept.height)
+        return kept
+
+    def _count(self, reason: str, rows: int) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + rows
+
+
+def _batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:
+    yield from frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.EVENTS).to_batches()

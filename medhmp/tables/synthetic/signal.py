@@ -1,0 +1,153 @@
+"""Every constant of the synthetic cohort's signal, in one place. The package's docstring says how
+they work together."""
+
+from typing import Any, Final
+
+import numpy as np
+
+CONDITIONS: Final = (
+    "coronary",
+    "copd",
+    "diabetes",
+    "ckd",
+    "liver",
+    "cancer",
+    "dementia",
+    "alcohol",
+)
+AXES: Final = (
+    "cardiovascular",
+    "respiratory",
+    "renal",
+    "hepatic",
+    "inflammatory",
+    "neurological",
+)
+UNITS: Final = ("MICU", "SICU", "CCU", "CSRU", "TSICU")
+
+# Patients: conditions and the axes they raise.
+
+PREVALENCE: Final = np.array([0.35, 0.25, 0.30, 0.25, 0.20, 0.22, 0.20, 0.22])
+"""Of each condition, at the mean age."""
+AGE_TREND: Final = np.array([0.4, 0.2, 0.2, 0.3, -0.1, 0.2, 0.6, -0.3])
+"""Change of each condition's log-odds per ten years of age."""
+MEAN_AGE: Final = 64.0
+SD_AGE: Final = 15.0
+SHIFT: Final = np.array(
+    [  # cardiovascular, respiratory, renal, hepatic, inflammatory, neurological
+        [0.8, 0.0, 0.3, 0.0, 0.0, 0.0],
+        [0.0, 0.8, 0.0, 0.0, 0.4, 0.0],
+        [0.3, 0.0, 0.5, 0.0, 0.0, 0.5],
+        [0.3, 0.0, 0.8, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.8, 0.3, 0.2],
+        [0.0, 0.3, 0.0, 0.4, 0.6, 0.0],
+        [0.0, 0.2, 0.0, 0.0, 0.0, 0.8],
+        [0.0, 0.0, 0.0, 0.5, 0.0, 0.6],
+    ]
+)
+"""How far each condition (row) raises each axis (column), in SD of the axis."""
+
+MILDER: Final = -0.8
+"""Added to every axis of an admission within 30 days of a discharge."""
+
+# Courses: how long, how often, what next.
+
+SHORT_STAY: Final = 0.12
+"""Share of first stays that end before 48 hours; they have no late onset and no death."""
+TWO_STAYS: Final = 0.10
+"""Share of admissions with two stays."""
+SECOND_STAY: Final = 0.8
+"""Correlation of an axis between two stays of one admission."""
+EARLY_ONSET: Final = 0.04
+"""Share of stays, drawn apart from everything, whose onset precedes 48 hours."""
+ELECTIVE: Final = 0.05
+"""Share of returns that come as a planned admission within 30 days: no readmission."""
+RETURN: Final = 0.60
+"""Share of patients alive and not readmitted after their first admission who come back late."""
+
+# Outcomes: terms of the log-odds.
+
+ARF: Final[dict[str, Any]] = {"one": -1.75, "b": 1.3, "i": 0.8, "bi": 0.7, "copd": 0.3}
+SHOCK: Final[dict[str, Any]] = {"one": -1.7, "f": 1.3, "r": 0.9, "fr": 0.7}
+MORTALITY: Final[dict[str, Any]] = {
+    "one": -2.2,
+    "x": np.array([0.0, 0.4, 0.7, 0.7, 0.0, 0.8]),  # by axis
+    "renal hepatic": 0.5,
+    "cardiovascular neurological": 0.4,
+    "decade": 0.25,
+    "cancer": 0.4,
+}
+READMISSION: Final[dict[str, Any]] = {
+    "one": -3.35,
+    "c": np.array([0.5, 0.9, 0.5, 0.9, 0.9, 0.7, 0.5, 0.9]),  # by condition
+    "x": np.array([0.0, 0.0, 0.5, 0.0, 0.4, 0.0]),  # by axis
+    "copd respiratory": 0.7,
+    "ckd renal": 0.7,
+    "alcohol neurological": 0.7,
+}
+HEART_FAILURE: Final[dict[str, Any]] = {
+    "one": -2.95,
+    "c": np.array([2.8, 0.0, 1.9, 2.4, 0.0, 0.0, 0.0, 0.0]),  # by condition
+    "coronary ckd": 0.8,
+    "coronary diabetes": 0.6,
+}
+
+# Charting: how items read the axes.
+
+LAYOUT_SEED: Final = 20120
+"""Deals out axes, signs and loadings of the unit-specific items; not the run's seed."""
+UNIT_LOADING: Final = (0.7, 1.1)
+"""Range of a unit-specific item's loading on its one axis."""
+LAB_LOADING: Final = 0.35
+TEXT_LOADING: Final = 0.4
+OUTPUT_LOADING: Final = 0.3
+"""Log units of urine lost per SD of the renal axis."""
+INPUT_LOADING: Final = 0.25
+"""Log units of some inputs' amounts per SD of their axis."""
+VITAL_LOADINGS: Final = np.array(
+    [  # cardiovascular, respiratory, renal, hepatic, inflammatory, neurological
+        [0.30, 0.0, 0.0, 0.0, 0.25, 0.0],  # heart rate
+        [-0.35, 0.0, 0.0, 0.0, 0.0, 0.0],  # systolic
+        [-0.25, 0.0, 0.0, 0.0, 0.0, 0.0],  # diastolic
+        [0.0, 0.35, 0.0, 0.0, 0.0, 0.0],  # respiratory rate
+        [0.0, -0.35, 0.0, 0.0, 0.0, 0.0],  # saturation
+        [0.0, 0.0, 0.0, 0.0, 0.35, 0.0],  # temperature
+    ]
+)
+OFFSET: Final = 0.5
+"""SD of a stay's own level of an item, in SD of the item."""
+NOISE: Final = 0.6
+"""SD of a single reading around it."""
+CUTS: Final = (0.2, 0.9, 1.6)
+"""Where the latent of a text-valued item passes to its next value."""
+
+VITAL_HOURS: Final = np.array([[0.6, 0.8], *4 * [[1.3, 1.9]], [3.5, 4.5]])
+UNIT_HOURS: Final = (3.0, 6.0)
+TEXT_HOURS: Final = (8.0, 12.0)
+LAB_HOURS: Final = (8.0, 12.0)
+"""Hours between readings: the range from which each stay and item draws its own interval."""
+JITTER: Final = 0.3
+"""Largest delay of a reading, in intervals."""
+MISSING: Final = 0.12
+"""Share of due readings that are left out."""
+DENSE: Final = 50.0
+"""Hours after which intervals grow ``THIN``-fold."""
+THIN: Final = 8.0
+CHART_FROM: Final = -0.5
+LAB_FROM: Final = -8.0
+"""Hours from unit admission at which charting and laboratory begin."""
+
+# Codes, drugs and notes: how conditions show.
+
+CODES_EACH: Final = (3, 4)
+DRUGS_EACH: Final = (2, 3)
+"""Codes and drugs that an admission draws for each condition of its patient: fewest, most."""
+BACKGROUND_CODES_EACH: Final = (4, 8)
+BACKGROUND_DRUGS_EACH: Final = (4, 7)
+"""Codes and drugs that have nothing to do with anything: fewest, most."""
+HIGH: Final = 0.8
+"""Level above which the course of an axis is written down, give or take N(0, 0.5^2)."""
+SAID: Final = 0.85
+"""Probability that a condition which is there is mentioned."""
+DENIED: Final = 0.3
+"""Probability that a condition which is not there is ruled out in words."""

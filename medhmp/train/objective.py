@@ -1,0 +1,127 @@
+"""Objectives: a model, its loss and the batch keys they read. The training loop knows nothing else.
+
+``forward(batch)`` gives the scalar to differentiate and detached scalars to report. Under
+DistributedDataParallel both are this process's share: their average over processes is the value for
+the whole batch, in loss and in gradient.
+"""
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medhmp.legend import LEVELS, Level, ModelName, Task, Widths
+from medhmp.model.admission import DIAGNOSES, AdmissionEncoder, MaskedCodePrediction, draw_masks
+from medhmp.model.baselines.f_lstm import FLSTM
+from medhmp.model.contrast import contrastive_loss
+from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
+from medhmp.model.stay import StayDecoder, StayEncoder
+from medhmp.refusal import Refusal
+from medhmp.run import Model
+
+Step = tuple[Tensor, dict[str, Tensor]]
+"""The loss, and what to report of it."""
+
+
+class StayReconstruction(nn.Module):
+    """Stage one, Eqs. 1 to 3: encode a stay, decode it, compare."""
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        self.features = widths.features
+        self.stay = StayEncoder(widths, model)
+        self.decoder = StayDecoder(widths, model)
+
+    def forward(self, batch: dict[str, Tensor]) -> Step:
+        """A batch of stays -> L_stay; reports ``loss`` and ``per_feature``, the loss over F."""
+        stay_hours = batch["hour_offsets"].numel() - 1
+        loss = self.decoder.squared_error(self.stay(batch), batch) / stay_hours
+        return loss, {"loss": loss.detach(), "per_feature": loss.detach() / self.features}
+
+
+class AdmissionPretraining(nn.Module):
+    """Stage two, Eq. 11: masked code prediction and inter-modality contrast."""
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        self.settings = model
+        self.admission = AdmissionEncoder(widths, model)
+        self.masked_codes = MaskedCodePrediction(widths, model)
+
+    def forward(self, batch: dict[str, Tensor]) -> Step:
+        """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``.
+
+        Masks come from PyTorch's generator, which has to be in the same state on all processes.
+        """
+        tokens, present = self.admission.tokens(batch)
+        masks = draw_masks(batch, self.settings.mask_rate, torch.default_generator)
+        masked = self.admission.mask_codes(tokens, batch, masks)
+        codes = self.masked_codes(self.admission.fusion(masked, present), batch, masks)
+        rest, has_rest = self.admission.leave_one_out(tokens, present)
+        contrast = contrastive_loss(
+            queries=tokens[:, DIAGNOSES:],
+            keys=rest,
+            has_query=present[:, DIAGNOSES:],
+            has_key=has_rest,
+            subject_id=batch["subject_id"],
+            temperature=self.settings.temperature,
+            denominator=self.settings.nce_denominator,
+        )
+        loss = codes + self.settings.contrast_weight * contrast
+        report = {"loss": loss, "masked_codes": codes, "contrast": contrast}
+        return loss, {name: term.detach() for name, term in report.items()}
+
+
+Classifier = StayClassifier | AdmissionClassifier | PatientLSTM | FLSTM
+
+MEDHMP: Final[dict[Level, type[StayClassifier | AdmissionClassifier | PatientLSTM]]] = {
+    "stay": StayClassifier,
+    "admission": AdmissionClassifier,
+    "patient": PatientLSTM,
+}
+"""The paper's model on each level."""
+
+
+class Classification(nn.Module):
+    """A task: cross-entropy of a classifier's logits against ``label``."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor]) -> Step:
+        """A batch with labels -> mean cross-entropy, reported as ``loss``."""
+        logits = self.model(batch)
+        loss = F.binary_cross_entropy_with_logits(logits, batch["label"].to(logits.dtype))
+        return loss, {"loss": loss.detach()}
+
+    def scores(self, batch: dict[str, Tensor]) -> Tensor:
+        """Probabilities (B) of label 1."""
+        logits: Tensor = self.model(batch)
+        return logits.sigmoid()
+
+
+def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
+    """Stage one with fresh weights."""
+    return StayReconstruction(widths, model)
+
+
+def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretraining:
+    """Stage two with fresh weights; ``load_start(its.admission, ...)`` brings stage one's."""
+    return AdmissionPretraining(widths, model)
+
+
+def build_classifier(
+    task: Task, model_name: ModelName, model: Model, widths: Widths
+) -> Classification:
+    """A task's classifier with fresh weights. Refuses a model that cannot do the task."""
+    level = LEVELS[task]
+    if model_name == "medhmp":
+        return Classification(MEDHMP[level](widths, model))
+    if model_name == "f_lstm" and level == "stay":
+        return Classification(FLSTM(widths))
+    raise Refusal(
+        f"{model_name} is no network for the task {task} on {level}s; use medhmp, "
+        "or f_lstm for tasks on stays"
+    )

@@ -1,0 +1,137 @@
+"""Fixtures of the whole suite: one real Ray, an S3 endpoint, the shared data where there is any."""
+
+import os
+
+# Before Ray or Arrow is imported: both read their environment once, and Ray's workers inherit it.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+# Workers import the project, and tests their own functions, from the repository.
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow.fs as pafs
+import pytest
+
+ROOT = Path(_ROOT)
+MOTO_PORT = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses the S3 endpoint before Ray starts: the environment's, else a moto server's."""
+    if "AWS_ENDPOINT_URL" in os.environ:
+        return
+    config.stash[MOTO_PORT] = port = _free_port()
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="testing",
+        AWS_SECRET_ACCESS_KEY="testing",
+        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    # Not in the header, which -q leaves out.
+    kind = "a moto server of this session" if MOTO_PORT in config.stash else "of the environment"
+    terminalreporter.write_line(f"s3 endpoint: {os.environ['AWS_ENDPOINT_URL']} ({kind})")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_for(url: str, seconds: float = 60) -> None:
+    place = urlsplit(url)
+    port = place.port or (443 if place.scheme == "https" else 80)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex((place.hostname or "", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"no S3 server answers at {url}")
+
+
+@pytest.fixture(scope="session")
+def _s3_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A server at the endpoint, started here unless the environment brought one."""
+    server = None
+    if MOTO_PORT in request.config.stash:
+        port = str(request.config.stash[MOTO_PORT])
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    _wait_for(os.environ["AWS_ENDPOINT_URL"])
+    yield
+    if server is not None:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+@pytest.fixture
+def s3(_s3_server: None) -> Iterator[str]:
+    """URI of a fresh bucket, deleted with all it holds after the test."""
+    bucket = f"medhmp-{uuid.uuid4().hex[:12]}"
+    fs = pafs.S3FileSystem(
+        endpoint_override=os.environ["AWS_ENDPOINT_URL"],
+        allow_bucket_creation=True,
+        allow_bucket_deletion=True,
+    )
+    fs.create_dir(bucket)
+    yield f"s3://{bucket}"
+    fs.delete_dir(bucket)
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[object]:
+    """The session's Ray: two CPUs of this machine, never a cluster that happens to run on it."""
+    import ray as module
+
+    module.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        object_store_memory=512 << 20,
+    )
+    yield module
+    module.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Open-access tables and vendored schemas beside the repository; skips where there are none."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"needs {path}, which is not here")
+    return path

@@ -1,0 +1,158 @@
+"""jobs.embed_notes on the session's Ray: what it writes, reuses, deletes and refuses."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.embed_notes import embed_notes
+from medhmp.features.notes import embed, tiny_encoder
+from medhmp.recipes import smoke
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.shards import schema
+from medhmp.storage import COMPLETE, Folder, Stamp, publish
+
+pytestmark = pytest.mark.ray
+
+TEXTS = [
+    "Admitted with shortness of breath.",
+    "Hypotension after surgery; norepinephrine started. " * 20,  # two chunks
+    "",
+    "Admitted with shortness of breath.",  # the first note again, of another admission
+    "Discharged home in good condition, sertraline continued.",
+]
+HADM_IDS = [40, 10, 30, 20, 50]
+
+
+def a_run(out: str, texts: list[str], files: int = 2) -> Run:
+    """A run whose shards hold these notes; only what embed_notes reads is there."""
+    shards = Folder(out) / "shards"
+    entry = shards.write_json("manifest.json", {"notes": len(texts)})
+    publish(shards, Stamp({}, {}), [entry])
+    for file in range(files if texts else 0):
+        rows = range(file, len(texts), files)
+        table = pa.table(
+            {
+                "hadm_id": [HADM_IDS[i] for i in rows],
+                "note_hash": [hashlib.sha256(texts[i].encode()).hexdigest() for i in rows],
+                "text": [texts[i] for i in rows],
+            },
+            schema=schema.NOTES,
+        )
+        (shards / "notes").write_parquet(f"part-{file:05}.parquet", table, row_group_size=2)
+    return replace(smoke(), out=out, quiet=True)
+
+
+def read(run: Run) -> pa.Table:
+    folder = Folder(run.out) / "shards" / "note_embeddings"
+    names = [name for name in folder.names() if name.endswith(".parquet")]
+    return pa.concat_tables([folder.read_parquet(name) for name in names])
+
+
+def matrix(table: pa.Table) -> np.ndarray:
+    return table["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, 768)
+
+
+@pytest.fixture(scope="module")
+def embedded(ray, tmp_path_factory) -> Path:
+    """A folder whose notes two actors have embedded, text kept."""
+    out = tmp_path_factory.mktemp("embedded")
+    run = a_run(str(out), TEXTS)
+    embed_notes(replace(run, notes=replace(run.notes, keep_text=True)))
+    return out
+
+
+@pytest.fixture
+def run(embedded, tmp_path) -> Run:
+    """The run of a copy of that folder."""
+    shutil.copytree(embedded, tmp_path, dirs_exist_ok=True)
+    return replace(smoke(), out=str(tmp_path), quiet=True)
+
+
+def test_each_admission_gets_the_vector_of_its_own_note(run):
+    table = read(run)
+    assert table.schema.equals(schema.NOTE_EMBEDDINGS)
+    assert table["hadm_id"].to_pylist() == sorted(HADM_IDS)
+    alone = {
+        hadm_id: embed(tiny_encoder(), [text], run.notes)[0]
+        for hadm_id, text in zip(HADM_IDS, TEXTS, strict=True)
+    }
+    expected = np.stack([alone[hadm_id] for hadm_id in sorted(HADM_IDS)])
+    np.testing.assert_allclose(matrix(table), expected, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(matrix(table)[1], matrix(table)[3])  # hadm_id 20 and 40: one text
+
+
+def test_keep_text_keeps_it(run):
+    assert (Folder(run.out) / "shards" / "notes").names() == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+
+
+def test_one_actor_writes_the_same_bytes_announces_itself_and_prints_no_text(
+    ray, embedded, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    embed_notes(replace(a_run(str(tmp_path), TEXTS), quiet=False))
+    one, two = (out / "shards" / "note_embeddings" for out in (tmp_path, embedded))
+    names = sorted(path.name for path in two.iterdir())
+    assert names == [COMPLETE, "part-00000.parquet"]
+    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
+    assert not (tmp_path / "shards" / "notes").exists()
+    printed = "".join(capfd.readouterr())
+    assert "carry little" in printed
+    assert "5, 4 different" in printed
+    assert "norepinephrine" not in printed
+    assert "shortness" not in printed
+
+
+def test_rerun_is_skipped_and_finishes_the_deletion(ray, run, tmp_path):
+    written = tmp_path / "shards" / "note_embeddings" / "part-00000.parquet"
+    before = written.stat().st_mtime_ns
+    embed_notes(run)
+    assert written.stat().st_mtime_ns == before
+    assert not (tmp_path / "shards" / "notes").exists()
+
+
+def test_no_notes_publishes_an_empty_output_and_says_so(ray, tmp_path, capsys):
+    run = replace(a_run(str(tmp_path), []), quiet=False)
+    embed_notes(run)
+    assert "this run has none" in capsys.readouterr().out
+    table = pq.read_table(tmp_path / "shards" / "note_embeddings" / "part-00000.parquet")
+    assert table.num_rows == 0
+    assert table.schema.equals(schema.NOTE_EMBEDDINGS)
+
+
+def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten(ray, run):
+    (Folder(run.out) / "shards" / "notes").remove()
+    other = replace(run, notes=replace(run.notes, max_tokens=64))
+    with pytest.raises(Refusal, match=r"notes\.max_tokens was 512, is 64"):
+        embed_notes(other)
+    with pytest.raises(Refusal, match="was deleted after it was embedded"):
+        embed_notes(replace(other, overwrite=True))
+    assert read(run).num_rows == len(TEXTS)  # still there
+
+
+@pytest.mark.parametrize("field", [{"max_tokens": 1}, {"batch_size": 0}])
+def test_settings_that_cannot_work_are_refused(run, field):
+    with pytest.raises(Refusal, match=r"notes\.max_tokens must be at least 2"):
+        embed_notes(replace(run, notes=replace(run.notes, **field)))
+
+
+def test_shards_must_be_whole(ray, tmp_path):
+    with pytest.raises(Refusal, match=r"run jobs\.featurize first"):
+        embed_notes(replace(smoke(), out=str(tmp_path), quiet=True))
+
+
+@pytest.mark.s3
+def test_notes_in_a_bucket(ray, s3, run):
+    there = a_run(f"{s3}/run", TEXTS)
+    embed_notes(there)
+    assert read(there).equals(read(run))
+    assert not (Folder(there.out) / "shards" / "notes").names()

@@ -1,0 +1,359 @@
+"""The report of a small tree of outputs whose AUROCs are known before it is scored."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from jobs.report import report
+from medhmp.evaluate.discrimination import METRICS
+from medhmp.legend import LEVELS
+from medhmp.recipes import smoke
+from medhmp.refusal import Refusal
+from medhmp.run import Report, Run
+from medhmp.shards.manifest import Manifest, TaskCounts
+from medhmp.shards.schema import PREDICTIONS, TRIALS
+from medhmp.storage import Folder, Stamp, publish
+
+STARTS = ("none", "stay", "admission", "both", "shuffled")
+SHIFT = {"none": 0.8, "stay": 0.9, "admission": 1.2, "both": 1.6, "shuffled": 0.8}
+"""Distance between the classes' normal scores; AUROC = Phi(shift / sqrt 2)."""
+PREVALENCE = 0.2
+SKIPPED = {
+    "task": "shock",
+    "reason": "a split has no positive or no negative row",
+    "counts": {"train": {"rows": 50, "positive": 2}, "test": {"rows": 9, "positive": 0}},
+}
+
+
+def cohort(task: str, split: str, n: int) -> dict[str, np.ndarray]:
+    """Rows of one split, about five per four patients; ``noise`` is what the classes differ in."""
+    rng = np.random.default_rng([list(LEVELS).index(task), split == "test"])
+    subject = rng.integers(n * 4 // 5, size=n) + (100_000 if split == "test" else 0)
+    row = np.arange(n) + (50_000 if split == "test" else 0)
+    return {
+        "subject": subject,
+        "row": row,
+        "label": rng.random(n) < PREVALENCE,
+        "noise": rng.normal(size=n),
+    }
+
+
+def posterior(x: np.ndarray, shift: float) -> np.ndarray:
+    """P(positive | x) where x is N(shift, 1) for positives and N(0, 1) for negatives."""
+    odds = np.exp(shift * x - shift**2 / 2) * PREVALENCE / (1 - PREVALENCE)
+    return odds / (1 + odds)
+
+
+def truth(task: str, n: int) -> pa.Table:
+    """The true probability of each test row: classes 2.2 apart."""
+    rows = cohort(task, "test", n)
+    probability = posterior(rows["noise"] + 2.2 * rows["label"], 2.2)
+    return pa.table({"task": [task] * n, "row_id": rows["row"], "probability": probability})
+
+
+def predictions(task: str, start: str, seeds: int, n: int) -> pa.Table:
+    """Calibrated scores of both splits by every seed. Nine tenths of their noise are all seeds'."""
+    tables = []
+    for seed in range(seeds):
+        rng = np.random.default_rng([seed, *start.encode(), *task.encode()])
+        for split in ("validation", "test"):
+            rows = cohort(task, split, n)
+            noise = np.sqrt(0.9) * rows["noise"] + np.sqrt(0.1) * rng.normal(size=n)
+            columns = {
+                "subject_id": rows["subject"],
+                "row_id": rows["row"],
+                "split": np.full(n, split),
+                "seed": np.full(n, seed),
+                "label": rows["label"].astype(np.int8),
+                "score": posterior(noise + SHIFT[start] * rows["label"], SHIFT[start]),
+            }
+            tables.append(pa.table(columns).cast(PREDICTIONS))
+    return pa.concat_tables(tables)
+
+
+def write_grid(out: Folder, task: str, model: str, start: str, table: pa.Table) -> None:
+    """One grid's output as jobs.tune leaves it."""
+    folder = out / "tune" / task / model / start
+    rate = 0.0 if model == "hist_gradient_boosting" else 5e-3
+    trials = [
+        {"batch_size": 32, "lr": lr, "seed": 0, "val_loss": 0.4, "val_auroc": 0.7, "epochs": 9,
+         "status": "finished"}
+        for lr in (1e-3, rate)
+    ]  # fmt: skip
+    entries = [
+        folder.write_json("best.json", {"batch_size": 32, "learning_rate": rate}),
+        folder.write_parquet("trials.parquet", pa.Table.from_pylist(trials, TRIALS)),
+        folder.write_parquet("predictions.parquet", table),
+    ]
+    publish(folder, Stamp({"start": start}, {}), entries)
+
+
+def write_pretraining(out: Folder, place: str, stage: str, terms: dict[str, float]) -> None:
+    lines = [
+        {"stage": stage, "epoch": e, **{k: v / (e + 1) for k, v in terms.items()}, "seconds": 1.0}
+        for e in range(6)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    folder = out / place
+    publish(folder, Stamp({}, {}), [folder.write_bytes("metrics.jsonl", text.encode())])
+
+
+def write_shards(out: Folder) -> None:
+    """A manifest with the counts that the report prints; the tables themselves it never opens."""
+    splits = {"train": 600, "validation": 100, "test": 300}
+    counts = TaskCounts([("stays", 1500), ("adult", 1000)], splits, dict.fromkeys(splits, 7))
+    manifest = Manifest(
+        fields={},
+        counts={"mimic3": {"patients": 100, "stays of <MetaVision>": 77}},
+        rows_read={},
+        left_out={"mimic3": {"no stay": 12}},
+        hours=48,
+        real_valued=False,
+        features=[],
+        demographics=[],
+        diagnoses=[],
+        drugs=[],
+        vocabularies={},
+        fiddle={},
+        tables={},
+        notes=0,
+        tasks={"mortality": counts},
+    )
+    shards = out / "shards"
+    publish(shards, Stamp({}, {}), [shards.write_json("manifest.json", manifest.to_json())])
+
+
+def write_tree(root: Path, tasks: tuple[str, ...], n: int = 300, seeds: int = 2) -> Run:
+    """Everything that a report reads, below ``root``; returns the run that reads it."""
+    out = Folder(str(root))
+    for task in tasks:
+        for start in STARTS:
+            if not (LEVELS[task] == "patient" and start == "stay"):
+                write_grid(out, task, "medhmp", start, predictions(task, start, seeds, n))
+        trees = predictions(task, "admission", seeds, n)
+        write_grid(out, task, "hist_gradient_boosting", "none", trees)
+    raw = out / "raw"
+    known = pa.concat_tables([truth(task, n) for task in tasks])
+    publish(raw, Stamp({}, {}), [raw.write_parquet("truth.parquet", known)])
+    write_shards(out)
+    (out / "tune/shock").write_json("skipped.json", SKIPPED)
+    write_pretraining(out, "pretrain_stay", "pretrain_stay", {"loss": 9.0})
+    for begun, mcp in (("from_stay", 0.5), ("from_scratch", 0.7)):
+        terms = {"loss": mcp + 0.6, "mcp": mcp, "contrast": 6.0}
+        write_pretraining(out, f"pretrain_admission/{begun}", "pretrain_admission", terms)
+    run = replace(smoke(), out=str(root), quiet=True, report=Report(draws=200))
+    return replace(run, tune=replace(run.tune, starts=STARTS))
+
+
+TASKS = ("mortality", "heart_failure")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = write_tree(tmp_path_factory.mktemp("out"), TASKS)
+    report(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def results(run: Run) -> dict[str, Any]:
+    return json.loads((Path(run.out) / "report/results.json").read_text())
+
+
+def row_of(results: dict[str, Any], task: str, start: str) -> dict[str, Any]:
+    rows = results["rows"]
+    (row,) = [r for r in rows if (r["task"], r["model"], r["start"]) == (task, "medhmp", start)]
+    return row
+
+
+def test_rows_are_in_order_and_have_every_field(results: dict[str, Any]) -> None:
+    keys = [(r["task"], r["model"], r["start"]) for r in results["rows"]]
+    medhmp = [(t, "medhmp", s) for t in TASKS for s in STARTS]
+    trees = [(t, "hist_gradient_boosting", "none") for t in TASKS]
+    assert keys == [*medhmp[:5], trees[0], *medhmp[5:], trees[1]]
+    plain = {"task", "level", "model", "start", "seeds", "n", "events", "best_achievable", "paper"}
+    for row in results["rows"]:
+        assert plain | set(METRICS) <= set(row)
+        for metric in METRICS:
+            assert set(row[metric]) == {"mean", "sd", "value", "low", "high", "se"}
+            assert row[metric]["low"] <= row[metric]["high"]
+
+
+def test_scores_are_those_of_the_predictions(results: dict[str, Any]) -> None:
+    table = pl.from_arrow(predictions("mortality", "both", 2, 300))
+    test = table.filter(pl.col("split") == "test")
+    by_seed = [roc_auc_score(t["label"], t["score"]) for _, t in test.group_by("seed")]
+    averaged = test.group_by("row_id").agg(pl.col("label").first(), pl.col("score").mean())
+    row = row_of(results, "mortality", "both")
+    assert row["n"] == 300
+    assert row["events"] == averaged["label"].sum()
+    assert row["auroc"]["mean"] == pytest.approx(np.mean(by_seed), abs=1e-7)
+    assert row["auroc"]["sd"] == pytest.approx(np.std(by_seed, ddof=1), abs=1e-7)
+    expected = roc_auc_score(averaged["label"], averaged["score"])
+    assert row["auroc"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert row["auroc"]["low"] < expected < row["auroc"]["high"]
+    assert row["few_events"] == (row["events"] < 100)
+    assert row["paper"] == {"table": 6, "auroc": 0.8217, "aupr": 0.4752}
+
+
+def test_auroc_is_what_the_scores_were_built_with(results: dict[str, Any]) -> None:
+    """Phi(1.6 / sqrt 2) = 0.871 for each seed, within four standard errors."""
+    auroc = row_of(results, "mortality", "both")["auroc"]
+    assert abs(auroc["mean"] - 0.871) < 4 * auroc["se"]
+
+
+def test_best_achievable_is_the_auroc_of_the_truth(results: dict[str, Any]) -> None:
+    label = cohort("mortality", "test", 300)["label"]
+    expected = roc_auc_score(label, truth("mortality", 300)["probability"].to_numpy())
+    assert row_of(results, "mortality", "none")["best_achievable"] == pytest.approx(expected)
+
+
+def test_stay_start_of_a_patient_task_repeats_none(results: dict[str, Any]) -> None:
+    stay, none = (row_of(results, "heart_failure", start) for start in ("stay", "none"))
+    assert stay["same_as"] == "none"
+    assert stay["auroc"] == none["auroc"]
+    assert row_of(results, "mortality", "stay")["same_as"] is None
+
+
+def test_gain_control_and_learned(results: dict[str, Any]) -> None:
+    means = {
+        (task, start): row_of(results, task, start)["auroc"]["mean"]
+        for task in TASKS
+        for start in STARTS
+    }
+    expected = np.mean([means[t, "both"] - means[t, "none"] for t in TASKS])
+    gain = results["gain"]
+    assert gain["value"] == pytest.approx(expected, abs=1e-9)
+    assert 0 < gain["low"] < gain["value"] < gain["high"]
+    assert gain["tasks"] == list(TASKS)
+    control = np.mean([means[t, "shuffled"] - means[t, "none"] for t in TASKS])
+    assert results["control"]["value"] == pytest.approx(control, abs=1e-9)
+    best = {t: row_of(results, t, "both")["best_achievable"] for t in TASKS}
+    share = np.mean([(means[t, "both"] - 0.5) / (best[t] - 0.5) for t in TASKS])
+    assert results["learned"]["value"] == pytest.approx(share)
+    assert set(results["learned"]["beside"]) >= {"medhmp/none", "hist_gradient_boosting/none"}
+
+
+def test_skipped_tasks_and_chosen_cells(results: dict[str, Any]) -> None:
+    assert results["skipped"] == [SKIPPED]
+    chosen = row_of(results, "mortality", "both")["chosen"]
+    assert chosen == {
+        "batch_size": 32,
+        "learning_rate": 5e-3,
+        "rates": [1e-3, 5e-3],
+        "at_edge": True,
+    }
+    trees = [r for r in results["rows"] if r["model"] == "hist_gradient_boosting"]
+    assert [t["chosen"] for t in trees] == [None, None]
+
+
+def test_results_are_strict_json(run: Run) -> None:
+    text = (Path(run.out) / "report/results.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(text, parse_constant=refuse)
+
+
+def test_page_holds_everything_itself(run: Run) -> None:
+    page = (Path(run.out) / "report/index.html").read_text()
+    assert len(re.findall("<svg", page)) == 4
+    assert not re.findall(r'(?:src|href)="(?!#)', page)
+    for text in (
+        "Not for clinical use",
+        "contested label",
+        "synthetic",
+        "best achievable AUROC",
+        "MedHMP, stay (= none)",
+        "a split has no positive or no negative row",
+        "mimic3: stays of &lt;MetaVision&gt;",
+        "<td>adult</td><td>1,000</td>",
+        "mimic3: no stay",
+        "fewer than 100 events",
+        "<td>0.822</td><td>0.475</td><td>6</td>",
+    ):
+        assert text in page, text
+
+
+def test_figures_are_well_formed_and_linked(run: Run) -> None:
+    folder = Path(run.out) / "report"
+    linked = re.findall(r"!\[.*?\]\((.*?)\)", (folder / "report.md").read_text())
+    written = sorted(str(f.relative_to(folder)) for f in folder.glob("figures/*.svg"))
+    assert sorted(linked) == written
+    assert written == [
+        f"figures/{n}.svg" for n in ("heart_failure", "mortality", "overview", "pretraining")
+    ]
+    for name in written:
+        assert ElementTree.fromstring((folder / name).read_text()).tag.endswith("svg")
+
+
+def test_a_second_report_is_skipped_and_equal_inputs_give_equal_bytes(
+    run: Run, tmp_path: Path
+) -> None:
+    again = write_tree(tmp_path, TASKS)
+    report(again)
+    first, second = Path(run.out) / "report", tmp_path / "report"
+    for name in ("index.html", "report.md", "results.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    written = (second / "complete.json").stat().st_mtime_ns
+    report(again)
+    assert (second / "complete.json").stat().st_mtime_ns == written
+
+
+def test_other_draws_are_refused_without_overwrite(tmp_path: Path) -> None:
+    run = write_tree(tmp_path, ("mortality",), n=80, seeds=1)
+    report(run)
+    other = replace(run, report=Report(draws=100))
+    with pytest.raises(Refusal, match=r"report\.draws was 200, is 100"):
+        report(other)
+    report(replace(other, overwrite=True))
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert results["run"] == {"name": "smoke", "report": {"draws": 100, "seed": 0}}
+    assert row_of(results, "mortality", "both")["auroc"]["sd"] is None
+
+
+def test_real_data_without_truth_or_trained_tasks(tmp_path: Path) -> None:
+    write_shards(Folder(str(tmp_path)))
+    (Folder(str(tmp_path)) / "tune/shock").write_json("skipped.json", SKIPPED)
+    report(replace(smoke(), out=str(tmp_path), quiet=True))
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert results["rows"] == []
+    assert results["gain"]["value"] is None
+    assert results["learned"]["value"] is None
+    page = (tmp_path / "report/index.html").read_text()
+    assert "train: rows 50" in page
+    assert "patients are synthetic" not in page
+
+
+def test_nothing_to_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"has no predictions; run jobs\.tune first"):
+        report(replace(smoke(), out=str(tmp_path), quiet=True))
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_unfinished_grid_is_refused(tmp_path: Path) -> None:
+    run = write_tree(tmp_path, ("mortality",), n=80, seeds=1)
+    (tmp_path / "tune/mortality/medhmp/both/complete.json").unlink()
+    with pytest.raises(Refusal, match=r"both is missing or not whole; run jobs\.tune first"):
+        report(run)
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_terminal_shows_the_table(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(replace(run, quiet=False))
+    shown = capsys.readouterr().out
+    assert "mortality" in shown
+    assert "MedHMP, both" in shown
+    assert "index.html" in shown

@@ -1,0 +1,72 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from medhmp.model.recurrence import input_weight, recurrence, run_lstm
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def gradients(loss, tensors):
+    return torch.autograd.grad(loss, tensors)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 4, 7), (2, 9, 6, 2)])
+def test_values_and_gradients_are_those_of_nn_lstm(layers, shape):
+    B, T, inputs, R = shape
+    torch.manual_seed(0)
+    lstm = nn.LSTM(inputs, R, num_layers=layers, batch_first=True)
+    x = torch.randn(B, T, inputs, requires_grad=True)
+    above, onto_cell = torch.randn(B, T, R), torch.randn(B, R)
+    ours = run_lstm(lstm, F.linear(x, input_weight(lstm)))
+    hidden, (_, cell) = lstm(x)
+    for mine, theirs in zip(ours, (hidden, cell[-1]), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    tensors = [x, *lstm.parameters()]
+    mine = gradients((ours[0] * above).sum() + (ours[1] * onto_cell).sum(), tensors)
+    theirs = gradients((hidden * above).sum() + (cell[-1] * onto_cell).sum(), tensors)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_initial_states_get_values_and_gradients():
+    torch.manual_seed(1)
+    lstm, x = nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3)
+    h_0, c_0 = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
+    gates = F.linear(x, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
+    hidden, cell = recurrence(gates, lstm.weight_hh_l0, h_0, c_0)
+    expected, (_, expected_cell) = lstm(x, (h_0[None], c_0[None]))
+    torch.testing.assert_close(hidden, expected)
+    torch.testing.assert_close(cell, expected_cell[0])
+    mine = gradients(hidden.square().sum() + cell.sum(), (h_0, c_0))
+    theirs = gradients(expected.square().sum() + expected_cell.sum(), (h_0, c_0))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_backward_pass_agrees_with_finite_differences():
+    torch.manual_seed(2)
+    shapes = ((2, 3, 8), (8, 2), (2, 2), (2, 2))
+    arguments = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(recurrence, arguments)
+
+
+def test_gates_that_are_one_row_expanded_get_the_sum_of_its_gradient():
+    torch.manual_seed(3)
+    bias, weight = torch.randn(8, requires_grad=True), torch.randn(8, 2)
+    hidden, _ = recurrence(bias.expand(3, 4, 8), weight)
+    spread = bias.detach().repeat(3, 4, 1).requires_grad_()
+    expected, _ = recurrence(spread, weight)
+    torch.testing.assert_close(hidden, expected)
+    (mine,), (theirs,) = gradients(hidden.sum(), [bias]), gradients(expected.sum(), [spread])
+    torch.testing.assert_close(mine, theirs.sum((0, 1)))
+
+
+def test_no_rows_at_all():
+    weight = torch.randn(8, 2, requires_grad=True)
+    hidden, cell = recurrence(torch.zeros(0, 4, 8, requires_grad=True), weight)
+    assert hidden.shape == (0, 4, 2)
+    assert cell.shape == (0, 2)
+    (grad,) = gradients(hidden.sum() + cell.sum(), [weight])
+    assert torch.equal(grad, torch.zeros(8, 2))

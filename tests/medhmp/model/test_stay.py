@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from medhmp.model.stay import StayDecoder, StayEncoder, sparse_squared_error
+from medhmp.run import Model
+
+pytestmark = pytest.mark.usefixtures("float64")
+MODEL = Model(width=8, demographic_hidden=5)
+
+
+def dense_hours(records, batch):
+    """The (S, T, F) array that the CSR stands for."""
+    rows = batch["hour_offsets"].numel() - 1
+    dense = torch.zeros(rows, records.widths.features)
+    row = torch.repeat_interleave(torch.arange(rows), batch["hour_offsets"].diff())
+    dense[row, batch["feature_ids"]] = batch.get("feature_values", torch.ones(1))
+    return dense.view(-1, records.widths.hours, records.widths.features)
+
+
+def dense_demographics(records, batch):
+    rows = batch["demographic_offsets"].numel() - 1
+    dense = torch.zeros(rows, records.widths.demographics)
+    row = torch.repeat_interleave(torch.arange(rows), batch["demographic_offsets"].diff())
+    dense[row, batch["demographic_ids"]] = 1
+    return dense
+
+
+def test_one_layer_encoder_is_equations_1_and_2(records):
+    torch.manual_seed(0)
+    encoder, batch = StayEncoder(records.widths, MODEL), records.stay_batch([records.stay()] * 2)
+    sequence, (_, cell) = encoder.lstm(dense_hours(records, batch))
+    torch.testing.assert_close(encoder.encode(batch), (sequence, cell[0]))
+    mlp = encoder.demographics
+    d = mlp.second(mlp.first(dense_demographics(records, batch)).relu())
+    torch.testing.assert_close(encoder(batch), encoder.fusion(torch.stack((cell[0], d), 1)))
+
+
+def test_three_layer_encoder_gives_the_top_cell_state(records):
+    torch.manual_seed(0)
+    encoder = StayEncoder(records.widths, replace(MODEL, encoder_layers=3)).eval()
+    batch = records.stay_batch([records.stay() for _ in range(3)])
+    dropout, norm = encoder.between
+    lower, _ = encoder.lstm(dense_hours(records, batch))
+    upper, (_, cell) = encoder.upper(norm(lower))
+    torch.testing.assert_close(encoder.encode(batch), (upper, cell[-1]))
+    assert dropout.p == 0.1
+
+
+def test_real_values_reach_the_encoder_and_the_loss(records):
+    torch.manual_seed(0)
+    batch = records.stay_batch([records.stay() for _ in range(3)])
+    batch["feature_values"] = torch.randn(batch["feature_ids"].numel())
+    encoder = StayEncoder(records.widths, MODEL)
+    m = dense_hours(records, batch)
+    torch.testing.assert_close(encoder.encode(batch)[0], encoder.lstm(m)[0])
+    decoder, b = StayDecoder(records.widths, MODEL), encoder(batch)
+    error = (m - decoder.output(decoder(b))).square().sum()
+    torch.testing.assert_close(decoder.squared_error(b, batch), error)
+
+
+def test_decoder_is_an_lstm_fed_with_zeros(records):
+    torch.manual_seed(0)
+    decoder, b = StayDecoder(records.widths, MODEL), torch.randn(4, 8)
+    lstm = nn.LSTM(1, 8, batch_first=True)
+    state = lstm.state_dict() | {
+        "weight_hh_l0": decoder.weight_hh.data,
+        "bias_ih_l0": decoder.bias.data,
+        "bias_hh_l0": torch.zeros(32),
+    }
+    lstm.load_state_dict(state)
+    hidden, _ = lstm(torch.zeros(4, records.widths.hours, 1), (b[None], torch.zeros(1, 4, 8)))
+    torch.testing.assert_close(decoder(b), hidden)
+
+
+@given(
+    rows=st.integers(1, 12),
+    features=st.integers(1, 15),
+    width=st.integers(1, 6),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    real=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=80, deadline=None)
+def test_factored_error_is_the_dense_error(rows, features, width, density, real, seed):
+    random = torch.Generator().manual_seed(seed)
+    on = torch.rand(rows, features, generator=random) < density
+    m = on * (torch.randn(rows, features, generator=random) if real else 1.0)
+    h, weight, bias = (
+        torch.randn(shape, generator=random, requires_grad=True)
+        for shape in ((rows, width), (features, width), (features,))
+    )
+    offsets = F.pad(on.sum(1).cumsum(0), (1, 0))
+    values = m[on] if real else None
+    sparse = sparse_squared_error(h, weight, bias, on.nonzero()[:, 1], offsets, values)
+    dense = (m - (h @ weight.t() + bias)).square().sum()
+    torch.testing.assert_close(sparse, dense, rtol=1e-12, atol=1e-12)
+    mine = torch.autograd.grad(sparse, (h, weight, bias))
+    theirs = torch.autograd.grad(dense, (h, weight, bias))
+    for a, b in zip(mine, theirs, strict=True):
+        assert (a - b).norm() <= 1e-12 * (1 + b.norm())
+
+
+def test_stays_do_not_see_each_other(records):
+    torch.manual_seed(0)
+    encoder, stays = StayEncoder(records.widths, MODEL), [records.stay() for _ in range(5)]
+    order = [3, 0, 4, 2, 1]
+    b = encoder(records.stay_batch(stays))
+    permuted = encoder(records.stay_batch([stays[i] for i in order]))
+    torch.testing.assert_close(permuted, b[order])
+
+
+def test_no_stays_give_no_rows_and_zero_gradients(records):
+    encoder = StayEncoder(records.widths, MODEL)
+    b = encoder(records.stay_batch([]))
+    assert b.shape == (0, 8)
+    b.sum().backward()
+    assert all(torch.count_nonzero(p.grad) == 0 for p in encoder.parameters())

@@ -1,0 +1,123 @@
+"""medhmp.run: what check() refuses, the fields an output depends on, the digest."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medhmp.recipes import RECIPES
+from medhmp.refusal import Refusal
+from medhmp.run import (
+    Cohort,
+    Features,
+    Pretrain,
+    Run,
+    Splits,
+    Tables,
+    Tune,
+    digest,
+    fields_of,
+)
+
+ADMISSION = Run().pretrain_admission
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_passes_its_own_check(name):
+    RECIPES[name]().check()
+
+
+@pytest.mark.parametrize(
+    ("run", "sentence"),
+    [
+        (Run(tables=Tables(sources=("/data/mimic",))), "'/data/mimic'; write it as NAME=URI"),
+        (Run(tables=Tables(sources=("=/data",))), "'=/data'; write it as NAME=URI"),
+        (Run(tables=Tables(sources=("mimic3=",))), "'mimic3='; write it as NAME=URI"),
+        (Run(splits=Splits(train=0.9)), "three positive shares that sum to 1"),
+        (Run(splits=Splits(train=0.9, test=0.0)), "three positive shares that sum to 1"),
+        (Run(pretrain_stay=Pretrain(batch_size=10, workers=4)), "is 10 for 4 workers"),
+        (Run(pretrain_stay=Pretrain(workers=0)), "multiple of the number of workers"),
+        (Run(pretrain_stay=Pretrain(epochs=0)), "pretrain_stay.epochs and pretrain_stay.keep"),
+        (Run(pretrain_stay=Pretrain(keep=0)), "pretrain_stay.epochs and pretrain_stay.keep"),
+        (Run(pretrain_admission=replace(ADMISSION, batch_size=4, workers=4)), "have a negative"),
+        (Run(cohort=Cohort(hours=48), features=Features(dt=5.0)), "whole number of bins"),
+        (Run(cohort=Cohort(hours=1), features=Features(dt=2.0)), "whole number of bins"),
+        (Run(tune=Tune(seeds=0)), "at least one seed"),
+        (Run(tune=Tune(batch_sizes=())), "one batch size"),
+        (Run(tune=Tune(learning_rates=())), "one learning rate"),
+        (Run(tune=Tune(starts=("none", "shuffled"))), "without 'both' to compare it with"),
+    ],
+)
+def test_check_refuses(run, sentence):
+    with pytest.raises(Refusal) as refused:
+        run.check()
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_sources_keep_their_order_and_everything_after_the_first_equals():
+    tables = Tables(sources=("b=s3://bucket/x?y=z", "a=/data"))
+    assert list(tables.named().items()) == [("b", "s3://bucket/x?y=z"), ("a", "/data")]
+
+
+def test_fields_of_takes_sections_and_single_fields():
+    run = Run(splits=Splits(salt="s", train=0.6, validation=0.2, test=0.2))
+    assert fields_of(run, "splits", "finetune.epochs", "pretrain_on") == {
+        "splits.salt": "s",
+        "splits.train": 0.6,
+        "splits.validation": 0.2,
+        "splits.test": 0.2,
+        "finetune.epochs": 30,
+        "pretrain_on": "train",
+    }
+
+
+def test_fields_of_flattens_what_is_nested_and_makes_tuples_lists():
+    fields = fields_of(Run(tables=Tables(sources=("a=b",))), "tables")
+    assert fields == {
+        "tables.sources": ["a=b"],
+        "tables.synthetic.patients": 2000,
+        "tables.synthetic.seed": 0,
+    }
+    assert json.loads(json.dumps(fields)) == fields
+
+
+def test_fields_of_an_unknown_field_fails():
+    with pytest.raises(AttributeError):
+        fields_of(Run(), "splits.pepper")
+
+
+def test_to_json_is_the_whole_tree():
+    tree = json.loads(Run(name="here").to_json())
+    assert tree["name"] == "here"
+    assert tree["model"]["width"] == 256
+    assert tree["tune"]["batch_sizes"] == [16, 32, 64]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=6), st.randoms())
+def test_digest_ignores_the_order_of_keys_and_survives_json(value, random):
+    items = list(value.items())
+    random.shuffle(items)
+    assert digest(value) == digest(dict(items))
+    assert digest(value) == digest(json.loads(json.dumps(value)))
+
+
+@given(JSON, JSON)
+def test_digest_tells_values_apart(one, other):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (digest(one) == digest(other)) == same
+
+
+def test_digest_is_the_same_on_every_machine():
+    assert digest({"b": [1, 2.5, None], "a": "é"}) == (
+        "84afbf1d4853005f9dd0c81cb1819b53ce86978340764c062160f6e8356665de"
+    )

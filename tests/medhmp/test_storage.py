@@ -1,0 +1,231 @@
+"""medhmp.storage on disk and, each test again, in a bucket."""
+
+import errno
+import hashlib
+import os
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from medhmp.refusal import Refusal
+from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, publish
+
+BIG = b"0123456789abcdef" * (6 << 16)  # 6 MiB: more than one part of a multipart upload
+
+
+@pytest.fixture(params=["disk", pytest.param("bucket", marks=pytest.mark.s3)])
+def folder(request, tmp_path) -> Folder:
+    if request.param == "disk":
+        return Folder(str(tmp_path / "out"))
+    return Folder(request.getfixturevalue("s3")) / "out"
+
+
+def stamp(inputs: dict[str, str] | None = None, **fields: object) -> Stamp:
+    return Stamp({"epochs": 3, **fields}, inputs or {"shards": "aa"})
+
+
+def written(folder: Folder, made: Stamp | None = None) -> list[Entry]:
+    entries = [folder.write_bytes("b.bin", b"two"), folder.write_bytes("a/a.bin", b"one")]
+    publish(folder, made or stamp(), entries)
+    return entries
+
+
+def write_and_fail(folder: Folder, name: str, data: bytes, error: type[BaseException]) -> None:
+    with folder.create(name) as sink:
+        sink.write(data)
+        raise error
+
+
+def test_bytes_come_back_with_their_size_and_hash(folder):
+    for data in (b"", b"x", BIG):
+        entry = folder.write_bytes("deep/er/file.bin", data)
+        expected = Entry("deep/er/file.bin", len(data), hashlib.sha256(data).hexdigest())
+        assert entry == expected
+        assert folder.read_bytes("deep/er/file.bin") == data
+        assert folder.size("deep/er/file.bin") == len(data)
+
+
+def test_a_file_written_in_pieces_is_hashed_whole(folder):
+    with folder.create("pieces") as sink:
+        for piece in (b"one", memoryview(b"two"), bytearray(b"three")):
+            sink.write(piece)
+        assert sink.tell() == 11
+    assert folder.read_bytes("pieces") == b"onetwothree"
+    assert sink.written.sha256 == hashlib.sha256(b"onetwothree").hexdigest()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("data", [b"half", BIG])
+def test_an_exception_while_writing_leaves_nothing(folder, error, data):
+    with pytest.raises(error):
+        write_and_fail(folder, "never", data, error)
+    assert not folder.exists("never")
+    assert folder.names() == []
+
+
+def test_an_exception_while_replacing_keeps_the_old_file(folder):
+    folder.write_bytes("file", b"old")
+    with pytest.raises(KeyError):
+        write_and_fail(folder, "file", b"new", KeyError)
+    assert folder.names() == ["file"]
+    assert folder.read_bytes("file") == b"old"
+
+
+def test_nothing_is_visible_before_the_block_ends(folder):
+    with folder.create("file") as sink:
+        sink.write(BIG)
+        assert not folder.exists("file")
+    assert folder.exists("file")
+
+
+def test_names_are_relative_and_sorted(folder):
+    assert folder.names() == []
+    for name in ("b", "a/z", "a/b/c", "c.parquet"):
+        folder.write_bytes(name, b"-")
+    assert folder.names() == ["a/b/c", "a/z", "b", "c.parquet"]
+    assert (folder / "a").names() == ["b/c", "z"]
+
+
+def test_what_is_absent(folder):
+    assert not folder.exists()
+    assert not folder.exists("file")
+    assert folder.size("file") is None
+    with pytest.raises(FileNotFoundError):
+        folder.open("file")
+    folder.remove()  # nothing to delete is no error
+
+
+def test_json_and_parquet_round_trip(folder):
+    folder.write_json("run.json", {"a": [1, None, "é"]})
+    assert folder.read_json("run.json") == {"a": [1, None, "é"]}
+    table = pa.table({"x": [1, 2, 3], "y": ["a", None, "c"]})
+    entry = folder.write_parquet("t.parquet", table, row_group_size=2)
+    assert folder.read_parquet("t.parquet").equals(table)
+    assert folder.read_parquet("t.parquet", ["y"]).column_names == ["y"]
+    again = folder.write_parquet("again.parquet", table, row_group_size=2)
+    assert (again.size, again.sha256) == (entry.size, entry.sha256)
+
+
+def test_remove_deletes_all_below_and_nothing_beside(folder):
+    beside = Folder(f"{folder}2")
+    beside.write_bytes("file", b"-")
+    written(folder)
+    folder.remove()
+    assert folder.names() == []
+    assert not folder.exists(COMPLETE)
+    assert beside.names() == ["file"]
+
+
+def test_an_output_is_done_once_published(folder):
+    entries = [folder.write_bytes("a", b"1")]
+    assert not is_done(folder, stamp())
+    publish(folder, stamp(), entries)
+    assert is_done(folder, stamp())
+    record = folder.read_json(COMPLETE)
+    assert record["hash"] == stamp().hash
+    assert record["files"] == [{"name": "a", "size": 1, "sha256": hashlib.sha256(b"1").hexdigest()}]
+
+
+def test_the_record_does_not_depend_on_the_order_of_writing(folder):
+    entries = written(folder)
+    first = folder.read_bytes(COMPLETE)
+    publish(folder, stamp(), entries[::-1])
+    assert folder.read_bytes(COMPLETE) == first
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (stamp(epochs=4), "epochs was 3, is 4"),
+        (stamp(width=64), "width was None, is 64"),
+        (stamp(inputs={"shards": "bb"}), "its input shards has changed"),
+    ],
+)
+def test_an_output_of_another_run_is_refused_or_overwritten(folder, other, difference):
+    written(folder)
+    with pytest.raises(Refusal) as refused:
+        is_done(folder, other)
+    assert str(refused.value) == (
+        f"{folder} holds an output of another run ({difference}); "
+        "pass --overwrite to replace it, or another --out"
+    )
+    assert is_done(folder, stamp())  # a refusal changes nothing
+    assert not is_done(folder, other, overwrite=True)
+    assert folder.names() == []
+
+
+def test_overwrite_keeps_an_output_of_the_same_run(folder):
+    written(folder)
+    assert is_done(folder, stamp(), overwrite=True)
+
+
+@pytest.mark.parametrize("damage", ["shorter", "missing"])
+def test_a_damaged_output_is_refused_or_made_again(folder, damage):
+    written(folder)
+    if damage == "shorter":
+        folder.write_bytes("b.bin", b"tw")
+    else:
+        fs, path = folder.resolve("b.bin")
+        fs.delete_file(path)
+    with pytest.raises(Refusal, match=r"is damaged: b\.bin is missing or not 3 bytes long; pass"):
+        is_done(folder, stamp())
+    assert not is_done(folder, stamp(), overwrite=True)
+    assert folder.names() == []
+
+
+def test_fingerprint_follows_content_alone(folder):
+    first, second, third = (folder / name for name in "123")
+    written(first)
+    written(second, stamp(epochs=9))
+    publish(third, stamp(), [third.write_bytes("b.bin", b"too")])
+    assert fingerprint(first, "featurize") == fingerprint(second, "featurize")
+    assert fingerprint(first, "featurize") != fingerprint(third, "featurize")
+
+
+def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
+    folder.write_bytes("a", b"1")
+    with pytest.raises(Refusal, match=r"is missing or not whole; run jobs\.featurize first"):
+        fingerprint(folder, "featurize")
+
+
+@pytest.mark.parametrize("uri", ["gopher://host/run", "s3://BUCKET WITH BLANKS/run"])
+def test_a_place_that_is_none_is_refused(uri):
+    with pytest.raises(Refusal, match="is not a place this can read or write"):
+        Folder(uri).resolve()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"-")
+    with pytest.raises(Refusal, match="cannot write under"):
+        Folder(str(tmp_path / "file" / "out")).write_bytes("a", b"1")
+
+
+def test_a_disk_that_fails_at_the_rename_leaves_nothing(tmp_path, monkeypatch):
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        Folder(str(tmp_path)).write_bytes("a", b"1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.s3
+def test_a_bucket_that_is_not_there_is_refused(s3):
+    with pytest.raises(Refusal, match="cannot write under"):
+        Folder(f"{s3}-absent/run").write_bytes("a", b"1")
+
+
+@pytest.mark.s3
+def test_resolve_reaches_the_endpoint_of_the_environment(s3):
+    fs, path = (Folder(s3) / "run").resolve("a/b")
+    assert isinstance(fs, pafs.S3FileSystem)
+    assert path == f"{s3.removeprefix('s3://')}/run/a/b"
+
+
+def test_local_folders_are_absolute_and_know_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert Folder("runs").resolve("a")[1] == str(tmp_path / "runs" / "a")
+    assert Folder("~/runs").resolve()[1] == "/home/someone/runs"

@@ -1,0 +1,200 @@
+"""The objectives, and their equality over processes.
+
+Run as a program this file is one of those processes: ``test_objective.py FOLDER RANK``.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from medhmp.legend import LEVELS, Widths
+from medhmp.model.baselines.f_lstm import FLSTM
+from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
+from medhmp.refusal import Refusal
+from medhmp.run import Model, Run
+from medhmp.train.objective import (
+    AdmissionPretraining,
+    build_admission_pretraining,
+    build_classifier,
+    build_stay_pretraining,
+)
+
+MODEL = Model(width=8, demographic_hidden=5)
+CASES = [
+    (torch.float64, "exclude_positive", "mean"),
+    (torch.float64, "include_positive", "sum"),
+    (torch.float32, "exclude_positive", "mean"),
+]
+WORLDS = (2, 4)
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+
+def step(batch, widths, case, wrap=lambda objective: objective):
+    """One pass of stage two from fixed weights: its report and every gradient."""
+    dtype, denominator, reduction = case
+    torch.manual_seed(0)
+    model = replace(MODEL, nce_denominator=denominator, mcp_reduction=reduction)
+    objective = build_admission_pretraining(model, widths).to(dtype)
+    batch = {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
+    torch.manual_seed(1)  # of the masks
+    wrapped = wrap(objective)
+    loss, report = wrapped(batch)
+    loss.backward()
+    gradients = {name: parameter.grad for name, parameter in objective.named_parameters()}
+    return report, gradients
+
+
+def process(folder: Path, rank: int) -> None:
+    """Takes its rows through each case under DistributedDataParallel and writes what came out."""
+    widths = Widths(**torch.load(folder / "widths.pt", weights_only=True))
+    for world in WORLDS:
+        if rank >= world:
+            continue
+        store = f"file://{folder}/rendezvous-{world}"
+        dist.init_process_group("gloo", store, rank=rank, world_size=world)
+        batch = torch.load(folder / f"batch-{world}-{rank}.pt", weights_only=True)
+        results = [step(batch, widths, case, DistributedDataParallel) for case in CASES]
+        for report, _ in results:
+            for term in report.values():
+                dist.all_reduce(term)
+                term /= world
+        torch.save(results, folder / f"result-{world}-{rank}.pt")
+        dist.destroy_process_group()
+
+
+def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path):
+    # Patients repeat, some on other processes; modalities are missing; one process has no drugs.
+    admissions = [records.incomplete(subject=i % 50) for i in range(64)]
+    admissions[:16] = [replace(admission, drugs=[]) for admission in admissions[:16]]
+    torch.save(vars(records.widths), tmp_path / "widths.pt")
+    for world in WORLDS:
+        share = 64 // world
+        for rank in range(world):
+            part = records.admission_batch(admissions[rank * share : (rank + 1) * share])
+            torch.save(part, tmp_path / f"batch-{world}-{rank}.pt")
+    command = [sys.executable, __file__, str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([*command, str(rank)], env=environment) for rank in range(max(WORLDS))
+    ]
+    assert not any(process.wait(timeout=180) for process in processes)
+    whole = records.admission_batch(admissions)
+    for number, case in enumerate(CASES):
+        report, gradients = step(whole, records.widths, case)
+        for result in tmp_path.glob("result-*.pt"):
+            averaged = torch.load(result, weights_only=True)[number]
+            assert_relative(averaged[0], report, TOLERANCE[case[0]])
+            assert_relative(averaged[1], gradients, TOLERANCE[case[0]])
+    assert len(list(tmp_path.glob("result-*.pt"))) == sum(WORLDS)
+
+
+def assert_relative(ours, theirs, tolerance):
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert (ours[name] - expected).norm() <= tolerance * expected.norm(), name
+
+
+def test_every_parameter_of_stage_two_learns(records):
+    batch = records.admission_batch([records.admission(i, stays=1 + i % 3) for i in range(64)])
+    _, gradients = step(batch, records.widths, CASES[0])
+    assert all(gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+def test_rows_may_come_in_any_order(records):
+    admissions = [records.incomplete(i % 12) for i in range(16)]
+    forward, backward = (
+        step(records.admission_batch(rows), records.widths, CASES[0])
+        for rows in (admissions, admissions[::-1])
+    )
+    for ours, theirs in zip(forward, backward, strict=True):
+        assert_relative(ours, theirs, 1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_stage_two_is_equation_11(records):
+    objective = AdmissionPretraining(records.widths, replace(MODEL, contrast_weight=0.3))
+    loss, report = objective(records.admission_batch([records.admission(i) for i in range(4)]))
+    torch.testing.assert_close(loss, report["masked_codes"] + 0.3 * report["contrast"])
+    assert torch.equal(loss, report["loss"])
+    assert not any(term.requires_grad for term in report.values())
+
+
+@pytest.mark.usefixtures("float64")
+def test_stage_two_survives_a_batch_with_nothing_to_learn_from(records):
+    """One patient alone, without codes or notes: no mask, no negative, and a loss of zero."""
+    objective = build_admission_pretraining(MODEL, records.widths)
+    empty = records.admission(0, stays=0, icd=False, drugs=False, note=False)
+    loss, _ = objective(records.admission_batch([empty, empty]))
+    loss.backward()
+    assert loss == 0
+    assert all(torch.count_nonzero(p.grad) == 0 for p in objective.parameters())
+
+
+@pytest.mark.usefixtures("float64")
+def test_stage_one_is_equation_3(records):
+    torch.manual_seed(0)
+    objective, stays = build_stay_pretraining(MODEL, records.widths), [records.stay() for _ in "ab"]
+    loss, report = objective(records.stay_batch(stays))
+    m = torch.zeros(2, records.widths.hours, records.widths.features)
+    for s, stay in enumerate(stays):
+        for t, features in enumerate(stay.hours):
+            m[s, t, features] = 1
+    decoder = objective.decoder
+    error = (m - decoder.output(decoder(objective.stay(records.stay_batch(stays))))).square()
+    torch.testing.assert_close(loss, error.sum(2).mean())
+    torch.testing.assert_close(report["per_feature"], error.mean())
+    loss.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in objective.parameters())
+
+
+def test_both_stages_learn(records):
+    torch.manual_seed(0)
+    stays = records.stay_batch([records.stay() for _ in range(16)])
+    admissions = [records.admission(i) for i in range(16)]
+    batch = records.admission_batch(admissions, dtype=torch.float32)
+    for build, on in ((build_stay_pretraining, stays), (build_admission_pretraining, batch)):
+        objective = build(MODEL, records.widths)
+        optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-2)
+        losses = []
+        for _ in range(30):
+            loss, _ = objective(on)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.8 * losses[0]
+
+
+def test_classification_is_cross_entropy_of_its_scores(records):
+    torch.manual_seed(0)
+    objective = build_classifier("mortality", "medhmp", MODEL, records.widths).eval()
+    batch = records.stay_batch([records.stay() for _ in range(5)])
+    batch["label"] = torch.tensor([0.0, 1, 1, 0, 1])
+    loss, report = objective(batch)
+    p = objective.scores(batch)
+    expected = -(batch["label"] * p.log() + (1 - batch["label"]) * (1 - p).log()).mean()
+    torch.testing.assert_close(loss, expected)
+    assert report["loss"] == loss
+    assert not report["loss"].requires_grad
+
+
+def test_each_task_has_its_network(records):
+    kinds = {"stay": StayClassifier, "admission": AdmissionClassifier, "patient": PatientLSTM}
+    for task, level in LEVELS.items():
+        objective = build_classifier(task, "medhmp", Run().model, records.widths)
+        assert type(objective.model) is kinds[level]
+    assert type(build_classifier("shock", "f_lstm", MODEL, records.widths).model) is FLSTM
+    for task, model in (("readmission", "f_lstm"), ("arf", "hist_gradient_boosting")):
+        with pytest.raises(Refusal, match=f"{model} is no network for the task {task}"):
+            build_classifier(task, model, MODEL, records.widths)
+
+
+if __name__ == "__main__":
+    process(Path(sys.argv[1]), int(sys.argv[2]))
