@@ -118,4 +118,4 @@ def _terminal(results: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    command.main(__doc__, report)
+    command.main(__doc__, report, needs_ray=False)

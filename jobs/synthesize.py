@@ -28,4 +28,4 @@ def synthesize(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    command.main(__doc__, synthesize)
+    command.main(__doc__, synthesize, needs_ray=False)

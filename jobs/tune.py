@@ -35,10 +35,12 @@ def tune(run: Run) -> None:
 
 def skip(root: Folder, task: Task, rows: TaskData) -> bool:
     """Whether a split of the task lacks positives or negatives; if so, leaves a record for the report."""
+    folder = root / "tune" / task
     if all(0 < part.label.sum() < len(part) for part in rows.values()):
+        if folder.exists("skipped.json"):
+            folder.delete("skipped.json")
         return False
     reason = "a split has no positive or no negative row"
-    folder = root / "tune" / task
     folder.write_json("skipped.json", {"task": task, "reason": reason, "counts": counts(rows)})
     return True
 

@@ -5,6 +5,7 @@
 Exit status: 0 success, 2 a wrong argument or input (one sentence, no traceback), 1 a failure.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,12 +31,13 @@ RAY_ENVIRONMENT = {
 }
 
 
-def main(doc: str | None, work: Callable[[Run], None]) -> NoReturn:
+def main(doc: str | None, work: Callable[[Run], None], needs_ray: bool = True) -> NoReturn:
     """Runs one job from ``sys.argv`` and exits. ``doc`` is the job's docstring, shown by ``--help``."""
     try:
         run = parse(sys.argv[1:], doc or "")
         run.check()
-        start_ray(quiet=run.quiet)
+        if needs_ray:
+            start_ray(quiet=run.quiet)
         work(run)
     except Exception as error:
         refusal = find_refusal(error)
@@ -72,6 +74,7 @@ def start_ray(quiet: bool = False) -> None:
         os.environ.setdefault(name, value)
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # a line per execution otherwise
     if ray.is_initialized():
         return
     # Workers' lines reach the driver only where somebody watches.

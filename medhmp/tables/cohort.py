@@ -173,11 +173,12 @@ def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
     ordered = admissions.sort("subject_id", "admitted", "hadm_id").with_columns(end=end)
     before = pl.col("end").cum_max().shift(1).over("subject_id")
     begins = before.is_null() | (pl.col("admitted") >= before)
-    last = pl.col("hadm_id", "discharged", "expired").sort_by("end").last()
+    last = pl.col("hadm_id", "discharged").sort_by("end", "hadm_id").last()
+    expired = pl.col("expired").any()
     return (
         ordered.with_columns(episode=begins.cum_sum())
         .group_by("episode", maintain_order=True)
-        .agg(pl.col("subject_id", "admitted", "admission_type", "birth", "death").first(), last)
+        .agg(pl.col("subject_id", "admitted", "admission_type", "birth", "death").first(), last, expired)
     )
 
 

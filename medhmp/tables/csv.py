@@ -4,6 +4,7 @@ What cannot be read is refused in one sentence that names the table, the column 
 a patient's value.
 """
 
+import contextlib
 import csv
 import posixpath
 import re
@@ -148,7 +149,7 @@ class RawTables:
             return Refusal(f"{file} is cut short or not gzip; copy or download it again")
         column = re.search(r"In CSV column #(\d+)", text)
         if column:
-            name = list(columns)[int(column[1])]
+            name = list(names)[int(column[1])]  # Arrow counts the columns of the file
             return self._bad_value(table, name, names[name], columns[name])
         if "CSV" in text:
             return Refusal(f"{file} is not a well-formed CSV table; copy or export it again")
@@ -157,19 +158,23 @@ class RawTables:
     def _bad_value(self, table: str, column: str, name: str, kind: pa.DataType) -> Refusal:
         """Reads the column once more, as text, to find the line that was refused."""
         wanted, pattern = _WANTED.get(kind, ("UTF-8 text", ""))
-        line, done = "", 0
-        if pattern:
-            for batch in self._open(table, {name: pa.string()}):
-                good = pc.fill_null(pc.match_substring_regex(batch.column(0), pattern), True)
-                at = pc.index(good, False).as_py()
-                if at >= 0:
-                    line = f" at line {done + at + 2}"
-                    break
-                done += batch.num_rows
+        line = self._first_mismatch(table, name, pattern) if pattern else None
+        where = "" if line is None else f" at line {line}"
         return Refusal(
             f"table {table} in '{self.folder}' has something else than {wanted} in column "
-            f"{column.upper()}{line}; mend that line or export the table again"
+            f"{column.upper()}{where}; mend that line or export the table again"
         )
+
+    def _first_mismatch(self, table: str, name: str, pattern: str) -> int | None:
+        done = 2  # the header is line 1
+        with contextlib.suppress(pa.ArrowInvalid, OSError):  # the file may have a second defect
+            for batch in self._open(table, {name: pa.string()}):
+                good = pc.fill_null(pc.match_substring_regex(batch.column(0), pattern), True)
+                at = int(pc.index(good, False).as_py())
+                if at >= 0:
+                    return done + at
+                done += batch.num_rows
+        return None
 
 
 def _first_line(stream: Any) -> str:
