@@ -27,7 +27,7 @@ from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards import schema
-from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, publish
+from medhmp.storage import Entry, Folder, Stamp, fingerprint, is_done, publish
 
 NOTES_PER_TASK: Final = 512
 ROWS_PER_FILE: Final = 1 << 16  # 200 MB
@@ -53,8 +53,8 @@ def embed_notes(run: Run) -> None:
             "notes.model": check_encoder(run.notes.model),
         },
     )
-    _refuse_to_lose(out, notes, stamp, run.overwrite)
-    if is_done(out, stamp, run.overwrite):
+    expected = shards.read_json("manifest.json")["notes"]
+    if _is_done(run, notes, out, stamp, expected):
         command.say(run, f"notes: {out} is whole; skipped")
     else:
         publish(out, stamp, _embed(run, notes, out))
@@ -125,7 +125,7 @@ def _tasks(unique: pl.DataFrame) -> list[dict[str, Any]]:
 def _pool(run: Run, notes: Folder, tasks: list[dict[str, Any]]) -> "ray.data.Dataset":
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
-    size = min(len(tasks), gpus or max(1, int(resources["CPU"])))
+    size = min(len(tasks), gpus or max(1, int(resources.get("CPU", 1))))
     return ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
         Embedder,
         fn_constructor_args=(notes, run.notes),
@@ -148,15 +148,20 @@ def _write(
     return out.write_parquet(name, table, row_group_size=run.shards.row_group, use_dictionary=False)
 
 
-def _refuse_to_lose(out: Folder, notes: Folder, stamp: Stamp, overwrite: bool) -> None:
-    """Vectors whose text is gone are not overwritten: nothing could make them again."""
-    if not overwrite or notes.exists() or not out.exists(COMPLETE):
-        return
-    if out.read_json(COMPLETE)["hash"] != stamp.hash:
-        raise Refusal(
-            f"{notes} was deleted after it was embedded, so {out} cannot be made again; run "
-            "jobs.featurize with --overwrite first, and keep the text with --notes.keep-text"
-        )
+def _is_done(run: Run, notes: Folder, out: Folder, stamp: Stamp, expected: int) -> bool:
+    """As ``storage.is_done``, but never removes vectors whose text is gone: none could be made."""
+    if not expected or notes.names():
+        return is_done(out, stamp, run.overwrite)
+    try:
+        if is_done(out, stamp):
+            return True
+    except Refusal:
+        if not run.overwrite:
+            raise
+    raise Refusal(
+        f"{notes} is gone, as text is deleted once it is embedded, so {out} cannot be made again; "
+        "run jobs.featurize with --overwrite first, and keep the text with --notes.keep-text"
+    )
 
 
 if __name__ == "__main__":

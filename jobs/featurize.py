@@ -18,7 +18,7 @@ import ray
 from medhmp import command
 from medhmp.refusal import Refusal
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build import CONTENT, build
+from medhmp.shards.build import CONTENT, TABLES, WORK, build
 from medhmp.shards.manifest import Manifest
 from medhmp.storage import COMPLETE, Folder, Stamp, fingerprint, is_done, publish
 from medhmp.tables import mimic3
@@ -42,11 +42,11 @@ def featurize(run: Run) -> None:
         return command.say(run, f"shards: whole already, {shards}")
     started = time.perf_counter()
     sources = [READERS[name](name, uri, run) for name, uri in places.items()]
-    shards.remove()  # what an interrupted run has left
+    _clear(shards)  # what an interrupted run has left
     try:
         built = build(run, sources, shards)
     except Exception:
-        shards.remove()
+        _clear(shards)
         raise
     seconds = round(time.perf_counter() - started, 1)
     workers = int(ray.cluster_resources()["CPU"])
@@ -56,6 +56,11 @@ def featurize(run: Run) -> None:
     publish(shards, stamp, built.entries)
     _tell(run, built.manifest, sources)
     command.say(run, f"shards in {seconds:.0f} s: {shards}")
+
+
+def _clear(shards: Folder) -> None:
+    for name in (WORK, *TABLES, "labels", "notes"):
+        (shards / name).remove()
 
 
 def _refuse_unknown(places: dict[str, str]) -> None:

@@ -171,7 +171,7 @@ class Folder:
             yield spool
             spool.seek(0)
             try:
-                stream = fs.open_output_stream(path)
+                stream = fs.open_output_stream(path, compression=None)
             except OSError as error:
                 raise self._unwritable(error) from None
             with stream:

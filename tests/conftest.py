@@ -1,8 +1,19 @@
 """Fixtures of the whole suite: one real Ray, an S3 endpoint, the shared data where there is any."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
-# Before Ray or Arrow is imported: both read their environment once, and Ray's workers inherit it.
+import pyarrow.fs as pafs
+import pytest
+
+# Before Ray is imported: it reads these once, and its workers inherit them.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAY_AUTH_MODE": "disabled",
@@ -19,22 +30,9 @@ for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 # Workers import the project, and tests their own functions, from the repository.
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+ROOT = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
-import socket
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
-
-import pyarrow.fs as pafs
-import pytest
-
-ROOT = Path(_ROOT)
 MOTO_PORT = pytest.StashKey[int]()
 
 

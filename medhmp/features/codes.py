@@ -27,7 +27,7 @@ class Vocabulary:
         return digest(list(self.codes))
 
     def ids(self, codes: pl.DataFrame, name: str) -> pl.DataFrame:
-        """(hadm_id, ``name``): the sorted ids of each admission; unknown codes are dropped."""
+        """(source, hadm_id, ``name``): sorted ids of each admission, unknown codes left out."""
         known = pl.DataFrame(
             {"code": self.codes, "id": range(len(self))},
             schema={"code": pl.String, "id": pl.UInt32},

@@ -25,7 +25,7 @@ from medhmp.run import Notes, digest
 from medhmp.storage import Folder
 
 MODEL_FILES: Final = (".json", ".txt", ".model", ".safetensors")  # never a pickle
-TOKENS_PER_PASS: Final = 1024  # on a CPU: activations of more tokens fall out of its cache
+TOKENS_PER_PASS: Final = 256  # on a CPU: larger activations fall out of its cache
 BYTE_OFFSET: Final = 3  # ids 0, 1, 2 are padding, end and unknown, as in ByT5
 
 

@@ -104,6 +104,21 @@ def recurrence(
     return hidden, cell
 
 
+@torch.no_grad()
+def remember(lstm: nn.LSTM, steps: int) -> None:
+    """Chrono initialization (Tallec and Ollivier 2018): memories of 1 to ``steps`` steps.
+
+    Forget gates begin at log u and input gates at -log u, u uniform in [1, steps - 1]. PyTorch's own
+    initialization halves a cell at every step, so that little of a stay but its last hours would be
+    left in c_T, and learning to remember would be most of what pretraining brings.
+    """
+    for _, _, bias_ih, bias_hh in lstm.all_weights:
+        R = bias_ih.numel() // 4
+        bias_ih[: 2 * R] = 0
+        bias_hh[R : 2 * R] = torch.empty(R).uniform_(1, max(steps - 1, 1)).log()
+        bias_hh[:R] = -bias_hh[R : 2 * R]
+
+
 def input_weight(lstm: nn.LSTM) -> Tensor:
     """W_ih (4R, in) of the first layer."""
     return lstm.all_weights[0][0]

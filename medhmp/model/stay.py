@@ -1,11 +1,13 @@
 """The stay level: encoder (Eqs. 1 and 2), decoder, and the reconstruction loss (Eq. 3)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from medhmp.legend import Widths
 from medhmp.model.blocks import DemographicMLP, FusionBlock, bag_linear
-from medhmp.model.recurrence import input_weight, recurrence, run_lstm
+from medhmp.model.recurrence import input_weight, recurrence, remember, run_lstm
 from medhmp.run import Model
 
 AUTHORS_DROPOUT = 0.1
@@ -24,10 +26,12 @@ class StayEncoder(nn.Module):
         R = model.width
         self.hours = widths.hours
         self.lstm = nn.LSTM(widths.features, R, batch_first=True)
+        remember(self.lstm, widths.hours)
         self.between: nn.Sequential | None = None
         if model.encoder_layers == 3:
             self.between = nn.Sequential(nn.Dropout(AUTHORS_DROPOUT), nn.LayerNorm(R))
             self.upper = nn.LSTM(R, R, num_layers=2, batch_first=True)
+            remember(self.upper, widths.hours)
         self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
         self.fusion = FusionBlock(R)
 
@@ -65,6 +69,8 @@ class StayDecoder(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * R))
         for parameter in (self.weight_hh, self.bias):
             nn.init.uniform_(parameter, -(R**-0.5), R**-0.5)  # as nn.LSTM
+        # Forget gates open, or b, which comes in once, is gone two hours later.
+        nn.init.constant_(self.bias[R : 2 * R], math.log(max(widths.hours - 1, 1)))
         self.output = nn.Linear(R, widths.features)
 
     def forward(self, b: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from medhmp import command
 from medhmp.features import codes, fiddle, repeats
 from medhmp.features.codes import Kind, Vocabulary
-from medhmp.features.fiddle import Fitted
+from medhmp.features.fitted import Fitted
 from medhmp.features.settings import settings_of
 from medhmp.run import Run, digest, fields_of
 from medhmp.shards import schema, write
@@ -36,6 +36,8 @@ CONTENT: Final = ("cohort", "splits", "features", "shards.files", "shards.row_gr
 """Fields of a run that shape the shards."""
 
 ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
+TABLES: Final = ("stays", "admissions", "patients")
+WORK: Final = ".work"
 SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
 """Counts of a source that describe the cohort; the others are of rows."""
 
@@ -71,7 +73,7 @@ class Gathered:
 
 def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
     """Writes everything below ``shards`` but ``complete.json``."""
-    tasks, index, work = Tasks(), Index.of(sources, run), shards / ".work"
+    tasks, index, work = Tasks(), Index.of(sources, run), shards / WORK
     names = tuple(source.name for source in sources)
     buckets = [Bucket(work, number, names) for number in range(run.shards.buckets)]
     try:
@@ -83,14 +85,14 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
         entries, tables = _files(run, gathered, buckets, shards, tasks)
         onsets = {name: of.onsets for name, of in read.items()}
         labeled, counted = write_labels(run, sources, onsets, index, shards)
-        ((notes, written),) = tasks.each(
+        ((notes, written, scanned),) = tasks.each(
             write_notes, [(sources, index.admissions, shards / "notes")]
         )
     finally:
         work.remove()
     manifest = Manifest(
         fields=fields_of(run, *CONTENT),
-        **_counts(sources, read, written),  # type: ignore[arg-type]
+        **_counts(read, scanned, written),  # type: ignore[arg-type]
         **_content(run, gathered),
         tables=tables,
         tasks=counted,
@@ -145,8 +147,7 @@ def _gather(
     tasks: Tasks,
 ) -> Gathered:
     """Rows of every table, bucket by bucket, with codes as ids of the training vocabularies."""
-    frames = [s.codes.with_columns(source=pl.lit(s.name)) for s in sources]
-    found = pl.concat(frames)
+    found = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
     training = index.patients.filter(pl.col("split") == "train")
     known = found.join(training, on=["source", "subject_id"], how="semi")
     vocabularies = codes.fit(known, run.features)
@@ -157,16 +158,8 @@ def _gather(
             ids, on=["source", "hadm_id"], how="left", maintain_order="left"
         ).with_columns(pl.col(name).fill_null([]))
     schemas = _schemas(run, fitted, vocabularies)
-    own = [
-        (
-            b,
-            *(
-                f.filter(pl.col("bucket") == b.number)
-                for f in (index.patients, admissions, index.stays)
-            ),
-        )
-        for b in buckets
-    ]
+    frames = (index.patients, admissions, index.stays)
+    own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
     counted = list(tasks.each(functools.partial(_rows, fitted, schemas), own))
     rows = {table: [count[table] for count in counted] for table in schemas}
     return Gathered(fitted, vocabularies, schemas, rows)
@@ -228,19 +221,18 @@ def _files(
 
 
 def _counts(
-    sources: Sequence[Source], read: Mapping[str, Read], notes: Mapping[str, int]
+    read: Mapping[str, Read], scanned: Mapping[str, Mapping[str, int]], notes: Mapping[str, int]
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Each source's counts, told apart: of the cohort, of raw tables, of what was left out."""
     sizes, rows, left_out = {}, {}, {}
-    for source in sources:
-        counts = {**source.counts, **read[source.name].counts}
+    for source, of in read.items():
+        counts = {**of.counts, **scanned[source]}
         tables = {name: n for name, n in counts.items() if name.isupper()}
         cohort = {name: n for name, n in counts.items() if name in SIZES}
-        events = {"events": read[source.name].events, "notes": notes[source.name]}
-        sizes[source.name] = {**cohort, **events}
-        rows[source.name] = dict(sorted(tables.items()))
+        sizes[source] = {**cohort, "events": of.events, "notes": notes[source]}
+        rows[source] = dict(sorted(tables.items()))
         rest = counts.keys() - tables.keys() - cohort.keys()
-        left_out[source.name] = {name: counts[name] for name in sorted(rest)}
+        left_out[source] = {name: counts[name] for name in sorted(rest)}
     return {"counts": sizes, "rows_read": rows, "left_out": left_out}
 
 

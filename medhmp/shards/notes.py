@@ -22,8 +22,8 @@ PER_FILE: Final = 8 * PER_GROUP
 
 def write_notes(
     sources: Sequence[Source], admissions: pl.DataFrame, folder: Folder
-) -> tuple[list[Entry], dict[str, int]]:
-    """Writes ``schema.NOTES`` of these admissions. Returns entries, and notes per source."""
+) -> tuple[list[Entry], dict[str, int], dict[str, dict[str, int]]]:
+    """Writes ``schema.NOTES`` of these admissions; entries, and per source notes and counts."""
     if folder.is_local:
         os.makedirs(folder.resolve()[1], mode=0o700, exist_ok=True)
     entries, counts = [], dict.fromkeys((source.name for source in sources), 0)
@@ -32,7 +32,7 @@ def write_notes(
         entries.append(folder.write_parquet(name, table, row_group_size=PER_GROUP))
         if folder.is_local:
             os.chmod(folder.resolve(name)[1], 0o600)
-    return entries, counts
+    return entries, counts, {source.name: source.counts for source in sources}
 
 
 def _read(

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medhmp.features.fiddle import Transformed
+from medhmp.features.fitted import Transformed
 from medhmp.legend import SPLITS
 from medhmp.shards.csr import from_lengths
 from medhmp.shards.manifest import File

@@ -178,7 +178,11 @@ def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
     return (
         ordered.with_columns(episode=begins.cum_sum())
         .group_by("episode", maintain_order=True)
-        .agg(pl.col("subject_id", "admitted", "admission_type", "birth", "death").first(), last, expired)
+        .agg(
+            pl.col("subject_id", "admitted", "admission_type", "birth", "death").first(),
+            last,
+            expired,
+        )
     )
 
 

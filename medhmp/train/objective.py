@@ -108,7 +108,7 @@ def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
 
 
 def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretraining:
-    """Stage two with fresh weights; ``load_start(its.admission, ...)`` brings stage one's."""
+    """Stage two with fresh weights; ``load_start(objective.admission, tensors)`` adds the first."""
     return AdmissionPretraining(widths, model)
 
 

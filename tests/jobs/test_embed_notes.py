@@ -134,9 +134,12 @@ def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten
     other = replace(run, notes=replace(run.notes, max_tokens=64))
     with pytest.raises(Refusal, match=r"notes\.max_tokens was 512, is 64"):
         embed_notes(other)
-    with pytest.raises(Refusal, match="was deleted after it was embedded"):
+    with pytest.raises(Refusal, match="is gone, as text is deleted once it is embedded"):
         embed_notes(replace(other, overwrite=True))
     assert read(run).num_rows == len(TEXTS)  # still there
+    (Folder(run.out) / "shards" / "note_embeddings").remove()
+    with pytest.raises(Refusal, match=r"run jobs\.featurize with --overwrite first"):
+        embed_notes(run)
 
 
 @pytest.mark.parametrize("field", [{"max_tokens": 1}, {"batch_size": 0}])

@@ -96,9 +96,9 @@ HEART_FAILURE: Final[dict[str, Any]] = {
 
 LAYOUT_SEED: Final = 20120
 """Deals out axes, signs and loadings of the unit-specific items; not the run's seed."""
-UNIT_LOADING: Final = (0.7, 1.1)
+UNIT_LOADING: Final = (1.0, 1.4)
 """Range of a unit-specific item's loading on its one axis."""
-LAB_LOADING: Final = 0.35
+LAB_LOADING: Final = 0.6
 TEXT_LOADING: Final = 0.4
 OUTPUT_LOADING: Final = 0.3
 """Log units of urine lost per SD of the renal axis."""
@@ -114,7 +114,7 @@ VITAL_LOADINGS: Final = np.array(
         [0.0, 0.0, 0.0, 0.0, 0.35, 0.0],  # temperature
     ]
 )
-OFFSET: Final = 0.5
+OFFSET: Final = 0.25
 """SD of a stay's own level of an item, in SD of the item."""
 NOISE: Final = 0.6
 """SD of a single reading around it."""
@@ -122,9 +122,9 @@ CUTS: Final = (0.2, 0.9, 1.6)
 """Where the latent of a text-valued item passes to its next value."""
 
 VITAL_HOURS: Final = np.array([[0.6, 0.8], *4 * [[1.3, 1.9]], [3.5, 4.5]])
-UNIT_HOURS: Final = (3.0, 6.0)
+UNIT_HOURS: Final = (2.0, 4.0)
 TEXT_HOURS: Final = (8.0, 12.0)
-LAB_HOURS: Final = (8.0, 12.0)
+LAB_HOURS: Final = (6.0, 10.0)
 """Hours between readings: the range from which each stay and item draws its own interval."""
 JITTER: Final = 0.3
 """Largest delay of a reading, in intervals."""

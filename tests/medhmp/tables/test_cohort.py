@@ -96,7 +96,9 @@ def test_inclusion_of_stays(kept, changes):
 
 # A patient's admissions: days of begin and length, elective or not, died in it or not.
 ADMISSION = st.tuples(
-    st.integers(0, 120), st.integers(0, 40), st.sampled_from(["ELECTIVE", "EMERGENCY", "NEWBORN"]),
+    st.integers(0, 120),
+    st.integers(0, 40),
+    st.sampled_from(["ELECTIVE", "EMERGENCY", "NEWBORN"]),
     st.integers(0, 9).map(lambda x: x == 0),
 )
 PATIENT = st.tuples(st.lists(ADMISSION, min_size=1, max_size=6), st.none() | st.integers(0, 170))

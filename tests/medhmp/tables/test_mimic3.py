@@ -92,8 +92,13 @@ def test_nothing_after_discharge_is_read(raw):
     raw.tables["ADMISSIONS"][0]["DISCHTIME"] = "2100-01-01 10:00:00"  # hour 4
     raw.chart(101, 220045, "2100-01-01 10:00:00", 81)
     raw.chart(101, 220045, "2100-01-01 10:01:00", 82)
-    raw.add("PROCEDUREEVENTS_MV", icustay_id=101, itemid=225441, starttime="2100-01-01 08:30:00",
-            endtime="2100-01-02 00:00:00")
+    raw.add(
+        "PROCEDUREEVENTS_MV",
+        icustay_id=101,
+        itemid=225441,
+        starttime="2100-01-01 08:30:00",
+        endtime="2100-01-02 00:00:00",
+    )
     events = events_of(read(raw.write()))
     assert [v for _, v in values(events, 101, "HR")] == [80, 81]
     assert [h for h, _ in values(events, 101, "225441")] == [
@@ -112,8 +117,15 @@ def test_text_values_stay_text_and_numbers_are_parsed(raw):
 
 
 def test_labs_reach_every_stay_of_the_admission_and_need_an_admission(raw):
-    raw.add("ICUSTAYS", subject_id=1, hadm_id=11, icustay_id=103, dbsource="metavision",
-            intime="2100-01-01 07:00:00", outtime="2100-01-04 06:00:00")
+    raw.add(
+        "ICUSTAYS",
+        subject_id=1,
+        hadm_id=11,
+        icustay_id=103,
+        dbsource="metavision",
+        intime="2100-01-01 07:00:00",
+        outtime="2100-01-04 06:00:00",
+    )
     raw.add("LABEVENTS", subject_id=1, itemid=50912, charttime="2100-01-01 08:00:00", value="9")
     events = events_of(read(raw.write()))
     assert values(events, 101, "50912") == [(2.0, 1.1)]
@@ -123,15 +135,37 @@ def test_labs_reach_every_stay_of_the_admission_and_need_an_admission(raw):
 
 def test_cultures_dates_and_outputs(raw):
     for organism in (1, 2):
-        raw.add("MICROBIOLOGYEVENTS", subject_id=1, hadm_id=11, charttime="2100-01-01 09:00:00",
-                spec_itemid=70012, org_itemid=organism)
-    raw.add("MICROBIOLOGYEVENTS", subject_id=1, hadm_id=11, chartdate="2100-01-01 00:00:00",
-            spec_itemid=70012)
-    raw.add("DATETIMEEVENTS", icustay_id=101, itemid=224183, charttime="2100-01-01 07:00:00",
-            value="2099-12-30 06:00:00")
+        raw.add(
+            "MICROBIOLOGYEVENTS",
+            subject_id=1,
+            hadm_id=11,
+            charttime="2100-01-01 09:00:00",
+            spec_itemid=70012,
+            org_itemid=organism,
+        )
+    raw.add(
+        "MICROBIOLOGYEVENTS",
+        subject_id=1,
+        hadm_id=11,
+        chartdate="2100-01-01 00:00:00",
+        spec_itemid=70012,
+    )
+    raw.add(
+        "DATETIMEEVENTS",
+        icustay_id=101,
+        itemid=224183,
+        charttime="2100-01-01 07:00:00",
+        value="2099-12-30 06:00:00",
+    )
     for error in ("", 1):
-        raw.add("OUTPUTEVENTS", icustay_id=101, itemid=226559, charttime="2100-01-01 07:00:00",
-                value=50, iserror=error)
+        raw.add(
+            "OUTPUTEVENTS",
+            icustay_id=101,
+            itemid=226559,
+            charttime="2100-01-01 07:00:00",
+            value=50,
+            iserror=error,
+        )
     events = events_of(read(raw.write()))
     assert values(events, 101, "70012") == [(3.0, 1.0), (3.0, 1.0)]
     assert values(events, 101, "224183") == [(1.0, -2.0)]
@@ -139,8 +173,14 @@ def test_cultures_dates_and_outputs(raw):
 
 
 def give(raw, item, start="07:00:00", end="09:00:00", **values):
-    raw.add("INPUTEVENTS_MV", icustay_id=101, itemid=item, starttime=f"2100-01-01 {start}",
-            endtime=f"2100-01-01 {end}", **values)
+    raw.add(
+        "INPUTEVENTS_MV",
+        icustay_id=101,
+        itemid=item,
+        starttime=f"2100-01-01 {start}",
+        endtime=f"2100-01-01 {end}",
+        **values,
+    )
 
 
 def test_inputs_become_rates_amounts_and_doses_in_every_bin_they_touch(raw):
@@ -171,10 +211,20 @@ def test_inputs_become_rates_amounts_and_doses_in_every_bin_they_touch(raw):
 
 
 def test_ranges_are_cut_to_the_window_and_follow_the_bin_width(raw):
-    raw.add("PROCEDUREEVENTS_MV", icustay_id=101, itemid=9, starttime="2099-12-31 00:00:00",
-            endtime="2100-01-01 09:00:00")
-    raw.add("PROCEDUREEVENTS_MV", icustay_id=101, itemid=10, starttime="2100-01-03 03:00:00",
-            endtime="2100-01-09 00:00:00")
+    raw.add(
+        "PROCEDUREEVENTS_MV",
+        icustay_id=101,
+        itemid=9,
+        starttime="2099-12-31 00:00:00",
+        endtime="2100-01-01 09:00:00",
+    )
+    raw.add(
+        "PROCEDUREEVENTS_MV",
+        icustay_id=101,
+        itemid=10,
+        starttime="2100-01-03 03:00:00",
+        endtime="2100-01-09 00:00:00",
+    )
     folder = raw.write()
     events = events_of(read(folder))
     assert [h for h, _ in values(events, 101, "9")] == [0.5, 1.5, 2.5, 3.5]
@@ -189,10 +239,20 @@ def test_onsets_are_read_before_signals_are_removed(raw):
     raw.add("D_ITEMS", itemid=224700, dbsource="metavision", category="Respiratory")
     raw.chart(101, 220339, "2100-01-01 16:00:00", 5)
     raw.chart(101, 224700, "2100-01-01 16:00:00", 5)
-    raw.add("PROCEDUREEVENTS_MV", icustay_id=101, itemid=225792, starttime="2100-01-01 12:00:00",
-            endtime="2100-01-02 00:00:00")
-    raw.add("PROCEDUREEVENTS_MV", icustay_id=201, itemid=225794, starttime="2100-01-01 05:00:00",
-            endtime="2100-01-02 00:00:00")
+    raw.add(
+        "PROCEDUREEVENTS_MV",
+        icustay_id=101,
+        itemid=225792,
+        starttime="2100-01-01 12:00:00",
+        endtime="2100-01-02 00:00:00",
+    )
+    raw.add(
+        "PROCEDUREEVENTS_MV",
+        icustay_id=201,
+        itemid=225794,
+        starttime="2100-01-01 05:00:00",
+        endtime="2100-01-02 00:00:00",
+    )
     give(raw, 221906, start="18:00:00", end="19:00:00", amount=1, amountuom="mg", rate=1)
     give(raw, 221289, amount=1, amountuom="mg", rate=1, statusdescription="Rewritten")
     folder = raw.write()
@@ -214,8 +274,14 @@ def test_codes(raw):
     raw.add("DIAGNOSES_ICD", subject_id=1, hadm_id=11, icd9_code=" v5861 ")
     raw.add("DIAGNOSES_ICD", subject_id=1, hadm_id=11)
     for drug, ndc, day in (("Aspirin ", "0", "01"), ("ASPIRIN", "123", "02"), ("Late", "9", "09")):
-        raw.add("PRESCRIPTIONS", subject_id=1, hadm_id=11, startdate=f"2100-01-{day} 00:00:00",
-                drug=drug, ndc=ndc)
+        raw.add(
+            "PRESCRIPTIONS",
+            subject_id=1,
+            hadm_id=11,
+            startdate=f"2100-01-{day} 00:00:00",
+            drug=drug,
+            ndc=ndc,
+        )
     folder = raw.write()
     codes = read(folder).codes.filter(pl.col("hadm_id") == 11)
     assert set(codes.select("kind", "code").iter_rows()) == {
@@ -228,8 +294,16 @@ def test_codes(raw):
 
 def test_one_discharge_note_per_admission(raw):
     def note(hadm, day, text, description="Report", category="Discharge summary", error=""):
-        raw.add("NOTEEVENTS", subject_id=1, hadm_id=hadm, chartdate=f"2100-01-{day}", text=text,
-                category=category, description=description, iserror=error)
+        raw.add(
+            "NOTEEVENTS",
+            subject_id=1,
+            hadm_id=hadm,
+            chartdate=f"2100-01-{day}",
+            text=text,
+            category=category,
+            description=description,
+            iserror=error,
+        )
 
     note(11, "05", "early, over\ntwo lines")
     note(11, "06", "the one")

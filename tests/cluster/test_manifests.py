@@ -1,0 +1,249 @@
+"""The files of cluster/ against the schemas of their readers; each check is seen to fail too."""
+
+import copy
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from medhmp.command import parse
+from medhmp.refusal import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "cluster"
+RAYJOB = yaml.safe_load((CLUSTER / "kuberay" / "rayjob.yaml").read_text())
+AWS = yaml.safe_load((CLUSTER / "aws.yaml").read_text())
+
+
+# --- KubeRay ---------------------------------------------------------------------
+
+
+def strict(schema: Any) -> Any:
+    """A Kubernetes structural schema as JSON Schema in which an unknown key is an error."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    known = {k: v for k, v in schema.items() if not k.startswith("x-kubernetes-")}
+    properties = {name: strict(value) for name, value in known.pop("properties", {}).items()}
+    result = {key: strict(value) for key, value in known.items()}
+    if properties:
+        result["properties"] = properties
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            result["additionalProperties"] = False
+    return result
+
+
+@pytest.fixture(scope="module")
+def validator(shared) -> jsonschema.Draft202012Validator:
+    path = shared / "data" / "kuberay-crds" / "rayjobs_crd.yaml"
+    versions = yaml.safe_load(path.read_text())["spec"]["versions"]
+    (v1,) = (v["schema"]["openAPIV3Schema"] for v in versions if v["name"] == "v1")
+    schema = strict(v1)
+    schema["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own, not the operator's
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_rayjob_is_one_that_the_operator_takes(validator):
+    assert [error.message for error in validator.iter_errors(RAYJOB)] == []
+
+
+def edited(path: str, value: Any) -> dict[str, Any]:
+    """The RayJob with one value set, or with None removed, at a dotted path of its spec."""
+    manifest = copy.deepcopy(RAYJOB)
+    at: Any = manifest["spec"]
+    *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
+    for part in parents:
+        at = at[part]
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+    return manifest
+
+
+WORKERS = "rayClusterSpec.workerGroupSpecs.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("backofLimit", 2, "'backofLimit' was unexpected"),
+        ("backoffLimit", "two", "is not of type 'integer'"),
+        ("rayClusterSpec.headGroupSpec.rayStartParam", {}, "'rayStartParam' was unexpected"),
+        (f"{WORKERS}.groupName", None, "'groupName' is a required property"),
+        (f"{WORKERS}.rayStartParams", {"num-cpus": 4}, "is not of type 'string'"),
+        (f"{WORKERS}.template.spec.nodeSelectors", {}, "'nodeSelectors' was unexpected"),
+        (f"{WORKERS}.template.spec.containers.0.image", 7, "is not of type 'string'"),
+        ("rayClusterSpec.authOptions.mode", "none", "is not one of"),
+    ],
+)
+def test_a_mistake_in_the_rayjob_is_caught(validator, path, value, said):
+    messages = [error.message for error in validator.iter_errors(edited(path, value))]
+    assert any(said in message for message in messages), messages
+
+
+def groups() -> dict[str, dict[str, Any]]:
+    return {g["groupName"]: g for g in RAYJOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
+
+
+def pod(group: dict[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = group["template"]["spec"]
+    return result
+
+
+def test_no_work_lands_on_the_head_and_every_pod_has_its_identity_and_its_time_to_drain():
+    head = RAYJOB["spec"]["rayClusterSpec"]["headGroupSpec"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    for group in (head, *groups().values()):
+        assert pod(group)["serviceAccountName"] == "medhmp"
+        assert pod(group)["terminationGracePeriodSeconds"] >= 120
+    account = yaml.safe_load((CLUSTER / "kuberay" / "service-account.yaml").read_text())
+    assert (account["kind"], account["metadata"]["name"]) == ("ServiceAccount", "medhmp")
+
+
+@pytest.mark.parametrize("name", ["a100", "data"])
+def test_shared_memory_holds_the_object_store(name):
+    spec = pod(groups()[name])
+    (volume,) = spec["volumes"]
+    (container,) = spec["containers"]
+    assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/dev/shm"}]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    share = gibibytes(volume["emptyDir"]["sizeLimit"]) / gibibytes(
+        container["resources"]["limits"]["memory"]
+    )
+    assert 0.3 <= share <= 0.5
+
+
+def gibibytes(quantity: str) -> float:
+    assert quantity.endswith("Gi")
+    return float(quantity.removesuffix("Gi"))
+
+
+def test_the_gpus_that_a_run_waits_for_are_enough_for_its_workers():
+    a100 = groups()["a100"]
+    gpus = int(pod(a100)["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
+    run = parse(shlex.split(RAYJOB["spec"]["entrypoint"])[3:])
+    workers = max(run.pretrain_stay.workers, run.pretrain_admission.workers)
+    assert workers <= gpus * a100["minReplicas"]
+
+
+def test_every_ray_is_the_pinned_one():
+    (pinned,) = re.findall(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert RAYJOB["spec"]["rayClusterSpec"]["rayVersion"] == pinned
+
+
+# --- ray up ----------------------------------------------------------------------
+
+
+def launch(config: dict[str, Any]) -> dict[str, Any]:
+    """What `ray up` checks before it asks the cloud: defaults first, then the schema."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))
+    validate_config(prepared)
+    return prepared
+
+
+def test_the_launcher_takes_aws_yaml():
+    types = launch(AWS)["available_node_types"]
+    assert types["head"]["resources"]["CPU"] == 0
+    for name in ("a100", "data"):
+        node = types[name]["node_config"]
+        assert node["InstanceMarketOptions"] == {"MarketType": "spot"}
+        assert node["IamInstanceProfile"]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"max_worker": 3},
+        {"max_workers": "three"},
+        {"docker": {**AWS["docker"], "run_option": []}},
+        {"available_node_types": {**AWS["available_node_types"], "data": {"node_confg": {}}}},
+        {"head_node_type": "haed"},
+    ],
+)
+def test_a_mistake_in_aws_yaml_is_caught(mistake):
+    with pytest.raises((ValueError, jsonschema.ValidationError)):
+        launch({**AWS, **mistake})
+
+
+# --- Slurm -----------------------------------------------------------------------
+
+
+def shell_accepts(script: str) -> bool:
+    return subprocess.run(["bash", "-n"], input=script.encode(), check=False).returncode == 0
+
+
+def test_the_slurm_script_is_bash():
+    script = (CLUSTER / "slurm.sh").read_text()
+    assert shell_accepts(script)
+    assert not shell_accepts(script.replace("}", "", 1))
+
+
+def test_the_slurm_script_wants_a_job_and_a_recipe():
+    done = subprocess.run(["bash", CLUSTER / "slurm.sh"], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"usage: sbatch cluster/slurm.sh JOB RECIPE" in done.stderr
+
+
+# --- Commands --------------------------------------------------------------------
+
+COMMAND = re.compile(r"(?:python -m jobs\.|sbatch cluster/slurm\.sh )(\w+) (.+)")
+
+
+def commands() -> list[tuple[str, str]]:
+    """(job, arguments) of every command that cluster/ tells to run."""
+    texts = [path.read_text() for path in sorted(CLUSTER.rglob("*")) if path.is_file()]
+    found = [match for text in texts for match in COMMAND.findall(text)]
+    found = [(job, rest) for job, rest in found if job != "JOB"]  # the usage line
+    entrypoint = RAYJOB["spec"]["entrypoint"]
+    rayjob = COMMAND.search(entrypoint)
+    assert rayjob is not None
+    return [*found, (rayjob[1], rayjob[2])]
+
+
+def check_command(job: str, arguments: str) -> None:
+    assert (ROOT / "jobs" / f"{job}.py").is_file(), f"no job is called {job}"
+    parse(shlex.split(arguments)).check()
+
+
+def test_there_are_commands_to_check():
+    assert {job for job, _ in commands()} >= {"all", "featurize", "pretrain_stay", "tune"}
+    assert sum("mimic3=s3://" in arguments for _, arguments in commands()) >= 4
+
+
+@pytest.mark.parametrize(("job", "arguments"), sorted(set(commands())))
+def test_every_command_names_a_job_and_parses(job, arguments):
+    check_command(job, arguments)
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments", "error"),
+    [
+        ("al", "paper", AssertionError),
+        ("all", "papper", Refusal),
+        ("all", "paper --pretrain-stay.wokers 8", SystemExit),
+        ("all", "paper --pretrain-stay.workers eight", SystemExit),
+        ("all", "paper --pretrain-stay.workers 7", Refusal),
+    ],
+)
+def test_a_mistake_in_a_command_is_caught(job, arguments, error, capsys):
+    with pytest.raises(error):
+        check_command(job, arguments)
+
+
+def test_the_image_holds_what_its_dockerfile_copies():
+    copied = re.findall(r"^COPY (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    sources = [source for line in copied for source in line.split()]
+    sent = (CLUSTER / "Dockerfile.dockerignore").read_text().split()
+    assert {"pyproject.toml", "constraints.txt", "medhmp", "jobs"} <= set(sources)
+    assert all((ROOT / source).exists() and f"!{source}" in sent for source in sources)
