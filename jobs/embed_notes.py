@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import ray
 
 from medhmp import command
-from medhmp.features.notes import Embedder, as_lists, check_encoder
+from medhmp.features.notes import Embedder, as_lists, check_encoder, load_encoder
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
@@ -64,7 +64,9 @@ def embed_notes(run: Run) -> None:
 
 def _embed(run: Run, notes: Folder, out: Folder) -> list[Entry]:
     index = read_index(notes)
-    if run.notes.model is None and len(index):
+    if run.notes.model is not None:
+        load_encoder(run.notes.model)  # a refusal from here reaches the user, one from an actor not
+    elif len(index):
         command.say(run, "notes: without notes.model, the vectors of a tiny random T5 carry little")
     unique = index.unique("note_hash", keep="first", maintain_order=True)
     vectors = _vectors(run, notes, unique)

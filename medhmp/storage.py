@@ -119,7 +119,7 @@ class Folder:
         return info.size if info.type == pafs.FileType.File else None
 
     def open(self, name: str) -> Any:
-        """A seekable binary stream (``pyarrow.NativeFile``) of one file. Raises FileNotFoundError."""
+        """A seekable binary stream (``pyarrow.NativeFile``) of a file. Raises FileNotFoundError."""
         fs, path = self.resolve(name)
         return fs.open_input_file(path)
 
@@ -218,7 +218,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What decides whether an output is of this run: fields of the run, fingerprints of its inputs."""
+    """What decides whether an output is of this run: fields of it, fingerprints of the inputs."""
 
     fields: Mapping[str, Any]
     inputs: Mapping[str, str]
@@ -251,8 +251,8 @@ def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
         return False
     if damaged:
         raise Refusal(
-            f"{folder} is damaged: {damaged[0]['name']} is missing or not {damaged[0]['size']} bytes "
-            "long; pass --overwrite to make it again"
+            f"{folder} is damaged: {damaged[0]['name']} is missing or not {damaged[0]['size']} "
+            "bytes long; pass --overwrite to make it again"
         )
     return True
 
@@ -269,7 +269,7 @@ def _first_difference(record: Mapping[str, Any], stamp: Stamp) -> str:
 
 
 def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
-    """Declares an output whole: writes ``complete.json``, which must be the last write of the stage."""
+    """Declares an output whole: writes ``complete.json``, the last write of a stage."""
     files = [asdict(e) for e in sorted(entries, key=lambda e: e.name)]
     folder.write_json(
         COMPLETE,

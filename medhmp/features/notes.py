@@ -180,19 +180,27 @@ def _read_encoder(path: str) -> Encoder:
 
     logging.set_verbosity_error()  # the decoder of a whole T5 is left out on purpose
     logging.disable_progress_bar()
-    model, loaded = T5EncoderModel.from_pretrained(
-        path,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    try:
+        model, loaded = T5EncoderModel.from_pretrained(
+            path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
+        raise Refusal(
+            f"notes.model cannot be loaded ({type(error).__name__}); give a folder with weights "
+            "and tokenizer of a T5, as save_pretrained of transformers writes them"
+        ) from None
     if loaded["missing_keys"]:
         raise Refusal(
             f"notes.model lacks {len(loaded['missing_keys'])} of the encoder's weights; "
             "give a folder that holds a whole T5 encoder"
         )
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
 
     def tokenize(texts: list[str]) -> list[list[int]]:
         coded = tokenizer(texts, add_special_tokens=False, verbose=False)

@@ -11,7 +11,8 @@ code is rare, and which codes mean the same thing shows only in their company.
 
 A stay has six acute axes, each a level and a slope over the first 48 hours,
 
-    z = (c - PREVALENCE) SHIFT + MILDER back + N(0, 1),    s = N(0, 1),    x = (z + s) / sqrt(2),
+    z = (c - PREVALENCE) SHIFT + MILDER back + N(0, 1),    s = N(0, SLOPE^2),
+    x = (z + s) / sqrt(1 + SLOPE^2),
 
 with back = 1 in an admission within 30 days of a discharge. So x is where an axis stands at the
 end of the window, and codes, drugs, note and charts of one admission share what the conditions
@@ -22,9 +23,8 @@ which unit it is and no more. Item j of a stay reads, t hours after unit admissi
     value = mean_j + sd_j (w_j . (z + s clip((t - 24) / 24, -1.5, 1.5)) + o_j + e),
 
 o_j ~ N(0, OFFSET^2) once per stay and item, e ~ N(0, NOISE^2) at every reading. The loadings w_j
-of a unit's item are on one axis, with sign and strength dealt out once for all runs; an item is
-read every three to six hours, so one hour shows little of one axis. With few labelled stays of
-each unit, it is the unlabelled ones that can tell which items move together.
+of a unit's item are on one axis, with sign and strength dealt out once for all runs; with
+few labelled stays of each unit, it is the unlabelled ones that can tell which items move together.
 
 Outcomes are drawn from the logistic of these log-odds (weights omitted, see ``signal``):
 

@@ -28,6 +28,7 @@ from medhmp.tables.synthetic.signal import (
     SHIFT,
     SHOCK,
     SHORT_STAY,
+    SLOPE,
     TWO_STAYS,
     UNITS,
 )
@@ -101,8 +102,8 @@ class Stays:
 
 
 def at_48_hours(level: Floats, slope: Floats) -> Floats:
-    """x = (z + s) / sqrt(2), each axis (n, 6) where it stands after two days, in SD."""
-    x: Floats = (level + slope) / np.sqrt(2)
+    """x = (z + s) / sqrt(1 + SLOPE^2), each axis (n, 6) where it stands after two days, in SD."""
+    x: Floats = (level + slope) / np.sqrt(1 + SLOPE**2)
     return x
 
 
@@ -208,7 +209,7 @@ def _draw_stays(
         "hours": _length(rng, n, SHORT_STAY),
         "unit": rng.integers(0, len(UNITS), n),
         "level": mean + rng.normal(size=(n, len(AXES))),
-        "slope": rng.normal(size=(n, len(AXES))),
+        "slope": rng.normal(0, SLOPE, (n, len(AXES))),
     }
     second = _draw_second(rng, first)
     stays = {name: np.concatenate([first[name], second[name]]) for name in first}
@@ -234,7 +235,7 @@ def _draw_second(rng: np.random.Generator, first: Rows) -> Rows:
         "hours": _length(rng, n, 0.0),
         "unit": rng.integers(0, len(UNITS), n),
         "level": SECOND_STAY * first["level"][again] + np.sqrt(1 - SECOND_STAY**2) * fresh,
-        "slope": rng.normal(size=(n, len(AXES))),
+        "slope": rng.normal(0, SLOPE, (n, len(AXES))),
     }
 
 

@@ -50,6 +50,9 @@ SHIFT: Final = np.array(
 MILDER: Final = -0.8
 """Added to every axis of an admission within 30 days of a discharge."""
 
+SLOPE: Final = 0.6
+"""SD of an axis's change from one end of the window to its middle, in SD of the axis."""
+
 # Courses: how long, how often, what next.
 
 SHORT_STAY: Final = 0.12
@@ -122,7 +125,7 @@ CUTS: Final = (0.2, 0.9, 1.6)
 """Where the latent of a text-valued item passes to its next value."""
 
 VITAL_HOURS: Final = np.array([[0.6, 0.8], *4 * [[1.3, 1.9]], [3.5, 4.5]])
-UNIT_HOURS: Final = (2.0, 4.0)
+UNIT_HOURS: Final = (1.0, 1.6)
 TEXT_HOURS: Final = (8.0, 12.0)
 LAB_HOURS: Final = (6.0, 10.0)
 """Hours between readings: the range from which each stay and item draws its own interval."""

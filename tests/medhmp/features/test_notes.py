@@ -155,11 +155,34 @@ def test_what_is_no_encoder_is_refused(t5, tmp_path):
         check_encoder(folder.uri)
 
 
+def copy_of(t5, path):
+    for name in Folder(t5).names():
+        Folder(str(path)).write_bytes(name, Folder(t5).read_bytes(name))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"not safetensors"),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", None),
+    ],
+)
+def test_a_damaged_folder_is_refused(t5, tmp_path, name, content):
+    copy_of(t5, tmp_path)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(Refusal, match=r"notes\.model cannot be loaded"):
+        load_encoder(str(tmp_path))
+
+
 def test_missing_weights_are_refused(t5, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    for name in Folder(t5).names():
-        Folder(str(tmp_path)).write_bytes(name, Folder(t5).read_bytes(name))
+    copy_of(t5, tmp_path)
     weights = load_file(f"{t5}/model.safetensors")
     del weights["encoder.block.1.layer.0.SelfAttention.q.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
