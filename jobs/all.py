@@ -1,18 +1,14 @@
 """Every stage in one driver on one Ray: raw tables to a report.
 
     python -m jobs.all smoke --out runs/demo
-    python -m jobs.all mimic3_demo --tables.sources mimic3=/data/mimic-iii-demo-1.4 --out runs/mimic3-demo
+    python -m jobs.all mimic3_demo --tables.sources mimic3=/data/mimic-demo --out runs/mimic3-demo
 
-Reads the sources, or synthesizes a cohort where none is named. Writes everything under ``--out``. A stage
-whose output is whole is skipped, so the same command goes on where an interrupted one was.
+Reads the sources, or synthesizes a cohort where none is named. Writes everything under ``--out``. A
+stage whose output is whole is skipped, so the same command goes on where an interrupted one was.
 """
 
 import time
 from collections.abc import Callable
-
-from medhmp import command
-from medhmp.run import Run
-from medhmp.storage import Folder
 
 from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
@@ -21,6 +17,9 @@ from jobs.pretrain_stay import pretrain_stay
 from jobs.report import report
 from jobs.synthesize import synthesize
 from jobs.tune import tune
+from medhmp import command
+from medhmp.run import Run
+from medhmp.storage import Folder
 
 STAGES: tuple[Callable[[Run], None], ...] = (
     synthesize,
@@ -43,7 +42,9 @@ def run_all(run: Run) -> None:
         stage(run)
         command.say(run, f"[dim]{stage.__name__}: {time.perf_counter() - started:.1f} s[/dim]")
     where = Folder(run.out) / "report" / "index.html"
-    command.say(run, f"[bold]{time.perf_counter() - begun:.0f} s in all; the report: {where}[/bold]")
+    command.say(
+        run, f"[bold]{time.perf_counter() - begun:.0f} s in all; the report: {where}[/bold]"
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ class Generator:
         for patients in self.patients:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 rows, seconds, peak = pool.apply(_generate, (patients,))
-            print(f"{patients:,} patients: {rows:,} rows, {rows / seconds:,.0f}/s, peak {peak:.3f} GiB")
+            print(
+                f"{patients:,} patients: {rows:,} rows, {rows / seconds:,.0f}/s, peak {peak:.3f} GiB"
+            )
             found |= {f"rows_per_s_{patients}": rows / seconds, f"peak_gib_{patients}": peak}
         return found
 
@@ -66,7 +68,9 @@ def _count_rows(folder: Folder) -> int:
     for name in folder.names():
         if name.endswith(".csv.gz"):
             with folder.open(name) as raw, gzip.open(raw) as text:
-                total += sum(block.count(b"\n") for block in iter(lambda: text.read(1 << 20), b"")) - 1
+                total += (
+                    sum(block.count(b"\n") for block in iter(lambda: text.read(1 << 20), b"")) - 1
+                )
     return total
 
 
@@ -89,7 +93,9 @@ class Train:
         admissions = _random_admissions(2 * self.batch, self.active)
         return {
             "stays_per_s": self._rate(build_stay_pretraining(model, PAPER), stays, device),
-            "admissions_per_s": self._rate(build_admission_pretraining(model, PAPER), admissions, device),
+            "admissions_per_s": self._rate(
+                build_admission_pretraining(model, PAPER), admissions, device
+            ),
         }
 
     def _rate(self, objective: torch.nn.Module, rows: Rows, device: torch.device) -> float:

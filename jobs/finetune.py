@@ -13,14 +13,13 @@ import torch
 
 from medhmp import command
 from medhmp.legend import Widths
-from medhmp.evaluate.discrimination import auroc
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import TaskData, counts, read_task
 from medhmp.shards.manifest import read_manifest
-from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
+from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
-from medhmp.train.finetune import STARTED_FROM, Fit, Recipe, fit, scores, start_weights
+from medhmp.train.finetune import Fit, Recipe, fit, inputs_of, scores, start_weights
 from medhmp.train.grid import predictions_table
 
 
@@ -28,12 +27,12 @@ def finetune(run: Run) -> None:
     """One fit as a Ray task, on a GPU where the cluster has one."""
     chosen = run.finetune
     if chosen.model == "hist_gradient_boosting":
-        raise Refusal("finetune.model hist_gradient_boosting has no gradient steps; run jobs.tune for it")
+        raise Refusal(
+            "finetune.model hist_gradient_boosting has no gradient steps; run jobs.tune for it"
+        )
     root = Folder(run.out)
     place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
-    inputs = {"shards": fingerprint(root / "shards", "featurize")}
-    if chosen.start != "none":
-        inputs["start"] = fingerprint(root / STARTED_FROM[chosen.start], "pretrain_admission")
+    inputs = inputs_of(run, chosen.task, chosen.start)
     stamp = Stamp(fields_of(run, "finetune", "model", "cohort.max_visits"), inputs)
     if is_done(root / place, stamp, run.overwrite):
         return command.say(run, f"finetune: whole already, {root / place}")
@@ -48,7 +47,12 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
     _check(data)
     widths = read_manifest(Folder(run.out) / "shards").widths
     recipe = Recipe(
-        chosen.task, chosen.model, chosen.start, chosen.batch_size, chosen.learning_rate, chosen.seed
+        chosen.task,
+        chosen.model,
+        chosen.start,
+        chosen.batch_size,
+        chosen.learning_rate,
+        chosen.seed,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fitted = fit(run, recipe, data, widths, start_weights(run, chosen.start), device)
@@ -62,10 +66,18 @@ def _check(data: TaskData) -> None:
 
 
 def _publish(
-    run: Run, recipe: Recipe, data: TaskData, widths: Widths, fitted: Fit, folder: Folder, stamp: Stamp
+    run: Run,
+    recipe: Recipe,
+    data: TaskData,
+    widths: Widths,
+    fitted: Fit,
+    folder: Folder,
+    stamp: Stamp,
 ) -> None:
     tables = [
-        predictions_table(part, split, recipe.seed, scores(run, recipe, fitted.weights, part, widths))
+        predictions_table(
+            part, split, recipe.seed, scores(run, recipe, fitted.weights, part, widths)
+        )
         for split, part in data.items()
         if split != "train"
     ]

@@ -2,8 +2,8 @@
 
     python -m jobs.pretrain_admission smoke --out runs/demo --pretrain-admission.epochs 20
 
-Reads ``shards/`` and ``pretrain_stay/``. Writes ``pretrain_admission/from_stay/`` (begun from stage one's
-whole stay encoder) and ``pretrain_admission/from_scratch/``, each as stage one's output.
+Reads ``shards/`` and ``pretrain_stay/``. Writes ``pretrain_admission/from_stay/`` (begun from stage
+one's whole stay encoder) and ``pretrain_admission/from_scratch/``, each as stage one's output.
 """
 
 from medhmp import command

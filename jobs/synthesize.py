@@ -2,8 +2,8 @@
 
     python -m jobs.synthesize smoke --out runs/demo --tables.synthetic.patients 2000
 
-Reads nothing. Writes ``raw/*.csv.gz`` and ``raw/truth.parquet`` (each task's true probabilities, which
-only the report may read).
+Reads nothing. Writes ``raw/*.csv.gz`` and ``raw/truth.parquet`` (each task's true probabilities,
+which only the report may read).
 """
 
 from medhmp import command

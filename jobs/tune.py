@@ -3,8 +3,9 @@
     python -m jobs.tune smoke --out runs/demo --tune.tasks mortality --tune.seeds 5
 
 Reads ``shards/`` and the pretraining outputs that the starts need. Writes
-``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet, trials/<cell>.json; and
-``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again, it goes on with missing cells.
+``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and
+trials/<cell>.json; and ``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again,
+it goes on with the cells that are missing.
 """
 
 from medhmp import command
@@ -34,7 +35,7 @@ def tune(run: Run) -> None:
 
 
 def skip(root: Folder, task: Task, rows: TaskData) -> bool:
-    """Whether a split of the task lacks positives or negatives; if so, leaves a record for the report."""
+    """Whether a split of the task lacks positives or negatives; the report finds a record of it."""
     folder = root / "tune" / task
     if all(0 < part.label.sum() < len(part) for part in rows.values()):
         if folder.exists("skipped.json"):

@@ -5,8 +5,11 @@
 Exit status: 0 success, 2 a wrong argument or input (one sentence, no traceback), 1 a failure.
 """
 
+import contextlib
+import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -32,7 +35,7 @@ RAY_ENVIRONMENT = {
 
 
 def main(doc: str | None, work: Callable[[Run], None], needs_ray: bool = True) -> NoReturn:
-    """Runs one job from ``sys.argv`` and exits. ``doc`` is the job's docstring, shown by ``--help``."""
+    """Runs one job from ``sys.argv`` and exits. ``doc``, the job's docstring, is its ``--help``."""
     try:
         run = parse(sys.argv[1:], doc or "")
         run.check()
@@ -49,23 +52,42 @@ def main(doc: str | None, work: Callable[[Run], None], needs_ray: bool = True) -
 
 
 def parse(arguments: Sequence[str], doc: str = "") -> Run:
-    """The Run that a command line names: a recipe, then overrides. Exits with status 2 on a wrong one."""
+    """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0."""
     names = ", ".join(RECIPES)
     if not arguments or arguments[0] not in RECIPES:
         if arguments and arguments[0] in ("-h", "--help"):
-            print(f"{doc.strip()}\n\nusage: {_program()} RECIPE [--field value ...]\nrecipes: {names}")
+            print(
+                f"{doc.strip()}\n\nusage: {_program()} RECIPE [--field value ...]\nrecipes: {names}"
+            )
             print(f"fields and their defaults: {_program()} RECIPE --help")
             sys.exit(0)
         given = f"'{arguments[0]}' is not a recipe" if arguments else "a recipe is missing"
         raise Refusal(f"{given}; give one of {names} as the first argument")
     recipe, overrides = arguments[0], arguments[1:]
-    return tyro.cli(
-        Run,
-        default=RECIPES[recipe](),
-        args=list(overrides),
-        prog=f"{_program()} {recipe}",
-        description=doc.strip(),
-    )
+    program, complaint = f"{_program()} {recipe}", io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                Run,
+                default=RECIPES[recipe](),
+                args=list(overrides),
+                prog=program,
+                description=doc.strip(),
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        said = _first_sentence(complaint.getvalue())
+        raise Refusal(f"{said}; {program} --help lists the fields") from None
+
+
+def _first_sentence(box: str) -> str:
+    """What tyro says in its framed message, with the field it suggests, on one line."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    rule = next(at for at, line in enumerate(lines) if line[:1] in "─╰")
+    said = " ".join(lines[:rule]).rstrip(".")
+    near = re.search(r"Perhaps you meant:\s+(--\S+)", " ".join(lines))
+    return f"{said}; perhaps you meant {near[1]}" if near else said
 
 
 def start_ray(quiet: bool = False) -> None:

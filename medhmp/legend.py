@@ -48,7 +48,11 @@ LEVELS: Final[dict[Task, Level]] = {
 }
 """The five tasks that run on MIMIC, and the level of the hierarchy each predicts at."""
 
-ROW_ID: Final[dict[Level, str]] = {"stay": "stay_id", "admission": "hadm_id", "patient": "subject_id"}
+ROW_ID: Final[dict[Level, str]] = {
+    "stay": "stay_id",
+    "admission": "hadm_id",
+    "patient": "subject_id",
+}
 """The column that names a row at each level."""
 
 ModelName = Literal["medhmp", "f_lstm", "hist_gradient_boosting"]

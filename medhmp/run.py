@@ -1,8 +1,8 @@
 """A run as one typed value: the dataclass tree, its check, its JSON.
 
-A recipe (``medhmp/recipes.py``) is a function that returns a ``Run``; the command line overrides any
-field of it (``--section.field value``). Nothing else configures anything. Comments on fields are the
-``--help`` texts: meaning, unit, source.
+A recipe (``medhmp/recipes.py``) is a function that returns a ``Run``; the command line overrides
+any field of it (``--section.field value``). Nothing else configures anything. Comments on fields
+are the ``--help`` texts: meaning, unit, source.
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI ...; the name (mimic3) decides the reader; none: synthesize
+    # NAME=URI ...; the name (mimic3) decides the reader; none: synthesize
+    sources: tuple[str, ...] = ()
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def named(self) -> dict[str, str]:
@@ -50,7 +51,7 @@ class Cohort:
     min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
     readmission_days: int = 30  # days after discharge within which a readmission counts
     unplanned_only: bool = True  # an elective next admission is not a readmission
-    drop_deaths_within_window: bool = False  # drop (else keep as negative) deaths inside that window
+    drop_deaths_within_window: bool = False  # leave out deaths in that window; false: negatives
     gap_months: int = 6  # months before the first heart-failure code that are hidden from the model
     max_visits: int = 50  # last visits kept per patient (paper, Appendix A)
     heart_failure_codes: Literal["core", "broad"] = "core"  # core: ICD-9 428*, ICD-10 I50*
@@ -73,10 +74,12 @@ class Features:
 
     dt: float = 1.0  # hours per bin
     theta_1: float = 0.05  # a variable is kept if more than this share of stays has it
-    theta_2: float = 0.05  # an hourly feature is kept if its share of stays is inside (theta_2, 1 - theta_2)
+    # an hourly feature is kept if its share of stays is inside (theta_2, 1 - theta_2)
+    theta_2: float = 0.05
     theta_2_static: float | None = 0.005  # the same for demographics; none: theta_2
     theta_freq: float = 1.0  # readings per bin from which a numeric variable is "frequent"
-    statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # of frequent ones
+    # of the readings of a frequent variable in a bin
+    statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")
     discretize: bool = True  # false: real values, missing cells imputed with the mean
     ordinal: bool = False  # cumulative instead of one-hot bins
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
@@ -97,7 +100,7 @@ class Shards:
 class Notes:
     """The frozen note encoder."""
 
-    model: str | None = None  # folder in Hugging Face layout, local or s3://; none: a tiny random T5
+    model: str | None = None  # folder in Hugging Face layout, or s3://; none: a tiny random T5
     max_tokens: int = 512  # per chunk; longer notes are chunked and averaged by length
     batch_size: int = 32  # chunks per forward pass
     keep_text: bool = False  # keep notes/ after embedding
@@ -127,6 +130,7 @@ class Pretrain:
     batch_size: int = 128  # rows per step, all workers together
     learning_rate: float = 5e-4  # AdamW
     weight_decay: float = 1e-8  # AdamW
+    begun_rate: float = 1.0  # times learning_rate for a stay encoder begun from stage one
     workers: int = 1  # training processes
     seed: int = 0  # initial weights, masks, order
     keep: int = 2  # newest checkpoints kept
@@ -186,8 +190,8 @@ class Run:
     shards: Shards = field(default_factory=Shards)
     notes: Notes = field(default_factory=Notes)
     model: Model = field(default_factory=Model)
-    pretrain_on: Literal["train", "all"] = "train"  # all reproduces the paper, test patients included
-    share_budget_gib: float = 4.0  # a worker's rows stay in memory below this, else stream each epoch
+    pretrain_on: Literal["train", "all"] = "train"  # all, test patients included: as the paper
+    share_budget_gib: float = 4.0  # a worker's rows below this stay in memory, else stream
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
     pretrain_admission: Pretrain = field(
         default_factory=lambda: Pretrain(epochs=300, batch_size=4096, learning_rate=2e-5)
@@ -202,7 +206,8 @@ class Run:
         shares = (self.splits.train, self.splits.validation, self.splits.test)
         if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
             raise Refusal(
-                f"splits.train, validation and test are {shares}; give three positive shares that sum to 1"
+                f"splits.train, validation and test are {shares}; "
+                "give three positive shares that sum to 1"
             )
         for name in ("pretrain_stay", "pretrain_admission"):
             stage: Pretrain = getattr(self, name)
@@ -215,6 +220,8 @@ class Run:
                 raise Refusal(f"{name}.epochs and {name}.keep must be at least 1")
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
+        if min(self.finetune.epochs, self.finetune.batch_size, self.finetune.labels or 1) < 1:
+            raise Refusal("finetune.epochs, batch_size and labels must be at least 1")
         hours = self.cohort.hours / self.features.dt
         if hours < 1 or hours != int(hours):
             raise Refusal(
@@ -224,7 +231,9 @@ class Run:
         if self.tune.seeds < 1 or not self.tune.batch_sizes or not self.tune.learning_rates:
             raise Refusal("tune needs at least one seed, one batch size and one learning rate")
         if "shuffled" in self.tune.starts and "both" not in self.tune.starts:
-            raise Refusal("tune.starts has the control 'shuffled' without 'both' to compare it with")
+            raise Refusal(
+                "tune.starts has the control 'shuffled' without 'both' to compare it with"
+            )
 
     def to_json(self) -> str:
         """The whole tree as JSON text, keys in the order of the fields."""
@@ -232,9 +241,10 @@ class Run:
 
 
 def fields_of(run: Run, *names: str) -> dict[str, Any]:
-    """The named sections or fields (``"model"``, ``"finetune.epochs"``) as a flat JSON-able mapping.
+    """The named sections or fields (``"model"``, ``"finetune.epochs"``), flat and fit for JSON.
 
-    This is what an output depends on: it goes into ``complete.json`` and decides whether a rerun skips.
+    They are what an output depends on: they go into ``complete.json`` and decide whether a rerun
+    skips.
     """
     flat: dict[str, Any] = {}
     for name in names:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.sparse as sp  # type: ignore[import-untyped]
+import scipy.sparse as sp
 
 from medhmp.features.bins import bin_of_number
 from medhmp.features.cells import frequent_cells, hourly_cells, static_cells

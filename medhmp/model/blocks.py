@@ -72,10 +72,10 @@ class DemographicMLP(nn.Module):
         self.first = nn.Linear(demographics, hidden)
         self.second = nn.Linear(hidden, width)
 
-    def forward(self, ids: Tensor, offsets: Tensor) -> Tensor:
-        """Rows (S) of demographic ids -> d (S, R)."""
-        hidden = bag_linear(self.first.weight, ids, offsets) + self.first.bias  # (S, hidden)
-        d: Tensor = self.second(F.relu(hidden))
+    def forward(self, ids: Tensor, offsets: Tensor, values: Tensor | None = None) -> Tensor:
+        """Rows (S) of demographic ids, with their values or ones -> d (S, R)."""
+        summed = bag_linear(self.first.weight, ids, offsets, values)  # (S, hidden)
+        d: Tensor = self.second(F.relu(summed + self.first.bias))
         return d
 
 

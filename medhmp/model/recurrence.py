@@ -108,9 +108,9 @@ def recurrence(
 def remember(lstm: nn.LSTM, steps: int) -> None:
     """Chrono initialization (Tallec and Ollivier 2018): memories of 1 to ``steps`` steps.
 
-    Forget gates begin at log u and input gates at -log u, u uniform in [1, steps - 1]. PyTorch's own
-    initialization halves a cell at every step, so that little of a stay but its last hours would be
-    left in c_T, and learning to remember would be most of what pretraining brings.
+    Forget gates begin at log u and input gates at -log u, u uniform in [1, steps - 1]. PyTorch's
+    own initialization halves a cell at every step, so that little of a stay but its last hours
+    would be left in c_T, and learning to remember would be most of what pretraining brings.
     """
     for _, _, bias_ih, bias_hh in lstm.all_weights:
         R = bias_ih.numel() // 4

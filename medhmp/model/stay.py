@@ -50,7 +50,11 @@ class StayEncoder(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """A batch of stays -> b (S, R), Eq. 2."""
         _, h = self.encode(batch)
-        d = self.demographics(batch["demographic_ids"], batch["demographic_offsets"])
+        d = self.demographics(
+            batch["demographic_ids"],
+            batch["demographic_offsets"],
+            batch.get("demographic_values"),
+        )
         b: Tensor = self.fusion(torch.stack((h, d), dim=1))
         return b
 

@@ -1,12 +1,13 @@
 """Ragged integer arrays: offsets and values, as Arrow keeps lists and as batches carry them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Ints = npt.NDArray[np.integer]
+Ints = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Csr:
     """Row i is ``values[offsets[i]:offsets[i + 1]]``; ``offsets`` (n + 1) begins with 0."""
 
     offsets: npt.NDArray[np.int64]
-    values: npt.NDArray[np.generic]
+    values: Ints
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -22,10 +23,6 @@ class Csr:
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         return np.diff(self.offsets)
-
-    @property
-    def nbytes(self) -> int:
-        return self.offsets.nbytes + self.values.nbytes
 
     def positions(self, rows: Ints) -> npt.NDArray[np.int64]:
         """Where the values of the given rows lie in ``values``, row after row."""

@@ -42,12 +42,14 @@ TaskData = dict[Split, Labelled]
 def read_task(run: Run, task: Task) -> TaskData:
     """All splits of a task; of the training split the first ``finetune.labels`` rows.
 
-    Rows are in the order of the shards, a hash of the patient, so the first n are a random n patients'.
+    Rows are in the order of the shards, a hash of the patient: the first n are of random patients.
     """
     shards = Folder(run.out) / "shards"
     manifest = read_manifest(shards)
     if not shards.exists(f"labels/{task}.parquet"):
-        raise Refusal(f"{shards}/labels has no {task}.parquet; run jobs.featurize for this task first")
+        raise Refusal(
+            f"{shards}/labels has no {task}.parquet; run jobs.featurize for this task first"
+        )
     labels = shards.read_parquet(f"labels/{task}.parquet")
     return {split: _read_split(run, task, shards, manifest, labels, split) for split in SPLITS}
 
@@ -55,7 +57,8 @@ def read_task(run: Run, task: Task) -> TaskData:
 def counts(data: TaskData) -> dict[str, dict[str, int]]:
     """Rows and positives of each split."""
     return {
-        split: {"rows": len(part), "positive": int(part.label.sum())} for split, part in data.items()
+        split: {"rows": len(part), "positive": int(part.label.sum())}
+        for split, part in data.items()
     }
 
 

@@ -1,16 +1,16 @@
 """Rows of a shard table in memory, sparse, and the batches cut from them.
 
-One class per level. Each is made from an Arrow table of ``medhmp/shards/schema.py`` without a Python
-object per row; ``batch(rows)`` gives the tensors that schema names. Nested stays and visits are ragged
-rows over a flat inner table.
+One class per level. Each is made from an Arrow table of ``medhmp/shards/schema.py`` without a
+Python object per row; ``batch(rows)`` gives the tensors that schema names. Nested stays and visits
+are ragged rows over a flat inner table.
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -18,53 +18,38 @@ from medhmp.legend import NOTE_WIDTH
 from medhmp.shards.csr import Csr, Ints, from_lengths
 
 Batch = dict[str, Tensor]
-
-
-class Rows(Protocol):
-    """What the stream and the fits need of a level's rows."""
-
-    subject_id: npt.NDArray[np.int64]
-
-    def __len__(self) -> int: ...
-
-    def batch(self, rows: Ints) -> Batch: ...
-
-    @property
-    def nbytes(self) -> int: ...
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Stays:
-    """n stays. ``hours`` has a row per stay and hour (n*T), ``demographics`` a row per stay."""
+    """n stays. ``hours`` has a row per stay and hour (n*T), ``demographics`` a row per stay.
+
+    Where features are real numbers, each id of either has its value.
+    """
 
     subject_id: npt.NDArray[np.int64]
     row_id: npt.NDArray[np.int64]
     hours: Csr
     demographics: Csr
-    values: npt.NDArray[np.float32] | None  # of ``hours``, where features are real numbers
+    feature_values: Floats | None = None
+    demographic_values: Floats | None = None
 
     @staticmethod
     def from_arrow(table: pa.Table) -> "Stays":
-        hours_of_stay = _fixed_lists(table["hour_offsets"])  # (n, T + 1)
-        features = Csr.from_arrow(table["feature_ids"])
-        lengths = np.diff(hours_of_stay.astype(np.int64), axis=1).ravel()
-        values = None
-        if "feature_values" in table.column_names:
-            values = Csr.from_arrow(table["feature_values"]).values.astype(np.float32)
+        hours_of_stay = _fixed_lists(table["hour_offsets"]).astype(np.int64)  # (n, T + 1)
+        lengths = hours_of_stay[:, 1:] - hours_of_stay[:, :-1]
         return Stays(
             subject_id=_ints(table, "subject_id"),
             row_id=_ints(table, "stay_id"),
-            hours=Csr(from_lengths(lengths), features.values),
+            hours=Csr(from_lengths(lengths.ravel()), Csr.from_arrow(table["feature_ids"]).values),
             demographics=Csr.from_arrow(table["demographic_ids"]),
-            values=values,
+            feature_values=_values(table, "feature_values"),
+            demographic_values=_values(table, "demographic_values"),
         )
 
     def __len__(self) -> int:
         return len(self.demographics)
-
-    @property
-    def nbytes(self) -> int:
-        return self.hours.nbytes + self.demographics.nbytes
 
     @property
     def hours_per_stay(self) -> int:
@@ -82,8 +67,12 @@ class Stays:
             "demographic_ids": _ids(demographics),
             "subject_id": torch.from_numpy(self.subject_id[rows]),
         }
-        if self.values is not None:
-            batch["feature_values"] = torch.from_numpy(self.values[self.hours.positions(hours)])
+        if self.feature_values is not None:
+            taken_values = self.feature_values[self.hours.positions(hours)]
+            batch["feature_values"] = torch.from_numpy(taken_values)
+        if self.demographic_values is not None:
+            taken_values = self.demographic_values[self.demographics.positions(rows)]
+            batch["demographic_values"] = torch.from_numpy(taken_values)
         return batch
 
     def shuffled(self, generator: np.random.Generator) -> "Stays":
@@ -91,8 +80,10 @@ class Stays:
         patient's course. What an hour holds, and how often, is unchanged."""
         grid = np.arange(len(self.hours)).reshape(len(self), -1)
         dealt = generator.permuted(grid, axis=0).ravel()
-        values = None if self.values is None else self.values[self.hours.positions(dealt)]
-        return replace(self, hours=self.hours.take(dealt), values=values)
+        values = self.feature_values
+        if values is not None:
+            values = values[self.hours.positions(dealt)]
+        return replace(self, hours=self.hours.take(dealt), feature_values=values)
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,7 @@ class Admissions:
     row_id: npt.NDArray[np.int64]
     icd: Csr
     drug: Csr
-    note: npt.NDArray[np.float32]  # (n, E), zeros where there is none
+    note: Floats  # (n, E), zeros where there is none
     has_note: npt.NDArray[np.bool_]
     stays: Stays
     stay_rows: Csr  # row i: the rows of ``stays`` that belong to admission i
@@ -140,10 +131,6 @@ class Admissions:
     def __len__(self) -> int:
         return len(self.subject_id)
 
-    @property
-    def nbytes(self) -> int:
-        return self.stays.nbytes + self.icd.nbytes + self.drug.nbytes + self.note.nbytes
-
     def batch(self, rows: Ints) -> Batch:
         """Admission keys of the schema for the given rows."""
         own = self.stay_rows.take(rows)
@@ -163,8 +150,8 @@ class Admissions:
         }
 
     def shuffled(self, generator: np.random.Generator) -> "Admissions":
-        """The control: codes, drugs and hours dealt to other admissions; how many codes an admission
-        has, and how often each occurs, stays (an admission may draw a code twice; it counts once)."""
+        """The control: codes, drugs and hours dealt to other admissions. How many codes an
+        admission has, and how often each occurs, stays; a code that it draws twice counts once."""
         return replace(
             self,
             icd=_deal(self.icd, generator),
@@ -185,8 +172,8 @@ class Patients:
     def from_arrow(
         table: pa.Table, until: npt.NDArray[np.datetime64], max_visits: int, hidden: Ints
     ) -> "Patients":
-        """Keeps, of each patient, the last ``max_visits`` admissions discharged by ``until`` (n), and of
-        their codes all but ``hidden`` (ids that would give the label away)."""
+        """Keeps, of each patient, the last ``max_visits`` admissions discharged by ``until`` (n),
+        and of their codes all but ``hidden`` (ids that would give the label away)."""
         nested = table["visits"].combine_chunks()
         if isinstance(nested, pa.ChunkedArray):
             nested = pa.array([], table["visits"].type)
@@ -214,14 +201,10 @@ class Patients:
     def __len__(self) -> int:
         return len(self.visits)
 
-    @property
-    def nbytes(self) -> int:
-        return self.visits.nbytes + self.icd.nbytes
-
     def batch(self, rows: Ints) -> Batch:
         """Patient keys of the schema for the given rows."""
         visits = self.visits.take(rows)
-        icd = self.icd.take(visits.values)  # type: ignore[arg-type]  # visit rows are integers
+        icd = self.icd.take(visits.values)
         return {
             "visit_offsets": torch.from_numpy(visits.offsets),
             "icd_offsets": torch.from_numpy(icd.offsets),
@@ -235,7 +218,7 @@ class Notes:
     """Note embeddings by admission, sorted by hadm_id. Empty where there are none."""
 
     hadm_id: npt.NDArray[np.int64]
-    embedding: npt.NDArray[np.float32]  # (notes, E)
+    embedding: Floats  # (notes, E)
 
     @staticmethod
     def from_arrow(table: pa.Table) -> "Notes":
@@ -248,7 +231,7 @@ class Notes:
     def none() -> "Notes":
         return Notes(np.zeros(0, np.int64), np.zeros((0, NOTE_WIDTH), np.float32))
 
-    def of(self, hadm: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    def of(self, hadm: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """(n, E) embeddings of these admissions, zeros where there is no note, and who has one."""
         note = np.zeros((len(hadm), NOTE_WIDTH), np.float32)
         if not len(self.hadm_id):
@@ -260,7 +243,7 @@ class Notes:
 
 
 def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
-    """The same multiset of codes, dealt anew to rows of the same lengths; a row's repeats are dropped."""
+    """The same multiset of codes, dealt anew to rows of the same lengths, less a row's repeats."""
     dealt = generator.permutation(codes.values)
     owner = np.repeat(np.arange(len(codes)), codes.lengths)
     pairs = np.unique(np.stack([owner, dealt.astype(np.int64)]), axis=1)
@@ -270,6 +253,13 @@ def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
 
 def _ints(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
     return np.asarray(table[name].to_numpy(), np.int64)
+
+
+def _values(table: pa.Table, name: str) -> Floats | None:
+    """What a list column holds, row after row; None where the table does not have it."""
+    if name not in table.column_names:
+        return None
+    return np.asarray(pc.list_flatten(table[name]).to_numpy(), np.float32)
 
 
 def _ids(csr: Csr) -> Tensor:

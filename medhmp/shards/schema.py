@@ -1,22 +1,24 @@
 """Columns of the Parquet shards, and the tensors that a batch of them becomes.
 
-Shards are sparse. A stay is CSR over its hours: ``feature_ids`` lists the features that are on, hour
-after hour, and ``hour_offsets`` (T+1 of them) says where each hour begins, so that hour t holds
-``feature_ids[hour_offsets[t]:hour_offsets[t + 1]]``. ``feature_values`` exists only when features are
-real numbers (``features.discretize`` false).
+Shards are sparse. A stay is CSR over its hours: ``feature_ids`` lists the features that are on,
+hour after hour, and ``hour_offsets`` (T+1 of them) says where each hour begins: hour t holds
+``feature_ids[hour_offsets[t]:hour_offsets[t + 1]]``. ``feature_values`` and ``demographic_values``,
+as long as their ids, exist only when features are real numbers (``features.discretize`` false).
 
-Rows are ordered by hash(salt, subject_id), then admission time, then stay_id, so neighbours in a file
-are unrelated patients and the bytes do not depend on who wrote them.
+Rows are ordered by hash(salt, subject_id), then admission time, then stay_id, so neighbors in a
+file are unrelated patients and the bytes do not depend on who wrote them.
 
 A batch is a ``dict[str, Tensor]`` in the same CSR form (axis letters in ``medhmp/legend.py``):
 
-stays         ``hour_offsets`` (B*T + 1) and ``feature_ids`` (nnz), ``demographic_offsets`` (B + 1) and
-              ``demographic_ids``; ``feature_values`` (nnz) where features are real numbers
-admissions    the same keys for the S stays of the batch, first ``model.max_stays`` of each admission;
-              ``stay_slot`` (S) in 0..B*M-1, the place of each in a (B, M) grid; ``icd_offsets`` (B + 1),
-              ``icd_ids``, ``drug_offsets`` (B + 1), ``drug_ids``; ``note`` (B, E) and ``has_note`` (B) bool
-patients      ``visit_offsets`` (B + 1) and, for the V visits, ``icd_offsets`` (V + 1) and ``icd_ids``
-all           ``subject_id`` (B); for a task, ``label`` (B) in {0, 1} as float32
+stays       ``hour_offsets`` (B*T + 1) and ``feature_ids`` (nnz), ``demographic_offsets`` (B + 1)
+            and ``demographic_ids`` (nnz); where features are real numbers, ``feature_values`` and
+            ``demographic_values``, one for each id
+admissions  the same keys for the S stays of the batch, first ``model.max_stays`` of each admission;
+            ``stay_slot`` (S) in 0..B*M-1, the place of each in a (B, M) grid; ``icd_offsets``
+            (B + 1), ``icd_ids``, ``drug_offsets`` (B + 1), ``drug_ids``; ``note`` (B, E) and
+            ``has_note`` (B) bool
+patients    ``visit_offsets`` (B + 1) and, for the V visits, ``icd_offsets`` (V + 1), ``icd_ids``
+all         ``subject_id`` (B); for a task, ``label`` (B) in {0, 1} as float32
 
 Offsets and ids are int64, masks bool, everything else float32.
 """

@@ -1,22 +1,24 @@
 """How rows reach a training worker: Ray Data reads, ``FileDeal`` deals, ``Share`` orders.
 
-Rank r of W reads the files r, r + W, ...; every rank takes the same number of equal batches, counted
-from the manifest before training. A share that fits the budget stays in memory, sparse, and is
-reshuffled every epoch; a larger one is read anew every epoch in a seeded order of files and shuffled
-inside a window. Either way the order depends on (seed, epoch, world size) alone.
+Rank r of W reads the files r, r + W, ...; every rank takes the same number of equal batches,
+counted from the manifest before training. A share that fits the budget stays in memory, sparse, and
+is reshuffled every epoch; a larger one is read anew every epoch in a seeded order of files and
+shuffled inside a window. Either way the order depends on (seed, epoch, world size) alone.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 import ray.train
 
 from medhmp.refusal import Refusal
-from medhmp.shards.rows import Admissions, Batch, Notes, Rows, Stays
+from medhmp.shards.rows import Admissions, Batch, Notes, Stays
 from medhmp.storage import Folder
 
 WINDOW = 16
@@ -67,7 +69,10 @@ class FileDeal(ray.train.DataConfig):  # type: ignore[misc]
     def configure(
         self, datasets: dict[str, Any], world_size: int, *_: Any, **__: Any
     ) -> list[dict[str, "Share"]]:
-        return [{name: Share(self._plan, rank, world_size) for name in datasets} for rank in range(world_size)]
+        return [
+            {name: Share(self._plan, rank, world_size) for name in datasets}
+            for rank in range(world_size)
+        ]
 
 
 @dataclass(frozen=True)
@@ -79,59 +84,69 @@ class Share:
     world_size: int
 
     def batches(self) -> Callable[[int], Iterator[Batch]]:
-        """A function from epoch to that epoch's batches; fills the memory share, if it fits, once."""
+        """A function from epoch to its batches; fills the memory share, if it fits, once."""
         files = self.plan.files_of(self.rank, self.world_size)
         steps = self.plan.steps(self.world_size)
-        notes = read_notes(Folder(self.plan.shards)) if self.plan.table == "admissions" else Notes.none()
+        notes = (
+            read_notes(Folder(self.plan.shards))
+            if self.plan.table == "admissions"
+            else Notes.none()
+        )
         if self._bytes(files) > self.plan.budget:
             if self.plan.shuffle_between_patients:
-                raise Refusal("the shuffled control needs its share in memory; raise share_budget_gib")
+                raise Refusal(
+                    "the shuffled control needs its share in memory; raise share_budget_gib"
+                )
             return lambda epoch: self._streamed(files, steps, notes, epoch)
         rows = self._rows(pa.concat_tables(self._tables(files)), notes)
         if self.plan.shuffle_between_patients:
             rows = rows.shuffled(np.random.default_rng([self.plan.seed, self.rank]))
         return lambda epoch: self._in_memory(rows, steps, epoch)
 
-    def _in_memory(self, rows: Rows, steps: int, epoch: int) -> Iterator[Batch]:
+    def _in_memory(self, rows: Stays | Admissions, steps: int, epoch: int) -> Iterator[Batch]:
         order = self._generator(epoch).permutation(len(rows))
         for step in range(steps):
             yield rows.batch(order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size])
 
     def _streamed(self, files: list[str], steps: int, notes: Notes, epoch: int) -> Iterator[Batch]:
-        """Reads on until ``WINDOW`` batches are there, shuffles those, yields them, goes on."""
+        """Reads the files in a new order and shuffles inside one window of rows after the other."""
         generator = self._generator(epoch)
         order = [files[i] for i in generator.permutation(len(files))]
-        size, done, held = self.plan.batch_size, 0, []
-        for table in [*self._tables(order), None]:  # type: ignore[list-item]  # None: the end
-            held += [] if table is None else [table]
-            count = sum(t.num_rows for t in held)
-            if table is not None and count < WINDOW * size:
-                continue
-            window = pa.concat_tables(held)
-            rows, shuffled = self._rows(window, notes), generator.permutation(count)
-            for at in range(0, count - size + 1, size):
-                if done == steps:
-                    return
-                yield rows.batch(shuffled[at : at + size])
-                done += 1
-            held = [window.take(shuffled[count - count % size :])] if count % size else []
+        windows = self._tables(order, WINDOW * self.plan.batch_size)
+        return itertools.islice(self._shuffled(windows, notes, generator), steps)
 
-    def _tables(self, files: list[str]) -> Iterator[pa.Table]:
-        """The rows of these files, in order, as Arrow tables, through Ray Data."""
+    def _shuffled(
+        self, windows: Iterable[pa.Table], notes: Notes, generator: np.random.Generator
+    ) -> Iterator[Batch]:
+        """Batches of each window's rows; those too few for another go into the next window."""
+        size, rest = self.plan.batch_size, None
+        for table in windows:
+            window = table if rest is None else pa.concat_tables([rest, table])
+            rows, order = self._rows(window, notes), generator.permutation(window.num_rows)
+            whole = len(order) // size * size
+            for at in range(0, whole, size):
+                yield rows.batch(order[at : at + size])
+            rest = window.take(order[whole:])
+
+    def _tables(self, files: list[str], rows: int | None = None) -> Iterator[pa.Table]:
+        """The files' rows of the plan's splits, in order, through Ray Data.
+
+        A table has what the splits leave of ``rows`` rows; none: of a block, whose size is Ray's.
+        """
         folder = Folder(self.plan.shards) / self.plan.table
         fs, base = folder.resolve()
         dataset = ray.data.read_parquet([f"{base}/{name}" for name in files], filesystem=fs)
         dataset.context.execution_options.preserve_order = True
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield block.filter(pa.compute.is_in(block["split"], pa.array(self.plan.splits)))
+        for table in dataset.iter_batches(batch_size=rows, batch_format="pyarrow"):
+            yield table.filter(pc.is_in(table["split"], pa.array(self.plan.splits)))
 
-    def _rows(self, table: pa.Table, notes: Notes) -> Any:
+    def _rows(self, table: pa.Table, notes: Notes) -> Stays | Admissions:
         if self.plan.table == "stays":
             return Stays.from_arrow(table)
         return Admissions.from_arrow(table, self.plan.max_stays, notes)
 
     def _bytes(self, files: list[str]) -> int:
-        """Bytes of the files as Parquet; decoded they take about twice that."""
+        """Bytes of the files' rows in memory: about twice what they take as Parquet."""
         folder = Folder(self.plan.shards) / self.plan.table
         return 2 * sum(folder.size(name) or 0 for name in files)
 

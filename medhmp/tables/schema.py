@@ -12,9 +12,7 @@ import pyarrow as pa
 
 TIME = pa.timestamp("s")
 
-PATIENTS = pa.schema(
-    {"subject_id": pa.int64(), "sex": pa.string(), "birth": TIME, "death": TIME}
-)
+PATIENTS = pa.schema({"subject_id": pa.int64(), "sex": pa.string(), "birth": TIME, "death": TIME})
 ADMISSIONS = pa.schema(
     {
         "subject_id": pa.int64(),
@@ -51,7 +49,7 @@ EVENTS = pa.schema(
         "variable": pa.string(),
         "number": pa.float64(),  # the value, if it is a number
         "text": pa.string(),  # the value, if it is not; both null: recorded without a value
-        "repeats": pa.string(),  # several at one time: "apart", "indicators", "sum" (features/events.py)
+        "repeats": pa.string(),  # several at one time: apart, indicators, sum (features/events.py)
     }
 )
 CODES = pa.schema(
@@ -72,7 +70,7 @@ class Source:
     ``events()`` yields EVENTS batches, ``notes()`` NOTES batches with the one discharge note chosen
     per admission; each call starts from the beginning. ``onsets`` has one row per stay: hours from
     unit admission to the first sign of acute respiratory failure and of shock (null: never).
-    ``counts`` are rows read per raw table and rows left out, by reason, filled in as the tables are read.
+    ``counts``, filled in as tables are read, are rows per raw table and rows left out, by reason.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Checkpoints: folders under ``checkpoints/``, each whole by its own ``complete.json`` or not there.
+"""Checkpoints: folders in ``checkpoints/``, each whole by its own ``complete.json`` or not there.
 
 A checkpoint holds what a continued run needs to end as the undisturbed one would: weights
 (``model.safetensors``), optimizer and random state (``state.pt``, read with ``weights_only=True``),
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.storage import COMPLETE, Entry, Folder, Stamp, publish
+from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, publish
 
 Metrics = list[dict[str, Any]]
 
@@ -89,12 +89,26 @@ def _load(place: Folder, epoch: int) -> Checkpoint:
 def read_weights(folder: Folder, made_by: str = "pretrain_stay") -> dict[str, Tensor]:
     """The tensors of ``model.safetensors``. Refuses a missing or damaged file."""
     try:
-        return load_tensors(folder.read_bytes("model.safetensors"))
+        weights: dict[str, Tensor] = load_tensors(folder.read_bytes("model.safetensors"))
     except (FileNotFoundError, SafetensorError) as error:
         raise Refusal(
             f"{folder}/model.safetensors is missing or damaged ({type(error).__name__}); "
             f"run jobs.{made_by} to make it"
         ) from None
+    return weights
+
+
+def pretrained(folder: Folder, made_by: str, shards: str) -> str:
+    """Fingerprint of a whole pretraining output. Refuses one of other shards than those with the
+    fingerprint ``shards``: its features are others, and it may have seen this run's test patients.
+    """
+    found = fingerprint(folder, made_by)
+    if folder.read_json(COMPLETE)["inputs"]["shards"] != shards:
+        raise Refusal(
+            f"{folder} was pretrained on other shards than this run's; "
+            f"run jobs.{made_by} again with --overwrite"
+        )
+    return found
 
 
 def _whole_epochs(folder: Folder) -> list[int]:

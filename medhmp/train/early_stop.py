@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStop:
-    """Keeps the epoch of lowest validation loss and says when ``patience`` epochs brought none lower.
+    """Keeps the epoch of lowest validation loss; says when ``patience`` epochs brought none lower.
 
     Epochs count from 0; the untrained model is not a candidate (a defect of the authors' code).
     """

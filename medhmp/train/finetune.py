@@ -1,5 +1,6 @@
-"""One fit: a model, a task, a start, a seed. Used by ``jobs.finetune`` and by every cell of the grid."""
+"""One fit: a model, a task, a start, a seed. Of ``jobs.finetune`` and of every cell of the grid."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import ModelName, Start, Task, Widths
+from medhmp.legend import LEVELS, ModelName, Start, Task, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.storage import Folder, fingerprint
-from medhmp.train.checkpoint import Metrics, read_weights
+from medhmp.train.checkpoint import Metrics, pretrained, read_weights
 from medhmp.train.early_stop import EarlyStop
 from medhmp.train.loop import Batch, to_device, train
 from medhmp.train.objective import Classification, build_classifier
@@ -65,7 +66,7 @@ def fit(
 ) -> Fit:
     """Trains on the training split, keeps the epoch of lowest validation cross-entropy.
 
-    Raises FloatingPointError if the loss stops being finite.
+    Raises FloatingPointError if the loss, of training or validation, stops being finite.
     """
     torch.manual_seed(recipe.seed)
     objective = build_classifier(recipe.task, recipe.model, run.model, widths)
@@ -77,7 +78,12 @@ def fit(
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         nonlocal best
         logits = _logits(objective, data["validation"], device)
-        loss, area = _cross_entropy(logits, data["validation"]), _auroc(logits, data["validation"])
+        loss = _cross_entropy(logits, data["validation"])
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the validation loss of epoch {epoch} is {loss}; lower the learning rate"
+            )
+        area = _auroc(logits, data["validation"])
         metrics.append({"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area})
         if stop.improved(epoch, loss):
             best = {k: v.detach().cpu().clone() for k, v in objective.model.state_dict().items()}
@@ -91,8 +97,6 @@ def fit(
         after_epoch,
         device,
     )
-    if stop.best_epoch < 0:
-        raise FloatingPointError("the validation loss was never finite; lower the learning rate")
     chosen = metrics[stop.best_epoch]
     return Fit(best, stop.best_loss, chosen["val_auroc"], len(metrics), metrics, arrived)
 
@@ -113,18 +117,32 @@ def scores(
     return np.asarray(torch.sigmoid(_logits(objective, part, device)).numpy())
 
 
+def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:
+    """Fingerprints of what a fit reads. Refuses parts not whole, or pretrained on other shards."""
+    root = Folder(run.out)
+    inputs = {"shards": fingerprint(root / "shards", "featurize")}
+    if LEVELS[task] == "admission":
+        inputs["note_embeddings"] = fingerprint(root / "shards/note_embeddings", "embed_notes")
+    if start != "none":
+        made_by = STARTED_FROM[start].removeprefix("control/").partition("/")[0]
+        inputs["start"] = pretrained(root / STARTED_FROM[start], made_by, inputs["shards"])
+    return inputs
+
+
 def start_weights(run: Run, start: Start) -> dict[str, Tensor] | None:
-    """The pretrained tensors of a start; None for *none*. Refuses a pretraining that is not whole."""
-    if start == "none":
-        return None
-    folder = Folder(run.out) / STARTED_FROM[start]
-    fingerprint(folder, STARTED_FROM[start].removeprefix("control/").partition("/")[0])
-    return read_weights(folder)
+    """A start's pretrained tensors; None for *none*."""
+    return None if start == "none" else read_weights(Folder(run.out) / STARTED_FROM[start])
 
 
 def _optimizer(run: Run, recipe: Recipe, objective: Classification) -> torch.optim.Optimizer:
     if recipe.model == "f_lstm":  # as published (Tang et al. 2020)
         return torch.optim.Adam(objective.parameters(), lr=recipe.learning_rate)
+    if LEVELS[recipe.task] == "patient":  # as the authors ran it: SGD barely moves a two-layer LSTM
+        return torch.optim.AdamW(
+            objective.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=run.finetune.weight_decay,
+        )
     return torch.optim.SGD(
         objective.parameters(),
         lr=recipe.learning_rate,

@@ -1,7 +1,7 @@
-"""The grid as Ray Tune trials: a cell is one model, start, batch size and learning rate, with its seeds.
+"""The grid as Ray Tune trials: a cell is a model, start, batch size and learning rate, all seeds.
 
-Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so a grid
-begun again goes on with the cells that are missing. A cell is chosen by its mean validation
+Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so
+a grid begun again goes on with the cells that are missing. A cell is chosen by its mean validation
 cross-entropy over the seeds; only then is the test split scored, once, by the chosen cell's models.
 """
 
@@ -23,12 +23,14 @@ from medhmp import command
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import LEVELS, ModelName, Start, Task, Widths
 from medhmp.model.baselines.hist_gradient_boosting import counted, fit_trees
+from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.schema import PREDICTIONS, TRIALS
-from medhmp.storage import Folder, Stamp, fingerprint, publish
-from medhmp.train.finetune import STARTED_FROM, Recipe, fit, scores, start_weights
+from medhmp.storage import Folder, Stamp, publish
+from medhmp.train.finetune import Recipe, fit, inputs_of, scores, start_weights
+from medhmp.train.objective import build_classifier
 
 F_LSTM_RATES = (1e-4, 1e-3, 1e-2)
 """The published search of F-LSTM (Tang et al. 2020), with Adam."""
@@ -77,46 +79,50 @@ def grids(run: Run, task: Task) -> list[Grid]:
     for model in run.tune.models:
         if model == "medhmp":
             # A patient task takes nothing from stage one: "stay" is "none", and not trained twice.
-            found += [(model, s) for s in run.tune.starts if not (level == "patient" and s == "stay")]
+            found += [
+                (model, s) for s in run.tune.starts if not (level == "patient" and s == "stay")
+            ]
         elif model == "hist_gradient_boosting" or level == "stay":
             found.append((model, "none"))
     return [_grid(run, task, model, start) for model, start in found]
 
 
 def _grid(run: Run, task: Task, model: ModelName, start: Start) -> Grid:
-    root = Folder(run.out)
     fields = fields_of(run, "model", "tune.batch_sizes", "tune.learning_rates", "tune.seeds")
     fields |= fields_of(run, *(f"finetune.{f}" for f in ("momentum", "weight_decay", "epochs")))
     fields |= fields_of(run, "finetune.patience", "finetune.labels", "cohort.max_visits")
     if start == "none":
         fields |= fields_of(run, "tune.none_learning_rates")
-    inputs = {"shards": fingerprint(root / "shards", "featurize")}
-    if LEVELS[task] == "admission":
-        inputs["note_embeddings"] = fingerprint(root / "shards/note_embeddings", "embed_notes")
-    if start != "none":
-        made_by = STARTED_FROM[start].removeprefix("control/").partition("/")[0]
-        inputs["start"] = fingerprint(root / STARTED_FROM[start], made_by)
-    folder = root / "tune" / task / model / start
-    return Grid(task, model, start, folder, Stamp(fields, inputs))
+    folder = Folder(run.out) / "tune" / task / model / start
+    return Grid(task, model, start, folder, Stamp(fields, inputs_of(run, task, start)))
 
 
 def run_grids(run: Run, pending: list[Grid], data: dict[Task, TaskData], widths: Widths) -> None:
-    """Runs every missing cell of the grids as one Tuner, then chooses, scores and publishes each."""
+    """Runs all missing cells of the grids in one Tuner; then chooses, scores and publishes each."""
     cells = [cell for grid in pending for cell in grid.cells(run) if not _finished(cell)]
     starts = {start: start_weights(run, start) for start in {grid.start for grid in pending}}
+    _check_fit(run, pending, starts, widths)
     shared = {"run": run, "data": data, "widths": widths, "starts": starts}
     if cells:
-        _tune(run, cells, {**shared, "show": command.watched(run.quiet), "of": len(cells)})
+        _tune(run, cells, {**shared, "show": command.watched(run.quiet)})
     reference = ray.put({"run": run, "data": data, "widths": widths})
     finish = ray.remote(_finish).options(num_cpus=1, num_gpus=run.tune.gpus_per_trial)
     ray.get([finish.remote(reference, grid) for grid in pending])
 
 
+def _check_fit(run: Run, pending: list[Grid], starts: dict[Start, Any], widths: Widths) -> None:
+    """Refuses pretrained weights that do not fit the model, here and not in every trial."""
+    for grid in pending:
+        if weights := starts[grid.start]:
+            load_start(build_classifier(grid.task, grid.model, run.model, widths).model, weights)
+
+
 def _tune(run: Run, cells: list[Cell], shared: dict[str, Any]) -> None:
     trainable = ray.tune.with_resources(
-        ray.tune.with_parameters(_trial, **shared), {"CPU": 1, "GPU": run.tune.gpus_per_trial}
+        ray.tune.with_parameters(run_cell, cells=cells, **shared),
+        {"CPU": 1, "GPU": run.tune.gpus_per_trial},
     )
-    space = {"number": ray.tune.grid_search(list(range(len(cells)))), "cells": cells}
+    space = {"number": ray.tune.grid_search(list(range(len(cells))))}
     with tempfile.TemporaryDirectory() as scratch:  # Tune's own logs; results are in trials/
         results = ray.tune.Tuner(
             trainable,
@@ -132,29 +138,32 @@ def _short_name(trial: Any) -> str:
     return f"cell-{trial.trial_id}"
 
 
-def _trial(
-    config: dict[str, Any],
+def run_cell(
+    config: dict[str, int],
+    cells: list[Cell],
     run: Run,
     data: dict[Task, TaskData],
     widths: Widths,
     starts: dict[Start, dict[str, Tensor] | None],
     show: bool,
-    of: int,
 ) -> dict[str, Any]:
-    """Every seed of one cell. Its last write is ``trials/<cell>.json``."""
-    cell: Cell = config["cells"][config["number"]]
+    """One trial: every seed of the cell. Its last write is ``trials/<cell>.json``."""
+    cell = cells[config["number"]]
     rows = []
     for seed in range(run.tune.seeds):
         row, weights = _one_seed(run, cell, seed, data[cell.grid.task], widths, starts)
         rows.append(row)
         if weights is not None:
-            (cell.grid.folder / "trials").write_bytes(_weights_name(cell, seed), save_tensors(weights))
+            (cell.grid.folder / "trials").write_bytes(
+                _weights_name(cell, seed), save_tensors(weights)
+            )
     record = {"hash": cell.grid.stamp.hash, "rows": rows, "mean_val_loss": _mean_loss(rows)}
     (cell.grid.folder / "trials").write_json(f"{cell.name}.json", record)
     if show:
         grid = cell.grid
         where = f"{grid.task} {grid.model} {grid.start} {cell.name}"
-        print(f"cell {config['number'] + 1}/{of}  {where}  {record['mean_val_loss']}", flush=True)
+        place = f"cell {config['number'] + 1}/{len(cells)}"
+        print(f"{place}  {where}  {record['mean_val_loss']}", flush=True)
     return {"mean_val_loss": record["mean_val_loss"]}
 
 
@@ -187,16 +196,11 @@ def _finished(cell: Cell) -> bool:
 
 
 def _finish(shared: dict[str, Any], grid: Grid) -> None:
-    """Chooses the cell, scores validation and test once, publishes, drops the other cells' weights."""
+    """Chooses the cell, scores validation and test once, publishes, drops all cells' weights."""
     run: Run = shared["run"]
     trials = grid.folder / "trials"
     records = [(cell, trials.read_json(f"{cell.name}.json")) for cell in grid.cells(run)]
-    usable = [pair for pair in records if pair[1]["mean_val_loss"] is not None]
-    if not usable:
-        raise Refusal(
-            f"every cell of {grid.task} {grid.model} {grid.start} diverged; lower tune.learning_rates"
-        )
-    best, record = min(usable, key=lambda pair: pair[1]["mean_val_loss"])
+    best, record = choose(records)
     rows = [row for _, r in records for row in r["rows"]]
     entries = [
         grid.folder.write_json("best.json", _best(best, record, records)),
@@ -204,10 +208,22 @@ def _finish(shared: dict[str, Any], grid: Grid) -> None:
         grid.folder.write_parquet("predictions.parquet", _predictions(shared, best)),
         *(grid.folder.entry(f"trials/{cell.name}.json") for cell, _ in records),
     ]
-    for name in trials.names():
+    publish(grid.folder, grid.stamp, entries)
+    for name in trials.names():  # not before: scoring, if it has to be repeated, needs them
         if name.endswith(".safetensors"):
             trials.delete(name)
-    publish(grid.folder, grid.stamp, entries)
+
+
+def choose(records: list[tuple[Cell, dict[str, Any]]]) -> tuple[Cell, dict[str, Any]]:
+    """The cell of lowest mean validation cross-entropy. Refuses a grid whose cells all diverged."""
+    usable = [pair for pair in records if pair[1]["mean_val_loss"] is not None]
+    if not usable:
+        grid = records[0][0].grid
+        raise Refusal(
+            f"every cell of {grid.task} {grid.model} {grid.start} diverged; "
+            "lower tune.learning_rates"
+        )
+    return min(usable, key=lambda pair: pair[1]["mean_val_loss"])
 
 
 def _best(best: Cell, record: dict[str, Any], records: list[Any]) -> dict[str, Any]:

@@ -57,17 +57,20 @@ def pretrain(run: Run, stage: Stage) -> None:
     if is_done(folder, stamp, run.overwrite):
         return command.say(run, f"{stage.name}: whole already, {folder}")
     manifest = read_manifest(shards)
-    checkpoint.newest(folder, stamp, run.overwrite)  # refuses another run's before any worker starts
-    plan = _plan(run, stage, shards, manifest)
+    checkpoint.newest(folder, stamp, run.overwrite)  # refuses another run's before workers start
+    plan = plan_of(run, stage)
     plan.steps(stage.settings(run).workers)
-    with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping; nothing of ours is in it
+    _objective(run, stage, manifest.widths)  # refuses weights that do not fit, before workers start
+    with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping, nothing of ours
         result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
     metrics = result.return_value
     checkpointed = checkpoint.newest(folder, stamp)
     if checkpointed is None:
         raise RuntimeError(f"{stage.name} ended without a checkpoint in {folder}")
     publish(folder, stamp, checkpoint.write_model(folder, checkpointed.weights, run, metrics))
-    command.say(run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}")
+    command.say(
+        run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
+    )
 
 
 def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
@@ -76,17 +79,19 @@ def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
     if stage.table == "admissions":
         inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
     if stage.start:
-        inputs["start"] = fingerprint(Folder(stage.start), "pretrain_stay")
+        begun = Folder(stage.start)
+        inputs["start"] = checkpoint.pretrained(begun, "pretrain_stay", inputs["shards"])
     return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
 
 
-def _plan(run: Run, stage: Stage, shards: Folder, manifest: Manifest) -> Plan:
-    settings = stage.settings(run)
+def plan_of(run: Run, stage: Stage) -> Plan:
+    """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
+    settings, shards = stage.settings(run), Folder(run.out) / "shards"
     splits = ("train",) if run.pretrain_on == "train" else ("train", "validation", "test")
     return Plan(
         shards=shards.uri,
         table=stage.table,
-        rows_per_file=manifest.rows_per_file(stage.table, splits),
+        rows_per_file=read_manifest(shards).rows_per_file(stage.table, splits),
         splits=splits,
         batch_size=settings.batch_size // settings.workers,
         seed=settings.seed,
@@ -103,7 +108,9 @@ def _trainer(
     use_gpu = ray.cluster_resources().get("GPU", 0) >= settings.workers
     _check_room(settings)
     fs, base = (Folder(plan.shards) / plan.table).resolve()
-    dataset = ray.data.read_parquet([f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs)
+    dataset = ray.data.read_parquet(
+        [f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs
+    )
     loop = {
         "run": run,
         "stage": stage,
@@ -153,9 +160,10 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     begun = checkpoint.newest(folder, stamp)
     if begun:
         objective.load_state_dict(begun.weights, strict=True)
-    model = ray.train.torch.prepare_model(objective)  # [3] to the device; gradients averaged over ranks
+    # [3] to the device; gradients averaged over ranks
+    model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        _parameter_groups(objective, stage, settings), weight_decay=settings.weight_decay
     )
     if begun:
         optimizer.load_state_dict(begun.state["optimizer"])
@@ -190,6 +198,22 @@ def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
     if stage.start:
         load_start(objective.admission, checkpoint.read_weights(Folder(stage.start)))
     return objective
+
+
+def _parameter_groups(
+    objective: Objective, stage: Stage, settings: Pretrain
+) -> list[dict[str, Any]]:
+    """All parameters at the learning rate, but the encoder begun from stage one at its own: at the
+    rate that fresh code embeddings need, it would forget what stage one taught it."""
+    if not (stage.start and isinstance(objective, AdmissionPretraining)):
+        return [{"params": list(objective.parameters()), "lr": settings.learning_rate}]
+    begun = list(objective.admission.stay.parameters())
+    known = {id(parameter) for parameter in begun}
+    fresh = [p for p in objective.parameters() if id(p) not in known]
+    return [
+        {"params": begun, "lr": settings.learning_rate * settings.begun_rate},
+        {"params": fresh, "lr": settings.learning_rate},
+    ]
 
 
 def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:

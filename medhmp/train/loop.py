@@ -1,8 +1,8 @@
-"""The training loop. One for pretraining under Ray Train, for fine-tuning inside a trial, for a test.
+"""The training loop: one for pretraining under Ray Train, fine-tuning inside a trial, and a test.
 
-It knows neither Ray nor a model: an objective turns a batch into a loss, ``batches(epoch)`` yields the
-batches of an epoch, and ``after_epoch`` does whatever an epoch's end calls for (validate, checkpoint,
-report) and says whether to go on.
+It knows neither Ray nor a model: an objective turns a batch into a loss, ``batches(epoch)`` yields
+the batches of an epoch, and ``after_epoch`` does whatever an epoch's end calls for (validate,
+checkpoint, report) and says whether to go on.
 """
 
 import math
@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
-    ``objective(batch) -> (loss, report)``; gradients are averaged over workers by whoever wrapped it.
+    ``objective(batch) -> (loss, report)``; whoever wrapped it averages gradients over workers.
     Raises FloatingPointError after an epoch whose mean loss is not finite.
     """
     for epoch in epochs:

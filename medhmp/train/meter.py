@@ -1,10 +1,16 @@
-"""What an epoch cost and what it reached: rows/s, waiting for data, loss and its terms."""
+"""What an epoch cost and what it reached: rows/s, waiting for data, loss and its terms.
+
+Under ``torch.distributed`` a rank's loss is its share: the loss is the mean over the ranks.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from medhmp.model.contrast import world_size
 
 
 class Meter:
@@ -36,13 +42,25 @@ class Meter:
             self._sums[name] = self._sums[name] + total if name in self._sums else total
 
     def summary(self) -> dict[str, float]:
-        """Means over the steps of the loss and its terms; rows/s; share of the time spent waiting."""
+        """Means over steps and ranks of the loss and its terms; rows/s of all ranks together; this
+        rank's steps, seconds, and share of them spent waiting. Every rank has to call it."""
         seconds = time.perf_counter() - self._start
-        means = {name: float(total) / max(self._steps, 1) for name, total in self._sums.items()}
+        rate = {"rows_per_s": torch.tensor(self._rows / seconds, dtype=torch.float64)}
+        totals = _sum_over_ranks({**self._sums, **rate})
+        means = {name: totals[name] / (self._steps * world_size()) for name in self._sums}
         return {
             **means,
             "steps": float(self._steps),
-            "rows_per_s": self._rows / seconds,
+            "rows_per_s": totals["rows_per_s"],
             "wait_share": self._waited / seconds,
             "seconds": seconds,
         }
+
+
+def _sum_over_ranks(terms: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars (float64), the same names on every rank -> their sums, in one message."""
+    device = next(iter(terms.values())).device
+    vector = torch.stack([term.to(device) for term in terms.values()])
+    if world_size() > 1:
+        dist.all_reduce(vector)
+    return dict(zip(terms, vector.tolist(), strict=True))

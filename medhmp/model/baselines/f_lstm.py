@@ -35,7 +35,10 @@ class FLSTM(nn.Module):
             batch.get("feature_values"),
         )
         constant = bag_linear(
-            weight[:, self.features :], batch["demographic_ids"], batch["demographic_offsets"]
+            weight[:, self.features :],
+            batch["demographic_ids"],
+            batch["demographic_offsets"],
+            batch.get("demographic_values"),
         )
         projected = hourly.view(-1, self.hours, weight.shape[0]) + constant.unsqueeze(1)
         hidden, _ = run_lstm(self.lstm, projected)  # (B, T, H)

@@ -31,19 +31,19 @@ def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Matrix:
     if isinstance(rows, Stays):
         return np.hstack(_stay_counts(rows, widths))
     if isinstance(rows, Patients):
-        codes = Csr(rows.icd.offsets[rows.visits.offsets], rows.icd.values)
-        return _count(codes, widths.diagnoses)
-    hourly, demographic = _stay_counts(rows.stays, widths)
-    per_admission = [_sum_rows(part, rows.stay_rows) for part in (hourly, demographic)]
+        # Visits lie one after another, so the codes of a patient's visits do, too.
+        return _count(Csr(rows.icd.offsets[rows.visits.offsets], rows.icd.values), widths.diagnoses)
+    stays = [_sum_rows(part, rows.stay_rows) for part in _stay_counts(rows.stays, widths)]
     codes = [_count(rows.icd, widths.diagnoses), _count(rows.drug, widths.drugs)]
-    return np.hstack([*per_admission, *codes, rows.note])
+    return np.hstack([*stays, *codes, rows.note])
 
 
 def _stay_counts(stays: Stays, widths: Widths) -> tuple[Matrix, Matrix]:
     """Hours in which each feature is on (or the sum of its values), and demographics."""
     whole = Csr(stays.hours.offsets[:: max(stays.hours_per_stay, 1)], stays.hours.values)
-    return _count(whole, widths.features, stays.values), _count(
-        stays.demographics, widths.demographics
+    return (
+        _count(whole, widths.features, stays.feature_values),
+        _count(stays.demographics, widths.demographics, stays.demographic_values),
     )
 
 

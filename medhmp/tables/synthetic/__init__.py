@@ -15,8 +15,10 @@ A stay has six acute axes, each a level and a slope over the first 48 hours,
     x = (z + s) / sqrt(1 + SLOPE^2),
 
 with back = 1 in an admission within 30 days of a discharge. So x is where an axis stands at the
-end of the window, and codes, drugs, note and charts of one admission share what the conditions
-do. The axes are the cardiovascular, respiratory, renal, hepatic, inflammatory and neurological.
+end of the window. An axis that ends high is coded, treated and written about, each apart and with
+error (``HIGH``), so codes, drugs, note and charts of one admission share both what the conditions
+do and how the stay went. The axes are the cardiovascular, respiratory, renal, hepatic,
+inflammatory and neurological.
 Every care unit charts items of its own besides the common vital signs, so what is charted says
 which unit it is and no more. Item j of a stay reads, t hours after unit admission,
 

@@ -41,6 +41,16 @@ CONDITION_CODES: Final[dict[str, str]] = {
 }
 """Thirty diagnosis codes of each chronic condition."""
 
+ACUTE_CODES: Final[dict[str, str]] = {
+    "cardiovascular": "4275 42732 4271 42741 4260 42611 4580 4588 4233 78551 7850 42781",
+    "respiratory": "51881 51882 51884 5121 514 78603 78609 7991 51911 4821 48241 5109",
+    "renal": "5845 5848 5849 2762 2763 2764 2767 2769 27669 2760 5939 78820",
+    "hepatic": "570 2866 2869 28749 7824 5762 5768 79092 2851 5780 28800 7904",
+    "inflammatory": "0380 03811 99591 99592 78552 00845 56722 5679 6827 03843 03840 99662",
+    "neurological": "34830 34831 34982 430 431 43411 78001 78009 3485 78097 34889 34510",
+}
+"""Twelve diagnosis codes of each acute axis, for when it stands high."""
+
 BACKGROUND_CODES: Final = """
     0088 03842 0389 04111 04149 1121 1125 2111 2113 2189 2252 2273 2411 2440 2449 2541 2720 2721
     2724 2749 2753 2761 2768 27800 2809 28521 2859 2875 2930 29620 30000 30400 3051 311 32723 3453
@@ -97,6 +107,33 @@ CONDITION_DRUGS: Final[dict[str, str]] = {
     ),
 }
 """Twelve drugs of each chronic condition."""
+
+ACUTE_DRUGS: Final[dict[str, str]] = {
+    "cardiovascular": (
+        "Amiodarone|Digoxin|Esmolol|Labetalol|Milrinone|Procainamide|Adenosine|DOBUTamine"
+    ),
+    "respiratory": (
+        "Propofol|Midazolam|Cisatracurium Besylate|Acetylcysteine 20%|Racepinephrine|"
+        "Vecuronium Bromide|Doxycycline Hyclate|Azithromycin"
+    ),
+    "renal": (
+        "Bumetanide|Chlorothiazide|Torsemide|Mannitol 20%|Metolazone|AcetaZOLamide|"
+        "Potassium Phosphate|Neutra-Phos"
+    ),
+    "hepatic": (
+        "Desmopressin Acetate|Aminocaproic Acid|Protamine Sulfate|Cholestyramine|Argatroban|"
+        "Vitamin K|Tranexamic Acid|Cyanocobalamin"
+    ),
+    "inflammatory": (
+        "Meropenem|CefePIME|Linezolid|Ciprofloxacin IV|Caspofungin|Tobramycin Sulfate|"
+        "Hydrocortisone Na Succ.|Ampicillin-Sulbactam"
+    ),
+    "neurological": (
+        "LeVETiracetam|Phenytoin Sodium|Nimodipine|Dexmedetomidine HCl|Valproate Sodium|"
+        "Fosphenytoin|Physostigmine|Flumazenil"
+    ),
+}
+"""Eight drugs of each acute axis."""
 
 BACKGROUND_DRUGS: Final = (
     "Acetaminophen|Docusate Sodium|Senna|Bisacodyl|Heparin|Pantoprazole|Famotidine|"

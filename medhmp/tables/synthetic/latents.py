@@ -17,6 +17,7 @@ from medhmp.tables.synthetic.signal import (
     EARLY_ONSET,
     ELECTIVE,
     HEART_FAILURE,
+    HIGH,
     MEAN_AGE,
     MILDER,
     MORTALITY,
@@ -105,6 +106,16 @@ def at_48_hours(level: Floats, slope: Floats) -> Floats:
     """x = (z + s) / sqrt(1 + SLOPE^2), each axis (n, 6) where it stands after two days, in SD."""
     x: Floats = (level + slope) / np.sqrt(1 + SLOPE**2)
     return x
+
+
+def written_down(rng: np.random.Generator, stays: Stays, admissions: int) -> Bools:
+    """(admissions, 6): whether an admission's last stay ends with the axis high enough for codes,
+    drugs and words, as one hand sees it: x + N(0, 0.5^2) > HIGH."""
+    last = np.zeros(admissions, np.int64)
+    last[stays.admission] = np.arange(len(stays.hours))  # stays are in time order
+    end = at_48_hours(stays.level[last], stays.slope[last])
+    high: Bools = end + rng.normal(0, 0.5, end.shape) > HIGH
+    return high
 
 
 def arf(level: Floats, slope: Floats, conditions: Floats) -> Floats:

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from medhmp.tables.synthetic.latents import DAY, HOUR, Bools, at_48_hours
+from medhmp.tables.synthetic.latents import DAY, HOUR, Bools, written_down
 from medhmp.tables.synthetic.readings import Block, times
-from medhmp.tables.synthetic.signal import AXES, CONDITIONS, DENIED, HIGH, SAID
+from medhmp.tables.synthetic.signal import AXES, CONDITIONS, DENIED, SAID
 
 NO_NOTE: Final = 0.03
 ADDENDUM: Final = 0.04
@@ -134,10 +134,7 @@ def _summaries(rng: np.random.Generator, block: Block) -> list[str]:
     """One text per admission, 60 to 200 words."""
     admissions, patients, stays = block.admissions, block.patients, block.stays
     n = len(admissions.patient)
-    last = np.zeros(n, np.int64)
-    last[stays.admission] = np.arange(len(stays.hours))  # stays are in time order
-    end = at_48_hours(stays.level[last], stays.slope[last])
-    sick = end + rng.normal(0, 0.5, end.shape) > HIGH
+    sick = written_down(rng, stays, n)
     has = patients.conditions[admissions.patient]
     said = has & (rng.random(has.shape) < SAID)
     denied = ~has & (rng.random(has.shape) < DENIED)

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 
 from medhmp.tables.synthetic.codes import (
+    ACUTE_CODES,
+    ACUTE_DRUGS,
     BACKGROUND_CODES,
     BACKGROUND_DRUGS,
     CONDITION_CODES,
@@ -16,11 +18,15 @@ from medhmp.tables.synthetic.latents import (
     DAY,
     HOUR,
     YEAR,
+    Bools,
     Ints,
     heart_failure_rows,
+    written_down,
 )
 from medhmp.tables.synthetic.readings import Block, look_up, ragged, repeated, times
 from medhmp.tables.synthetic.signal import (
+    ACUTE_EACH,
+    AXES,
     BACKGROUND_CODES_EACH,
     BACKGROUND_DRUGS_EACH,
     CODES_EACH,
@@ -159,16 +165,17 @@ def stay_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def code_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """DIAGNOSES_ICD: codes of the conditions, unrelated ones, and 428* where it is due."""
-    lists = [CONDITION_CODES[name].split() for name in CONDITIONS]
-    admission, code = _emit(rng, block, lists, CODES_EACH)
-    other, unrelated = _draw(
-        rng, len(block.admissions.patient), BACKGROUND_CODES.split(), BACKGROUND_CODES_EACH
-    )
+    """DIAGNOSES_ICD: codes of conditions and of high axes, unrelated ones, 428* where it is due."""
+    n = len(block.admissions.patient)
+    chronic = [CONDITION_CODES[name].split() for name in CONDITIONS]
+    acute = [ACUTE_CODES[name].split() for name in AXES]
+    admission, code = _emit(rng, _chronic(block), chronic, CODES_EACH)
+    ending, urgent = _emit(rng, written_down(rng, block.stays, n), acute, ACUTE_EACH)
+    other, unrelated = _draw(rng, n, BACKGROUND_CODES.split(), BACKGROUND_CODES_EACH)
     coded = heart_failure_rows(block.patients, block.admissions)[2]
     failing = rng.choice(HEART_FAILURE_CODES.split(), len(coded))
-    rows = np.concatenate([admission, other, coded])
-    codes = np.concatenate([code, unrelated, failing])
+    rows = np.concatenate([admission, ending, other, coded])
+    codes = np.concatenate([code, urgent, unrelated, failing])
     order = np.lexsort((rng.random(len(rows)), rows))
     _, number = ragged(np.bincount(rows))
     return pl.DataFrame(
@@ -180,11 +187,16 @@ def code_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     )
 
 
+def _chronic(block: Block) -> Bools:
+    """(admissions, 8): the conditions that the patient of each admission has."""
+    has: Bools = block.patients.conditions[block.admissions.patient]
+    return has
+
+
 def _emit(
-    rng: np.random.Generator, block: Block, lists: list[list[str]], each: tuple[int, int]
+    rng: np.random.Generator, has: Bools, lists: list[list[str]], each: tuple[int, int]
 ) -> tuple[Ints, Any]:
-    """(admission, word): for every condition that an admission's patient has, some of its words."""
-    has = block.patients.conditions[block.admissions.patient]
+    """(admission, word): for everything that an admission has, some of the words for it."""
     rows, words = [], []
     for k, vocabulary in enumerate(lists):
         admission = np.flatnonzero(has[:, k])
@@ -205,13 +217,15 @@ def _draw(
 
 def drug_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     """PRESCRIPTIONS: drugs of the conditions and unrelated ones; NDC and GSN are made up."""
-    lists = [CONDITION_DRUGS[name].split("|") for name in CONDITIONS]
-    admission, drug = _emit(rng, block, lists, DRUGS_EACH)
-    everything = [d for drugs in lists for d in drugs] + BACKGROUND_DRUGS.split("|")
     n = len(block.admissions.patient)
+    chronic = [CONDITION_DRUGS[name].split("|") for name in CONDITIONS]
+    acute = [ACUTE_DRUGS[name].split("|") for name in AXES]
+    admission, drug = _emit(rng, _chronic(block), chronic, DRUGS_EACH)
+    ending, urgent = _emit(rng, written_down(rng, block.stays, n), acute, ACUTE_EACH)
+    everything = [d for drugs in (*chronic, *acute) for d in drugs] + BACKGROUND_DRUGS.split("|")
     other, unrelated = _draw(rng, n, BACKGROUND_DRUGS.split("|"), BACKGROUND_DRUGS_EACH)
-    rows = np.concatenate([admission, other])
-    names = np.concatenate([drug, unrelated])
+    rows = np.concatenate([admission, ending, other])
+    names = np.concatenate([drug, urgent, unrelated])
     number = {name: k + 1 for k, name in enumerate(everything)}
     code = np.array([number[name] for name in names])
     start = block.admissions.admitted[rows] // DAY * DAY

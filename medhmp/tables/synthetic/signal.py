@@ -70,20 +70,20 @@ RETURN: Final = 0.60
 
 # Outcomes: terms of the log-odds.
 
-ARF: Final[dict[str, Any]] = {"one": -1.75, "b": 1.3, "i": 0.8, "bi": 0.7, "copd": 0.3}
-SHOCK: Final[dict[str, Any]] = {"one": -1.7, "f": 1.3, "r": 0.9, "fr": 0.7}
+ARF: Final[dict[str, Any]] = {"one": -1.75, "b": 1.4, "i": 0.9, "bi": 0.5, "copd": 0.3}
+SHOCK: Final[dict[str, Any]] = {"one": -2.0, "f": 1.65, "r": 1.15, "fr": 0.4}
 MORTALITY: Final[dict[str, Any]] = {
-    "one": -2.2,
-    "x": np.array([0.0, 0.4, 0.7, 0.7, 0.0, 0.8]),  # by axis
-    "renal hepatic": 0.5,
-    "cardiovascular neurological": 0.4,
+    "one": -2.15,
+    "x": np.array([0.0, 0.6, 1.0, 1.0, 0.0, 1.1]),  # by axis
+    "renal hepatic": 0.3,
+    "cardiovascular neurological": 0.3,
     "decade": 0.25,
     "cancer": 0.4,
 }
 READMISSION: Final[dict[str, Any]] = {
-    "one": -3.35,
-    "c": np.array([0.5, 0.9, 0.5, 0.9, 0.9, 0.7, 0.5, 0.9]),  # by condition
-    "x": np.array([0.0, 0.0, 0.5, 0.0, 0.4, 0.0]),  # by axis
+    "one": -4.0,
+    "c": np.array([0.6, 1.3, 0.6, 1.3, 1.3, 1.0, 0.6, 1.3]),  # by condition
+    "x": np.array([0.0, 0.0, 0.8, 0.0, 0.6, 0.0]),  # by axis
     "copd respiratory": 0.7,
     "ckd renal": 0.7,
     "alcohol neurological": 0.7,
@@ -101,7 +101,7 @@ LAYOUT_SEED: Final = 20120
 """Deals out axes, signs and loadings of the unit-specific items; not the run's seed."""
 UNIT_LOADING: Final = (1.0, 1.4)
 """Range of a unit-specific item's loading on its one axis."""
-LAB_LOADING: Final = 0.6
+LAB_LOADING: Final = 0.3
 TEXT_LOADING: Final = 0.4
 OUTPUT_LOADING: Final = 0.3
 """Log units of urine lost per SD of the renal axis."""
@@ -109,12 +109,12 @@ INPUT_LOADING: Final = 0.25
 """Log units of some inputs' amounts per SD of their axis."""
 VITAL_LOADINGS: Final = np.array(
     [  # cardiovascular, respiratory, renal, hepatic, inflammatory, neurological
-        [0.30, 0.0, 0.0, 0.0, 0.25, 0.0],  # heart rate
-        [-0.35, 0.0, 0.0, 0.0, 0.0, 0.0],  # systolic
-        [-0.25, 0.0, 0.0, 0.0, 0.0, 0.0],  # diastolic
-        [0.0, 0.35, 0.0, 0.0, 0.0, 0.0],  # respiratory rate
-        [0.0, -0.35, 0.0, 0.0, 0.0, 0.0],  # saturation
-        [0.0, 0.0, 0.0, 0.0, 0.35, 0.0],  # temperature
+        [0.15, 0.0, 0.0, 0.0, 0.15, 0.0],  # heart rate
+        [-0.20, 0.0, 0.0, 0.0, 0.0, 0.0],  # systolic
+        [-0.20, 0.0, 0.0, 0.0, 0.0, 0.0],  # diastolic
+        [0.0, 0.20, 0.0, 0.0, 0.0, 0.0],  # respiratory rate
+        [0.0, -0.20, 0.0, 0.0, 0.0, 0.0],  # saturation
+        [0.0, 0.0, 0.0, 0.0, 0.20, 0.0],  # temperature
     ]
 )
 OFFSET: Final = 0.25
@@ -145,11 +145,14 @@ LAB_FROM: Final = -8.0
 CODES_EACH: Final = (3, 4)
 DRUGS_EACH: Final = (2, 3)
 """Codes and drugs that an admission draws for each condition of its patient: fewest, most."""
+ACUTE_EACH: Final = (1, 2)
+"""Codes, and drugs, that an admission draws for each axis that ends high."""
 BACKGROUND_CODES_EACH: Final = (4, 8)
 BACKGROUND_DRUGS_EACH: Final = (4, 7)
 """Codes and drugs that have nothing to do with anything: fewest, most."""
 HIGH: Final = 0.8
-"""Level above which the course of an axis is written down, give or take N(0, 0.5^2)."""
+"""Level at 48 hours above which an axis is coded, treated and written about, give or take
+N(0, 0.5^2) for each of the three."""
 SAID: Final = 0.85
 """Probability that a condition which is there is mentioned."""
 DENIED: Final = 0.3

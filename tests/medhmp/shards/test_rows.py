@@ -1,5 +1,7 @@
 """Rows in memory against plain Python lists."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -22,9 +24,9 @@ def test_csr_take_equals_list_indexing(lists, random):
     csr = Csr.from_arrow(pa.chunked_array([pa.array(lists, pa.list_(pa.uint16()))]))
     rows = [random.randrange(len(lists)) for _ in range(7)]
     taken = csr.take(np.array(rows))
-    assert [
-        taken.values[a:b].tolist() for a, b in zip(taken.offsets, taken.offsets[1:], strict=False)
-    ] == [lists[r] for r in rows]
+    assert [taken.values[a:b].tolist() for a, b in itertools.pairwise(taken.offsets)] == [
+        lists[r] for r in rows
+    ]
 
 
 def test_csr_reads_a_slice_of_an_array():
@@ -67,14 +69,15 @@ def admissions_table():
         },
     ]
     full = [
-        {"source": "s", "split": "train", "admitted": None, "discharged": None, **row} for row in rows
+        {"source": "s", "split": "train", "admitted": None, "discharged": None, **row}
+        for row in rows
     ]
     return pa.Table.from_pylist(full, schema.admissions(HOURS, 20, 5, False, 9, 9))
 
 
 def hours_of(batch):
     offsets, ids = batch["hour_offsets"].tolist(), batch["feature_ids"].tolist()
-    return [ids[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [ids[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 def test_admission_batch_keeps_the_first_stays_in_their_slots():
@@ -116,7 +119,11 @@ def stays_rows(n, seed):
             "subject_id": i,
             "hadm_id": i,
             "split": "train",
-            **stay(i, [generator.integers(0, 20, generator.integers(0, 4)).tolist() for _ in range(3)], [0]),
+            **stay(
+                i,
+                [generator.integers(0, 20, generator.integers(0, 4)).tolist() for _ in range(3)],
+                [0],
+            ),
         }
         for i in range(n)
     ]

@@ -18,9 +18,13 @@ def folder(tmp_path):
 
 def save(folder, epoch, keep=2, stamp=STAMP):
     weights = {"w": torch.full((3,), float(epoch))}
-    state = {"optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1.0}]}}
+    state = {
+        "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1.0}]}
+    }
     rows = [{"epoch": e, "loss": 1.0} for e in range(epoch + 1)]
-    checkpoint.save(folder, checkpoint.Checkpoint(epoch, weights, state, rows), smoke(), stamp, keep)
+    checkpoint.save(
+        folder, checkpoint.Checkpoint(epoch, weights, state, rows), smoke(), stamp, keep
+    )
 
 
 def test_the_newest_is_read_back_whole_and_older_ones_go(folder):

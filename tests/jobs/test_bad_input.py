@@ -1,0 +1,186 @@
+"""Bad input ends with status 2 and one sentence that says what to mend; nothing is published."""
+
+import gzip
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.all import run_all
+from jobs.featurize import featurize
+from jobs.finetune import finetune
+from jobs.pretrain_admission import pretrain_admission
+from jobs.synthesize import synthesize
+from jobs.tune import tune
+from medhmp.command import parse
+from medhmp.run import Run, Synthetic
+from medhmp.storage import COMPLETE, Folder
+from medhmp.tables.synthetic import synthesize as write_tables
+
+pytestmark = pytest.mark.ray
+
+SECRET = "O123-secret"
+"""Stands where a number or a time belongs; a refusal must not repeat what may be a patient's."""
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw tables of a few patients."""
+    folder = tmp_path_factory.mktemp("raw")
+    write_tables(Synthetic(patients=20), Folder(str(folder)))
+    return folder
+
+
+def without_table(raw: Path) -> None:
+    (raw / "ICUSTAYS.csv.gz").unlink()
+
+
+def without_column(raw: Path) -> None:
+    _rewrite(raw, "ADMISSIONS", lambda lines: [lines[0].replace(b"DISCHTIME", b"X"), *lines[1:]])
+
+
+def truncated(raw: Path) -> None:
+    path = raw / "CHARTEVENTS.csv.gz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without_rows(raw: Path) -> None:
+    _rewrite(raw, "PATIENTS", lambda lines: lines[:1])
+
+
+def without_bytes(raw: Path) -> None:
+    _rewrite(raw, "ICUSTAYS", lambda lines: [])
+
+
+def letters(table: str, column: str) -> Callable[[Path], None]:
+    """Puts ``SECRET`` into one column of the fourth line."""
+
+    def spoil(lines: list[bytes]) -> list[bytes]:
+        at = lines[0].strip().decode().replace('"', "").split(",").index(column)
+        fields = lines[3].split(b",")
+        fields[at] = SECRET.encode()
+        return [*lines[:3], b",".join(fields), *lines[4:]]
+
+    return lambda raw: _rewrite(raw, table, spoil)
+
+
+def _rewrite(raw: Path, table: str, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    path = raw / f"{table}.csv.gz"
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(change(lines))))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (without_table, "has no table ICUSTAYS"),
+        (without_column, "table ADMISSIONS in .* has no column DISCHTIME"),
+        (truncated, "table CHARTEVENTS in .* (damaged|cut off|truncated)"),
+        (without_rows, "table PATIENTS in .* has no rows"),
+        (without_bytes, "table ICUSTAYS in .* is empty"),
+        (letters("PATIENTS", "SUBJECT_ID"), "PATIENTS.* column SUBJECT_ID at line 4"),
+        (letters("ICUSTAYS", "INTIME"), "ICUSTAYS.* column INTIME at line 4"),
+        (letters("CHARTEVENTS", "ITEMID"), "CHARTEVENTS.* column ITEMID at line 4"),
+    ],
+    ids=["table", "column", "gzip", "rows", "bytes", "id", "time", "item"],
+)
+def test_a_damaged_table(
+    ray: Any,
+    raw: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+    damage: Callable[[Path], None],
+    said: str,
+) -> None:
+    shutil.copytree(raw, tmp_path / "raw", ignore=shutil.ignore_patterns(COMPLETE))
+    damage(tmp_path / "raw")
+    source, out = f"mimic3={tmp_path}/raw", tmp_path / "out"
+    sentence = refused(featurize, "smoke", "--tables.sources", source, "--out", str(out))
+    assert re.search(said, sentence), sentence
+    assert SECRET not in sentence
+    assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("job", [featurize, run_all])
+def test_a_wrong_path(
+    ray: Any, tmp_path: Path, refused: Callable[..., str], job: Callable[[Run], None]
+) -> None:
+    where = ("--tables.sources", f"mimic3={tmp_path}/nowhere", "--out", str(tmp_path / "out"))
+    sentence = refused(job, "mimic3_demo", *where)
+    assert f"there is no CSV table in '{tmp_path}/nowhere'" in sentence
+
+
+def test_shards_of_another_vocabulary_against_a_checkpoint(
+    pretrained: Run, branch: Callable[..., Run], refused: Callable[..., str], arguments: list[str]
+) -> None:
+    """Also where the sizes happen to agree: the shards are told apart, not the shapes."""
+    run = branch(pretrained, "raw", "pretrain_stay")
+    other = [*arguments, "--features.theta-2", "0.02", "--out", run.out]
+    featurize(parse(other))
+    sentence = refused(finetune, *other, "--finetune.start", "stay")
+    assert "pretrain_stay was pretrained on other shards than this run's; run" in sentence
+
+
+@pytest.mark.parametrize("job", [pretrain_admission, tune, finetune])
+def test_a_checkpoint_of_another_width(
+    pretrained: Run,
+    branch: Callable[..., Run],
+    refused: Callable[..., str],
+    arguments: list[str],
+    job: Callable[[Run], None],
+) -> None:
+    run = branch(pretrained, "shards", "pretrain_stay")
+    narrow = ("--tune.tasks", "mortality", "--tune.starts", "stay", "both")
+    wider = (*narrow[:4], *(["both"] if job is pretrain_admission else []))
+    fit = ("--finetune.start", "stay", "--model.width", "24")
+    sentence = refused(job, *arguments, *wider, *fit, "--out", run.out)
+    assert "(24" in sentence or "is 24" in sentence
+    assert "16" in sentence
+
+
+def test_an_output_of_another_run(
+    cohort: Run, refused: Callable[..., str], arguments: list[str]
+) -> None:
+    own = [*arguments, "--out", cohort.out]
+    sentence = refused(featurize, *own, "--features.theta-1", "0.3")
+    assert "features.theta_1 was 0.02, is 0.3" in sentence
+    sentence = refused(synthesize, *own, "--tables.synthetic.seed", "7", needs_ray=False)
+    assert "tables.synthetic.seed was 0, is 7" in sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "a recipe is missing; give one of smoke, mimic3_demo, evidence, paper"),
+        ("smok", "'smok' is not a recipe; give one of smoke, mimic3_demo, evidence, paper"),
+        ("smoke --model.widht 3", "Unrecognized options: --model.widht, 3; perhaps .*model.width"),
+        ("smoke --model.width wide", "Error parsing --model.width: .*'wide'"),
+        ("smoke --tune.starts nobody", "invalid choice 'nobody' for argument '--tune.starts'"),
+        ("smoke --tables.sources /data", "tables.sources has the entry '/data'; write it as NAME="),
+        ("smoke --tables.sources mimic9=/data", "'mimic9', for which there is no reader"),
+    ],
+)
+def test_a_wrong_argument(
+    ray: Any, tmp_path: Path, refused: Callable[..., str], line: str, said: str
+) -> None:
+    out = ("--out", str(tmp_path)) if line.startswith("smoke ") else ()
+    assert re.search(said, refused(featurize, *line.split(), *out))
+
+
+@pytest.mark.parametrize("damage", [truncated, without_column])
+def test_as_a_user_sees_it(raw: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """In a process with a Ray of its own; the defect is met by the driver or by one of its tasks."""
+    shutil.copytree(raw, tmp_path / "raw", ignore=shutil.ignore_patterns(COMPLETE))
+    damage(tmp_path / "raw")
+    job = [sys.executable, "-m", "jobs.featurize", "smoke", "--out", str(tmp_path / "out")]
+    source = ["--tables.sources", f"mimic3={tmp_path}/raw"]
+    ended = subprocess.run([*job, *source], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("python -m jobs.featurize: table ")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert not list(tmp_path.rglob(COMPLETE))

@@ -1,0 +1,60 @@
+"""What `make demo` has left in runs/demo shows what it is meant to show."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medhmp.legend import LEVELS
+
+pytestmark = pytest.mark.demo
+
+DEMO = Path(__file__).resolve().parents[2] / "runs" / "demo"
+STARTS = ("none", "stay", "admission", "both")
+RANKED = ("auroc", "aupr", "average_precision")
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    path = DEMO / "report" / "results.json"
+    if not path.exists():
+        pytest.skip(f"needs {path}, which `make demo` writes")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_five_tasks_by_four_starts(results: dict[str, Any]) -> None:
+    rows = [(row["task"], row["start"]) for row in results["rows"] if row["model"] == "medhmp"]
+    assert sorted(rows) == sorted((task, start) for task in LEVELS for start in STARTS)
+    assert results["skipped"] == []
+
+
+def test_pretraining_helps(results: dict[str, Any]) -> None:
+    assert results["gain"]["value"] > 0
+
+
+def test_no_task_is_trivial_and_none_is_beaten_by_more_than_chance(
+    results: dict[str, Any],
+) -> None:
+    for row in results["rows"]:
+        assert 0.75 <= row["best_achievable"] <= 0.92, row["task"]
+        assert row["auroc"]["value"] < row["best_achievable"] + 0.05, (row["task"], row["start"])
+
+
+def test_intervals_hold_their_values(results: dict[str, Any]) -> None:
+    for row in results["rows"]:
+        for name in RANKED:
+            metric = row[name]
+            assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1
+            assert metric["se"] > 0
+
+
+def test_the_page_needs_nothing_but_itself(results: dict[str, Any]) -> None:
+    page = (DEMO / "report" / "index.html").read_text()
+    outside = re.findall(
+        r"""(?:src|href)\s*=\s*["'](?!#|data:)[^"']*|url\((?!#|data:)[^)]*""", page
+    )
+    assert outside == []
+    assert "<svg" in page

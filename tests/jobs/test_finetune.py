@@ -1,0 +1,93 @@
+"""One fit as a job: what it writes, and that its predictions are of the labelled rows."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+from jobs.finetune import finetune
+from medhmp.evaluate.discrimination import auroc
+from medhmp.legend import LEVELS, Task
+from medhmp.run import Run
+from medhmp.shards.schema import PREDICTIONS
+from medhmp.storage import COMPLETE
+
+pytestmark = pytest.mark.ray
+
+
+def fit_of(run: Run, task: Task, **changes: object) -> tuple[Run, Path]:
+    """The run whose one fit is of ``task``, and the folder that it goes to."""
+    run = replace(run, finetune=replace(run.finetune, task=task, **changes))
+    chosen = run.finetune
+    place = f"finetune/{task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
+    return run, Path(run.out) / place
+
+
+@pytest.mark.parametrize("task", ["mortality", "readmission", "heart_failure"])
+def test_a_fit_writes_its_model_and_predictions_of_the_labelled_rows(
+    pretrained: Run, task: Task
+) -> None:
+    run, folder = fit_of(pretrained, task, seed=3)
+    finetune(run)
+    written = {path.name for path in folder.iterdir()}
+    outputs = {"model.safetensors", "run.json", "metrics.jsonl", "predictions.parquet"}
+    assert written == outputs | {COMPLETE}
+    assert json.loads((folder / "run.json").read_text())["finetune"]["task"] == task
+    head = {"stay": "head.weight", "admission": "head.weight", "patient": "head.weight"}
+    assert head[LEVELS[task]] in load_file(folder / "model.safetensors")
+
+    assert pq.read_schema(folder / "predictions.parquet") == PREDICTIONS
+    predictions = pl.read_parquet(folder / "predictions.parquet")
+    assert predictions["seed"].unique().to_list() == [3]
+    labels = pl.read_parquet(f"{run.out}/shards/labels/{task}.parquet")
+    held_out = labels.filter(pl.col("split") != "train")
+    keys = ["subject_id", "row_id", "split", "label"]
+    assert predictions.select(keys).sort(keys).equals(held_out.select(keys).sort(keys))
+
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = min(metrics, key=lambda epoch: epoch["val_loss"])
+    validation = predictions.filter(split="validation")
+    area = auroc(validation["label"].to_numpy(), validation["score"].to_numpy())
+    assert area == pytest.approx(best["val_auroc"], abs=1e-6)
+
+
+def test_a_rerun_is_skipped_and_another_seed_is_another_output(
+    cohort: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, folder = fit_of(cohort, "mortality", start="none", epochs=1)
+    finetune(run)
+    before = (folder / COMPLETE).stat().st_mtime_ns
+    finetune(replace(run, quiet=False))
+    assert "whole already" in capsys.readouterr().out
+    assert (folder / COMPLETE).stat().st_mtime_ns == before
+    other, beside = fit_of(run, "mortality", start="none", epochs=1, seed=1)
+    finetune(other)
+    one, two = (load_file(place / "model.safetensors") for place in (folder, beside))
+    assert any(not one[name].equal(two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("start", "job"),
+    [("stay", "pretrain_stay"), ("both", "pretrain_admission")],
+)
+def test_a_start_that_is_not_there_names_the_job_that_makes_it(
+    cohort: Run,
+    branch: Callable[..., Run],
+    refused: Callable[..., str],
+    arguments: list[str],
+    start: str,
+    job: str,
+) -> None:
+    run = branch(cohort, "shards")
+    sentence = refused(finetune, *arguments, "--out", run.out, "--finetune.start", start)
+    assert f"run jobs.{job} first" in sentence
+
+
+def test_trees_are_not_fitted_by_gradient(cohort: Run, refused: Callable[..., str]) -> None:
+    model = ("--finetune.model", "hist_gradient_boosting")
+    assert "run jobs.tune" in refused(finetune, "smoke", "--out", cohort.out, *model)

@@ -1,0 +1,145 @@
+"""Both stages of pretraining on real Ray: what they write, hand on, resume and refuse."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jobs.pretrain_admission import pretrain_admission
+from jobs.pretrain_stay import pretrain_stay
+from medhmp.command import parse
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.shards.manifest import read_manifest
+from medhmp.storage import COMPLETE, Folder
+from medhmp.train.objective import build_admission_pretraining
+
+pytestmark = pytest.mark.ray
+
+STAGE_TWO = ("pretrain_admission/from_stay", "pretrain_admission/from_scratch")
+TIMES = {"rows_per_s", "wait_share", "seconds"}
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl`` without what a clock says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line.keys() - TIMES} for line in lines]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("place", ["pretrain_stay", *STAGE_TWO])
+def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> None:
+    folder = Path(pretrained.out) / place
+    written = {path.name for path in folder.iterdir()}
+    assert written == {"model.safetensors", "run.json", "metrics.jsonl", "checkpoints", COMPLETE}
+    record = json.loads((folder / COMPLETE).read_text())
+    assert {f["name"]: f["sha256"] for f in record["files"]} == {
+        name: sha256(folder / name) for name in ("model.safetensors", "run.json", "metrics.jsonl")
+    }
+    assert json.loads((folder / "run.json").read_text())["model"]["width"] == 16
+    name = place.partition("/")[0]
+    settings = getattr(pretrained, name)
+    metrics = metrics_of(folder)
+    assert [(m["stage"], m["epoch"]) for m in metrics] == [
+        (name, e) for e in range(settings.epochs)
+    ]
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+    table = "stays" if name == "pretrain_stay" else "admissions"
+    rows = read_manifest(Folder(pretrained.out) / "shards").rows_per_file(table, ("train",))
+    assert {m["steps"] for m in metrics} == {sum(rows.values()) // settings.batch_size}
+    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert kept == [f"epoch-{e:05d}" for e in range(settings.epochs)][-settings.keep :]
+
+
+def test_the_whole_stay_encoder_arrives_in_stage_two(
+    pretrained: Run, branch: Callable[..., Run]
+) -> None:
+    """With a rate of nearly zero stage two ends where it began: with stage one's encoder."""
+    still = replace(pretrained.pretrain_admission, epochs=1, learning_rate=1e-12)
+    starts = replace(pretrained.tune, starts=("none", "both"))
+    run = branch(pretrained, "shards", "pretrain_stay", pretrain_admission=still, tune=starts)
+    pretrain_admission(run)
+    one = load_file(f"{run.out}/pretrain_stay/model.safetensors")
+    two = load_file(f"{run.out}/pretrain_admission/from_stay/model.safetensors")
+    torch.manual_seed(still.seed)
+    widths = read_manifest(Folder(run.out) / "shards").widths
+    fresh = build_admission_pretraining(run.model, widths).state_dict()
+    stay = {name for name in one if name.startswith("stay.")}
+    assert {f"admission.{name}" for name in stay} == {n for n in two if "admission.stay." in n}
+    for name in stay:
+        torch.testing.assert_close(two[f"admission.{name}"], one[name], rtol=0, atol=1e-9)
+        assert not torch.allclose(two[f"admission.{name}"], fresh[f"admission.{name}"])
+    for name in two.keys() - {f"admission.{name}" for name in stay}:
+        torch.testing.assert_close(two[name], fresh[name], rtol=0, atol=1e-9)
+
+
+def test_a_rerun_is_skipped(pretrained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [Path(pretrained.out) / place for place in ("pretrain_stay", *STAGE_TWO)]
+    before = [(path / COMPLETE).stat().st_mtime_ns for path in paths]
+    pretrain_stay(replace(pretrained, quiet=False))
+    pretrain_admission(replace(pretrained, quiet=False))
+    assert [(path / COMPLETE).stat().st_mtime_ns for path in paths] == before
+    assert capsys.readouterr().out.count("whole already") == 3
+
+
+def test_a_killed_run_ends_as_the_undisturbed_one(
+    pretrained: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
+) -> None:
+    run = branch(pretrained, "shards")
+    folder = Path(run.out) / "pretrain_stay"
+    first = folder / "checkpoints" / "epoch-00000" / COMPLETE
+    start_job("pretrain_stay", run.out).kill_once(first.exists)
+    last = max(path.parent.name for path in folder.glob(f"checkpoints/*/{COMPLETE}"))
+    assert last < f"epoch-{run.pretrain_stay.epochs - 1:05d}"
+    assert not (folder / COMPLETE).exists()
+    status, _, errors = start_job("pretrain_stay", run.out).ended()
+    assert status == 0, errors
+    undisturbed = Path(pretrained.out) / "pretrain_stay"
+    assert sha256(folder / "model.safetensors") == sha256(undisturbed / "model.safetensors")
+    assert metrics_of(folder) == metrics_of(undisturbed)
+
+
+def test_two_workers_take_the_same_number_of_equal_steps(
+    cohort: Run, branch: Callable[..., Run]
+) -> None:
+    """Unequal steps would hang in the averaging of gradients."""
+    two = replace(cohort.pretrain_stay, workers=2, epochs=2)
+    run = branch(cohort, "shards", pretrain_stay=two)
+    pretrain_stay(run)
+    rows = read_manifest(Folder(run.out) / "shards").rows_per_file("stays", ("train",))
+    shares = [sum(rows[name] for name in sorted(rows)[rank::2]) for rank in range(2)]
+    metrics = metrics_of(Path(run.out) / "pretrain_stay")
+    assert [m["steps"] for m in metrics] == [min(shares) // (two.batch_size // 2)] * 2
+    weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
+    assert metrics[1]["loss"] < metrics[0]["loss"]
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_another_runs_output_is_refused_and_overwritten_on_demand(
+    pretrained: Run, branch: Callable[..., Run], refused: Callable[..., str], arguments: list[str]
+) -> None:
+    run = branch(pretrained, "shards", "pretrain_stay")
+    other = [*arguments, "--out", run.out, "--pretrain-stay.epochs", "1"]
+    sentence = refused(pretrain_stay, *other)
+    assert "pretrain_stay.epochs was 8, is 1" in sentence
+    assert "--overwrite" in sentence
+    pretrain_stay(parse([*other, "--overwrite"]))
+    assert len(metrics_of(Path(run.out) / "pretrain_stay")) == 1
+
+
+def test_a_batch_larger_than_a_share_is_refused_before_a_worker_starts(
+    cohort: Run, branch: Callable[..., Run]
+) -> None:
+    large = replace(cohort.pretrain_stay, batch_size=4096)
+    run = branch(cohort, "shards", pretrain_stay=large)
+    with pytest.raises(Refusal, match=r"training stays for batches of 4096; lower pretrain"):
+        pretrain_stay(run)

@@ -1,0 +1,172 @@
+"""The grid on real Ray Tune: what it writes, chooses, resumes, skips and leaves out."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+from jobs.tune import tune
+from medhmp.evaluate.discrimination import auroc
+from medhmp.legend import LEVELS, Task
+from medhmp.run import Run
+from medhmp.shards.labelled import read_task
+from medhmp.shards.manifest import read_manifest
+from medhmp.shards.schema import PREDICTIONS, TRIALS
+from medhmp.storage import COMPLETE, Folder
+from medhmp.train.finetune import STARTED_FROM
+from medhmp.train.grid import grids, run_cell
+
+pytestmark = pytest.mark.ray
+
+GRIDS = [
+    (task, start)
+    for task in LEVELS
+    for start in ("none", "stay", "admission", "both")
+    if (task, start) != ("heart_failure", "stay")
+]
+
+
+def grid_of(run: Run, task: Task, start: str, model: str = "medhmp") -> Path:
+    return Path(run.out) / "tune" / task / model / start
+
+
+def test_every_task_and_start_is_whole_and_of_the_schemas(tuned: Run) -> None:
+    found = {
+        (path.parent.parent.parent.name, path.parent.name)
+        for path in Path(tuned.out).glob(f"tune/*/medhmp/*/{COMPLETE}")
+    }
+    assert found == set(GRIDS)  # a patient task has no start "stay": stage one gives it nothing
+    for path in Path(tuned.out).glob("tune/*/*/*"):
+        assert pq.read_schema(path / "trials.parquet") == TRIALS
+        assert pq.read_schema(path / "predictions.parquet") == PREDICTIONS
+        assert not list(path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("task", "start"), [("mortality", "both"), ("heart_failure", "none")])
+def test_the_cell_of_lowest_mean_validation_loss_is_chosen(
+    tuned: Run, task: Task, start: str
+) -> None:
+    folder = grid_of(tuned, task, start)
+    trials = pl.read_parquet(folder / "trials.parquet")
+    assert trials.height == 2 * tuned.tune.seeds
+    assert trials["status"].unique().to_list() == ["finished"]
+    mean = trials.group_by("batch_size", "lr").agg(pl.col("val_loss").mean()).sort("val_loss")
+    best = json.loads((folder / "best.json").read_text())
+    assert (best["batch_size"], best["learning_rate"]) == mean.row(0)[:2]
+    assert best["mean_val_loss"] == pytest.approx(mean["val_loss"][0])
+    assert {cell["mean_val_loss"] for cell in best["cells"]} == {
+        pytest.approx(loss) for loss in mean["val_loss"]
+    }
+
+
+@pytest.mark.parametrize(("task", "start"), [("mortality", "both"), ("heart_failure", "none")])
+def test_only_the_chosen_cell_scores_each_row_once_per_seed(
+    tuned: Run, task: Task, start: str
+) -> None:
+    folder = grid_of(tuned, task, start)
+    predictions = pl.read_parquet(folder / "predictions.parquet")
+    labels = pl.read_parquet(f"{tuned.out}/shards/labels/{task}.parquet")
+    held_out = labels.filter(pl.col("split") != "train")
+    keys = ["subject_id", "row_id", "split", "label"]
+    for seed in range(tuned.tune.seeds):
+        own = predictions.filter(pl.col("seed") == seed)
+        assert own.select(keys).sort(keys).equals(held_out.select(keys).sort(keys))
+    assert predictions.height == tuned.tune.seeds * held_out.height
+    assert predictions["score"].is_between(0, 1).all()
+    best = json.loads((folder / "best.json").read_text())
+    trials = pl.read_parquet(folder / "trials.parquet").filter(
+        (pl.col("lr") == best["learning_rate"]) & (pl.col("batch_size") == best["batch_size"])
+    )
+    for row in trials.iter_rows(named=True):
+        validation = predictions.filter(split="validation", seed=row["seed"])
+        p = validation["score"].cast(pl.Float64).clip(1e-7, 1 - 1e-7).to_numpy()
+        y = validation["label"].to_numpy()
+        loss = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+        assert loss == pytest.approx(row["val_loss"], abs=1e-5)
+        assert auroc(y, p) == pytest.approx(row["val_auroc"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("task", "start"), GRIDS)
+def test_best_json_lists_the_tensors_that_arrived(tuned: Run, task: Task, start: str) -> None:
+    arrived = json.loads((grid_of(tuned, task, start) / "best.json").read_text())["arrived"]
+    if start == "none":
+        assert arrived == []
+        return
+    source = load_file(f"{tuned.out}/{STARTED_FROM[start]}/model.safetensors")
+    prefix = "stay." if start == "stay" else "admission.stay."
+    stay = {name.removeprefix(prefix) for name in source if name.startswith(prefix)}
+    assert len(stay) > 5
+    expected = {
+        "stay": {f"stay.{name}" for name in stay},
+        "admission": {f"admission.stay.{name}" for name in stay}
+        if start == "stay"
+        else {name for name in source if name.startswith("admission.")},
+        "patient": {
+            name.removeprefix("admission.") for name in source if "admission.diagnoses." in name
+        },
+    }[LEVELS[task]]
+    assert set(arrived) == expected
+    assert len(arrived) == len(expected)
+
+
+def one_grid(run: Run, **changes: Any) -> Run:
+    """The run narrowed to one grid of two cells: one task on stays, random start."""
+    narrow = {"tasks": ("mortality",), "models": ("medhmp",), "starts": ("none",), **changes}
+    return replace(run, tune=replace(run.tune, **narrow))
+
+
+@pytest.mark.parametrize("done", [1, 2])
+def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
+    tuned: Run, branch: Callable[..., Run], done: int
+) -> None:
+    """With both cells done, what is missing is the choice and the scores."""
+    run = branch(one_grid(tuned), "shards")
+    (grid,) = grids(run, "mortality")
+    cells = grid.cells(run)
+    widths = read_manifest(Folder(run.out) / "shards").widths
+    data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
+    for number in range(done):
+        run_cell({"number": number}, cells, run, data, widths, {"none": None}, show=False)
+    trials = grid_of(run, "mortality", "none") / "trials"
+    before = {path: path.stat().st_mtime_ns for path in trials.glob("*.json")}
+    assert len(before) == done
+    tune(run)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert sorted(p.name for p in trials.iterdir()) == sorted(f"{c.name}.json" for c in cells)
+    undisturbed = grid_of(tuned, "mortality", "none")
+    for name in ("trials.parquet", "predictions.parquet"):
+        assert pl.read_parquet(trials.parent / name).equals(pl.read_parquet(undisturbed / name))
+
+
+def test_a_cell_that_diverges_is_recorded_and_not_chosen(
+    cohort: Run, branch: Callable[..., Run]
+) -> None:
+    run = branch(one_grid(cohort, learning_rates=(1e30, 5e-3)), "shards")
+    tune(run)
+    folder = grid_of(run, "mortality", "none")
+    trials = pl.read_parquet(folder / "trials.parquet")
+    diverged = trials.filter(lr=1e30)
+    assert diverged["status"].to_list() == ["diverged"] * run.tune.seeds
+    assert diverged["val_loss"].null_count() == run.tune.seeds
+    assert json.loads((folder / "best.json").read_text())["learning_rate"] == 5e-3
+
+
+def test_a_task_without_test_positives_is_reported_not_trained(
+    cohort: Run, branch: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = branch(one_grid(cohort), "shards", quiet=False)
+    path = Path(run.out) / "shards" / "labels" / "mortality.parquet"
+    none_in_test = pl.when(split="test").then(0).otherwise("label").cast(pl.Int8).alias("label")
+    pl.read_parquet(path).with_columns(none_in_test).write_parquet(path)
+    tune(run)
+    assert [p.name for p in Path(run.out).glob("tune/mortality/*")] == ["skipped.json"]
+    record = json.loads((Path(run.out) / "tune" / "mortality" / "skipped.json").read_text())
+    assert (record["task"], record["counts"]["test"]["positive"]) == ("mortality", 0)
+    assert "mortality" in capsys.readouterr().out

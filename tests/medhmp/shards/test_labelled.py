@@ -1,0 +1,246 @@
+"""Labels meet their rows: shards written row by row, read back, against lookups in dictionaries."""
+
+import itertools
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from medhmp.legend import SPLITS
+from medhmp.recipes import smoke
+from medhmp.refusal import Refusal
+from medhmp.run import Cohort, Model
+from medhmp.shards import schema
+from medhmp.shards.labelled import counts, read_task
+from medhmp.shards.manifest import File, Manifest
+from medhmp.storage import COMPLETE, Folder
+
+HOURS, FEATURES, FILES = 2, 40, 3
+CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:5849")
+FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
+"""Ids among ``CODES`` of heart failure."""
+EPOCH = datetime(2100, 1, 1)
+
+
+class Cohorts:
+    """Patients of three splits with admissions and stays, as plain records in the shards' order."""
+
+    def __init__(self, seed=0):
+        self.random = np.random.default_rng(seed)
+        self.patients = [self.patient(subject) for subject in self.random.permutation(60).tolist()]
+        self.admissions = [
+            {"subject_id": p["subject_id"], "split": p["split"], **visit, **self.events(visit)}
+            for p in self.patients
+            for visit in p["visits"]
+        ]
+        self.stays = [
+            {"hadm_id": a["hadm_id"], "split": a["split"], "subject_id": a["subject_id"], **stay}
+            for a in self.admissions
+            for stay in a["stays"]
+        ]
+
+    def patient(self, subject):
+        split = SPLITS[self.random.choice(3, p=[0.5, 0.2, 0.3])]
+        times = sorted(self.random.choice(900, self.random.integers(1, 7), replace=False).tolist())
+        visits = [
+            {
+                "hadm_id": 100 * subject + number,
+                "admitted": EPOCH + timedelta(days=10 * day),
+                "discharged": EPOCH + timedelta(days=10 * day + 4),
+                "icd_ids": self.some(len(CODES)),
+            }
+            for number, day in enumerate(times)
+        ]
+        return {"subject_id": subject, "split": split, "visits": visits}
+
+    def events(self, visit):
+        stays = range(self.random.integers(0, 4))
+        return {"drug_ids": self.some(9), "stays": [self.stay(visit, n) for n in stays]}
+
+    def stay(self, visit, number):
+        hours = [self.some(FEATURES) for _ in range(HOURS)]
+        return {
+            "stay_id": 10 * visit["hadm_id"] + number,
+            "hour_offsets": np.cumsum([0, *map(len, hours)]).tolist(),
+            "feature_ids": [i for hour in hours for i in hour],
+            "demographic_ids": self.some(3),
+        }
+
+    def some(self, vocabulary):
+        count = self.random.integers(0, min(vocabulary, 4) + 1)
+        return sorted(self.random.choice(vocabulary, count, replace=False).tolist())
+
+    def labels(self, rows, key):
+        """Labels of two rows in three, in an order of their own."""
+        chosen = self.random.permutation(len(rows))[: 2 * len(rows) // 3]
+        for row in (rows[i] for i in chosen):
+            yield {
+                "subject_id": row["subject_id"],
+                "row_id": row[key],
+                "split": row["split"],
+                "label": int(self.random.integers(2)),
+                "prediction_time": EPOCH + timedelta(days=int(self.random.integers(9000))),
+            }
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return Cohorts()
+
+
+@pytest.fixture(scope="module")
+def labels(cohort):
+    """Task -> row_id -> its label's record."""
+    of = {
+        "mortality": cohort.labels(cohort.stays, "stay_id"),
+        "readmission": cohort.labels(cohort.admissions, "hadm_id"),
+        "heart_failure": cohort.labels(cohort.patients, "subject_id"),
+    }
+    return {task: {row["row_id"]: row for row in rows} for task, rows in of.items()}
+
+
+@pytest.fixture(scope="module")
+def run(cohort, labels, tmp_path_factory):
+    """A run whose shards hold the cohort in files of unequal lengths."""
+    out = tmp_path_factory.mktemp("out")
+    shards = Folder(str(out)) / "shards"
+    stay = (HOURS, FEATURES, 3, False)
+    tables = {
+        "stays": (cohort.stays, schema.stays(*stay)),
+        "admissions": (cohort.admissions, schema.admissions(*stay, len(CODES), 9)),
+        "patients": (cohort.patients, schema.patients(len(CODES))),
+    }
+    files = {table: write_files(shards / table, *of) for table, of in tables.items()}
+    for task, rows in labels.items():
+        table = pa.Table.from_pylist(list(rows.values()), schema.LABELS)
+        shards.write_parquet(f"labels/{task}.parquet", table)
+    noted = [a["hadm_id"] for a in cohort.admissions[::2]]
+    notes = {"hadm_id": noted, "embedding": [[float(hadm)] * 768 for hadm in noted]}
+    shards.write_parquet("note_embeddings/part.parquet", pa.table(notes, schema.NOTE_EMBEDDINGS))
+    shards.write_json("manifest.json", manifest(files).to_json())
+    shards.write_json(COMPLETE, {})
+    return replace(smoke(), out=str(out), model=Model(max_stays=2))
+
+
+def write_files(folder, rows, target):
+    rows = [{"source": "s", **row} for row in rows]
+    ends = [len(rows) * number**2 // FILES**2 for number in range(FILES + 1)]
+    files = {}
+    for number, (start, end) in enumerate(itertools.pairwise(ends)):
+        own = rows[start:end]
+        folder.write_parquet(f"{number}.parquet", pa.Table.from_pylist(own, target))
+        splits = {split: sum(row["split"] == split for row in own) for split in SPLITS}
+        files[f"{number}.parquet"] = File(len(own), splits, "")
+    return files
+
+
+def manifest(files):
+    return Manifest(
+        **dict.fromkeys(("fields", "counts", "rows_read", "left_out", "fiddle", "tasks"), {}),
+        hours=HOURS,
+        real_valued=False,
+        features=[str(i) for i in range(FEATURES)],
+        demographics=["a", "b", "c"],
+        diagnoses=CODES,
+        drugs=[str(i) for i in range(9)],
+        vocabularies={},
+        tables=files,
+        notes=0,
+    )
+
+
+def expected_rows(rows, key, labels, split):
+    """(row, label) of the split's labelled rows, in the shards' order."""
+    return [(row, labels[row[key]]) for row in rows if row["split"] == split and row[key] in labels]
+
+
+def sets(batch, name, offsets=None):
+    ends = batch[f"{offsets or name}_offsets"].tolist()
+    ids = batch[f"{name}_ids"].tolist()
+    return [ids[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def everything(part):
+    return part.batch(np.arange(len(part)))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_stays_have_their_own_labels(run, cohort, labels, split):
+    part = read_task(labelling(run, None), "mortality")[split]
+    expected = expected_rows(cohort.stays, "stay_id", labels["mortality"], split)
+    assert len(expected) > 10
+    assert part.rows.row_id.tolist() == [row["stay_id"] for row, _ in expected]
+    batch = everything(part)
+    assert batch["label"].tolist() == [label["label"] for _, label in expected]
+    assert batch["subject_id"].tolist() == [row["subject_id"] for row, _ in expected]
+    assert sets(batch, "demographic") == [row["demographic_ids"] for row, _ in expected]
+    assert batch["feature_ids"].tolist() == [i for row, _ in expected for i in row["feature_ids"]]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_admissions_have_their_own_labels_stays_and_notes(run, cohort, labels, split):
+    part = read_task(labelling(run, None), "readmission")[split]
+    expected = expected_rows(cohort.admissions, "hadm_id", labels["readmission"], split)
+    assert part.rows.row_id.tolist() == [row["hadm_id"] for row, _ in expected]
+    batch = everything(part)
+    assert batch["label"].tolist() == [label["label"] for _, label in expected]
+    assert sets(batch, "icd") == [row["icd_ids"] for row, _ in expected]
+    assert sets(batch, "drug") == [row["drug_ids"] for row, _ in expected]
+    noted = {row["hadm_id"] for row in cohort.admissions[::2]}
+    notes = [row["hadm_id"] * (row["hadm_id"] in noted) for row, _ in expected]
+    assert batch["note"][:, 0].tolist() == notes
+    assert batch["has_note"].tolist() == [row["hadm_id"] in noted for row, _ in expected]
+    kept = [stay for row, _ in expected for stay in row["stays"][:2]]
+    assert batch["feature_ids"].tolist() == [i for stay in kept for i in stay["feature_ids"]]
+
+
+@pytest.mark.parametrize("codes", ["core", "broad"])
+@pytest.mark.parametrize("most", [2, 50])
+@pytest.mark.parametrize("split", SPLITS)
+def test_heart_failure_sees_neither_later_visits_nor_target_codes(
+    run, cohort, labels, split, most, codes
+):
+    settings = Cohort(max_visits=most, heart_failure_codes=codes)
+    part = read_task(replace(labelling(run, None), cohort=settings), "heart_failure")[split]
+    expected = expected_rows(cohort.patients, "subject_id", labels["heart_failure"], split)
+    visits = [
+        [v for v in row["visits"] if v["discharged"] <= label["prediction_time"]][-most:]
+        for row, label in expected
+    ]
+    assert {len(of) for of in visits} > {0, 1}
+    batch = everything(part)
+    assert batch["label"].tolist() == [label["label"] for _, label in expected]
+    assert batch["subject_id"].tolist() == [row["subject_id"] for row, _ in expected]
+    assert batch["visit_offsets"].diff().tolist() == [len(of) for of in visits]
+    shown = [[i for i in v["icd_ids"] if i not in FAILING[codes]] for of in visits for v in of]
+    assert sets(batch, "icd") == shown
+
+
+def test_few_labels_are_the_first_training_rows_and_leave_the_other_splits_alone(run):
+    whole, few = (read_task(labelling(run, n), "mortality") for n in (None, 7))
+    assert few["train"].rows.row_id.tolist() == whole["train"].rows.row_id[:7].tolist()
+    assert few["train"].label.tolist() == whole["train"].label[:7].tolist()
+    for split in ("validation", "test"):
+        assert few[split].rows.row_id.tolist() == whole[split].rows.row_id.tolist()
+    found = counts(few)
+    assert found["train"] == {"rows": 7, "positive": int(whole["train"].label[:7].sum())}
+    assert len(read_task(labelling(run, 10**6), "mortality")["train"]) == len(whole["train"])
+
+
+def test_a_batch_takes_the_labels_of_its_rows(run):
+    part = read_task(labelling(run, None), "mortality")["train"]
+    rows = np.array([4, 0, 4, 9])
+    batch = part.batch(rows)
+    assert batch["label"].tolist() == part.label[rows].tolist()
+    assert batch["subject_id"].tolist() == part.rows.subject_id[rows].tolist()
+
+
+def test_a_task_without_labels_is_refused(run):
+    with pytest.raises(Refusal, match=r"no shock.parquet; run jobs.featurize"):
+        read_task(run, "shock")
+
+
+def labelling(run, labels):
+    return replace(run, finetune=replace(run.finetune, labels=labels))

@@ -1,0 +1,259 @@
+"""Who reads which rows, in which order: files of odd sizes, several world sizes, both modes."""
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medhmp.refusal import Refusal
+from medhmp.shards import schema
+from medhmp.shards.stream import WINDOW, FileDeal, Plan, Share, read_notes
+from medhmp.storage import Folder
+
+pytestmark = pytest.mark.ray
+
+HOURS = 2
+ROWS = (7, 23, 40, 5, 31)
+"""Training rows of each file; every third row of a file is of another split."""
+SMALL = 2  # rows per batch, so that a share is several windows
+MEMORY, STREAMED = 1e9, 0.0  # budgets
+
+
+def subjects(file):
+    """Training patients of a file, whose number begins with the file's."""
+    return [1000 * file + row for row in range(ROWS[file])]
+
+
+def stay(subject):
+    return {
+        "stay_id": subject,
+        "hour_offsets": [0, 1, 2],
+        "feature_ids": [subject % 50, subject % 7],
+        "demographic_ids": [subject % 3],
+    }
+
+
+def stays_rows(file):
+    known = {"source": "s", "hadm_id": 0}
+    for subject in subjects(file):
+        yield {**known, "subject_id": subject, "split": "train", **stay(subject)}
+        if subject % 3 == 0:
+            yield {**known, "subject_id": subject + 500, "split": "test", **stay(0)}
+
+
+def admissions_rows(file):
+    """Every admission has none, one or two stays; its codes say whose it is."""
+    known = {"source": "s", "split": "train", "admitted": None, "discharged": None}
+    for subject in subjects(file):
+        yield {
+            **known,
+            "subject_id": subject,
+            "hadm_id": subject,
+            "icd_ids": [subject % 90],
+            "drug_ids": [],
+            "stays": [stay(subject + part) for part in range(subject % 3)],
+        }
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory):
+    """Plans over all training rows of two small tables."""
+    shards = Folder(str(tmp_path_factory.mktemp("shards")))
+    of = {
+        "stays": (stays_rows, schema.stays(HOURS, 50, 3, False)),
+        "admissions": (admissions_rows, schema.admissions(HOURS, 50, 3, False, 90, 9)),
+    }
+    names = [f"part-{file:05}.parquet" for file in range(len(ROWS))]
+    for table, (rows, target) in of.items():
+        for file, name in enumerate(names):
+            content = pa.Table.from_pylist(list(rows(file)), target)
+            shards.write_parquet(f"{table}/{name}", content, row_group_size=8)
+    return {
+        table: Plan(
+            shards=shards.uri,
+            table=table,
+            rows_per_file=dict(zip(names, ROWS, strict=True)),
+            splits=("train",),
+            batch_size=SMALL,
+            seed=0,
+            budget=MEMORY,
+            max_stays=3,
+        )
+        for table in of
+    }
+
+
+def shares(plan, world_size):
+    """What ``ray.train`` hands to each rank."""
+    dealt = FileDeal(plan).configure({"train": None}, world_size, None, None)
+    return [rank["train"] for rank in dealt]
+
+
+def order(batches):
+    return [batch["subject_id"].tolist() for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("world_size", "budget"), [(1, STREAMED), (2, MEMORY), (3, STREAMED), (4, MEMORY)]
+)
+def test_ranks_take_as_many_batches_of_different_rows(ray, plans, world_size, budget):
+    plan = replace(plans["stays"], budget=budget)
+    dealt = [order(share.batches()(3)) for share in shares(plan, world_size)]
+    assert {len(batches) for batches in dealt} == {plan.steps(world_size)}
+    assert {len(batch) for batches in dealt for batch in batches} == {SMALL}
+    rows = [subject for batches in dealt for batch in batches for subject in batch]
+    assert len(rows) == len(set(rows))
+    for rank, batches in enumerate(dealt):
+        own = set(chain(*(subjects(file) for file in range(rank, len(ROWS), world_size))))
+        assert set(chain(*batches)) <= own
+    # Most that equal batches can have: less than a batch of the smallest share is left out.
+    smallest = min(sum(ROWS[rank::world_size]) for rank in range(world_size))
+    assert smallest - SMALL < len(rows) / world_size <= smallest
+
+
+@pytest.mark.parametrize("budget", [MEMORY, STREAMED])
+def test_the_order_depends_on_seed_epoch_and_world_size_alone(ray, plans, budget):
+    plan = replace(plans["stays"], budget=budget)
+    rank = Share(plan, rank=1, world_size=2)
+    batches = rank.batches()
+    third = order(batches(3))
+    fourth = order(batches(4))
+    assert third != fourth
+    assert order(batches(3)) == third  # whatever was read in between
+    assert order(rank.batches()(3)) == third
+    assert order(Share(replace(plan, seed=1), 1, 2).batches()(3)) != third
+
+
+def test_blocks_of_another_size_change_nothing(ray, plans):
+    from ray.data import DataContext
+
+    share = Share(replace(plans["stays"], budget=STREAMED), 0, 1)
+    expected, context = order(share.batches()(0)), DataContext.get_current()
+    usual = context.target_max_block_size
+    try:
+        context.target_max_block_size = 600  # bytes: a few rows
+        assert order(share.batches()(0)) == expected
+    finally:
+        context.target_max_block_size = usual
+
+
+def test_streamed_rows_are_shuffled_among_windows_of_a_shuffled_order_of_files(ray, plans):
+    share = Share(replace(plans["stays"], budget=STREAMED), 0, 1)
+    rows = [list(chain(*order(share.batches()(epoch)))) for epoch in range(2)]
+    for epoch in rows:
+        first = {subject // 1000 for subject in epoch[: WINDOW * SMALL // 2]}
+        assert len(first) < len(ROWS)  # the file order shows through
+        assert epoch != sorted(epoch)
+    assert [r // 1000 for r in rows[0]] != [r // 1000 for r in rows[1]]
+
+
+def test_nothing_is_left_out_for_good(ray, plans):
+    """106 rows are two batches of 50: an epoch leaves 6 of them out, not always the same."""
+    large = replace(plans["stays"], batch_size=50)
+    batches = shares(large, 1)[0].batches()
+    seen = [set(chain(*order(batches(epoch)))) for epoch in range(12)]
+    assert {len(rows) for rows in seen} == {100}
+    assert set.union(*seen) == set(chain(*map(subjects, range(len(ROWS)))))
+
+
+@pytest.mark.parametrize("table", ["stays", "admissions"])
+def test_streamed_and_kept_in_memory_are_the_same_rows(ray, plans, table):
+    plan = replace(plans[table], batch_size=sum(ROWS))
+    kept, streamed = (
+        next(Share(replace(plan, budget=budget), 0, 1).batches()(0))
+        for budget in (MEMORY, STREAMED)
+    )
+    assert kept.keys() == streamed.keys()
+    assert contents(kept) == contents(streamed)
+    assert len(contents(kept)) == sum(ROWS)
+
+
+def test_rows_carried_into_the_next_window_are_whole(ray, plans):
+    """Batches of 5 leave rows over in nearly every window."""
+    plan = replace(plans["admissions"], batch_size=5, budget=STREAMED)
+    batches = list(Share(plan, 0, 1).batches()(0))
+    assert len(batches) == sum(ROWS) // 5
+    for subject, content in chain(*(contents(batch).items() for batch in batches)):
+        stays = [(s % 50, s % 7, s % 3) for s in range(subject, subject + subject % 3)]
+        assert content == ([subject % 90], stays)
+
+
+def contents(batch):
+    """Subject -> codes and stays of its admission, or its stay, read from the tensors one by one."""
+    of, subjects = {}, batch["subject_id"].tolist()
+    ids, demographics = batch["feature_ids"].view(-1, HOURS), batch["demographic_ids"]
+    stays = [
+        (*features, static)
+        for features, static in zip(ids.tolist(), demographics.tolist(), strict=True)
+    ]
+    if "stay_slot" not in batch:
+        return dict(zip(subjects, stays, strict=True))
+    slots = (batch["stay_slot"] // 3).tolist()
+    for row, subject in enumerate(subjects):
+        own = [s for s, slot in zip(stays, slots, strict=True) if slot == row]
+        start, stop = batch["icd_offsets"][row : row + 2].tolist()
+        of[subject] = (batch["icd_ids"][start:stop].tolist(), own)
+    return of
+
+
+def test_the_control_deals_hours_between_patients(ray, plans):
+    plan = replace(plans["stays"], batch_size=sum(ROWS))
+    straight, dealt = (
+        contents(next(Share(replace(plan, shuffle_between_patients=c), 0, 1).batches()(0)))
+        for c in (False, True)
+    )
+    assert straight.keys() == dealt.keys()
+    moved = [straight[subject][:2] != dealt[subject][:2] for subject in straight]
+    assert np.mean(moved) > 0.5
+    for place in range(3):
+        values = [sorted(stay[place] for stay in of.values()) for of in (straight, dealt)]
+        assert values[0] == values[1]
+
+
+def test_the_control_needs_its_share_in_memory(plans):
+    plan = replace(plans["stays"], shuffle_between_patients=True, budget=STREAMED)
+    with pytest.raises(Refusal, match="raise share_budget_gib"):
+        Share(plan, 0, 1).batches()
+
+
+def test_a_batch_larger_than_a_ranks_rows_is_refused(plans):
+    plan = replace(plans["stays"], batch_size=6)
+    assert plan.steps(3) == (7 + 5) // 6
+    with pytest.raises(Refusal, match="5 training stays for batches of 6; lower"):
+        plan.steps(4)  # rank 3 has the file of 5 rows alone
+    with pytest.raises(Refusal, match="0 training stays"):
+        plan.steps(6)
+
+
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 20)
+)
+def test_files_are_dealt_once_and_every_rank_has_rows_for_every_step(rows, world_size, batch):
+    names = {f"{file:03}": count for file, count in enumerate(rows)}
+    plan = Plan("", "stays", names, ("train",), batch, 0, 0.0, 3)
+    dealt = [plan.files_of(rank, world_size) for rank in range(world_size)]
+    assert sorted(chain(*dealt)) == sorted(names)
+    totals = [sum(names[name] for name in files) for files in dealt]
+    if min(totals) < batch:
+        with pytest.raises(Refusal):
+            plan.steps(world_size)
+    else:
+        assert plan.steps(world_size) == min(total // batch for total in totals)
+
+
+def test_notes_are_those_of_every_file_or_none(tmp_path):
+    shards = Folder(str(tmp_path))
+    assert len(read_notes(shards).hadm_id) == 0
+    for name, ids in (("b", [3, 1]), ("a", [2])):
+        embedding = [[float(hadm)] * 768 for hadm in ids]
+        table = pa.table({"hadm_id": ids, "embedding": embedding}, schema.NOTE_EMBEDDINGS)
+        shards.write_parquet(f"note_embeddings/{name}.parquet", table)
+    notes = read_notes(shards)
+    assert notes.hadm_id.tolist() == [1, 2, 3]
+    note, has = notes.of(np.array([3, 7, 1]))
+    assert note[:, 0].tolist() == [3, 0, 1]
+    assert has.tolist() == [True, False, True]

@@ -1,0 +1,98 @@
+"""Nothing of the test patients reaches what is trained.
+
+That no patient is in two splits, and that no event is later than its prediction time, is tested
+with ``jobs.featurize``.
+"""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jobs.featurize import featurize
+from jobs.synthesize import synthesize
+from medhmp.evaluate.discrimination import auroc
+from medhmp.legend import SPLITS
+from medhmp.recipes import smoke
+from medhmp.run import Finetune, Model, Pretrain, Run, Shards, Splits, Synthetic, Tables
+from medhmp.shards.labelled import Labelled, TaskData, read_task
+from medhmp.shards.manifest import read_manifest
+from medhmp.shards.stream import Share, Table
+from medhmp.storage import Folder
+from medhmp.train.finetune import Recipe, fit, scores
+from medhmp.train.launch import Stage, plan_of
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def run(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A cohort of which a third are test patients, featurized."""
+    small = Pretrain(epochs=1, batch_size=8)
+    made = replace(
+        smoke(),
+        quiet=True,
+        out=str(tmp_path_factory.mktemp("leakage")),
+        tables=Tables(synthetic=Synthetic(patients=250)),
+        splits=Splits(train=0.5, validation=0.15, test=0.35),
+        shards=Shards(files=4, buckets=2),
+        model=Model(width=16),
+        pretrain_stay=small,
+        pretrain_admission=small,
+        finetune=Finetune(epochs=4),
+    )
+    synthesize(made)
+    featurize(made)
+    return made
+
+
+def patients(run: Run, split: str) -> set[int]:
+    shards = Folder(run.out) / "shards"
+    files = read_manifest(shards).tables["patients"]
+    table = pl.concat([pl.from_arrow(shards.read_parquet(f"patients/{name}")) for name in files])
+    return set(table.filter(split=split)["subject_id"])
+
+
+@pytest.mark.parametrize("table", get_args(Table))
+@pytest.mark.parametrize("budget", [4.0, 0.0], ids=["in memory", "streamed"])
+def test_pretraining_reads_training_patients_alone(run: Run, table: Table, budget: float) -> None:
+    stage = Stage("pretrain_stay" if table == "stays" else "pretrain_admission", run.out)
+    seen: dict[str, set[int]] = {}
+    for whom in ("train", "all"):
+        chosen = replace(run, share_budget_gib=budget, pretrain_on=whom)
+        plan = plan_of(chosen, stage)
+        seen[whom] = {
+            subject
+            for rank in range(2)
+            for epoch in range(2)
+            for batch in Share(plan, rank, 2).batches()(epoch)
+            for subject in batch["subject_id"].tolist()
+        }
+    assert seen["train"]
+    assert seen["train"] <= patients(run, "train")
+    assert all(seen["all"] & patients(run, split) for split in SPLITS)  # the option of the paper
+
+
+def shuffled(data: TaskData, generator: np.random.Generator) -> TaskData:
+    """The same rows; labels of the training and validation rows dealt anew."""
+    labels = {name: generator.permutation(data[name].label) for name in ("train", "validation")}
+    return {**data, **{name: Labelled(data[name].rows, new) for name, new in labels.items()}}
+
+
+def test_shuffled_labels_teach_nothing(run: Run) -> None:
+    """The mean over five shuffles, against twice the standard error of one: with a random ranking
+    of n1 positives and n0 negatives that is sqrt((n1 + n0 + 1) / (12 n1 n0)) (Mann-Whitney)."""
+    data = read_task(run, "mortality")
+    widths = read_manifest(Folder(run.out) / "shards").widths
+    label = data["test"].label
+    areas = []
+    for seed in range(5):
+        recipe = Recipe("mortality", "medhmp", "none", 16, 1e-2, seed)
+        noise = shuffled(data, np.random.default_rng(seed))
+        fitted = fit(run, recipe, noise, widths, None)
+        areas.append(auroc(label, scores(run, recipe, fitted.weights, data["test"], widths)))
+    n1, n0 = label.sum(), (1 - label).sum()
+    error = np.sqrt((n1 + n0 + 1) / (12 * n1 * n0))
+    assert abs(np.mean(areas) - 0.5) < 2 * error
