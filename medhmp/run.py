@@ -130,7 +130,6 @@ class Pretrain:
     batch_size: int = 128  # rows per step, all workers together
     learning_rate: float = 5e-4  # AdamW
     weight_decay: float = 1e-8  # AdamW
-    begun_rate: float = 1.0  # times learning_rate for a stay encoder begun from stage one
     workers: int = 1  # training processes
     seed: int = 0  # initial weights, masks, order
     keep: int = 2  # newest checkpoints kept

@@ -163,7 +163,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     # [3] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(objective, stage, settings), weight_decay=settings.weight_decay
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     if begun:
         optimizer.load_state_dict(begun.state["optimizer"])
@@ -198,22 +198,6 @@ def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
     if stage.start:
         load_start(objective.admission, checkpoint.read_weights(Folder(stage.start)))
     return objective
-
-
-def _parameter_groups(
-    objective: Objective, stage: Stage, settings: Pretrain
-) -> list[dict[str, Any]]:
-    """All parameters at the learning rate, but the encoder begun from stage one at its own: at the
-    rate that fresh code embeddings need, it would forget what stage one taught it."""
-    if not (stage.start and isinstance(objective, AdmissionPretraining)):
-        return [{"params": list(objective.parameters()), "lr": settings.learning_rate}]
-    begun = list(objective.admission.stay.parameters())
-    known = {id(parameter) for parameter in begun}
-    fresh = [p for p in objective.parameters() if id(p) not in known]
-    return [
-        {"params": begun, "lr": settings.learning_rate * settings.begun_rate},
-        {"params": fresh, "lr": settings.learning_rate},
-    ]
 
 
 def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:

@@ -12,6 +12,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import (
     Cohort,
     Features,
+    Finetune,
     Pretrain,
     Run,
     Splits,
@@ -44,6 +45,9 @@ def test_every_recipe_passes_its_own_check(name):
         (Run(pretrain_admission=replace(ADMISSION, batch_size=4, workers=4)), "have a negative"),
         (Run(cohort=Cohort(hours=48), features=Features(dt=5.0)), "whole number of bins"),
         (Run(cohort=Cohort(hours=1), features=Features(dt=2.0)), "whole number of bins"),
+        (Run(finetune=Finetune(epochs=0)), "finetune.epochs, batch_size and labels"),
+        (Run(finetune=Finetune(batch_size=0)), "finetune.epochs, batch_size and labels"),
+        (Run(finetune=Finetune(labels=0)), "finetune.epochs, batch_size and labels"),
         (Run(tune=Tune(seeds=0)), "at least one seed"),
         (Run(tune=Tune(batch_sizes=())), "one batch size"),
         (Run(tune=Tune(learning_rates=())), "one learning rate"),
