@@ -219,7 +219,9 @@ class Run:
                 raise Refusal(f"{name}.epochs and {name}.keep must be at least 1")
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
-        if min(self.finetune.epochs, self.finetune.batch_size, self.finetune.labels or 1) < 1:
+        chosen = self.finetune
+        labels = 1 if chosen.labels is None else chosen.labels
+        if min(chosen.epochs, chosen.batch_size, labels) < 1:
             raise Refusal("finetune.epochs, batch_size and labels must be at least 1")
         hours = self.cohort.hours / self.features.dt
         if hours < 1 or hours != int(hours):

@@ -6,6 +6,9 @@ from typing import Any
 
 import ray
 
+# A task has one CPU. Polars starts a thread for each CPU of the machine, unless told when imported.
+ONE_THREAD = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
+
 
 class Tasks:
     """Runs functions as Ray tasks; ``peak`` is the largest memory of a worker so far, in bytes."""
@@ -34,6 +37,6 @@ def _stop(references: list[Any]) -> None:
     ray.wait(references, num_returns=len(references))
 
 
-@ray.remote  # type: ignore[untyped-decorator]
+@ray.remote(runtime_env=ONE_THREAD)  # type: ignore[untyped-decorator]
 def _call(function: Callable[..., Any], item: Sequence[Any]) -> tuple[Any, int]:
     return function(*item), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -74,37 +74,34 @@ def test_again_every_stage_is_skipped(undisturbed: Run, capsys: pytest.CaptureFi
     records = [Path(undisturbed.out) / stage / COMPLETE for stage in STAGES]
     before = [path.stat().st_mtime_ns for path in records]
     run_all(replace(undisturbed, quiet=False))
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().out.replace("\n", "")
     assert [path.stat().st_mtime_ns for path in records] == before
-    assert printed.count("whole") == 5
     assert "0 grids run" in printed
-    assert f"{undisturbed.out}/report/index.html" in printed.replace("\n", "")
+    assert f"the report: {undisturbed.out}/report/index.html" in printed
 
 
 @pytest.mark.s3
 def test_in_a_bucket_the_metrics_are_those_on_disk(undisturbed: Run, s3: str) -> None:
-    run = replace(undisturbed, out=f"{s3}/run")
+    """Of a task on each level, to be quick."""
+    tasks = ("mortality", "readmission", "heart_failure")
+    run = replace(undisturbed, out=f"{s3}/run", tune=replace(undisturbed.tune, tasks=tasks))
     run_all(run)
-    names = set(Folder(run.out).names())
-    here = {str(p.relative_to(undisturbed.out)) for p in Path(undisturbed.out).rglob("*")}
-    published = {
-        str(path.relative_to(undisturbed.out)) for path in Path(undisturbed.out).rglob(COMPLETE)
-    }
-    assert {name for name in published if not name.startswith("finetune/")} <= names
-    assert {f"{stage}/{COMPLETE}" for stage in STAGES} <= names
-    assert {"raw/CHARTEVENTS.csv.gz", "raw/truth.parquet", "shards/manifest.json"} <= names & here
-    assert any(name.startswith("pretrain_stay/checkpoints/") for name in names)
-    assert any(name.startswith("tune/mortality/medhmp/both/trials/") for name in names)
-    there, local = results_of(run), results_of(undisturbed)
-    assert len(there["rows"]) == len(local["rows"])
-    for ours, theirs in zip(there["rows"], local["rows"], strict=True):
-        assert [ours[k] for k in ("task", "model", "start", "n", "events", "chosen")] == [
-            theirs[k] for k in ("task", "model", "start", "n", "events", "chosen")
-        ]
-        for name in METRICS:
-            assert ours[name] == pytest.approx(theirs[name], abs=1e-6, nan_ok=True)
-    assert there["gain"] == pytest.approx(local["gain"], abs=1e-6)
-    for task in LEVELS:
-        best = f"tune/{task}/medhmp/none/best.json"
-        (ours, theirs) = (Folder(out).read_json(best) for out in (run.out, undisturbed.out))
-        assert ours["mean_val_loss"] == pytest.approx(theirs["mean_val_loss"], abs=1e-6)
+    names = Folder(run.out).names()
+    assert {f"{stage}/{COMPLETE}" for stage in STAGES} <= set(names)
+    assert {"raw/CHARTEVENTS.csv.gz", "raw/truth.parquet", "report/index.html"} <= set(names)
+    for begin in ("pretrain_stay/checkpoints/epoch-", "tune/mortality/medhmp/both/trials/batch-"):
+        assert any(name.startswith(begin) for name in names)
+    assert not any(name.startswith("shards/notes/") for name in names)
+
+    there = results_of(run)["rows"]
+    here = [row for row in results_of(undisturbed)["rows"] if row["task"] in tasks]
+    same = ("task", "model", "start", "n", "events", "chosen")
+    assert [[r[k] for k in same] for r in there] == [[r[k] for k in same] for r in here]
+    for ours, theirs in zip(there, here, strict=True):
+        for metric in METRICS:
+            assert ours[metric] == pytest.approx(theirs[metric], abs=1e-6)
+        if ours["same_as"] is None:
+            place = f"tune/{ours['task']}/{ours['model']}/{ours['start']}"
+            chosen = [Folder(out) / place for out in (run.out, undisturbed.out)]
+            losses = [folder.read_json("best.json")["mean_val_loss"] for folder in chosen]
+            assert losses[0] == pytest.approx(losses[1], abs=1e-6)

@@ -80,7 +80,7 @@ def _rewrite(raw: Path, table: str, change: Callable[[list[bytes]], list[bytes]]
     [
         (without_table, "has no table ICUSTAYS"),
         (without_column, "table ADMISSIONS in .* has no column DISCHTIME"),
-        (truncated, "table CHARTEVENTS in .* (damaged|cut off|truncated)"),
+        (truncated, "CHARTEVENTS.csv.gz' is cut short or not gzip; copy or download it again"),
         (without_rows, "table PATIENTS in .* has no rows"),
         (without_bytes, "table ICUSTAYS in .* is empty"),
         (letters("PATIENTS", "SUBJECT_ID"), "PATIENTS.* column SUBJECT_ID at line 4"),
@@ -126,21 +126,25 @@ def test_shards_of_another_vocabulary_against_a_checkpoint(
     assert "pretrain_stay was pretrained on other shards than this run's; run" in sentence
 
 
-@pytest.mark.parametrize("job", [pretrain_admission, tune, finetune])
+@pytest.mark.parametrize(
+    ("job", "of_it"),
+    [
+        (pretrain_admission, ()),
+        (tune, ("--tune.tasks", "mortality", "--tune.starts", "stay")),
+        (finetune, ("--finetune.start", "stay")),
+    ],
+)
 def test_a_checkpoint_of_another_width(
     pretrained: Run,
     branch: Callable[..., Run],
     refused: Callable[..., str],
     arguments: list[str],
     job: Callable[[Run], None],
+    of_it: tuple[str, ...],
 ) -> None:
     run = branch(pretrained, "shards", "pretrain_stay")
-    narrow = ("--tune.tasks", "mortality", "--tune.starts", "stay", "both")
-    wider = (*narrow[:4], *(["both"] if job is pretrain_admission else []))
-    fit = ("--finetune.start", "stay", "--model.width", "24")
-    sentence = refused(job, *arguments, *wider, *fit, "--out", run.out)
-    assert "(24" in sentence or "is 24" in sentence
-    assert "16" in sentence
+    sentence = refused(job, *arguments, *of_it, "--model.width", "24", "--out", run.out)
+    assert re.search(r"checkpoint.* (is|has) .*16.* this run's .*24", sentence)
 
 
 def test_an_output_of_another_run(
@@ -172,15 +176,16 @@ def test_a_wrong_argument(
     assert re.search(said, refused(featurize, *line.split(), *out))
 
 
-@pytest.mark.parametrize("damage", [truncated, without_column])
-def test_as_a_user_sees_it(raw: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    """In a process with a Ray of its own; the defect is met by the driver or by one of its tasks."""
+def test_as_a_user_sees_it(raw: Path, tmp_path: Path) -> None:
+    """In a process with a Ray of its own: it says no more than this one line."""
     shutil.copytree(raw, tmp_path / "raw", ignore=shutil.ignore_patterns(COMPLETE))
-    damage(tmp_path / "raw")
-    job = [sys.executable, "-m", "jobs.featurize", "smoke", "--out", str(tmp_path / "out")]
-    source = ["--tables.sources", f"mimic3={tmp_path}/raw"]
-    ended = subprocess.run([*job, *source], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("python -m jobs.featurize: table ")
-    assert ended.stderr.count("\n") == 1, ended.stderr
+    truncated(tmp_path / "raw")
+    source = ("--tables.sources", f"mimic3={tmp_path}/raw", "--out", str(tmp_path / "out"))
+    for arguments in (["smoke", *source], ["smok", *source]):
+        job = [sys.executable, "-m", "jobs.featurize", *arguments]
+        ended = subprocess.run(job, capture_output=True, text=True, check=False)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("python -m jobs.featurize: '")
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert ended.stdout == ""
     assert not list(tmp_path.rglob(COMPLETE))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -38,8 +39,7 @@ def server() -> Iterator[str]:
     )
     assert cluster.stdin
     assert cluster.stdout
-    address = cluster.stdout.readline().strip()
-    yield f"http://{address}"
+    yield f"http://{cluster.stdout.readline().strip()}"
     cluster.stdin.close()
     cluster.wait(timeout=60)
 
@@ -57,20 +57,38 @@ def serve(port: int) -> None:
     sys.stdin.read()
 
 
+def submit(client: JobSubmissionClient, **job: Any) -> str:
+    """The node's agent, which starts jobs, may take some seconds more than the job server."""
+    for _ in range(60):
+        try:
+            return client.submit_job(**job)
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+        time.sleep(1)
+    pytest.fail("the cluster has no agent to start jobs")
+
+
+def status_at_end(client: JobSubmissionClient, job: str, seconds: float = 300) -> JobStatus:
+    deadline = time.monotonic() + seconds
+    while not (status := client.get_job_status(job)).is_terminal():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return status
+
+
 def test_a_submitted_job_leaves_its_result(
     cohort: Run, branch: Callable[..., Run], arguments: list[str], server: str
 ) -> None:
     run = branch(cohort, "shards")
     job = f"{sys.executable} -m jobs.pretrain_stay {' '.join(arguments)} --out {run.out}"
     client = JobSubmissionClient(server)
-    submitted = client.submit_job(
+    submitted = submit(
+        client,
         entrypoint=f"{job} --no-quiet --pretrain-stay.epochs 2",
         runtime_env={"working_dir": str(ROOT), "excludes": ["runs", "tests"]},
     )
-    deadline = time.monotonic() + 300
-    while not (status := client.get_job_status(submitted)).is_terminal():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    status = status_at_end(client, submitted)
     printed = client.get_job_logs(submitted)
     assert status == JobStatus.SUCCEEDED, printed
     assert "pretrain_stay: loss" in printed

@@ -55,24 +55,26 @@ def patients(run: Run, split: str) -> set[int]:
     return set(table.filter(split=split)["subject_id"])
 
 
+def read_by(run: Run, table: Table) -> set[int]:
+    """Patients in the batches of one epoch of pretraining, as one worker gets them."""
+    stage = Stage("pretrain_stay" if table == "stays" else "pretrain_admission", run.out)
+    batches = Share(plan_of(run, stage), rank=0, world_size=1).batches()
+    return {subject for batch in batches(0) for subject in batch["subject_id"].tolist()}
+
+
 @pytest.mark.parametrize("table", get_args(Table))
 @pytest.mark.parametrize("budget", [4.0, 0.0], ids=["in memory", "streamed"])
 def test_pretraining_reads_training_patients_alone(run: Run, table: Table, budget: float) -> None:
-    stage = Stage("pretrain_stay" if table == "stays" else "pretrain_admission", run.out)
-    seen: dict[str, set[int]] = {}
-    for whom in ("train", "all"):
-        chosen = replace(run, share_budget_gib=budget, pretrain_on=whom)
-        plan = plan_of(chosen, stage)
-        seen[whom] = {
-            subject
-            for rank in range(2)
-            for epoch in range(2)
-            for batch in Share(plan, rank, 2).batches()(epoch)
-            for subject in batch["subject_id"].tolist()
-        }
-    assert seen["train"]
-    assert seen["train"] <= patients(run, "train")
-    assert all(seen["all"] & patients(run, split) for split in SPLITS)  # the option of the paper
+    seen = read_by(replace(run, share_budget_gib=budget), table)
+    train = patients(run, "train")
+    assert seen <= train
+    assert len(seen) > 0.8 * len(train)  # the last batch of an epoch is left out
+
+
+def test_the_paper_s_option_reads_every_patient(run: Run) -> None:
+    """What the test above would find if it were the default."""
+    seen = read_by(replace(run, pretrain_on="all"), "stays")
+    assert all(seen & patients(run, split) for split in SPLITS)
 
 
 def shuffled(data: TaskData, generator: np.random.Generator) -> TaskData:

@@ -39,8 +39,10 @@ def test_bag_linear_is_the_dense_product(rows, columns, density, real, seed):
 
 @pytest.mark.usefixtures("float64")
 def test_mlps_are_the_dense_networks():
-    x, ids, offsets, _ = dense_and_csr(4, 12, 0.4, seed=0)
     mlp = DemographicMLP(12, 5, 3)
+    x, ids, offsets, values = dense_and_csr(4, 12, 0.4, seed=0, real=True)
+    torch.testing.assert_close(mlp(ids, offsets, values), mlp.second(mlp.first(x).relu()))
+    x, ids, offsets, _ = dense_and_csr(4, 12, 0.4, seed=0)
     torch.testing.assert_close(mlp(ids, offsets), mlp.second(mlp.first(x).relu()))
     codes = CodeMLP(12, 3)
     layers = (codes.first, codes.first_norm, torch.relu, codes.second, codes.second_norm)

@@ -138,7 +138,10 @@ def write_files(folder, rows, target):
 
 def manifest(files):
     return Manifest(
-        **dict.fromkeys(("fields", "counts", "rows_read", "left_out", "fiddle", "tasks"), {}),
+        fields={},
+        counts={},
+        rows_read={},
+        left_out={},
         hours=HOURS,
         real_valued=False,
         features=[str(i) for i in range(FEATURES)],
@@ -146,8 +149,10 @@ def manifest(files):
         diagnoses=CODES,
         drugs=[str(i) for i in range(9)],
         vocabularies={},
+        fiddle={},
         tables=files,
         notes=0,
+        tasks={},
     )
 
 

@@ -183,7 +183,7 @@ def test_rows_carried_into_the_next_window_are_whole(ray, plans):
 
 
 def contents(batch):
-    """Subject -> codes and stays of its admission, or its stay, read from the tensors one by one."""
+    """Subject -> its stay, or its admission's codes and stays, read from the tensors row by row."""
     of, subjects = {}, batch["subject_id"].tolist()
     ids, demographics = batch["feature_ids"].view(-1, HOURS), batch["demographic_ids"]
     stays = [
@@ -229,9 +229,7 @@ def test_a_batch_larger_than_a_ranks_rows_is_refused(plans):
         plan.steps(6)
 
 
-@given(
-    st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 20)
-)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 20))
 def test_files_are_dealt_once_and_every_rank_has_rows_for_every_step(rows, world_size, batch):
     names = {f"{file:03}": count for file, count in enumerate(rows)}
     plan = Plan("", "stays", names, ("train",), batch, 0, 0.0, 3)

@@ -37,7 +37,8 @@ def test_f_lstm_is_the_recorded_one(golden):
 def test_f_lstm_reads_real_values(records):
     torch.manual_seed(0)
     model, batch = FLSTM(records.widths), records.stay_batch([records.stay() for _ in range(3)])
-    ones = {**batch, "feature_values": torch.ones(batch["feature_ids"].numel())}
-    torch.testing.assert_close(model(batch), model(ones))
-    doubled = {**batch, "feature_values": 2 * ones["feature_values"]}
-    assert (model(batch) - model(doubled)).abs().min() > 0
+    for kind in ("feature", "demographic"):
+        ones = torch.ones(batch[f"{kind}_ids"].numel())
+        torch.testing.assert_close(model(batch), model({**batch, f"{kind}_values": ones}))
+        doubled = model({**batch, f"{kind}_values": 2 * ones})
+        assert (model(batch) - doubled).abs().max() > 0
