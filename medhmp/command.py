@@ -111,7 +111,7 @@ def watched(quiet: bool) -> bool:
 def say(run: Run, text: str) -> None:
     """One line about the work, for people. Never an identifier, a note or a credential."""
     if not run.quiet:
-        rich.print(text, flush=True)
+        rich.get_console().print(text, soft_wrap=True)  # a path must stay on one line
 
 
 def find_refusal(error: BaseException | None) -> Refusal | None:

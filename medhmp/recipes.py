@@ -37,7 +37,7 @@ def smoke() -> Run:
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=40, batch_size=32, learning_rate=3e-3),
         pretrain_admission=Pretrain(epochs=30, batch_size=64, learning_rate=5e-5),
-        finetune=Finetune(labels=400),
+        finetune=Finetune(labels=300),
         tune=Tune(batch_sizes=(16,), learning_rates=(5e-3, 1e-2), seeds=2),
         report=Report(draws=1000),
     )

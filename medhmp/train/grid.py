@@ -7,6 +7,7 @@ cross-entropy over the seeds; only then is the test split scored, once, by the c
 
 import itertools
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,10 @@ class Cell:
     @property
     def name(self) -> str:
         return f"batch-{self.batch_size}-lr-{self.learning_rate:g}"
+
+    def seeds(self, run: Run) -> range:
+        """One for trees: without subsampling and early stopping nothing in their fit is drawn."""
+        return range(1 if self.grid.model == "hist_gradient_boosting" else run.tune.seeds)
 
     def recipe(self, seed: int) -> Recipe:
         grid = self.grid
@@ -150,7 +155,7 @@ def run_cell(
     """One trial: every seed of the cell. Its last write is ``trials/<cell>.json``."""
     cell = cells[config["number"]]
     rows = []
-    for seed in range(run.tune.seeds):
+    for seed in cell.seeds(run):
         row, weights = _one_seed(run, cell, seed, data[cell.grid.task], widths, starts)
         rows.append(row)
         if weights is not None:
@@ -172,8 +177,8 @@ def _one_seed(
 ) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
     row: dict[str, Any] = {"batch_size": cell.batch_size, "lr": cell.learning_rate, "seed": seed}
     if cell.grid.model == "hist_gradient_boosting":
-        score = _tree_scores(data, widths, seed, "validation")
         part = data["validation"]
+        score = _trees(data["train"], widths)(part)
         area = auroc(part.label.astype(int), score)
         return {**row, **_result(_cross_entropy(score, part), area, 1)}, None
     try:
@@ -240,15 +245,21 @@ def _predictions(shared: dict[str, Any], best: Cell) -> pa.Table:
     run, widths = shared["run"], shared["widths"]
     data = shared["data"][best.grid.task]
     tables = []
-    for seed, split in itertools.product(range(run.tune.seeds), ("validation", "test")):
-        if best.grid.model == "hist_gradient_boosting":
-            score = _tree_scores(data, widths, seed, split)
-        else:
-            held = (best.grid.folder / "trials").read_bytes(_weights_name(best, seed))
-            weights = load_tensors(held)
-            score = scores(run, best.recipe(seed), weights, data[split], widths, _device())
-        tables.append(predictions_table(data[split], split, seed, score))
+    for seed in best.seeds(run):
+        score = _scorer(run, best, seed, data, widths)
+        for split in ("validation", "test"):
+            tables.append(predictions_table(data[split], split, seed, score(data[split])))
     return pa.concat_tables(tables)
+
+
+def _scorer(
+    run: Run, cell: Cell, seed: int, data: TaskData, widths: Widths
+) -> Callable[[Labelled], Any]:
+    """What gives the rows of a split their probabilities: a cell's fitted network, or its trees."""
+    if cell.grid.model == "hist_gradient_boosting":
+        return _trees(data["train"], widths)
+    weights = load_tensors((cell.grid.folder / "trials").read_bytes(_weights_name(cell, seed)))
+    return lambda part: scores(run, cell.recipe(seed), weights, part, widths, _device())
 
 
 def predictions_table(part: Labelled, split: str, seed: int, score: Any) -> pa.Table:
@@ -264,10 +275,9 @@ def predictions_table(part: Labelled, split: str, seed: int, score: Any) -> pa.T
     return pa.table(columns).cast(PREDICTIONS)
 
 
-def _tree_scores(data: TaskData, widths: Widths, seed: int, split: Any) -> Any:
-    train = data["train"]
-    trees = fit_trees(counted(train.rows, widths), train.label, seed)
-    return trees.predict_proba(counted(data[split].rows, widths))[:, 1]
+def _trees(train: Labelled, widths: Widths) -> Callable[[Labelled], Any]:
+    trees = fit_trees(counted(train.rows, widths), train.label)
+    return lambda part: trees.predict_proba(counted(part.rows, widths))[:, 1]
 
 
 def _cross_entropy(score: Any, part: Labelled) -> float:

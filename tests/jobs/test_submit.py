@@ -1,6 +1,7 @@
 """A job submitted to a cluster through the job server, as ``ray job submit`` does it.
 
-Run as a program this file is the cluster: ``test_submit.py PORT`` serves until its input ends.
+Run as a program this file is the cluster: ``test_submit.py PORT AGENT_PORT`` serves until its
+input ends.
 """
 
 import json
@@ -9,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
+from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from medhmp.run import Run
@@ -27,11 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def server() -> Iterator[str]:
     """Address of the job server of a one-node cluster in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     cluster = subprocess.Popen(
-        [sys.executable, __file__, str(port)],
+        [sys.executable, __file__, *map(str, free_ports(2))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -39,27 +38,38 @@ def server() -> Iterator[str]:
     )
     assert cluster.stdin
     assert cluster.stdout
-    yield f"http://{cluster.stdout.readline().strip()}"
+    yield cluster.stdout.readline().strip()
     cluster.stdin.close()
     cluster.wait(timeout=60)
 
 
-def serve(port: int) -> None:
-    context = ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        object_store_memory=256 << 20,
-    )
-    print(context.dashboard_url, flush=True)
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def serve(port: int, agent_port: int) -> None:
+    """The agent starts the jobs; on its usual port that of another Ray may be listening."""
+    head = {
+        "num_cpus": 2,
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": port,
+        "dashboard_agent_listen_port": agent_port,
+        "object_store_memory": 256 << 20,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    print(f"http://127.0.0.1:{port}", flush=True)
     sys.stdin.read()
+    cluster.shutdown()
 
 
 def submit(client: JobSubmissionClient, **job: Any) -> str:
     """The node's agent, which starts jobs, may take some seconds more than the job server."""
-    for _ in range(60):
+    for _ in range(10):
         try:
             return client.submit_job(**job)
         except RuntimeError as error:
@@ -99,4 +109,4 @@ def test_a_submitted_job_leaves_its_result(
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(*map(int, sys.argv[1:]))

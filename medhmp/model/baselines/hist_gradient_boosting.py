@@ -15,14 +15,12 @@ from medhmp.shards.rows import Admissions, Patients, Stays
 Matrix = npt.NDArray[np.float32]
 
 
-def fit_trees(
-    features: Matrix, label: npt.NDArray[np.float32], seed: int
-) -> HistGradientBoostingClassifier:
+def fit_trees(features: Matrix, label: npt.NDArray[np.float32]) -> HistGradientBoostingClassifier:
     """Trees with the library's defaults and early stopping off, as cohorts here are small.
 
     features (n, D), label (n) in {0, 1}.
     """
-    trees = HistGradientBoostingClassifier(early_stopping=False, random_state=seed)
+    trees = HistGradientBoostingClassifier(early_stopping=False, random_state=0)
     return trees.fit(features, label)
 
 

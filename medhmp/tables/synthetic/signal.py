@@ -24,6 +24,8 @@ AXES: Final = (
     "neurological",
 )
 UNITS: Final = ("MICU", "SICU", "CCU", "CSRU", "TSICU")
+WARDS_EACH: Final = 2
+"""Wards of a care unit; each charts its own half of the unit's items."""
 
 # Patients: conditions and the axes they raise.
 
@@ -65,7 +67,7 @@ EARLY_ONSET: Final = 0.04
 """Share of stays, drawn apart from everything, whose onset precedes 48 hours."""
 ELECTIVE: Final = 0.05
 """Share of returns that come as a planned admission within 30 days: no readmission."""
-RETURN: Final = 0.60
+RETURN: Final = 0.66
 """Share of patients alive and not readmitted after their first admission who come back late."""
 
 # Outcomes: terms of the log-odds.
