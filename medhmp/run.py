@@ -70,7 +70,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Features:
-    """FIDDLE's settings (specs in docs: Tang et al. 2020) and the code vocabularies."""
+    """FIDDLE's settings (Tang et al. 2020) and the code vocabularies."""
 
     dt: float = 1.0  # hours per bin
     theta_1: float = 0.05  # a variable is kept if more than this share of stays has it
@@ -144,9 +144,9 @@ class Finetune:
     start: Start = "both"  # jobs.finetune only
     seed: int = 0  # jobs.finetune only
     batch_size: int = 32  # jobs.finetune only; rows per step
-    learning_rate: float = 1e-3  # jobs.finetune only; SGD
-    momentum: float = 0.9  # SGD
-    weight_decay: float = 1e-2  # SGD (paper, Appendix B)
+    learning_rate: float = 1e-3  # jobs.finetune only
+    momentum: float = 0.9  # SGD; patient tasks take AdamW as the authors ran them, F-LSTM Adam
+    weight_decay: float = 1e-2  # SGD and AdamW (paper, Appendix B)
     epochs: int = 30  # at most
     patience: int = 5  # epochs without a lower validation cross-entropy before stopping
     labels: int | None = None  # labelled training rows used (the low-resource case); none: all
@@ -160,7 +160,7 @@ class Tune:
     models: tuple[ModelName, ...] = ("medhmp", "f_lstm", "hist_gradient_boosting")  # models to run
     starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of medhmp
     batch_sizes: tuple[int, ...] = (16, 32, 64)  # paper, Appendix B
-    learning_rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)  # the paper's range
+    learning_rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)  # of medhmp
     none_learning_rates: tuple[float, ...] = ()  # more rates for the random start, to be fair to it
     seeds: int = 5  # fits per cell
     gpus_per_trial: float = 0.0  # fraction of a GPU that a trial reserves
@@ -219,22 +219,47 @@ class Run:
                 raise Refusal(f"{name}.epochs and {name}.keep must be at least 1")
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
-        chosen = self.finetune
-        labels = 1 if chosen.labels is None else chosen.labels
-        if min(chosen.epochs, chosen.batch_size, labels) < 1:
-            raise Refusal("finetune.epochs, batch_size and labels must be at least 1")
+        self._check_counts()
+        if self.features.dt <= 0 or self.model.temperature <= 0:
+            raise Refusal("features.dt and model.temperature must be above 0")
         hours = self.cohort.hours / self.features.dt
         if hours < 1 or hours != int(hours):
             raise Refusal(
                 f"cohort.hours {self.cohort.hours} is not a whole number of bins of features.dt "
                 f"{self.features.dt} hours; choose a dt that divides it"
             )
-        if self.tune.seeds < 1 or not self.tune.batch_sizes or not self.tune.learning_rates:
-            raise Refusal("tune needs at least one seed, one batch size and one learning rate")
+        if not self.tune.learning_rates:
+            raise Refusal("tune.learning_rates is empty; give at least one rate")
         if "shuffled" in self.tune.starts and "both" not in self.tune.starts:
             raise Refusal(
                 "tune.starts has the control 'shuffled' without 'both' to compare it with"
             )
+
+    def _check_counts(self) -> None:
+        """Refuses a count that is too small for anything to come of it."""
+        labels = self.finetune.labels
+        counts = {
+            "tables.synthetic.patients": self.tables.synthetic.patients,
+            "cohort.hours": self.cohort.hours,
+            "cohort.max_visits": self.cohort.max_visits,
+            "shards.files": self.shards.files,
+            "shards.row_group": self.shards.row_group,
+            "shards.buckets": self.shards.buckets,
+            "notes.batch_size": self.notes.batch_size,
+            "model.width": self.model.width,
+            "model.max_stays": self.model.max_stays,
+            "finetune.epochs": self.finetune.epochs,
+            "finetune.patience": self.finetune.patience,
+            "finetune.batch_size": self.finetune.batch_size,
+            "finetune.labels": 1 if labels is None else labels,
+            "tune.batch_sizes": min(self.tune.batch_sizes, default=0),
+            "tune.seeds": self.tune.seeds,
+            "report.draws": self.report.draws - 1,  # one draw has no spread
+        }
+        for name, count in counts.items():
+            if count < 1:
+                least = 2 if name == "report.draws" else 1
+                raise Refusal(f"{name} must be at least {least}; give a larger --{name}")
 
     def to_json(self) -> str:
         """The whole tree as JSON text, keys in the order of the fields."""

@@ -1,7 +1,7 @@
 """Checkpoints: folders in ``checkpoints/``, each whole by its own ``complete.json`` or not there.
 
 A checkpoint holds what a continued run needs to end as the undisturbed one would: weights
-(``model.safetensors``), optimizer and random state (``state.pt``, read with ``weights_only=True``),
+(``model.safetensors``), optimizer state (``state.pt``, read with ``weights_only=True``),
 the metrics so far and the run. No pickle is ever read.
 """
 
@@ -30,7 +30,7 @@ class Checkpoint:
 
     epoch: int
     weights: dict[str, Tensor]
-    state: dict[str, Any]  # "optimizer", "rng"
+    state: dict[str, Any]  # "optimizer"
     metrics: Metrics
 
 
@@ -83,10 +83,11 @@ def newest(folder: Folder, stamp: Stamp, overwrite: bool = False) -> Checkpoint 
 def _load(place: Folder, epoch: int) -> Checkpoint:
     state = torch.load(io.BytesIO(place.read_bytes("state.pt")), weights_only=True)
     lines = place.read_bytes("metrics.jsonl").decode().splitlines()
-    return Checkpoint(epoch, read_weights(place), state, [json.loads(line) for line in lines])
+    weights = load_tensors(place.read_bytes("model.safetensors"))  # its hash was checked
+    return Checkpoint(epoch, weights, state, [json.loads(line) for line in lines])
 
 
-def read_weights(folder: Folder, made_by: str = "pretrain_stay") -> dict[str, Tensor]:
+def read_weights(folder: Folder, made_by: str) -> dict[str, Tensor]:
     """The tensors of ``model.safetensors``. Refuses a missing or damaged file."""
     try:
         weights: dict[str, Tensor] = load_tensors(folder.read_bytes("model.safetensors"))
@@ -98,17 +99,26 @@ def read_weights(folder: Folder, made_by: str = "pretrain_stay") -> dict[str, Te
     return weights
 
 
-def pretrained(folder: Folder, made_by: str, shards: str) -> str:
-    """Fingerprint of a whole pretraining output. Refuses one of other shards than those with the
-    fingerprint ``shards``: its features are others, and it may have seen this run's test patients.
+def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> str:
+    """SHA-256 of the weights of a whole pretraining output; its times and paths do not matter.
+
+    Refuses one of other shards than those with the fingerprint ``shards``, or with another
+    ``pretrain_on``: it may have seen this run's test patients.
     """
-    found = fingerprint(folder, made_by)
-    if folder.read_json(COMPLETE)["inputs"]["shards"] != shards:
+    fingerprint(folder, made_by)
+    record = folder.read_json(COMPLETE)
+    if record["inputs"]["shards"] != shards:
         raise Refusal(
             f"{folder} was pretrained on other shards than this run's; "
             f"run jobs.{made_by} again with --overwrite"
         )
-    return found
+    then = record["fields"]["pretrain_on"]
+    if then != pretrain_on:
+        raise Refusal(
+            f"{folder} was made with pretrain_on {then!r} and this run has {pretrain_on!r}; "
+            f"give --pretrain-on {then}, or run jobs.{made_by} again with --overwrite"
+        )
+    return next(str(f["sha256"]) for f in record["files"] if f["name"] == "model.safetensors")
 
 
 def _whole_epochs(folder: Folder) -> list[int]:

@@ -124,14 +124,21 @@ def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:
     if LEVELS[task] == "admission":
         inputs["note_embeddings"] = fingerprint(root / "shards/note_embeddings", "embed_notes")
     if start != "none":
-        made_by = STARTED_FROM[start].removeprefix("control/").partition("/")[0]
-        inputs["start"] = pretrained(root / STARTED_FROM[start], made_by, inputs["shards"])
+        begun = root / STARTED_FROM[start]
+        inputs["start"] = pretrained(begun, _job_of(start), inputs["shards"], run.pretrain_on)
     return inputs
+
+
+def _job_of(start: Start) -> str:
+    """The job that makes what a start takes."""
+    return STARTED_FROM[start].removeprefix("control/").partition("/")[0]
 
 
 def start_weights(run: Run, start: Start) -> dict[str, Tensor] | None:
     """A start's pretrained tensors; None for *none*."""
-    return None if start == "none" else read_weights(Folder(run.out) / STARTED_FROM[start])
+    if start == "none":
+        return None
+    return read_weights(Folder(run.out) / STARTED_FROM[start], _job_of(start))
 
 
 def _optimizer(run: Run, recipe: Recipe, objective: Classification) -> torch.optim.Optimizer:

@@ -80,7 +80,9 @@ def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
         inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
     if stage.start:
         begun = Folder(stage.start)
-        inputs["start"] = checkpoint.pretrained(begun, "pretrain_stay", inputs["shards"])
+        inputs["start"] = checkpoint.pretrained(
+            begun, "pretrain_stay", inputs["shards"], run.pretrain_on
+        )
     return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
 
 
@@ -196,7 +198,9 @@ def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
         return build_stay_pretraining(run.model, widths)
     objective = build_admission_pretraining(run.model, widths)
     if stage.start:
-        load_start(objective.admission, checkpoint.read_weights(Folder(stage.start)))
+        load_start(
+            objective.admission, checkpoint.read_weights(Folder(stage.start), "pretrain_stay")
+        )
     return objective
 
 

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
-from medhmp.command import parse
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.manifest import read_manifest
@@ -107,32 +106,30 @@ def test_a_killed_run_ends_as_the_undisturbed_one(
     assert metrics_of(folder) == metrics_of(undisturbed)
 
 
-def test_two_workers_take_the_same_number_of_equal_steps(
-    cohort: Run, branch: Callable[..., Run]
+def test_another_runs_output_is_refused(
+    pretrained: Run, refused: Callable[..., str], arguments: list[str]
 ) -> None:
-    """Unequal steps would hang in the averaging of gradients."""
-    two = replace(cohort.pretrain_stay, workers=2, epochs=2)
-    run = branch(cohort, "shards", pretrain_stay=two)
+    other = ("--pretrain-stay.epochs", "1")
+    sentence = refused(pretrain_stay, *arguments, "--out", pretrained.out, *other)
+    assert "pretrain_stay.epochs was 8, is 1" in sentence
+    assert "--overwrite" in sentence
+
+
+def test_two_workers_take_the_same_number_of_equal_steps(
+    pretrained: Run, branch: Callable[..., Run]
+) -> None:
+    """Unequal steps would hang in the averaging of gradients. The output of one worker, which is
+    in the way, is overwritten on demand."""
+    two = replace(pretrained.pretrain_stay, workers=2, epochs=2)
+    run = branch(pretrained, "shards", "pretrain_stay", pretrain_stay=two, overwrite=True)
     pretrain_stay(run)
     rows = read_manifest(Folder(run.out) / "shards").rows_per_file("stays", ("train",))
     shares = [sum(rows[name] for name in sorted(rows)[rank::2]) for rank in range(2)]
     metrics = metrics_of(Path(run.out) / "pretrain_stay")
     assert [m["steps"] for m in metrics] == [min(shares) // (two.batch_size // 2)] * 2
-    weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
     assert metrics[1]["loss"] < metrics[0]["loss"]
+    weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
-
-
-def test_another_runs_output_is_refused_and_overwritten_on_demand(
-    pretrained: Run, branch: Callable[..., Run], refused: Callable[..., str], arguments: list[str]
-) -> None:
-    run = branch(pretrained, "shards", "pretrain_stay")
-    other = [*arguments, "--out", run.out, "--pretrain-stay.epochs", "1"]
-    sentence = refused(pretrain_stay, *other)
-    assert "pretrain_stay.epochs was 8, is 1" in sentence
-    assert "--overwrite" in sentence
-    pretrain_stay(parse([*other, "--overwrite"]))
-    assert len(metrics_of(Path(run.out) / "pretrain_stay")) == 1
 
 
 def test_a_batch_larger_than_a_share_is_refused_before_a_worker_starts(

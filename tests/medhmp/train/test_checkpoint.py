@@ -73,7 +73,7 @@ def test_another_runs_checkpoint_is_refused_or_overwritten(folder):
 
 def test_damaged_or_missing_weights_are_refused(folder):
     with pytest.raises(Refusal, match="missing or damaged"):
-        checkpoint.read_weights(folder)
+        checkpoint.read_weights(folder, "pretrain_stay")
     folder.write_bytes("model.safetensors", b"not tensors at all")
     with pytest.raises(Refusal, match="missing or damaged"):
-        checkpoint.read_weights(folder)
+        checkpoint.read_weights(folder, "pretrain_stay")
