@@ -7,6 +7,7 @@ Exit status: 0 success, 2 a wrong argument or input (one sentence, no traceback)
 
 import contextlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -83,11 +84,12 @@ def parse(arguments: Sequence[str], doc: str = "") -> Run:
 
 def _first_sentence(box: str) -> str:
     """What tyro says in its framed message, with the field it suggests, on one line."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    rule = next(at for at, line in enumerate(lines) if line[:1] in "─╰")
-    said = " ".join(lines[:rule]).rstrip(".")
-    near = re.search(r"Perhaps you meant:\s+(--\S+)", " ".join(lines))
-    return f"{said}; perhaps you meant {near[1]}" if near else said
+    # The frame is drawn in box characters or, where the encoding has none, in ASCII.
+    lines = [line.strip("│╭╮╰╯─|+ ").strip("- ") for line in box.splitlines()[1:]]
+    words = list(itertools.dropwhile(lambda line: not line, lines))
+    said = " ".join(itertools.takewhile(bool, words)).rstrip(".")
+    near = re.search(r"Perhaps you meant:\s+(?:--)?(\S+)", " ".join(lines))
+    return f"{said}; perhaps you meant --{near[1]}" if near else said
 
 
 def start_ray(quiet: bool = False) -> None:

@@ -231,12 +231,12 @@ def test_every_command_names_a_job_and_parses(job, arguments):
     [
         ("al", "paper", AssertionError),
         ("all", "papper", Refusal),
-        ("all", "paper --pretrain-stay.wokers 8", SystemExit),
-        ("all", "paper --pretrain-stay.workers eight", SystemExit),
+        ("all", "paper --pretrain-stay.wokers 8", Refusal),
+        ("all", "paper --pretrain-stay.workers eight", Refusal),
         ("all", "paper --pretrain-stay.workers 7", Refusal),
     ],
 )
-def test_a_mistake_in_a_command_is_caught(job, arguments, error, capsys):
+def test_a_mistake_in_a_command_is_caught(job, arguments, error):
     with pytest.raises(error):
         check_command(job, arguments)
 
