@@ -27,8 +27,7 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    # NAME=URI ...; the name (mimic3) decides the reader; none: synthesize
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # NAME=URI ...; the name (mimic3) is the reader; none: synthetic
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def named(self) -> dict[str, str]:
@@ -74,12 +73,10 @@ class Features:
 
     dt: float = 1.0  # hours per bin
     theta_1: float = 0.05  # a variable is kept if more than this share of stays has it
-    # an hourly feature is kept if its share of stays is inside (theta_2, 1 - theta_2)
-    theta_2: float = 0.05
+    theta_2: float = 0.05  # an hourly feature's share of stays must be in (theta_2, 1 - theta_2)
     theta_2_static: float | None = 0.005  # the same for demographics; none: theta_2
     theta_freq: float = 1.0  # readings per bin from which a numeric variable is "frequent"
-    # of the readings of a frequent variable in a bin
-    statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")
+    statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # per bin
     discretize: bool = True  # false: real values, missing cells imputed with the mean
     ordinal: bool = False  # cumulative instead of one-hot bins
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped

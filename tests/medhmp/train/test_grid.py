@@ -29,8 +29,8 @@ def run(tmp_path):
     publish(root / "shards" / "note_embeddings", Stamp({}, {}), [])
     shards = {"shards": fingerprint(root / "shards", "featurize")}
     for place in STARTED_FROM.values():
-        weights = root.write_bytes(f"{place}/model.safetensors", place.encode())
-        publish(root / place, Stamp({}, shards), [weights])
+        weights = (root / place).write_bytes("model.safetensors", place.encode())
+        publish(root / place, Stamp({"pretrain_on": "train"}, shards), [weights])
     return replace(smoke(), out=str(tmp_path), tune=TUNE)
 
 
@@ -108,6 +108,11 @@ def test_a_grid_depends_on_its_own_start_and_on_notes_only_where_they_are_read(r
     for task in LEVELS:
         reads = {"note_embeddings" in g.stamp.inputs for g in grids(run, task)}
         assert reads == {LEVELS[task] == "admission"}
+
+
+def test_weights_that_saw_all_patients_are_refused_by_a_run_that_does_not_say_so(run):
+    with pytest.raises(Refusal, match="made with pretrain_on 'train' and this run has 'all'"):
+        grids(replace(run, pretrain_on="all"), "mortality")
 
 
 def test_weights_pretrained_on_other_shards_are_refused(run):
