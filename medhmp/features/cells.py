@@ -14,6 +14,7 @@ import polars as pl
 
 from medhmp.features.events import Ids, in_window
 from medhmp.features.variables import Plan, rename
+from medhmp.tables.hours import bin_of
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -89,18 +90,10 @@ def _place(readings: pl.DataFrame, ids: Ids) -> Integers:
 
 def _binned(readings: pl.DataFrame, ids: Ids, plan: Plan) -> pl.DataFrame:
     """Adds ``row``; leaves out readings without a time and those in the remainder of the window."""
-    timed = readings.filter(pl.col("t").is_not_null())
-    bins = bin_of(timed["t"].to_numpy(), plan.settings.dt)
-    row = pl.Series("row", _place(timed, ids) * plan.settings.bins + bins, dtype=pl.Int64)
-    return timed.with_columns(row).filter(pl.Series(bins < plan.settings.bins))
-
-
-def bin_of(t: Floats, dt: float) -> Integers:
-    """k with k dt <= t < (k + 1) dt, by comparing t with the products themselves."""
-    k = np.floor(t / dt)
-    k -= k * dt > t
-    k += (k + 1) * dt <= t
-    return k.astype(np.int64)
+    bins, place = plan.settings.bins, pl.Series("place", _place(readings, ids), dtype=pl.Int64)
+    timed = readings.with_columns(place, bin=bin_of(pl.col("t"), plan.settings.dt))
+    inside = timed.filter(pl.col("bin") < bins)  # and not null
+    return inside.with_columns(row=pl.col("place") * bins + pl.col("bin"))
 
 
 def _last(readings: pl.DataFrame) -> pl.DataFrame:

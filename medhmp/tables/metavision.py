@@ -5,7 +5,9 @@ with ``stay_id``, ``itemid`` and ``hours`` since unit admission (ranges: ``start
 ``until``, the hour after which nothing of the stay may be used; they leave as the EVENTS columns of
 ``medhmp/tables/schema.py``.
 
-The rules are FIDDLE's for MIMIC-III (Tang et al., JAMIA 2020, supplement).
+The rules are FIDDLE's for MIMIC-III (Tang et al., JAMIA 2020, supplement), but for what they tell
+of the hours after the window: a range that runs on past it enters with its part inside, where
+FIDDLE takes the amount of the whole.
 """
 
 from typing import Final
@@ -13,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from medhmp.run import Cohort
+from medhmp.tables.hours import bin_of
 from medhmp.tables.schema import EVENTS
 
 GROUPS: Final = {
@@ -52,7 +55,19 @@ def task_signals(cohort: Cohort) -> list[int]:
 
 def within(hours: float) -> pl.Expr:
     """Point events of the observation window, at or before the last usable hour."""
-    return (pl.col("hours") >= 0) & (pl.col("hours") < hours) & (pl.col("hours") <= pl.col("until"))
+    return (pl.col("hours") >= 0) & known(pl.col("hours"), hours)
+
+
+def known(at: pl.Expr, hours: float) -> pl.Expr:
+    """Whether an hour lies before the end of the window, and at or before the last usable one."""
+    return (at < hours) & (at <= pl.col("until"))
+
+
+def known_share(hours: float) -> pl.Expr:
+    """Share of a range up to the end of the window, or the last usable hour if that is earlier."""
+    last = pl.min_horizontal("until", pl.lit(hours))
+    share = (last - pl.col("start")) / (pl.col("end") - pl.col("start"))
+    return pl.when(pl.col("end") > last).then(share).otherwise(1.0)
 
 
 def parsed(text: str = "value") -> tuple[pl.Expr, pl.Expr]:
@@ -117,23 +132,6 @@ def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
     )
 
 
-def bin_of(hours: pl.Expr, dt: float) -> pl.Expr:
-    """k with k dt <= hours < (k + 1) dt, by comparing with the products themselves."""
-    k = (hours / dt).floor()
-    k = k - (k * dt > hours).cast(pl.Float64) + ((k + 1) * dt <= hours).cast(pl.Float64)
-    return k.cast(pl.Int64)
-
-
-def hours_between(later: str, earlier: str) -> pl.Expr:
-    """Hours from one time column to another.
-
-    Whole hours are split off first, since Polars divides by a constant through its reciprocal: a
-    reading at the edge of a bin must not fall short of it.
-    """
-    seconds = (pl.col(later) - pl.col(earlier)).dt.total_seconds()
-    return seconds // 3600 + (seconds % 3600) / 3600
-
-
 def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
     """INPUTEVENTS_MV rows that were given: not rewritten, a positive amount, start before end."""
     return frame.filter(
@@ -144,11 +142,14 @@ def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def doses(frame: pl.DataFrame) -> pl.DataFrame:
+def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
     """Usable inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
 
     The rate is the amount over the minutes of the range, not the charted one; an input with a rate
     has no amount. A continuous infusion charted without a rate (an additive) counts as rated.
+
+    A new rate begins a new row, so the rate of a range is known while it runs. The amount is not:
+    of one that runs on past the window counts what was given by then.
     """
     unit = pl.col("amountuom").str.to_lowercase().str.strip_chars()
     continuous = pl.col("ordercategorydescription").eq_missing("Continuous IV")
@@ -156,12 +157,13 @@ def doses(frame: pl.DataFrame) -> pl.DataFrame:
     scale = unit.replace_strict({**_MILLIGRAMS, **_MILLILITERS}, default=1.0)
     scale = pl.when(rated & (unit == "pg")).then(1e-9).otherwise(scale)
     amount = pl.col("amount") * scale
+    given = amount * known_share(hours)
     minutes = (pl.col("end") - pl.col("start")) * 60
     is_dose = unit.eq_missing("dose")
     return frame.filter(~(rated & is_dose)).with_columns(
         rate=pl.when(rated & (minutes > 0)).then(amount / minutes),
-        amount=pl.when(~rated & ~is_dose).then(amount),
-        dose=pl.when(~rated & is_dose).then(amount),
+        amount=pl.when(~rated & ~is_dose).then(given),
+        dose=pl.when(~rated & is_dose).then(given),
     )
 
 

@@ -11,6 +11,7 @@ from medhmp.run import Run
 from medhmp.tables import metavision as mv
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+from medhmp.tables.hours import hours_between
 
 _NO_ONSET: Final = pl.DataFrame(
     schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
@@ -73,7 +74,7 @@ class Events:
             self.admissions.drop("subject_id"), on="hadm_id"
         )
         age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
-        before = mv.hours_between("intime", "admitted")
+        before = hours_between("intime", "admitted")
         numbers = {
             "AGE": pl.when(age > 89).then(91.4).otherwise(age),
             "HADM_to_ICU_time": before,
@@ -128,14 +129,20 @@ class Events:
             yield mv.points(self._usable(self._timed(right)))
 
     def _dates(self) -> Iterator[pl.DataFrame]:
-        """Charted dates as days since unit admission."""
+        """Charted dates as days since unit admission.
+
+        A date past the window is left out: rows are filled in hours after the time they stand at,
+        and then tell what happened in between.
+        """
         columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME, "value": TIME}
         days = (pl.col("value") - pl.col("intime")).dt.total_seconds() / 86400
+        date = hours_between("value", "intime")
         for block in self._of_stays("DATETIMEEVENTS", columns):
-            rows = self._usable(self._timed(block)).with_columns(
-                number=days, variable=pl.col("itemid").cast(pl.String)
-            )
-            yield mv.events(rows, "apart")
+            rows = self._usable(self._timed(block))
+            past = rows.filter(mv.known(date, self.run.cohort.hours).fill_null(True))
+            self._count("DATETIMEEVENTS, of a later date", rows.height - past.height)
+            named = past.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
+            yield mv.events(named, "apart")
 
     def _inputs(self) -> Iterator[pl.DataFrame]:
         columns = {"icustay_id": INTEGER, "itemid": INTEGER, "starttime": TIME, "endtime": TIME}
@@ -147,7 +154,7 @@ class Events:
                 "INPUTEVENTS_MV, rewritten or without an amount", block.height - given.height
             )
             self.seen.append(mv.onsets(given.rename({"start": "hours"}), "shock", mv.SHOCK_INPUTS))
-            yield mv.inputs(self._binned(mv.doses(given)))
+            yield mv.inputs(self._binned(mv.doses(given, self.run.cohort.hours)))
 
     def _procedures(self) -> Iterator[pl.DataFrame]:
         columns = {"icustay_id": INTEGER, "itemid": INTEGER, "starttime": TIME, "endtime": TIME}
@@ -172,17 +179,17 @@ class Events:
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, and the hour of discharge, after which nothing is read."""
-        hours = mv.hours_between("discharged", "intime")
+        hours = hours_between("discharged", "intime")
         return self.stays.join(
             self.admissions.select("hadm_id", "discharged"), on="hadm_id"
         ).select("subject_id", "hadm_id", "stay_id", "intime", until=hours.fill_null(float("inf")))
 
     def _timed(self, block: pl.DataFrame) -> pl.DataFrame:
-        return block.with_columns(hours=mv.hours_between("charttime", "intime"))
+        return block.with_columns(hours=hours_between("charttime", "intime"))
 
     def _ranged(self, block: pl.DataFrame) -> pl.DataFrame:
         return block.with_columns(
-            start=mv.hours_between("starttime", "intime"), end=mv.hours_between("endtime", "intime")
+            start=hours_between("starttime", "intime"), end=hours_between("endtime", "intime")
         )
 
     def _usable(self, block: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.features.bins import bin_labels, bin_of_number, quantile_edges
-from medhmp.features.cells import bin_of
 from medhmp.features.events import number_text
 
 # pandas cannot label edges that differ by less than 1e-300.
@@ -55,12 +54,6 @@ def test_labels_have_the_fewest_digits_that_part_the_edges(
     edges: tuple[float, ...], labels: list[str]
 ) -> None:
     assert bin_labels(edges) == labels
-
-
-@given(st.integers(0, 10_000), st.sampled_from([0.1, 0.3, 0.5, 1.0, 2.0, 7.0]))
-def test_a_time_at_k_dt_begins_bin_k(k: int, dt: float) -> None:
-    at = np.array([k * dt, np.nextafter(k * dt, np.inf), np.nextafter((k + 1) * dt, 0)])
-    assert bin_of(at, dt).tolist() == [k, k, k]
 
 
 def test_a_number_prints_in_its_shortest_form() -> None:

@@ -234,6 +234,53 @@ def test_ranges_are_cut_to_the_window_and_follow_the_bin_width(raw):
     assert [h for h, _ in values(wide, 101, "10")] == [45, 47]
 
 
+@pytest.mark.parametrize("end", ["03 08:00:00", "03 12:00:00", "04 06:00:00"])
+def test_of_a_range_that_runs_on_past_the_window_counts_the_part_inside(raw, end):
+    """Three hours at 60 a hour are inside, whenever it ends."""
+    start = "2100-01-03 03:00:00"  # hour 45
+    hours = {"03 08:00:00": 5, "03 12:00:00": 9, "04 06:00:00": 27}[end]
+    for item, unit, rate in ((1, "ml", 60), (2, "mg", ""), (3, "dose", "")):
+        raw.add(
+            "INPUTEVENTS_MV",
+            icustay_id=101,
+            itemid=item,
+            starttime=start,
+            endtime=f"2100-01-{end}",
+            amount=60 * hours,
+            amountuom=unit,
+            rate=rate,
+        )
+    events = events_of(read(raw.write()))
+    bins = [45.5, 46.5, 47.5]
+    assert [h for h, _ in values(events, 101, "1")] == bins
+    assert values(events, 101, "1_Rate") == [(h, 1.0) for h in bins]  # ml per minute
+    assert values(events, 101, "2_Amount") == [(h, 180.0) for h in bins]
+    assert values(events, 101, "3_Dose") == [(h, 180.0) for h in bins]
+
+
+def test_of_a_range_that_runs_on_past_discharge_counts_the_part_before(raw):
+    raw.tables["ADMISSIONS"][0]["DISCHTIME"] = "2100-01-01 08:00:00"  # hour 2
+    give(raw, 1, start="07:00:00", end="11:00:00", amount=40, amountuom="mg")
+    events = events_of(read(raw.write()))
+    assert values(events, 101, "1_Amount") == [(1.5, 10.0), (2.5, 10.0)]
+
+
+def test_a_charted_date_past_the_window_is_left_out(raw):
+    """Such rows are filled in after the time they stand at."""
+    for value in ("2100-01-03 05:59:00", "2100-01-03 06:00:00", "2100-02-01 00:00:00", ""):
+        raw.add(
+            "DATETIMEEVENTS",
+            icustay_id=101,
+            itemid=224183,
+            charttime="2100-01-03 05:00:00",
+            value=value,
+        )
+    source = read(raw.write())
+    events = events_of(source)
+    assert values(events, 101, "224183") == [(47.0, pytest.approx(2 - 1 / 1440)), (47.0, None)]
+    assert source.counts["DATETIMEEVENTS, of a later date"] == 2
+
+
 def test_onsets_are_read_before_signals_are_removed(raw):
     raw.add("D_ITEMS", itemid=220339, dbsource="metavision", category="Respiratory")
     raw.add("D_ITEMS", itemid=224700, dbsource="metavision", category="Respiratory")

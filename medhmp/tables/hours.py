@@ -1,0 +1,23 @@
+"""The time axis of a stay: hours between two times, and the bin of an hour.
+
+An hour at the edge of a bin belongs to the bin that it begins, to the last bit.
+"""
+
+import polars as pl
+
+
+def hours_between(later: str, earlier: str) -> pl.Expr:
+    """Hours from one time column to another.
+
+    Whole hours are split off first, since Polars divides by a constant through its reciprocal: a
+    reading at the edge of a bin must not fall short of it.
+    """
+    seconds = (pl.col(later) - pl.col(earlier)).dt.total_seconds()
+    return seconds // 3600 + (seconds % 3600) / 3600
+
+
+def bin_of(hours: pl.Expr, dt: float) -> pl.Expr:
+    """k with k dt <= hours < (k + 1) dt, by comparing with the products themselves."""
+    k = (hours / dt).floor()
+    k = k - (k * dt > hours).cast(pl.Float64) + ((k + 1) * dt <= hours).cast(pl.Float64)
+    return k.cast(pl.Int64)
