@@ -19,8 +19,16 @@ from medhmp.shards.labelled import TaskData, counts, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
-from medhmp.train.finetune import Fit, Recipe, fit, inputs_of, scores, start_weights
-from medhmp.train.grid import predictions_table
+from medhmp.train.finetune import (
+    HELD_OUT,
+    Fit,
+    FitSpec,
+    fit,
+    inputs_of,
+    predictions_table,
+    scores,
+    start_weights,
+)
 
 
 def finetune(run: Run) -> None:
@@ -46,7 +54,7 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
     data = read_task(run, chosen.task)
     _check(data)
     widths = read_manifest(Folder(run.out) / "shards").widths
-    recipe = Recipe(
+    spec = FitSpec(
         chosen.task,
         chosen.model,
         chosen.start,
@@ -55,8 +63,8 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
         chosen.seed,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fitted = fit(run, recipe, data, widths, start_weights(run, chosen.start), device)
-    _publish(run, recipe, data, widths, fitted, folder, stamp)
+    fitted = fit(run, spec, data, widths, start_weights(run, chosen.start), device)
+    _publish(run, spec, data, widths, fitted, folder, stamp)
     return f"{fitted.epochs} epochs, validation AUROC {fitted.val_auroc:.3f}"
 
 
@@ -67,7 +75,7 @@ def _check(data: TaskData) -> None:
 
 def _publish(
     run: Run,
-    recipe: Recipe,
+    spec: FitSpec,
     data: TaskData,
     widths: Widths,
     fitted: Fit,
@@ -76,10 +84,9 @@ def _publish(
 ) -> None:
     tables = [
         predictions_table(
-            part, split, recipe.seed, scores(run, recipe, fitted.weights, part, widths)
+            data[split], split, spec.seed, scores(run, spec, fitted.weights, data[split], widths)
         )
-        for split, part in data.items()
-        if split != "train"
+        for split in HELD_OUT
     ]
     entries = write_model(folder, fitted.weights, run, fitted.metrics)
     entries.append(folder.write_parquet("predictions.parquet", pa.concat_tables(tables)))

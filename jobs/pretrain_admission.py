@@ -7,6 +7,7 @@ one's whole stay encoder) and ``pretrain_admission/from_scratch/``, each as stag
 """
 
 from medhmp import command
+from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, Start
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.train.launch import Stage, pretrain
@@ -15,21 +16,15 @@ from medhmp.train.launch import Stage, pretrain
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
     root = Folder(run.out)
-    starts = run.tune.starts
-    if "both" in starts:
-        begin = (root / "pretrain_stay").uri
-        pretrain(run, Stage("pretrain_admission", folder_of(root, "from_stay").uri, begin))
-    if "admission" in starts:
-        pretrain(run, Stage("pretrain_admission", folder_of(root, "from_scratch").uri))
-    if "shuffled" in starts:
-        begin = (root / "control" / "pretrain_stay").uri
-        folder = root / "control" / "pretrain_admission" / "from_stay"
-        pretrain(run, Stage("pretrain_admission", folder.uri, begin, shuffled=True))
-
-
-def folder_of(root: Folder, begun: str) -> Folder:
-    """Where stage two begun ``from_stay`` or ``from_scratch`` lies."""
-    return root / "pretrain_admission" / begun
+    begun_from: dict[Start, str | None] = {
+        "both": (root / STAY_PRETRAINING).uri,
+        "admission": None,
+        "shuffled": (root / SHUFFLED_STAY_PRETRAINING).uri,
+    }
+    for start, begun in begun_from.items():
+        if start in run.tune.starts:
+            folder = (root / STARTED_FROM[start]).uri
+            pretrain(run, Stage("pretrain_admission", folder, begun, start == "shuffled"))
 
 
 if __name__ == "__main__":

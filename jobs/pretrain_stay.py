@@ -7,6 +7,7 @@ checkpoints/. The same command goes on from the newest checkpoint after any inte
 """
 
 from medhmp import command
+from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.train.launch import Stage, pretrain
@@ -15,10 +16,10 @@ from medhmp.train.launch import Stage, pretrain
 def pretrain_stay(run: Run) -> None:
     """Trains stage one and, where the run has the control, stage one on shuffled hours."""
     root = Folder(run.out)
-    pretrain(run, Stage("pretrain_stay", (root / "pretrain_stay").uri))
+    pretrain(run, Stage("pretrain_stay", (root / STAY_PRETRAINING).uri))
     if "shuffled" in run.tune.starts:
-        control = root / "control" / "pretrain_stay"
-        pretrain(run, Stage("pretrain_stay", control.uri, shuffled=True))
+        control = (root / SHUFFLED_STAY_PRETRAINING).uri
+        pretrain(run, Stage("pretrain_stay", control, shuffled=True))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medhmp.evaluate.calibration import curve
 from medhmp.evaluate.predictions import Predictions
+from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
 
 TASK_NAMES: Final = {
     "arf": "Acute respiratory failure",
@@ -40,11 +41,11 @@ LINES: Final = {
 
 # Label and color of each pretraining, by the folder of its output.
 PRETRAININGS: Final = {
-    "pretrain_stay": ("stays", "#0060a8"),
-    "control/pretrain_stay": ("control: hours shuffled", "#cc79a7"),
-    "pretrain_admission/from_stay": ("begun from stage one", "#0060a8"),
-    "pretrain_admission/from_scratch": ("begun from random", "#009e73"),
-    "control/pretrain_admission/from_stay": ("control: codes shuffled", "#cc79a7"),
+    STAY_PRETRAINING: ("stays", "#0060a8"),
+    SHUFFLED_STAY_PRETRAINING: ("control: hours shuffled", "#cc79a7"),
+    STARTED_FROM["both"]: ("begun from stage one", "#0060a8"),
+    STARTED_FROM["admission"]: ("begun from random", "#009e73"),
+    STARTED_FROM["shuffled"]: ("control: codes shuffled", "#cc79a7"),
 }
 STAGES: Final = {"pretrain_stay": "Stage one", "pretrain_admission": "Stage two"}
 

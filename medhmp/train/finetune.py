@@ -3,37 +3,35 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import LEVELS, ModelName, Start, Task, Widths
+from medhmp.legend import LEVELS, STARTED_FROM, ModelName, Split, Start, Task, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled, TaskData
+from medhmp.shards.rows import Batch
+from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import Folder, fingerprint
 from medhmp.train.checkpoint import Metrics, pretrained, read_weights
 from medhmp.train.early_stop import EarlyStop
-from medhmp.train.loop import Batch, to_device, train
+from medhmp.train.loop import to_device, train
 from medhmp.train.objective import Classification, build_classifier
 
 SCORING_BATCH = 256
-STARTED_FROM: dict[Start, str] = {
-    "stay": "pretrain_stay",
-    "admission": "pretrain_admission/from_scratch",
-    "both": "pretrain_admission/from_stay",
-    "shuffled": "control/pretrain_admission/from_stay",
-}
-"""The folder whose weights a start takes; *none* takes none."""
+HELD_OUT: Final[tuple[Split, ...]] = ("validation", "test")
+"""The splits that a fitted model scores."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FitSpec:
     """What one fit is of."""
 
     task: Task
@@ -58,7 +56,7 @@ class Fit:
 
 def fit(
     run: Run,
-    recipe: Recipe,
+    spec: FitSpec,
     data: TaskData,
     widths: Widths,
     start: dict[str, Tensor] | None,
@@ -68,8 +66,8 @@ def fit(
 
     Raises FloatingPointError if the loss, of training or validation, stops being finite.
     """
-    torch.manual_seed(recipe.seed)
-    objective = build_classifier(recipe.task, recipe.model, run.model, widths)
+    torch.manual_seed(spec.seed)
+    objective = build_classifier(spec.task, spec.model, run.model, widths)
     arrived = load_start(objective.model, start) if start else []
     if device is not None:
         objective.to(device)
@@ -91,8 +89,8 @@ def fit(
 
     train(
         objective,
-        _optimizer(run, recipe, objective),
-        lambda epoch: _epoch(data["train"], recipe, epoch),
+        _optimizer(run, spec, objective),
+        lambda epoch: _epoch(data["train"], spec, epoch),
         range(run.finetune.epochs),
         after_epoch,
         device,
@@ -103,18 +101,33 @@ def fit(
 
 def scores(
     run: Run,
-    recipe: Recipe,
+    spec: FitSpec,
     weights: dict[str, Tensor],
     part: Labelled,
     widths: Widths,
     device: torch.device | None = None,
 ) -> npt.NDArray[np.float32]:
     """Probabilities (n) that a fitted model gives the rows of one split."""
-    objective = build_classifier(recipe.task, recipe.model, run.model, widths)
+    objective = build_classifier(spec.task, spec.model, run.model, widths)
     objective.model.load_state_dict(weights, strict=True)
     if device is not None:
         objective.to(device)
     return np.asarray(torch.sigmoid(_logits(objective, part, device)).numpy())
+
+
+def predictions_table(
+    part: Labelled, split: Split, seed: int, score: npt.NDArray[np.floating[Any]]
+) -> pa.Table:
+    """Predictions of one split by one seed, in the schema that the report reads."""
+    columns = {
+        "subject_id": part.rows.subject_id,
+        "row_id": part.rows.row_id,
+        "split": np.full(len(part), split),
+        "seed": np.full(len(part), seed),
+        "label": part.label,
+        "score": score,
+    }
+    return pa.table(columns).cast(PREDICTIONS)
 
 
 def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:
@@ -131,7 +144,7 @@ def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:
 
 def _job_of(start: Start) -> str:
     """The job that makes what a start takes."""
-    return STARTED_FROM[start].removeprefix("control/").partition("/")[0]
+    return "pretrain_stay" if start == "stay" else "pretrain_admission"
 
 
 def start_weights(run: Run, start: Start) -> dict[str, Tensor] | None:
@@ -141,28 +154,28 @@ def start_weights(run: Run, start: Start) -> dict[str, Tensor] | None:
     return read_weights(Folder(run.out) / STARTED_FROM[start], _job_of(start))
 
 
-def _optimizer(run: Run, recipe: Recipe, objective: Classification) -> torch.optim.Optimizer:
-    if recipe.model == "f_lstm":  # as published (Tang et al. 2020)
-        return torch.optim.Adam(objective.parameters(), lr=recipe.learning_rate)
-    if LEVELS[recipe.task] == "patient":  # as the authors ran it: SGD barely moves a two-layer LSTM
+def _optimizer(run: Run, spec: FitSpec, objective: Classification) -> torch.optim.Optimizer:
+    if spec.model == "f_lstm":  # as published (Tang et al. 2020)
+        return torch.optim.Adam(objective.parameters(), lr=spec.learning_rate)
+    if LEVELS[spec.task] == "patient":  # as the authors ran it: SGD barely moves a two-layer LSTM
         return torch.optim.AdamW(
             objective.parameters(),
-            lr=recipe.learning_rate,
+            lr=spec.learning_rate,
             weight_decay=run.finetune.weight_decay,
         )
     return torch.optim.SGD(
         objective.parameters(),
-        lr=recipe.learning_rate,
+        lr=spec.learning_rate,
         momentum=run.finetune.momentum,
         weight_decay=run.finetune.weight_decay,
     )
 
 
-def _epoch(part: Labelled, recipe: Recipe, epoch: int) -> Iterator[Batch]:
+def _epoch(part: Labelled, spec: FitSpec, epoch: int) -> Iterator[Batch]:
     """All training rows in the order of (seed, epoch). The last batch may be smaller."""
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(part))
-    for at in range(0, len(order), recipe.batch_size):
-        yield part.batch(order[at : at + recipe.batch_size])
+    order = np.random.default_rng([spec.seed, epoch]).permutation(len(part))
+    for at in range(0, len(order), spec.batch_size):
+        yield part.batch(order[at : at + spec.batch_size])
 
 
 @torch.inference_mode()

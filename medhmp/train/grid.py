@@ -23,14 +23,23 @@ from torch import Tensor
 from medhmp import command
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import LEVELS, ModelName, Start, Task, Widths
-from medhmp.model.baselines.hist_gradient_boosting import counted, fit_trees
+from medhmp.model.baselines.hist_gradient_boosting import fit_trees
 from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
+from medhmp.shards.counts import counted
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.schema import PREDICTIONS, TRIALS
+from medhmp.shards.schema import TRIALS
 from medhmp.storage import Folder, Stamp, publish
-from medhmp.train.finetune import Recipe, fit, inputs_of, scores, start_weights
+from medhmp.train.finetune import (
+    HELD_OUT,
+    FitSpec,
+    fit,
+    inputs_of,
+    predictions_table,
+    scores,
+    start_weights,
+)
 from medhmp.train.objective import build_classifier
 
 F_LSTM_RATES = (1e-4, 1e-3, 1e-2)
@@ -72,9 +81,9 @@ class Cell:
         """One for trees: without subsampling and early stopping nothing in their fit is drawn."""
         return range(1 if self.grid.model == "hist_gradient_boosting" else run.tune.seeds)
 
-    def recipe(self, seed: int) -> Recipe:
+    def spec(self, seed: int) -> FitSpec:
         grid = self.grid
-        return Recipe(grid.task, grid.model, grid.start, self.batch_size, self.learning_rate, seed)
+        return FitSpec(grid.task, grid.model, grid.start, self.batch_size, self.learning_rate, seed)
 
 
 def grids(run: Run, task: Task) -> list[Grid]:
@@ -182,7 +191,7 @@ def _one_seed(
         area = auroc(part.label.astype(int), score)
         return {**row, **_result(_cross_entropy(score, part), area, 1)}, None
     try:
-        fitted = fit(run, cell.recipe(seed), data, widths, starts[cell.grid.start], _device())
+        fitted = fit(run, cell.spec(seed), data, widths, starts[cell.grid.start], _device())
     except FloatingPointError:
         return {**row, **_result(None, None, 0), "status": "diverged"}, None
     result = _result(fitted.val_loss, fitted.val_auroc, fitted.epochs)
@@ -247,7 +256,7 @@ def _predictions(shared: dict[str, Any], best: Cell) -> pa.Table:
     tables = []
     for seed in best.seeds(run):
         score = _scorer(run, best, seed, data, widths)
-        for split in ("validation", "test"):
+        for split in HELD_OUT:
             tables.append(predictions_table(data[split], split, seed, score(data[split])))
     return pa.concat_tables(tables)
 
@@ -259,20 +268,7 @@ def _scorer(
     if cell.grid.model == "hist_gradient_boosting":
         return _trees(data["train"], widths)
     weights = load_tensors((cell.grid.folder / "trials").read_bytes(_weights_name(cell, seed)))
-    return lambda part: scores(run, cell.recipe(seed), weights, part, widths, _device())
-
-
-def predictions_table(part: Labelled, split: str, seed: int, score: Any) -> pa.Table:
-    """Predictions of one split by one seed, in the schema that the report reads."""
-    columns = {
-        "subject_id": part.rows.subject_id,
-        "row_id": part.rows.row_id,
-        "split": np.full(len(part), split),
-        "seed": np.full(len(part), seed),
-        "label": part.label,
-        "score": score,
-    }
-    return pa.table(columns).cast(PREDICTIONS)
+    return lambda part: scores(run, cell.spec(seed), weights, part, widths, _device())
 
 
 def _trees(train: Labelled, widths: Widths) -> Callable[[Labelled], Any]:

@@ -9,11 +9,9 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
 
+from medhmp.shards.rows import Batch
 from medhmp.train.meter import Meter
-
-Batch = dict[str, Tensor]
 
 
 def train(

@@ -14,13 +14,12 @@ from safetensors.torch import load_file
 
 from jobs.tune import tune
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import LEVELS, Task
+from medhmp.legend import LEVELS, STARTED_FROM, Task
 from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.schema import PREDICTIONS, TRIALS
 from medhmp.storage import COMPLETE, Folder
-from medhmp.train.finetune import STARTED_FROM
 from medhmp.train.grid import grids, run_cell
 
 pytestmark = pytest.mark.ray

@@ -21,7 +21,7 @@ from medhmp.shards.labelled import Labelled, TaskData, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.stream import Share, Table
 from medhmp.storage import Folder
-from medhmp.train.finetune import Recipe, fit, scores
+from medhmp.train.finetune import FitSpec, fit, scores
 from medhmp.train.launch import Stage, plan_of
 
 pytestmark = pytest.mark.ray
@@ -91,10 +91,10 @@ def test_shuffled_labels_teach_nothing(run: Run) -> None:
     label = data["test"].label
     areas = []
     for seed in range(5):
-        recipe = Recipe("mortality", "medhmp", "none", 16, 1e-2, seed)
+        spec = FitSpec("mortality", "medhmp", "none", 16, 1e-2, seed)
         noise = shuffled(data, np.random.default_rng(seed))
-        fitted = fit(run, recipe, noise, widths, None)
-        areas.append(auroc(label, scores(run, recipe, fitted.weights, data["test"], widths)))
+        fitted = fit(run, spec, noise, widths, None)
+        areas.append(auroc(label, scores(run, spec, fitted.weights, data["test"], widths)))
     n1, n0 = label.sum(), (1 - label).sum()
     error = np.sqrt((n1 + n0 + 1) / (12 * n1 * n0))
     assert abs(np.mean(areas) - 0.5) < 2 * error

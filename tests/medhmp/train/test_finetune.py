@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import SPLITS, Widths
+from medhmp.legend import SPLITS, STARTED_FROM, Widths
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Finetune, Model
@@ -19,7 +19,7 @@ from medhmp.shards.rows import Stays
 from medhmp.storage import Folder, Stamp, publish
 from medhmp.train import finetune
 from medhmp.train.checkpoint import write_model
-from medhmp.train.finetune import STARTED_FROM, Recipe, fit, scores, start_weights
+from medhmp.train.finetune import FitSpec, fit, scores, start_weights
 from medhmp.train.objective import (
     build_admission_pretraining,
     build_classifier,
@@ -30,7 +30,7 @@ WIDTHS = Widths(hours=4, features=12, demographics=5, diagnoses=9, drugs=7)
 RUN = replace(
     smoke(), model=Model(width=8, demographic_hidden=4), finetune=Finetune(epochs=12, patience=3)
 )
-RECIPE = Recipe("mortality", "medhmp", "none", batch_size=16, learning_rate=0.05, seed=0)
+SPEC = FitSpec("mortality", "medhmp", "none", batch_size=16, learning_rate=0.05, seed=0)
 
 
 def stays(n, seed):
@@ -52,17 +52,17 @@ def data():
 
 
 def fitted(data, run=RUN, start=None, **changes):
-    return fit(run, replace(RECIPE, **changes), data, WIDTHS, start)
+    return fit(run, replace(SPEC, **changes), data, WIDTHS, start)
 
 
-def cross_entropy(data, fit_, split, recipe=RECIPE):
-    score = torch.from_numpy(scores(RUN, recipe, fit_.weights, data[split], WIDTHS))
+def cross_entropy(data, fit_, split, spec=SPEC):
+    score = torch.from_numpy(scores(RUN, spec, fit_.weights, data[split], WIDTHS))
     return float(F.binary_cross_entropy(score, torch.from_numpy(data[split].label)))
 
 
 def test_a_fit_learns_a_rule_and_scores_it_between_0_and_1(data):
     found = fitted(data)
-    score = scores(RUN, RECIPE, found.weights, data["test"], WIDTHS)
+    score = scores(RUN, SPEC, found.weights, data["test"], WIDTHS)
     assert score.shape == (90,)
     assert score.min() >= 0
     assert score.max() <= 1
@@ -72,9 +72,9 @@ def test_a_fit_learns_a_rule_and_scores_it_between_0_and_1(data):
 
 def test_scores_are_the_same_whatever_the_batches(data, monkeypatch):
     found = fitted(data, epochs_of(1))
-    together = scores(RUN, RECIPE, found.weights, data["test"], WIDTHS)
+    together = scores(RUN, SPEC, found.weights, data["test"], WIDTHS)
     monkeypatch.setattr(finetune, "SCORING_BATCH", 7)
-    apart = scores(RUN, RECIPE, found.weights, data["test"], WIDTHS)
+    apart = scores(RUN, SPEC, found.weights, data["test"], WIDTHS)
     np.testing.assert_allclose(apart, together, rtol=1e-5)
 
 
@@ -123,7 +123,7 @@ def test_pretrained_weights_arrive_and_nothing_else_changes(data, stage):
     expected = {f"stay.{n.removeprefix(prefix)}": x for n, x in start.items() if prefix in n}
     assert sorted(found.arrived) == sorted(expected)
     assert equal({name: found.weights[name] for name in expected}, expected)
-    torch.manual_seed(RECIPE.seed)
+    torch.manual_seed(SPEC.seed)
     fresh = build_classifier("mortality", "medhmp", RUN.model, WIDTHS).model.state_dict()
     rest = fresh.keys() - expected.keys()
     assert rest == {"head.weight", "head.bias"}
@@ -140,9 +140,9 @@ def test_a_fit_that_diverges_says_so(data, rows, sentence):
 
 
 def test_f_lstm_is_trained_by_the_same_loop(data):
-    recipe = replace(RECIPE, model="f_lstm", learning_rate=1e-2)
-    found = fit(epochs_of(12), recipe, data, WIDTHS, None)
-    assert cross_entropy(data, found, "test", recipe) < 0.5
+    spec = replace(SPEC, model="f_lstm", learning_rate=1e-2)
+    found = fit(epochs_of(12), spec, data, WIDTHS, None)
+    assert cross_entropy(data, found, "test", spec) < 0.5
     assert math.isfinite(found.val_loss)
 
 

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from medhmp.legend import LEVELS
+from medhmp.legend import LEVELS, STARTED_FROM
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
 from medhmp.storage import Folder, Stamp, fingerprint, publish
-from medhmp.train.finetune import STARTED_FROM
 from medhmp.train.grid import F_LSTM_RATES, Cell, Grid, choose, grids
 
 ALL_STARTS = ("none", "stay", "admission", "both", "shuffled")
@@ -86,9 +85,9 @@ def test_baselines_search_their_own_grids(run):
     assert points(run, model="hist_gradient_boosting", start="none") == [(0, 0.0)]
 
 
-def test_a_cells_recipe_differs_in_the_seed_alone(run):
+def test_a_cells_spec_differs_in_the_seed_alone(run):
     cell = grid(start="admission").cells(run)[1]
-    one, two = cell.recipe(0), cell.recipe(1)
+    one, two = cell.spec(0), cell.spec(1)
     assert (one.task, one.model, one.start) == ("mortality", "medhmp", "admission")
     assert (one.batch_size, one.learning_rate) == (16, 5e-3)
     assert replace(one, seed=1) == two

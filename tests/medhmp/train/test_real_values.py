@@ -8,9 +8,9 @@ import torch
 
 from jobs.featurize import featurize
 from jobs.synthesize import synthesize
-from medhmp.model.baselines.hist_gradient_boosting import counted
 from medhmp.recipes import smoke
 from medhmp.run import Model, Shards, Synthetic, Tables
+from medhmp.shards.counts import counted
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.stream import Plan, Share

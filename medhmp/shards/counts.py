@@ -1,0 +1,49 @@
+"""Rows as counted features, for models that take a plain matrix.
+
+A row is a count per feature over its hours, its demographics and its codes. What such a model sees,
+the networks see; only the order of hours is lost.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from medhmp.legend import Widths
+from medhmp.shards.csr import Csr
+from medhmp.shards.rows import Admissions, Patients, Stays
+
+Matrix = npt.NDArray[np.float32]
+
+
+def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Matrix:
+    """(n, D) counts. D is F + P for stays; F + P + C + G + E for admissions; C for patients."""
+    if isinstance(rows, Stays):
+        return np.hstack(_stay_counts(rows, widths))
+    if isinstance(rows, Patients):
+        # Visits lie one after another, so the codes of a patient's visits do, too.
+        return _count(Csr(rows.icd.offsets[rows.visits.offsets], rows.icd.values), widths.diagnoses)
+    stays = [_sum_rows(part, rows.stay_rows) for part in _stay_counts(rows.stays, widths)]
+    codes = [_count(rows.icd, widths.diagnoses), _count(rows.drug, widths.drugs)]
+    return np.hstack([*stays, *codes, rows.note])
+
+
+def _stay_counts(stays: Stays, widths: Widths) -> tuple[Matrix, Matrix]:
+    """Hours in which each feature is on (or the sum of its values), and demographics."""
+    whole = Csr(stays.hours.offsets[:: max(stays.hours_per_stay, 1)], stays.hours.values)
+    return (
+        _count(whole, widths.features, stays.feature_values),
+        _count(stays.demographics, widths.demographics, stays.demographic_values),
+    )
+
+
+def _count(ids: Csr, width: int, weights: Matrix | None = None) -> Matrix:
+    row = np.repeat(np.arange(len(ids)), ids.lengths)
+    flat = np.bincount(row * width + ids.values.astype(np.int64), weights, len(ids) * width)
+    return flat.reshape(len(ids), width).astype(np.float32)
+
+
+def _sum_rows(matrix: Matrix, groups: Csr) -> Matrix:
+    """Row i: the sum of the matrix's rows in group i."""
+    total = np.zeros((len(groups) + 1, matrix.shape[1]), np.float32)
+    owner = np.repeat(np.arange(len(groups)), groups.lengths)
+    np.add.at(total, owner, matrix[groups.values.astype(np.int64)])
+    return total[:-1]
