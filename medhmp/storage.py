@@ -26,6 +26,7 @@ from medhmp.run import digest
 
 COMPLETE = "complete.json"
 SPOOL = 1 << 26  # bytes of an upload kept in memory before they go to a temporary file
+HASHED = 1 << 26  # bytes of an output that are hashed when its stage is skipped, small files first
 
 
 @dataclass(frozen=True)
@@ -228,44 +229,136 @@ class Stamp:
         return digest({"fields": dict(self.fields), "inputs": dict(self.inputs)})
 
 
+@dataclass(frozen=True)
+class Output:
+    """A whole output: its folder, and what its ``complete.json`` says of it."""
+
+    folder: Folder
+    hash: str
+    fields: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    files: Mapping[str, Entry]
+
+    @staticmethod
+    def of(folder: Folder) -> "Output | None":
+        """None without a ``complete.json``, or with one that is torn: then it is no output."""
+        if not folder.exists(COMPLETE):
+            return None
+        try:
+            record = folder.read_json(COMPLETE)
+            files = {file["name"]: Entry(**file) for file in record["files"]}
+            fields, inputs = dict(record["fields"]), dict(record["inputs"])
+            return Output(folder, record["hash"], fields, inputs, files)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash, for the ``inputs`` of the stage that reads this output."""
+        return digest([[entry.name, entry.sha256] for entry in self.files.values()])
+
+    def read_bytes(self, name: str) -> bytes:
+        """A file's bytes. Refuses those that are not what was published."""
+        data = self.folder.read_bytes(name) if self.folder.exists(name) else b""
+        if name not in self.files or hashlib.sha256(data).hexdigest() != self.files[name].sha256:
+            raise Refusal(
+                f"{self.folder} is damaged: {name} is missing or not what was written; "
+                "make it again with --overwrite"
+            )
+        return data
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read_bytes(name))
+
+    def read_parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        return pq.ParquetFile(pa.BufferReader(self.read_bytes(name))).read(columns=columns)
+
+    def damaged(self) -> str | None:
+        """A file that is missing or not what was written, None if there is none.
+
+        Every size is compared; SHA-256 for the first ``HASHED`` bytes only, or every start of a
+        job would read gigabytes.
+        """
+        hashed = 0
+        for entry in sorted(self.files.values(), key=lambda entry: entry.size):
+            hashed += entry.size
+            if self.folder.size(entry.name) != entry.size:
+                return entry.name
+            if hashed <= HASHED and self.folder.entry(entry.name) != entry:
+                return entry.name
+        return None
+
+    def check(self, fields: Mapping[str, Any], made_by: str) -> None:
+        """Refuses an output made with other fields; ``made_by`` is the job that makes it."""
+        if changed := _changed(self.fields, fields):
+            name, then, now = changed
+            raise Refusal(
+                f"{self.folder} was made with {name} {then!r} and this run has {now!r}; "
+                f"give the same --{name}, or run jobs.{made_by} again with --overwrite"
+            )
+
+
+def opened(folder: Folder, made_by: str) -> Output:
+    """The output in a folder. Refuses one not whole; ``made_by`` is the job that makes it."""
+    output = Output.of(folder)
+    if output is None:
+        raise Refusal(f"{folder} is missing or not whole; run jobs.{made_by} first")
+    return output
+
+
+def fingerprint(folder: Folder, made_by: str) -> str:
+    """Content hash of a whole output. Refuses one not whole, as ``opened``."""
+    return opened(folder, made_by).fingerprint
+
+
 def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
     """True if ``folder`` holds a whole output of this stamp: the stage is to be skipped.
 
-    False if there is none. An output of another run is removed under ``overwrite`` and otherwise
-    refused, naming the first thing that differs.
+    False if there is none. An output of another run, or a damaged one, is removed under
+    ``overwrite`` and otherwise refused, naming the first thing that differs.
     """
-    if not folder.exists(COMPLETE):
+    output = Output.of(folder)
+    if output is None:
         return False
-    record = folder.read_json(COMPLETE)
-    if record["hash"] != stamp.hash:
-        if overwrite:
-            folder.remove()
-            return False
-        raise Refusal(
-            f"{folder} holds an output of another run ({_first_difference(record, stamp)}); "
+    fault = _fault(output, stamp)
+    if fault is None:
+        return True
+    if not overwrite:
+        raise Refusal(fault)
+    folder.remove()
+    return False
+
+
+def _fault(output: Output, stamp: Stamp) -> str | None:
+    """What keeps an output from being this stamp's, as a refusal says it."""
+    if output.hash != stamp.hash:
+        return (
+            f"{output.folder} holds an output of another run ({_first_difference(output, stamp)}); "
             "pass --overwrite to replace it, or another --out"
         )
-    damaged = [f for f in record["files"] if folder.size(f["name"]) != f["size"]]
-    if damaged and overwrite:
-        folder.remove()
-        return False
-    if damaged:
-        raise Refusal(
-            f"{folder} is damaged: {damaged[0]['name']} is missing or not {damaged[0]['size']} "
-            "bytes long; pass --overwrite to make it again"
+    if name := output.damaged():
+        return (
+            f"{output.folder} is damaged: {name} is missing or not what was written; "
+            "pass --overwrite to make it again"
         )
-    return True
+    return None
 
 
-def _first_difference(record: Mapping[str, Any], stamp: Stamp) -> str:
-    for kind, now in (("fields", stamp.fields), ("inputs", stamp.inputs)):
-        then = record[kind]
-        for name in [*then, *(n for n in now if n not in then)]:
-            if then.get(name) != now.get(name):
-                if kind == "inputs":
-                    return f"its input {name} has changed"
-                return f"{name} was {then.get(name)!r}, is {now.get(name)!r}"
+def _first_difference(output: Output, stamp: Stamp) -> str:
+    if changed := _changed(output.fields, stamp.fields):
+        name, then, now = changed
+        return f"{name} was {then!r}, is {now!r}"
+    if changed := _changed(output.inputs, stamp.inputs):
+        return f"its input {changed[0]} has changed"
     return "its record was altered"
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first name whose value differs, and both values; None stands for no value."""
+    for name in [*then, *(n for n in now if n not in then)]:
+        if then.get(name) != now.get(name):
+            return name, then.get(name), now.get(name)
+    return None
 
 
 def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
@@ -280,13 +373,3 @@ def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
             "files": files,
         },
     )
-
-
-def fingerprint(folder: Folder, made_by: str) -> str:
-    """Content hash of a whole output, for the ``inputs`` of the stage that reads it.
-
-    Refuses a folder that is not whole; ``made_by`` is the job that makes it.
-    """
-    if not folder.exists(COMPLETE):
-        raise Refusal(f"{folder} is missing or not whole; run jobs.{made_by} first")
-    return digest([[f["name"], f["sha256"]] for f in folder.read_json(COMPLETE)["files"]])

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
+from medhmp import storage
 from medhmp.refusal import Refusal
-from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, publish
+from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, opened, publish
 
 BIG = b"0123456789abcdef" * (6 << 16)  # 6 MiB: more than one part of a multipart upload
 
@@ -160,18 +161,76 @@ def test_overwrite_keeps_an_output_of_the_same_run(folder):
     assert is_done(folder, stamp(), overwrite=True)
 
 
-@pytest.mark.parametrize("damage", ["shorter", "missing"])
+@pytest.mark.parametrize("damage", [b"tw", b"tow", None], ids=["shorter", "other", "missing"])
 def test_a_damaged_output_is_refused_or_made_again(folder, damage):
     written(folder)
-    if damage == "shorter":
-        folder.write_bytes("b.bin", b"tw")
+    if damage is None:
+        folder.delete("b.bin")
     else:
-        fs, path = folder.resolve("b.bin")
-        fs.delete_file(path)
-    with pytest.raises(Refusal, match=r"is damaged: b\.bin is missing or not 3 bytes long; pass"):
+        folder.write_bytes("b.bin", damage)
+    with pytest.raises(
+        Refusal, match=r"is damaged: b\.bin is missing or not what was written; pass"
+    ):
         is_done(folder, stamp())
     assert not is_done(folder, stamp(), overwrite=True)
     assert folder.names() == []
+
+
+def test_only_so_many_bytes_are_hashed_and_small_files_first(folder, monkeypatch):
+    monkeypatch.setattr(storage, "HASHED", 4)
+    publish(folder, stamp(), [folder.write_bytes("a", b"large"), folder.write_bytes("b", b"few")])
+    folder.write_bytes("a", b"LARGE")
+    assert is_done(folder, stamp())
+    folder.write_bytes("b", b"FEW")
+    with pytest.raises(Refusal, match=r"is damaged: b is missing"):
+        is_done(folder, stamp())
+
+
+@pytest.mark.parametrize("cut", [0, 20, -3])
+def test_a_torn_record_is_none(folder, cut):
+    """Then the stage is made again, as after an interruption, and nobody reads what is there."""
+    entries = written(folder)
+    folder.write_bytes(COMPLETE, folder.read_bytes(COMPLETE)[:cut])
+    assert not is_done(folder, stamp())
+    with pytest.raises(Refusal, match=r"missing or not whole; run jobs\.featurize first"):
+        opened(folder, "featurize")
+    publish(folder, stamp(), entries)
+    assert is_done(folder, stamp())
+
+
+@pytest.mark.parametrize("record", [{}, [], {"hash": "", "fields": {}, "inputs": {}, "files": [1]}])
+def test_a_record_of_another_form_is_none(folder, record):
+    folder.write_json(COMPLETE, record)
+    assert not is_done(folder, stamp())
+
+
+def test_what_is_read_of_an_output_is_what_was_published(folder):
+    table = pa.table({"x": [1, 2], "y": ["a", "b"]})
+    files = [folder.write_json("run.json", {"a": 1}), folder.write_parquet("t.parquet", table)]
+    publish(folder, stamp(), files)
+    output = opened(folder, "featurize")
+    assert output.read_json("run.json") == {"a": 1}
+    assert output.read_parquet("t.parquet", ["y"]).equals(table.select(["y"]))
+    folder.write_json("run.json", {"a": 2})
+    folder.delete("t.parquet")
+    folder.write_bytes("later", b"")
+    for name in ("run.json", "t.parquet", "later"):
+        with pytest.raises(Refusal, match=f"is damaged: {name} is missing or not what was written"):
+            output.read_bytes(name)
+
+
+def test_an_output_made_with_other_fields_is_refused(folder):
+    written(folder)
+    output = opened(folder, "featurize")
+    output.check({"epochs": 3}, "featurize")
+    with pytest.raises(Refusal) as refused:
+        output.check({"epochs": 4}, "featurize")
+    assert str(refused.value) == (
+        f"{folder} was made with epochs 3 and this run has 4; "
+        "give the same --epochs, or run jobs.featurize again with --overwrite"
+    )
+    with pytest.raises(Refusal, match="made with width None and this run has 64"):
+        output.check({"epochs": 3, "width": 64}, "featurize")
 
 
 def test_fingerprint_follows_content_alone(folder):
