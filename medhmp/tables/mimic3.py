@@ -58,7 +58,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         stays=stays,
         codes=codes,
         events=reader.events,
-        notes=_Notes(raw, counts).notes,
+        notes=_Notes(raw, admissions, counts).notes,
         onsets=reader.onsets,
         counts=counts,
     )
@@ -149,10 +149,12 @@ class _Notes:
     """Chooses one discharge summary per admission, then reads the text of those."""
 
     raw: RawTables
+    admissions: pl.DataFrame
     counts: dict[str, int]
 
     def notes(self) -> Iterator[pa.RecordBatch]:
-        """NOTES batches. Reports come before addenda, later before earlier; errors never."""
+        """NOTES batches. Reports come before addenda, later before earlier; errors never, and none
+        written after the day of discharge: it may tell of the next admission."""
         if not self.raw.has("NOTEEVENTS"):
             return
         chosen = self._chosen()
@@ -170,22 +172,19 @@ class _Notes:
         """Row numbers in NOTEEVENTS of the chosen notes."""
         columns = {"hadm_id": INTEGER, "chartdate": TIME, "category": TEXT, "description": TEXT}
         columns |= {"iserror": INTEGER}
+        summary = (pl.col("category") == "Discharge summary") & pl.col("iserror").is_null()
+        report = pl.col("description").eq_missing("Report").alias("report")
         found, line = [], 0
         for block in self.raw.scan("NOTEEVENTS", columns):
             own = block.with_row_index("line", line)
             line += block.height
-            found.append(
-                own.filter(
-                    (pl.col("category") == "Discharge summary")
-                    & pl.col("iserror").is_null()
-                    & pl.col("hadm_id").is_not_null()
-                ).select(
-                    "line",
-                    "hadm_id",
-                    "chartdate",
-                    report=pl.col("description").eq_missing("Report"),
-                )
-            )
+            found.append(own.filter(summary).select("line", "hadm_id", "chartdate", report))
+        written = pl.concat(found).join(
+            self.admissions.select("hadm_id", pl.col("discharged").dt.date()), on="hadm_id"
+        )
+        late = pl.col("chartdate").dt.date() > pl.col("discharged")
+        known = written.filter(late.not_().fill_null(True))
+        self.counts["NOTEEVENTS, written after discharge"] = written.height - known.height
         order = ["report", "chartdate", "line"]
-        best = pl.concat(found).sort(order, descending=True, nulls_last=True)
+        best = known.sort(order, descending=True, nulls_last=True)
         return best.unique("hadm_id", maintain_order=True).select("line")

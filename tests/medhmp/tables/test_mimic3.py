@@ -339,31 +339,46 @@ def test_codes(raw):
     assert by_ndc.filter(pl.col("kind") == "drug")["code"].to_list() == ["123"]
 
 
-def test_one_discharge_note_per_admission(raw):
-    def note(hadm, day, text, description="Report", category="Discharge summary", error=""):
-        raw.add(
-            "NOTEEVENTS",
-            subject_id=1,
-            hadm_id=hadm,
-            chartdate=f"2100-01-{day}",
-            text=text,
-            category=category,
-            description=description,
-            iserror=error,
-        )
+def summary(raw, hadm, day, text, description="Report", category="Discharge summary", error=""):
+    raw.add(
+        "NOTEEVENTS",
+        subject_id=1,
+        hadm_id=hadm,
+        chartdate=day,
+        text=text,
+        category=category,
+        description=description,
+        iserror=error,
+    )
 
-    note(11, "05", "early, over\ntwo lines")
-    note(11, "06", "the one")
-    note(11, "09", "an addendum", description="Addendum")
-    note(11, "08", "an error", error=1)
-    note(11, "07", "of a nurse", category="Nursing")
-    note(12, "07", "only an addendum", description="Addendum")
-    note("", "07", "of no admission")
-    source = read(raw.write())
+
+def notes_of(source):
     batches = list(source.notes())
     assert all(batch.schema.equals(schema.NOTES) for batch in batches)
     rows = [row for batch in batches for row in batch.to_pylist()]
-    assert {row["hadm_id"]: row["text"] for row in rows} == {11: "the one", 12: "only an addendum"}
+    assert len(rows) == len({row["hadm_id"] for row in rows})
+    return {row["hadm_id"]: row["text"] for row in rows}
+
+
+def test_one_discharge_note_per_admission(raw):
+    summary(raw, 11, "2100-01-03", "early, over\ntwo lines")
+    summary(raw, 11, "2100-01-04", "the one")
+    summary(raw, 11, "2100-01-05", "an addendum", description="Addendum")
+    summary(raw, 11, "2100-01-05", "an error", error=1)
+    summary(raw, 11, "2100-01-05", "of a nurse", category="Nursing")
+    summary(raw, 12, "2100-03-05", "only an addendum", description="Addendum")
+    summary(raw, "", "2100-01-05", "of no admission")
+    assert notes_of(read(raw.write())) == {11: "the one", 12: "only an addendum"}
+
+
+def test_a_note_written_after_the_day_of_discharge_is_left_out(raw):
+    summary(raw, 11, "2100-01-05", "of the day")
+    summary(raw, 11, "2100-01-06", "dictated the day after")
+    summary(raw, 12, "2100-03-07", "came back yesterday", description="Addendum")
+    summary(raw, 21, "", "of no day")
+    source = read(raw.write())
+    assert notes_of(source) == {11: "of the day", 21: "of no day"}
+    assert source.counts["NOTEEVENTS, written after discharge"] == 2
 
 
 def test_no_notes(raw):
