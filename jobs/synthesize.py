@@ -6,10 +6,17 @@ Reads nothing. Writes ``raw/*.csv.gz`` and ``raw/truth.parquet`` (each task's tr
 which only the report may read).
 """
 
+import time
+from collections.abc import Callable
+from typing import Final
+
 from medhmp import command
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.tables.synthetic import synthesize as write_tables
+
+SPOKEN: Final = 2.0
+"""Seconds between two lines of progress."""
 
 
 def synthesize(run: Run) -> None:
@@ -18,13 +25,29 @@ def synthesize(run: Run) -> None:
     stamp = Stamp(fields_of(run, "tables.synthetic"), {})
     if is_done(folder, stamp, run.overwrite):
         return command.say(run, f"raw tables: whole already, {folder}")
-
-    def progress(done: int, patients: int) -> None:
-        if command.watched(run.quiet):
-            command.say(run, f"  patients {done:,}/{patients:,}")
-
+    progress = _progress(run) if command.watched(run.quiet) else None
     publish(folder, stamp, write_tables(run.tables.synthetic, folder, progress))
     command.say(run, f"raw tables of {run.tables.synthetic.patients:,} patients: {folder}")
+
+
+def _progress(run: Run) -> Callable[[int, int], None]:
+    """What tells of patients done and rows written, at times and at the end."""
+    patients, begun = run.tables.synthetic.patients, time.perf_counter()
+    spoken = begun
+
+    def tell(done: int, rows: int) -> None:
+        nonlocal spoken
+        now = time.perf_counter()
+        if now - spoken < SPOKEN and done < patients:
+            return
+        spoken = now
+        speed = rows / (now - begun)
+        left = (patients - done) * (now - begun) / done
+        command.say(
+            run, f"  {done:,} of {patients:,} patients  {speed:,.0f} rows/s  {left:.0f} s left"
+        )
+
+    return tell
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def synthesize(
 
     Patients are generated in blocks of ``BLOCK``, each from its own child of the seed, and
     appended to open streams, so memory does not grow with their number. The first k patients are
-    the same in every cohort of one seed. ``progress`` is told (patients done, patients in all).
+    the same in every cohort of one seed. ``progress`` is told (patients done, rows written).
     Returns what was written. Refuses fewer than one patient and a negative seed.
     """
     if settings.patients < 1 or settings.seed < 0:
@@ -98,7 +98,8 @@ def synthesize(
                 writers[name].append(make(rng, block).filter(pl.col("SUBJECT_ID") < beyond))
             truth.append(truth_rows(block).filter(pl.col("subject_id") < beyond))
             if progress:
-                progress(min(start + BLOCK, settings.patients), settings.patients)
+                done = min(start + BLOCK, settings.patients)
+                progress(done, sum(writer.rows for writer in writers.values()))
     return [*(writer.sink.written for writer in writers.values()), truth.sink.written]
 
 
@@ -117,13 +118,13 @@ class _Table:
         self.sink: Sink = stack.enter_context(out.create(f"{name}.csv.gz"))
         stream = gzip.GzipFile("", "wb", GZIP_LEVEL, self.sink, mtime=0)  # no name and time inside
         self._stream = stack.enter_context(stream)
-        self._columns, self._rows = HEADERS[name].split(), 0
+        self._columns, self.rows = HEADERS[name].split(), 0
         self._stream.write((",".join(self._columns) + "\n").encode())
 
     def append(self, frame: pl.DataFrame) -> None:
         """Adds rows; columns of the header that the frame lacks stay empty."""
-        frame = frame.with_columns(ROW_ID=pl.int_range(1, pl.len() + 1) + self._rows)
-        self._rows += len(frame)
+        frame = frame.with_columns(ROW_ID=pl.int_range(1, pl.len() + 1) + self.rows)
+        self.rows += len(frame)
         absent = [c for c in self._columns if c not in frame.columns]
         frame = frame.with_columns(pl.lit(None, pl.String).alias(c) for c in absent)
         text = io.BytesIO()

@@ -1,0 +1,42 @@
+"""What the job says while it works: on a terminal patients, rows/s and time left; else little."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs import synthesize as job
+from medhmp import command
+from medhmp.recipes import smoke
+from medhmp.run import Run, Synthetic, Tables
+from medhmp.tables.synthetic.write import BLOCK
+
+PATIENTS = BLOCK + 40
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return replace(
+        smoke(), out=str(tmp_path), tables=Tables(synthetic=Synthetic(patients=PATIENTS))
+    )
+
+
+def test_on_a_terminal_it_tells_how_far_it_is(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "watched", lambda quiet: not quiet)
+    monkeypatch.setattr(job, "SPOKEN", 0.0)
+    job.synthesize(run)
+    first, last, end = capsys.readouterr().out.splitlines()
+    told = r"  {} of 168 patients  [\d,]+ rows/s  {} s left"
+    assert re.fullmatch(told.format(BLOCK, r"\d+"), first)
+    assert re.fullmatch(told.format(PATIENTS, "0"), last)
+    assert end == f"raw tables of 168 patients: {run.out}/raw"
+
+
+def test_elsewhere_it_tells_the_result_alone(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    job.synthesize(run)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    job.synthesize(replace(run, quiet=True, overwrite=True))
+    assert capsys.readouterr().out == ""
