@@ -9,7 +9,6 @@ predictions.parquet.
 
 import pyarrow as pa
 import ray
-import torch
 
 from medhmp import command
 from medhmp.legend import Widths
@@ -19,6 +18,7 @@ from medhmp.shards.labelled import TaskData, counts, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
+from medhmp.train.device import reserved_device
 from medhmp.train.finetune import (
     HELD_OUT,
     Fit,
@@ -62,8 +62,7 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
         chosen.learning_rate,
         chosen.seed,
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fitted = fit(run, spec, data, widths, start_weights(run, chosen.start), device)
+    fitted = fit(run, spec, data, widths, start_weights(run, chosen.start), reserved_device())
     _publish(run, spec, data, widths, fitted, folder, stamp)
     return f"{fitted.epochs} epochs, validation AUROC {fitted.val_auroc:.3f}"
 
@@ -84,7 +83,10 @@ def _publish(
 ) -> None:
     tables = [
         predictions_table(
-            data[split], split, spec.seed, scores(run, spec, fitted.weights, data[split], widths)
+            data[split],
+            split,
+            spec.seed,
+            scores(run, spec, fitted.weights, data[split], widths, reserved_device()),
         )
         for split in HELD_OUT
     ]

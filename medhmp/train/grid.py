@@ -31,6 +31,7 @@ from medhmp.shards.counts import counted
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.schema import TRIALS
 from medhmp.storage import Folder, Stamp, publish
+from medhmp.train.device import reserved_device
 from medhmp.train.finetune import (
     HELD_OUT,
     FitSpec,
@@ -191,7 +192,7 @@ def _one_seed(
         area = auroc(part.label.astype(int), score)
         return {**row, **_result(_cross_entropy(score, part), area, 1)}, None
     try:
-        fitted = fit(run, cell.spec(seed), data, widths, starts[cell.grid.start], _device())
+        fitted = fit(run, cell.spec(seed), data, widths, starts[cell.grid.start], reserved_device())
     except FloatingPointError:
         return {**row, **_result(None, None, 0), "status": "diverged"}, None
     result = _result(fitted.val_loss, fitted.val_auroc, fitted.epochs)
@@ -268,7 +269,7 @@ def _scorer(
     if cell.grid.model == "hist_gradient_boosting":
         return _trees(data["train"], widths)
     weights = load_tensors((cell.grid.folder / "trials").read_bytes(_weights_name(cell, seed)))
-    return lambda part: scores(run, cell.spec(seed), weights, part, widths, _device())
+    return lambda part: scores(run, cell.spec(seed), weights, part, widths, reserved_device())
 
 
 def _trees(train: Labelled, widths: Widths) -> Callable[[Labelled], Any]:
@@ -294,7 +295,3 @@ def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
 
 def _weights_name(cell: Cell, seed: int) -> str:
     return f"{cell.name}-seed-{seed}.safetensors"
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

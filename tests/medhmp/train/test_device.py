@@ -1,0 +1,58 @@
+"""Where fits compute, on a Ray that counts a GPU and a PyTorch that sees one.
+
+Run as a program this file is that Ray: ``test_device.py FOLDER`` prints the devices of a task and
+of a trial.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from medhmp.train.device import reserved_device
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_fit_takes_the_gpu_that_was_reserved_for_it_and_no_other(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    kinds = {"0": "cpu", "0.25": "cuda"}
+    assert json.loads(ended.stdout.splitlines()[-1]) == {"task": kinds, "trial": kinds}
+
+
+def devices(folder):
+    import ray
+    import ray.tune
+
+    def kind():
+        import torch
+
+        torch.cuda.is_available = lambda: True
+        return reserved_device().type
+
+    def trial(gpus):
+        trainable = ray.tune.with_resources(lambda _: {"kind": kind()}, {"CPU": 1, "GPU": gpus})
+        quiet = ray.tune.RunConfig(storage_path=folder, verbose=0)
+        (result,) = ray.tune.Tuner(trainable, run_config=quiet).fit()
+        return result.metrics["kind"]
+
+    def task(gpus):
+        return ray.get(ray.remote(kind).options(num_gpus=gpus).remote())
+
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    return {
+        where.__name__: {str(gpus): where(gpus) for gpus in (0, 0.25)} for where in (task, trial)
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(devices(sys.argv[1])))
