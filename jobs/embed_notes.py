@@ -27,7 +27,8 @@ from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards import schema
-from medhmp.storage import Entry, Folder, Stamp, fingerprint, is_done, publish
+from medhmp.shards.manifest import NAME, shards_of
+from medhmp.storage import Entry, Folder, Stamp, is_done, publish
 
 NOTES_PER_TASK: Final = 512
 ROWS_PER_FILE: Final = 1 << 16  # 200 MB
@@ -44,16 +45,16 @@ def embed_notes(run: Run) -> None:
     """Embeds the notes of a run and publishes their vectors. Ray must be initialized."""
     if run.notes.max_tokens < 2 or run.notes.batch_size < 1:
         raise Refusal("notes.max_tokens must be at least 2 and notes.batch_size at least 1")
-    shards = Folder(run.out) / "shards"
-    notes, out = shards / "notes", shards / "note_embeddings"
+    shards = shards_of(run)
+    notes, out = shards.folder / "notes", shards.folder / "note_embeddings"
     stamp = Stamp(
         fields=fields_of(run, "notes.model", "notes.max_tokens"),
         inputs={
-            "shards": fingerprint(shards, "featurize"),
+            "shards": shards.fingerprint,
             "notes.model": check_encoder(run.notes.model),
         },
     )
-    expected = shards.read_json("manifest.json")["notes"]
+    expected = shards.read_json(NAME)["notes"]
     if _is_done(run, notes, out, stamp, expected):
         command.say(run, f"notes: {out} is whole; skipped")
     else:

@@ -18,26 +18,26 @@ import ray
 from medhmp import command
 from medhmp.refusal import Refusal
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build import CONTENT, TABLES, WORK, build
-from medhmp.shards.manifest import Manifest
-from medhmp.storage import COMPLETE, Folder, Stamp, fingerprint, is_done, publish
+from medhmp.shards.build import TABLES, WORK, build
+from medhmp.shards.manifest import SYNTHETIC, Manifest, content_of
+from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
 from medhmp.tables import mimic3
 from medhmp.tables.csv import RawTables
 from medhmp.tables.schema import Source
 
 READERS: Final[dict[str, Callable[[str, str, Run], Source]]] = {
     "mimic3": mimic3.read,
-    "synthetic": mimic3.read,  # shaped as MIMIC-III
+    SYNTHETIC: mimic3.read,  # shaped as MIMIC-III
 }
 
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    places = run.tables.named() or {"synthetic": (Folder(run.out) / "raw").uri}
+    places = run.tables.named() or {SYNTHETIC: (Folder(run.out) / "raw").uri}
     _refuse_unknown(places)
     shards = Folder(run.out) / "shards"
-    inputs = {name: _fingerprint(name, Folder(uri)) for name, uri in places.items()}
-    stamp = Stamp(fields_of(run, *CONTENT), inputs)
+    inputs = {name: _fingerprint(run, name, Folder(uri)) for name, uri in places.items()}
+    stamp = Stamp(content_of(run, places), inputs)
     if is_done(shards, stamp, run.overwrite):
         return command.say(run, f"shards: whole already, {shards}")
     started = time.perf_counter()
@@ -72,10 +72,14 @@ def _refuse_unknown(places: dict[str, str]) -> None:
             )
 
 
-def _fingerprint(name: str, folder: Folder) -> str:
+def _fingerprint(run: Run, name: str, folder: Folder) -> str:
     """Content hash of an output of ours; of foreign tables, names and sizes."""
-    if folder.exists(COMPLETE) or name == "synthetic":
-        return fingerprint(folder, "synthesize")
+    if name == SYNTHETIC:
+        cohort = opened(folder, "synthesize")
+        cohort.check(fields_of(run, "tables.synthetic"), "synthesize")
+        return cohort.fingerprint
+    if output := Output.of(folder):
+        return output.fingerprint
     files = RawTables.find(folder, mimic3.REQUIRED).files
     return digest([[table, folder.size(file)] for table, file in sorted(files.items())])
 

@@ -41,7 +41,7 @@ def finetune(run: Run) -> None:
     root = Folder(run.out)
     place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
     inputs = inputs_of(run, chosen.task, chosen.start)
-    stamp = Stamp(fields_of(run, "finetune", "model", "cohort.max_visits"), inputs)
+    stamp = Stamp(fields_of(run, "finetune", "model"), inputs)
     if is_done(root / place, stamp, run.overwrite):
         return command.say(run, f"finetune: whole already, {root / place}")
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
@@ -53,7 +53,7 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
     chosen, folder = run.finetune, Folder(run.out) / place
     data = read_task(run, chosen.task)
     _check(data)
-    widths = read_manifest(Folder(run.out) / "shards").widths
+    widths = read_manifest(run).widths
     spec = FitSpec(
         chosen.task,
         chosen.model,

@@ -35,7 +35,7 @@ def report(run: Run) -> None:
         if not found and not skipped:
             raise Refusal(f"{out}/tune has no predictions; run jobs.tune first")
         results = table.results(run, found, skipped, _truth(out, names))
-        publish(folder, stamp, _write(out, names, found, results))
+        publish(folder, stamp, _write(run, names, found, results))
     if not run.quiet:
         Console().print(_terminal(folder.read_json("results.json")))
     command.say(run, f"report: {folder}/index.html")
@@ -63,11 +63,12 @@ def _truth(out: Folder, names: Sequence[str]) -> pl.DataFrame | None:
 
 
 def _write(
-    out: Folder, names: Sequence[str], found: Sequence[Predictions], results: dict[str, Any]
+    run: Run, names: Sequence[str], found: Sequence[Predictions], results: dict[str, Any]
 ) -> list[Entry]:
     """Writes the four outputs and describes them."""
+    out = Folder(run.out)
     folder = out / "report"
-    text = story.story(results, read_manifest(out / "shards"))
+    text = story.story(results, read_manifest(run))
     drawn = _draw(out, names, found, results)
     inline = {heading: svg for heading, _, svg in drawn}
     linked = {heading: file for heading, file, _ in drawn}

@@ -30,7 +30,7 @@ def tune(run: Run) -> None:
         data[task] = rows
         pending += [g for g in grids(run, task) if not is_done(g.folder, g.stamp, run.overwrite)]
     if pending:
-        run_grids(run, pending, data, read_manifest(root / "shards").widths)
+        run_grids(run, pending, data, read_manifest(run).widths)
     command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 

@@ -21,19 +21,16 @@ from medhmp.features import codes, fiddle, repeats
 from medhmp.features.codes import Kind, Vocabulary
 from medhmp.features.fitted import Fitted
 from medhmp.features.settings import settings_of
-from medhmp.run import Run, digest, fields_of
+from medhmp.run import Run, digest
 from medhmp.shards import schema, write
 from medhmp.shards.index import Index
 from medhmp.shards.labels import write_labels
-from medhmp.shards.manifest import NAME, File, Manifest
+from medhmp.shards.manifest import NAME, File, Manifest, content_of
 from medhmp.shards.notes import write_notes
 from medhmp.shards.scatter import Bucket, scatter
 from medhmp.shards.tasks import Tasks
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
-
-CONTENT: Final = ("cohort", "splits", "features", "shards.files", "shards.row_group")
-"""Fields of a run that shape the shards."""
 
 ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
 TABLES: Final = ("stays", "admissions", "patients")
@@ -91,7 +88,7 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
     finally:
         work.remove()
     manifest = Manifest(
-        fields=fields_of(run, *CONTENT),
+        fields=content_of(run, names),
         **_counts(read, scanned, written),  # type: ignore[arg-type]
         **_content(run, gathered),
         tables=tables,

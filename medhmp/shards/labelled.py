@@ -45,7 +45,7 @@ def read_task(run: Run, task: Task) -> TaskData:
     Rows are in the order of the shards, a hash of the patient: the first n are of random patients.
     """
     shards = Folder(run.out) / "shards"
-    manifest = read_manifest(shards)
+    manifest = read_manifest(run)
     if not shards.exists(f"labels/{task}.parquet"):
         raise Refusal(
             f"{shards}/labels has no {task}.parquet; run jobs.featurize for this task first"

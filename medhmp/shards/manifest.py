@@ -3,16 +3,19 @@
 Nothing in it depends on workers, buckets, paths or time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from medhmp.legend import SPLITS, Task, Widths
 from medhmp.refusal import Refusal
-from medhmp.storage import COMPLETE, Folder
+from medhmp.run import Run, fields_of
+from medhmp.storage import Folder, Output, opened
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
+SYNTHETIC: Final = "synthetic"
+"""The source of a run that names none."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,39 @@ class Manifest:
         return {"format": FORMAT, **asdict(self)}
 
 
-def read_manifest(shards: Folder) -> Manifest:
-    """The manifest of a ``shards/`` folder. Refuses one not whole or of another format."""
-    if not shards.exists(COMPLETE):
-        raise Refusal(f"{shards} is missing or not whole; run jobs.featurize first")
+def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
+    """Fields of a run that shape the shards made from these sources. No path is among them."""
+    cohort = ("tables.synthetic",) if SYNTHETIC in sources else ()
+    return fields_of(
+        run, "cohort", "splits", "features", "shards.files", "shards.row_group", *cohort
+    )
+
+
+def shards_of(run: Run) -> Output:
+    """The shards of a run. Refuses those not whole, of other fields or of another source.
+
+    A source may have moved since, and a job after ``featurize`` need not name it.
+    """
+    shards = opened(Folder(run.out) / "shards", "featurize")
+    made_from, named = sorted(shards.inputs), sorted(run.tables.named())
+    if named and named != made_from:
+        raise Refusal(
+            f"{shards.folder} was made from {', '.join(made_from)} and tables.sources names "
+            f"{', '.join(named)}; leave out --tables.sources, or give another --out"
+        )
+    shards.check(content_of(run, made_from), "featurize")
+    return shards
+
+
+def read_manifest(run: Run) -> Manifest:
+    """The manifest of a run's shards. Refuses shards as ``shards_of``, or of another format."""
+    shards = shards_of(run)
     raw = shards.read_json(NAME)
     if raw.pop("format") != FORMAT:
-        raise Refusal(f"{shards} has another format than this version; run jobs.featurize again")
+        raise Refusal(
+            f"{shards.folder} has another format than this version; "
+            "run jobs.featurize again with --overwrite"
+        )
     raw["tables"] = {
         table: {name: File(**file) for name, file in files.items()}
         for table, files in raw["tables"].items()

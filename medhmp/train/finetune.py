@@ -17,6 +17,7 @@ from medhmp.legend import LEVELS, STARTED_FROM, ModelName, Split, Start, Task, W
 from medhmp.model.heads import load_start
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled, TaskData
+from medhmp.shards.manifest import shards_of
 from medhmp.shards.rows import Batch
 from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import Folder, fingerprint
@@ -133,7 +134,7 @@ def predictions_table(
 def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:
     """Fingerprints of what a fit reads. Refuses parts not whole, or pretrained on other shards."""
     root = Folder(run.out)
-    inputs = {"shards": fingerprint(root / "shards", "featurize")}
+    inputs = {"shards": shards_of(run).fingerprint}
     if LEVELS[task] == "admission":
         inputs["note_embeddings"] = fingerprint(root / "shards/note_embeddings", "embed_notes")
     if start != "none":

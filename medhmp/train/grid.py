@@ -105,7 +105,7 @@ def grids(run: Run, task: Task) -> list[Grid]:
 def _grid(run: Run, task: Task, model: ModelName, start: Start) -> Grid:
     fields = fields_of(run, "model", "tune.batch_sizes", "tune.learning_rates", "tune.seeds")
     fields |= fields_of(run, *(f"finetune.{f}" for f in ("momentum", "weight_decay", "epochs")))
-    fields |= fields_of(run, "finetune.patience", "finetune.labels", "cohort.max_visits")
+    fields |= fields_of(run, "finetune.patience", "finetune.labels")
     if start == "none":
         fields |= fields_of(run, "tune.none_learning_rates")
     folder = Folder(run.out) / "tune" / task / model / start

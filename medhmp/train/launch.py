@@ -16,7 +16,7 @@ from medhmp.legend import Widths
 from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run, fields_of
-from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.manifest import Manifest, read_manifest, shards_of
 from medhmp.shards.stream import FileDeal, Plan, Table
 from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
 from medhmp.train import checkpoint
@@ -56,7 +56,7 @@ def pretrain(run: Run, stage: Stage) -> None:
     stamp = _stamp(run, stage, shards)
     if is_done(folder, stamp, run.overwrite):
         return command.say(run, f"{stage.name}: whole already, {folder}")
-    manifest = read_manifest(shards)
+    manifest = read_manifest(run)
     checkpoint.newest(folder, stamp, run.overwrite)  # refuses another run's before workers start
     plan = plan_of(run, stage)
     plan.steps(stage.settings(run).workers)
@@ -75,7 +75,7 @@ def pretrain(run: Run, stage: Stage) -> None:
 
 def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
     fields = fields_of(run, stage.name, "model", "pretrain_on", "share_budget_gib")
-    inputs = {"shards": fingerprint(shards, "featurize")}
+    inputs = {"shards": shards_of(run).fingerprint}
     if stage.table == "admissions":
         inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
     if stage.start:
@@ -93,7 +93,7 @@ def plan_of(run: Run, stage: Stage) -> Plan:
     return Plan(
         shards=shards.uri,
         table=stage.table,
-        rows_per_file=read_manifest(shards).rows_per_file(stage.table, splits),
+        rows_per_file=read_manifest(run).rows_per_file(stage.table, splits),
         splits=splits,
         batch_size=settings.batch_size // settings.workers,
         seed=settings.seed,

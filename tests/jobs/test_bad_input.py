@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from jobs.all import run_all
+from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
 from jobs.finetune import finetune
 from jobs.pretrain_admission import pretrain_admission
+from jobs.pretrain_stay import pretrain_stay
 from jobs.synthesize import synthesize
 from jobs.tune import tune
 from medhmp.command import parse
@@ -155,6 +157,16 @@ def test_an_output_of_another_run(
     assert "features.theta_1 was 0.02, is 0.3" in sentence
     sentence = refused(synthesize, *own, "--tables.synthetic.seed", "7", needs_ray=False)
     assert "tables.synthetic.seed was 0, is 7" in sentence
+
+
+@pytest.mark.parametrize("job", [embed_notes, pretrain_stay, pretrain_admission, finetune, tune])
+def test_shards_of_other_fields(
+    cohort: Run, refused: Callable[..., str], arguments: list[str], job: Callable[[Run], None]
+) -> None:
+    """A field that shaped the shards is not just ignored after them."""
+    broad = ("--cohort.heart-failure-codes", "broad")
+    sentence = refused(job, *arguments, "--out", cohort.out, *broad)
+    assert "heart_failure_codes 'core' and this run has 'broad'; give the same --" in sentence
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards import schema
+from medhmp.shards.manifest import content_of
 from medhmp.storage import COMPLETE, Folder, Stamp, publish
 
 pytestmark = pytest.mark.ray
@@ -34,7 +35,8 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
     """A run whose shards hold these notes; only what embed_notes reads is there."""
     shards = Folder(out) / "shards"
     entry = shards.write_json("manifest.json", {"notes": len(texts)})
-    publish(shards, Stamp({}, {}), [entry])
+    run = replace(smoke(), out=out, quiet=True)
+    publish(shards, Stamp(content_of(run, ()), {}), [entry])
     for file in range(files if texts else 0):
         rows = range(file, len(texts), files)
         table = pa.table(
@@ -46,7 +48,7 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
             schema=schema.NOTES,
         )
         (shards / "notes").write_parquet(f"part-{file:05}.parquet", table, row_group_size=2)
-    return replace(smoke(), out=out, quiet=True)
+    return run
 
 
 def read(run: Run) -> pa.Table:

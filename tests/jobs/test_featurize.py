@@ -21,11 +21,11 @@ from medhmp.features.fitted import Fitted
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.recipes import mimic3_demo, smoke
 from medhmp.refusal import Refusal
-from medhmp.run import Features, Shards, Splits, Synthetic, Tables
+from medhmp.run import Features, Shards, Splits, Synthetic, Tables, fields_of
 from medhmp.shards import schema
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.split import order_key, split_of
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Stamp, publish
 from medhmp.tables import mimic3
 from medhmp.tables.synthetic import synthesize
 
@@ -67,7 +67,7 @@ def shards_of(run) -> Folder:
 
 def table_of(run, name) -> pa.Table:
     shards = shards_of(run)
-    files = sorted(read_manifest(shards).tables[name])
+    files = sorted(read_manifest(run).tables[name])
     return pa.concat_tables([(shards / name).read_parquet(file) for file in files])
 
 
@@ -86,7 +86,7 @@ def test_bytes_do_not_depend_on_buckets(made, raw, tmp_path):
 
 
 def test_the_manifest_counts_what_is_there(made, raw):
-    manifest = read_manifest(shards_of(made))
+    manifest = read_manifest(made)
     assert manifest.counts["mimic3"]["patients"] == 60
     assert manifest.rows_read["mimic3"]["PATIENTS"] == 60
     for name in TABLES:
@@ -107,7 +107,7 @@ def test_the_manifest_counts_what_is_there(made, raw):
 
 
 def test_tables_have_the_schemas_of_the_contract(made):
-    sizes = read_manifest(shards_of(made)).widths
+    sizes = read_manifest(made).widths
     stay = (sizes.hours, sizes.features, sizes.demographics, False)
     expected = {
         "stays": schema.stays(*stay),
@@ -160,7 +160,7 @@ def test_patients_nest_the_admissions_in_time_order(made):
 
 def test_a_stay_s_features_are_fiddle_s_of_its_own_events(made, raw):
     """No bucket, no Ray, no other stay: the same row."""
-    fitted = Fitted.from_json(json.dumps(read_manifest(shards_of(made)).fiddle))
+    fitted = Fitted.from_json(json.dumps(read_manifest(made).fiddle))
     source = mimic3.read("mimic3", str(raw), made)
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
     indicated = sorted({name.partition(": ")[0] for name in fitted.plan.hourly if ": " in name})
@@ -250,7 +250,7 @@ def test_features_and_vocabularies_are_fitted_on_training_patients_alone(
 
     run = run_on(rewritten(raw, tmp_path / "raw", table, training), tmp_path / "out")
     featurize(run)
-    one, other = read_manifest(shards_of(made)), read_manifest(shards_of(run))
+    one, other = read_manifest(made), read_manifest(run)
     assert one.fiddle == other.fiddle
     assert one.vocabularies == other.vocabularies
 
@@ -266,7 +266,7 @@ def test_notes_are_for_their_owner_and_of_known_admissions(made):
         assert table.schema == schema.NOTES
         rows += table.to_pylist()
     hadm = [row["hadm_id"] for row in rows]
-    assert len(hadm) == len(set(hadm)) == read_manifest(shards_of(made)).notes > 0
+    assert len(hadm) == len(set(hadm)) == read_manifest(made).notes > 0
     assert set(hadm) <= set(table_of(made, "admissions")["hadm_id"].to_pylist())
     assert all(r["note_hash"] == hashlib.sha256(r["text"].encode()).hexdigest() for r in rows)
 
@@ -283,6 +283,16 @@ def test_a_bucket_gets_the_same_bytes(made, raw, s3):
     assert hashes == content(made)
 
 
+def test_another_cohort_than_the_one_synthesized_is_refused(raw, tmp_path, ray):
+    out = Folder(str(tmp_path))
+    entries = synthesize(RUN.tables.synthetic, out / "raw")
+    publish(out / "raw", Stamp(fields_of(RUN, "tables.synthetic"), {}), entries)
+    more = replace(RUN, out=str(tmp_path), tables=Tables(synthetic=Synthetic(patients=70)))
+    with pytest.raises(Refusal, match=r"tables.synthetic.patients 60 and this run has 70; give"):
+        featurize(more)
+    assert not (tmp_path / "shards").exists()
+
+
 def test_a_second_run_skips_and_another_is_refused(made, capsys):
     before = content(made)
     featurize(replace(made, quiet=False))
@@ -297,7 +307,7 @@ def test_real_valued_features_keep_their_values(raw, tmp_path, ray):
     run = run_on(raw, tmp_path, features=Features(theta_1=0.02, theta_2=0.005, discretize=False))
     featurize(run)
     stays = table_of(run, "stays")
-    assert read_manifest(shards_of(run)).real_valued
+    assert read_manifest(run).real_valued
     for ids, values in (
         ("feature_ids", "feature_values"),
         ("demographic_ids", "demographic_values"),
@@ -342,7 +352,7 @@ def test_the_open_demo(shared, tmp_path, ray, capsys):
     folder = shared / "data" / "mimic-iii-demo-1.4"
     run = replace(mimic3_demo(), out=str(tmp_path), tables=Tables(sources=(f"mimic3={folder}",)))
     featurize(run)
-    manifest = read_manifest(shards_of(run))
+    manifest = read_manifest(run)
     counts = manifest.counts["mimic3"]
     assert (counts["patients"], counts["admissions"]) == (100, 129)
     assert (counts["stays"], counts["metavision_stays"]) == (136, 77)

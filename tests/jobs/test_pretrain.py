@@ -53,7 +53,7 @@ def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> 
     ]
     assert metrics[-1]["loss"] < metrics[0]["loss"]
     table = "stays" if name == "pretrain_stay" else "admissions"
-    rows = read_manifest(Folder(pretrained.out) / "shards").rows_per_file(table, ("train",))
+    rows = read_manifest(pretrained).rows_per_file(table, ("train",))
     assert {m["steps"] for m in metrics} == {sum(rows.values()) // settings.batch_size}
     kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert kept == [f"epoch-{e:05d}" for e in range(settings.epochs)][-settings.keep :]
@@ -70,7 +70,7 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(
     one = load_file(f"{run.out}/pretrain_stay/model.safetensors")
     two = load_file(f"{run.out}/pretrain_admission/from_stay/model.safetensors")
     torch.manual_seed(still.seed)
-    widths = read_manifest(Folder(run.out) / "shards").widths
+    widths = read_manifest(run).widths
     fresh = build_admission_pretraining(run.model, widths).state_dict()
     stay = {name for name in one if name.startswith("stay.")}
     assert {f"admission.{name}" for name in stay} == {n for n in two if "admission.stay." in n}
@@ -123,7 +123,7 @@ def test_two_workers_take_the_same_number_of_equal_steps(
     two = replace(pretrained.pretrain_stay, workers=2, epochs=2)
     run = branch(pretrained, "shards", "pretrain_stay", pretrain_stay=two, overwrite=True)
     pretrain_stay(run)
-    rows = read_manifest(Folder(run.out) / "shards").rows_per_file("stays", ("train",))
+    rows = read_manifest(run).rows_per_file("stays", ("train",))
     shares = [sum(rows[name] for name in sorted(rows)[rank::2]) for rank in range(2)]
     metrics = metrics_of(Path(run.out) / "pretrain_stay")
     assert [m["steps"] for m in metrics] == [min(shares) // (two.batch_size // 2)] * 2

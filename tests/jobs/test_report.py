@@ -19,7 +19,7 @@ from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
-from medhmp.shards.manifest import Manifest, TaskCounts
+from medhmp.shards.manifest import Manifest, TaskCounts, content_of
 from medhmp.shards.schema import PREDICTIONS, TRIALS
 from medhmp.storage import Folder, Stamp, publish
 
@@ -129,7 +129,8 @@ def write_shards(out: Folder) -> None:
         tasks={"mortality": counts},
     )
     shards = out / "shards"
-    publish(shards, Stamp({}, {}), [shards.write_json("manifest.json", manifest.to_json())])
+    entry = shards.write_json("manifest.json", manifest.to_json())
+    publish(shards, Stamp(content_of(smoke(), ()), {}), [entry])
 
 
 def write_tree(root: Path, tasks: tuple[str, ...], n: int = 300, seeds: int = 2) -> Run:

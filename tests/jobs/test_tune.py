@@ -19,7 +19,7 @@ from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.schema import PREDICTIONS, TRIALS
-from medhmp.storage import COMPLETE, Folder
+from medhmp.storage import COMPLETE
 from medhmp.train.grid import grids, run_cell
 
 pytestmark = pytest.mark.ray
@@ -128,7 +128,7 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
     run = branch(one_grid(tuned), "shards")
     (grid,) = grids(run, "mortality")
     cells = grid.cells(run)
-    widths = read_manifest(Folder(run.out) / "shards").widths
+    widths = read_manifest(run).widths
     data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
     for number in range(done):
         run_cell({"number": number}, cells, run, data, widths, {"none": None}, show=False)

@@ -50,7 +50,7 @@ def run(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def patients(run: Run, split: str) -> set[int]:
     shards = Folder(run.out) / "shards"
-    files = read_manifest(shards).tables["patients"]
+    files = read_manifest(run).tables["patients"]
     table = pl.concat([pl.from_arrow(shards.read_parquet(f"patients/{name}")) for name in files])
     return set(table.filter(split=split)["subject_id"])
 
@@ -87,7 +87,7 @@ def test_shuffled_labels_teach_nothing(run: Run) -> None:
     """The mean over five shuffles, against twice the standard error of one: with a random ranking
     of n1 positives and n0 negatives that is sqrt((n1 + n0 + 1) / (12 n1 n0)) (Mann-Whitney)."""
     data = read_task(run, "mortality")
-    widths = read_manifest(Folder(run.out) / "shards").widths
+    widths = read_manifest(run).widths
     label = data["test"].label
     areas = []
     for seed in range(5):

@@ -1,6 +1,7 @@
 """Labels meet their rows: shards written row by row, read back, against lookups in dictionaries."""
 
 import itertools
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,8 +15,8 @@ from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
 from medhmp.shards.labelled import counts, read_task
-from medhmp.shards.manifest import File, Manifest
-from medhmp.storage import COMPLETE, Folder
+from medhmp.shards.manifest import File, Manifest, content_of
+from medhmp.storage import Folder, Output, Stamp, publish
 
 HOURS, FEATURES, FILES = 2, 40, 3
 CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:5849")
@@ -113,15 +114,19 @@ def run(cohort, labels, tmp_path_factory):
         "patients": (cohort.patients, schema.patients(len(CODES))),
     }
     files = {table: write_files(shards / table, *of) for table, of in tables.items()}
-    for task, rows in labels.items():
-        table = pa.Table.from_pylist(list(rows.values()), schema.LABELS)
-        shards.write_parquet(f"labels/{task}.parquet", table)
+    entries = [
+        shards.write_parquet(
+            f"labels/{task}.parquet", pa.Table.from_pylist(list(rows.values()), schema.LABELS)
+        )
+        for task, rows in labels.items()
+    ]
     noted = [a["hadm_id"] for a in cohort.admissions[::2]]
     notes = {"hadm_id": noted, "embedding": [[float(hadm)] * 768 for hadm in noted]}
     shards.write_parquet("note_embeddings/part.parquet", pa.table(notes, schema.NOTE_EMBEDDINGS))
-    shards.write_json("manifest.json", manifest(files).to_json())
-    shards.write_json(COMPLETE, {})
-    return replace(smoke(), out=str(out), model=Model(max_stays=2))
+    run = replace(smoke(), out=str(out), model=Model(max_stays=2))
+    entries.append(shards.write_json("manifest.json", manifest(files).to_json()))
+    publish(shards, Stamp(content_of(run, ()), {}), entries)
+    return run
 
 
 def write_files(folder, rows, target):
@@ -205,10 +210,16 @@ def test_admissions_have_their_own_labels_stays_and_notes(run, cohort, labels, s
 @pytest.mark.parametrize("most", [2, 50])
 @pytest.mark.parametrize("split", SPLITS)
 def test_heart_failure_sees_neither_later_visits_nor_target_codes(
-    run, cohort, labels, split, most, codes
+    run, cohort, labels, tmp_path, split, most, codes
 ):
     settings = Cohort(max_visits=most, heart_failure_codes=codes)
-    part = read_task(replace(labelling(run, None), cohort=settings), "heart_failure")[split]
+    other = replace(labelling(run, None), cohort=settings)
+    other = replace(other, out=str(tmp_path))
+    shards = Output.of(Folder(run.out) / "shards")
+    shutil.copytree(shards.folder.uri, tmp_path / "shards")
+    content = Stamp(content_of(other, ()), {})
+    publish(Folder(other.out) / "shards", content, list(shards.files.values()))
+    part = read_task(other, "heart_failure")[split]
     expected = expected_rows(cohort.patients, "subject_id", labels["heart_failure"], split)
     visits = [
         [v for v in row["visits"] if v["discharged"] <= label["prediction_time"]][-most:]

@@ -1,11 +1,14 @@
 """The manifest travels as JSON and says the same."""
 
+from dataclasses import replace
+
 import pytest
 
 from medhmp.legend import Widths
 from medhmp.refusal import Refusal
-from medhmp.shards.manifest import File, Manifest, TaskCounts, read_manifest
-from medhmp.storage import COMPLETE, Folder
+from medhmp.run import Cohort, Features, Run, Splits, Synthetic, Tables
+from medhmp.shards.manifest import File, Manifest, TaskCounts, content_of, read_manifest, shards_of
+from medhmp.storage import Folder, Stamp, publish
 
 MANIFEST = Manifest(
     fields={"cohort.hours": 48},
@@ -31,11 +34,17 @@ MANIFEST = Manifest(
 )
 
 
+def published(path, run=None, sources=("mimic3",), content=None):
+    """The run whose shards, made from these sources, hold the manifest alone."""
+    run = replace(run or Run(), out=str(path))
+    shards = Folder(run.out) / "shards"
+    entry = shards.write_json("manifest.json", content or MANIFEST.to_json())
+    publish(shards, Stamp(content_of(run, sources), dict.fromkeys(sources, "00")), [entry])
+    return run
+
+
 def test_json_and_back(tmp_path):
-    folder = Folder(str(tmp_path))
-    folder.write_json("manifest.json", MANIFEST.to_json())
-    folder.write_json(COMPLETE, {})
-    read = read_manifest(folder)
+    read = read_manifest(published(tmp_path))
     assert read == MANIFEST
     assert read.widths == Widths(hours=48, features=2, demographics=1, diagnoses=1, drugs=0)
     assert read.rows_per_file("stays") == {"part-00000.parquet": 3, "part-00001.parquet": 2}
@@ -43,11 +52,49 @@ def test_json_and_back(tmp_path):
     assert own == {"part-00000.parquet": 3, "part-00001.parquet": 0}
 
 
-def test_shards_that_are_not_whole_or_of_another_format_are_refused(tmp_path):
-    folder = Folder(str(tmp_path))
-    folder.write_json("manifest.json", MANIFEST.to_json() | {"format": 99})
+def test_shards_not_whole_damaged_or_of_another_format_are_refused(tmp_path):
     with pytest.raises(Refusal, match=r"not whole; run jobs.featurize first"):
-        read_manifest(folder)
-    folder.write_json(COMPLETE, {})
+        read_manifest(Run(out=str(tmp_path)))
+    run = published(tmp_path, content=MANIFEST.to_json() | {"format": 99})
     with pytest.raises(Refusal, match="another format"):
-        read_manifest(folder)
+        read_manifest(run)
+    (Folder(run.out) / "shards").write_json("manifest.json", MANIFEST.to_json())
+    with pytest.raises(Refusal, match=r"is damaged: manifest.json is missing or not what was"):
+        read_manifest(run)
+
+
+SYNTHETIC = Tables(synthetic=Synthetic(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"cohort": Cohort(hours=24)}, "cohort.hours 48 and this run has 24; give the same --co"),
+        ({"cohort": Cohort(max_visits=9)}, "cohort.max_visits 50 and this run has 9"),
+        ({"cohort": Cohort(heart_failure_codes="broad")}, "codes 'core' and this run has 'broad'"),
+        ({"splits": Splits(salt="other")}, "splits.salt 'medhmp' and this run has 'other'"),
+        ({"features": Features(theta_1=0.1)}, "features.theta_1 0.05 and this run has 0.1"),
+        ({"tables": SYNTHETIC}, "tables.synthetic.seed 0 and this run has 1"),
+    ],
+)
+def test_shards_of_other_fields_are_refused(tmp_path, change, difference):
+    run = published(tmp_path, sources=("synthetic",))
+    with pytest.raises(Refusal) as refused:
+        shards_of(replace(run, **change))
+    assert difference in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_does_not_shape_the_shards_may_differ(tmp_path):
+    run = published(tmp_path)
+    made = shards_of(run)
+    for tables in (SYNTHETIC, Tables(sources=("mimic3=/moved",))):
+        other = replace(run, tables=tables, name="other", shards=replace(run.shards, buckets=3))
+        assert shards_of(other) == made
+
+
+def test_shards_of_another_source_are_refused(tmp_path):
+    run = published(tmp_path, sources=("synthetic",))
+    other = replace(run, tables=Tables(sources=("mimic3=/data",)))
+    with pytest.raises(Refusal, match=r"made from synthetic and tables\.sources names mimic3;"):
+        shards_of(other)

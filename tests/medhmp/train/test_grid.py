@@ -8,6 +8,7 @@ from medhmp.legend import LEVELS, STARTED_FROM
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
+from medhmp.shards.manifest import content_of
 from medhmp.storage import Folder, Stamp, fingerprint, publish
 from medhmp.train.grid import F_LSTM_RATES, Cell, Grid, choose, grids
 
@@ -24,7 +25,8 @@ TUNE = Tune(
 def run(tmp_path):
     """A run whose shards, notes and pretrainings are whole, if nearly empty."""
     root = Folder(str(tmp_path))
-    publish(root / "shards", Stamp({}, {}), [root.write_bytes("shards/manifest.json", b"{}")])
+    content = Stamp(content_of(smoke(), ()), {})
+    publish(root / "shards", content, [root.write_bytes("shards/manifest.json", b"{}")])
     publish(root / "shards" / "note_embeddings", Stamp({}, {}), [])
     shards = {"shards": fingerprint(root / "shards", "featurize")}
     for place in STARTED_FROM.values():
@@ -115,7 +117,7 @@ def test_weights_that_saw_all_patients_are_refused_by_a_run_that_does_not_say_so
 
 
 def test_weights_pretrained_on_other_shards_are_refused(run):
-    publish(Folder(run.out) / "shards", Stamp({}, {}), [])
+    publish(Folder(run.out) / "shards", Stamp(content_of(run, ()), {}), [])
     with pytest.raises(Refusal, match="other shards"):
         grids(run, "mortality")
 

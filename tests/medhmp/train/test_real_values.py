@@ -45,7 +45,7 @@ def run(ray, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(run):
-    return read_manifest(Folder(run.out) / "shards")
+    return read_manifest(run)
 
 
 def batch_of(run, manifest, table, rows=16):
