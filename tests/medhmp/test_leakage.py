@@ -1,10 +1,13 @@
-"""Nothing of the test patients reaches what is trained.
+"""Nothing of the test patients, and nothing after the prediction time, reaches what is trained.
 
-That no patient is in two splits, and that no event is later than its prediction time, is tested
-with ``jobs.featurize``.
+That no patient is in two splits is tested with ``jobs.featurize``.
 """
 
+import gzip
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -20,7 +23,9 @@ from medhmp.run import Finetune, Model, Pretrain, Run, Shards, Splits, Synthetic
 from medhmp.shards.labelled import Labelled, TaskData, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.stream import Share, Table
-from medhmp.storage import Folder
+from medhmp.storage import COMPLETE, Folder
+from medhmp.tables import mimic3
+from medhmp.tables.synthetic import synthesize as write_tables
 from medhmp.train.finetune import FitSpec, fit, scores
 from medhmp.train.launch import Stage, plan_of
 
@@ -98,3 +103,168 @@ def test_shuffled_labels_teach_nothing(run: Run) -> None:
     n1, n0 = label.sum(), (1 - label).sum()
     error = np.sqrt((n1 + n0 + 1) / (12 * n1 * n0))
     assert abs(np.mean(areas) - 0.5) < 2 * error
+
+
+BY_STAY = {
+    "CHARTEVENTS": ["CHARTTIME"],
+    "OUTPUTEVENTS": ["CHARTTIME"],
+    "DATETIMEEVENTS": ["CHARTTIME"],
+    "INPUTEVENTS_MV": ["STARTTIME", "ENDTIME"],
+    "PROCEDUREEVENTS_MV": ["STARTTIME", "ENDTIME"],
+}
+BY_ADMISSION = {"LABEVENTS": ["CHARTTIME"], "MICROBIOLOGYEVENTS": ["CHARTTIME"]}
+TIMES = BY_STAY | BY_ADMISSION
+"""Every table of events, with its columns of times."""
+
+SPANNING = "-1"
+"""ORDERID of ranges made here that begin two hours before hour 48 and end after it."""
+
+HOUR = pl.duration(hours=1)
+END = pl.col("intime") + 48 * HOUR
+
+
+def load(raw: Path, table: str) -> pl.DataFrame:
+    """The table as text, its times parsed."""
+    frame = pl.read_csv(gzip.decompress((raw / f"{table}.csv.gz").read_bytes()), infer_schema=False)
+    return frame.with_columns(pl.col(c).str.to_datetime() for c in TIMES.get(table, ()))
+
+
+def store(raw: Path, table: str, frame: pl.DataFrame) -> None:
+    text = frame.write_csv(datetime_format="%Y-%m-%d %H:%M:%S")
+    (raw / f"{table}.csv.gz").write_bytes(gzip.compress(text.encode(), 1))
+
+
+def clocked(raw: Path, table: str) -> pl.DataFrame:
+    """Rows with ``intime`` and ``discharged``; of several stays of an admission the last one's."""
+    key = "ICUSTAY_ID" if table in BY_STAY else "HADM_ID"
+    discharged = load(raw, "ADMISSIONS").select("HADM_ID", discharged=pl.col("DISCHTIME"))
+    clock = (
+        load(raw, "ICUSTAYS")
+        .join(discharged, on="HADM_ID")
+        .select(key, pl.col("INTIME").alias("intime").str.to_datetime(), "discharged")
+        .with_columns(pl.col("discharged").str.to_datetime())
+        .group_by(key)
+        .agg(pl.col("intime").max(), pl.col("discharged").first())
+    )
+    return load(raw, table).join(clock, on=key, maintain_order="left")
+
+
+def spanning(raw: Path, table: str) -> pl.DataFrame:
+    """A rate, an amount, a dose or a procedure in every stay long enough, from hour 46 to 50."""
+    rows = clocked(raw, table).unique("ICUSTAY_ID", maintain_order=True)
+    rows = rows.filter(pl.col("discharged") > END + 12 * HOUR).with_columns(
+        ORDERID=pl.lit(SPANNING), STARTTIME=END - 2 * HOUR, ENDTIME=END + 2 * HOUR
+    )
+    if table == "PROCEDUREEVENTS_MV":
+        return rows
+    given = rows.with_columns(AMOUNT=pl.lit("4"), STATUSDESCRIPTION=pl.lit("FinishedRunning"))
+    kinds = [("225158", "ml", "1"), ("221456", "mg", None), ("225850", "dose", None)]
+    return pl.concat(
+        given.with_columns(
+            ITEMID=pl.lit(item),
+            AMOUNTUOM=pl.lit(unit),
+            RATE=pl.lit(rate, pl.String),
+            ORDERCATEGORYDESCRIPTION=pl.lit("Continuous Med" if rate else "Bolus"),
+        )
+        for item, unit, rate in kinds
+    )
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small cohort with ranges that span hour 48."""
+    folder = tmp_path_factory.mktemp("raw")
+    write_tables(Synthetic(patients=60), Folder(str(folder)))
+    for table in ("INPUTEVENTS_MV", "PROCEDUREEVENTS_MV"):
+        frame = load(folder, table)
+        more = spanning(folder, table)
+        assert more.height > 20
+        store(folder, table, pl.concat([frame, more.select(frame.columns)]))
+    return folder
+
+
+def later(raw: Path, table: str) -> pl.DataFrame:
+    """The table with every trace of what follows its stays' last known hour changed.
+
+    Of the later rows half are gone and the others say something else; there are new ones, from the
+    first moment on that may not be known; and ranges that span it last longer, at the same rate.
+    """
+    times, rows = TIMES[table], clocked(raw, table)
+    names = [c for c in rows.columns if c not in ("intime", "discharged")]
+    at = pl.col(times[0])
+    late = ((at >= END) | (at > pl.col("discharged"))).fill_null(False)
+    before, after = rows.filter(~late), rows.filter(late)
+    said = [c for c in ("ITEMID", "SPEC_ITEMID", "VALUE", "AMOUNT", "RATE") if c in names]
+    altered = after.with_columns(after.select(pl.col(said).reverse())).gather_every(2)
+    moved = pl.min_horizontal(END, pl.col("discharged") + pl.duration(seconds=1))
+    added = before.filter(at.is_not_null()).with_columns(moved.alias(c) for c in times)
+    assert min(altered.height, added.height) > 5
+    parts = [longer(before, table), altered, added]
+    if table == "DATETIMEEVENTS":  # filled in later
+        parts.append(before.with_columns(VALUE=END.dt.strftime("%Y-%m-%d %H:%M:%S")))
+    return pl.concat(parts).select(names)
+
+
+def longer(rows: pl.DataFrame, table: str) -> pl.DataFrame:
+    """The ranges that span hour 48 end at hour 54 and give as much an hour as before."""
+    if len(TIMES[table]) == 1:
+        return rows
+    spans = pl.col("ORDERID") == SPANNING
+    end = pl.when(spans).then(END + 6 * HOUR).otherwise("ENDTIME").alias("ENDTIME")
+    if table == "PROCEDUREEVENTS_MV":
+        return rows.with_columns(end)
+    return rows.with_columns(end, AMOUNT=pl.when(spans).then(pl.lit("8")).otherwise("AMOUNT"))
+
+
+def earlier(raw: Path, table: str) -> pl.DataFrame:
+    """The table without a tenth of the rows of the window."""
+    rows = clocked(raw, table).with_row_index("row")
+    at = pl.col(TIMES[table][0])
+    inside = ((at >= pl.col("intime")) & (at < END) & (at <= pl.col("discharged"))).fill_null(False)
+    gone = rows.filter(inside).gather_every(10)["row"]
+    return rows.filter(~pl.col("row").is_in(gone.implode())).drop("row", "intime", "discharged")
+
+
+Change = Callable[[Path, str], pl.DataFrame]
+
+
+def changed(raw: Path, folder: Path, change: Change, *tables: str) -> Path:
+    """A copy of the raw tables with some of them changed."""
+    shutil.copytree(raw, folder, ignore=shutil.ignore_patterns(COMPLETE))
+    for table in tables:
+        store(folder, table, change(raw, table))
+    return folder
+
+
+def events(raw: Path) -> pl.DataFrame:
+    source = mimic3.read("mimic3", str(raw), replace(smoke(), quiet=True))
+    return pl.concat([pl.from_arrow(batch) for batch in source.events()])
+
+
+@pytest.mark.parametrize("table", TIMES)
+def test_what_follows_the_prediction_time_is_no_event(
+    raw: Path, tmp_path: Path, table: str
+) -> None:
+    known = events(raw)
+    assert events(changed(raw, tmp_path / "later", later, table)).equals(known)
+    assert not events(changed(raw, tmp_path / "earlier", earlier, table)).equals(known)
+
+
+def stay_files(raw: Path, out: Path) -> dict[str, bytes]:
+    """Bytes of every shard that holds stays, made of these raw tables."""
+    sources = Tables(sources=(f"mimic3={raw}",))
+    shards = Shards(files=2, buckets=2)
+    featurize(replace(smoke(), quiet=True, out=str(out), tables=sources, shards=shards))
+    files = [*out.glob("shards/stays/*"), *out.glob("shards/admissions/*")]
+    assert len(files) == 4
+    return {str(file.relative_to(out)): file.read_bytes() for file in files}
+
+
+def test_what_follows_the_prediction_time_changes_no_byte_of_a_stay(
+    ray: Any, raw: Path, tmp_path: Path
+) -> None:
+    known = stay_files(raw, tmp_path / "known")
+    for change, same in ((later, True), (earlier, False)):
+        name = change.__name__
+        other = changed(raw, tmp_path / f"raw_{name}", change, *TIMES)
+        assert (stay_files(other, tmp_path / name) == known) == same
