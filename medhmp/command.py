@@ -2,7 +2,8 @@
 
     python -m jobs.<job> RECIPE [--out URI] [--section.field value ...]
 
-Exit status: 0 success, 2 a wrong argument or input (one sentence, no traceback), 1 a failure.
+Exit status: 0 success, 2 a wrong argument or input, a rate at which the loss diverges included (one
+sentence, no traceback), 1 a failure.
 """
 
 import contextlib
@@ -131,7 +132,8 @@ def find_refusal(error: BaseException | None) -> Refusal | None:
         elif isinstance(current, Refusal):
             return current
         failures = getattr(current, "worker_failures", None)  # Train's WorkerGroupError
-        waiting += [*(failures or {}).values(), current.__cause__, current.__context__]
+        controller = getattr(current, "controller_failure", None)  # Train's ControllerError
+        waiting += [*(failures or {}).values(), controller, current.__cause__, current.__context__]
     return None
 
 

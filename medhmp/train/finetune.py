@@ -23,7 +23,7 @@ from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import Folder, fingerprint
 from medhmp.train.checkpoint import Metrics, pretrained, read_weights
 from medhmp.train.early_stop import EarlyStop
-from medhmp.train.loop import to_device, train
+from medhmp.train.loop import Diverged, to_device, train
 from medhmp.train.objective import Classification, build_classifier
 
 SCORING_BATCH = 256
@@ -65,7 +65,7 @@ def fit(
 ) -> Fit:
     """Trains on the training split, keeps the epoch of lowest validation cross-entropy.
 
-    Raises FloatingPointError if the loss, of training or validation, stops being finite.
+    Raises Diverged if the loss, of training or validation, stops being finite.
     """
     torch.manual_seed(spec.seed)
     objective = build_classifier(spec.task, spec.model, run.model, widths)
@@ -79,7 +79,7 @@ def fit(
         logits = _logits(objective, data["validation"], device)
         loss = _cross_entropy(logits, data["validation"])
         if not math.isfinite(loss):
-            raise FloatingPointError(
+            raise Diverged(
                 f"the validation loss of epoch {epoch} is {loss}; lower the learning rate"
             )
         area = _auroc(logits, data["validation"])

@@ -41,6 +41,7 @@ from medhmp.train.finetune import (
     scores,
     start_weights,
 )
+from medhmp.train.loop import Diverged
 from medhmp.train.objective import build_classifier
 
 F_LSTM_RATES = (1e-4, 1e-3, 1e-2)
@@ -193,7 +194,7 @@ def _one_seed(
         return {**row, **_result(_cross_entropy(score, part), area, 1)}, None
     try:
         fitted = fit(run, cell.spec(seed), data, widths, starts[cell.grid.start], reserved_device())
-    except FloatingPointError:
+    except Diverged:
         return {**row, **_result(None, None, 0), "status": "diverged"}, None
     result = _result(fitted.val_loss, fitted.val_auroc, fitted.epochs)
     return {**row, **result, "arrived": fitted.arrived}, fitted.weights

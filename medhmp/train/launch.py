@@ -131,12 +131,27 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=stamp.hash[:16],
             storage_path=scratch,
-            failure_config=ray.train.FailureConfig(max_failures=3),
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            failure_config=ray.train.FailureConfig(max_failures=3),  # lost workers
+            callbacks=[EndAtOnce()],
+            # Errors reach the driver, which says them once and without the traceback of a refusal.
+            logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
         ),
         datasets={"train": dataset},
         dataset_config=FileDeal(plan),
     )
+
+
+class EndAtOnce(ray.train.UserCallback):  # type: ignore[misc]
+    """Ends a run that a worker refuses, a diverged one too: begun again, it would end the same.
+
+    Ray starts all workers again for whatever one of them raises, but not for what its controller
+    raises, which is where this runs. Other workers, which may wait for the refusing one, are ended.
+    """
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if refusal := command.find_refusal(error):
+                raise refusal
 
 
 def _check_room(settings: Pretrain) -> None:

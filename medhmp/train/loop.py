@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from medhmp.refusal import Refusal
 from medhmp.shards.rows import Batch
 from medhmp.train.meter import Meter
+
+
+class Diverged(Refusal):
+    """A loss that is not finite: the remedy, a lower learning rate, is the user's."""
 
 
 def train(
@@ -25,7 +30,8 @@ def train(
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
     ``objective(batch) -> (loss, report)``; whoever wrapped it averages gradients over workers.
-    Raises FloatingPointError after an epoch whose mean loss is not finite.
+    Raises Diverged after an epoch whose mean loss is not finite: on every worker, as the mean is
+    over all of them.
     """
     for epoch in epochs:
         objective.train()
@@ -39,9 +45,8 @@ def train(
             meter.step(len(batch["subject_id"]), loss, report)
         summary = meter.summary()
         if not math.isfinite(summary.get("loss", math.nan)):
-            raise FloatingPointError(
-                f"the loss of epoch {epoch} is {summary.get('loss')}; lower the learning rate. "
-                "The last checkpoint is from before this epoch"
+            raise Diverged(
+                f"the loss of epoch {epoch} is {summary.get('loss')}; lower the learning rate"
             )
         if not after_epoch(epoch, summary):
             return

@@ -2,21 +2,27 @@
 
 import hashlib
 import json
+import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.train
 import torch
 from safetensors.torch import load_file
 
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
+from medhmp.command import find_refusal
 from medhmp.refusal import Refusal
-from medhmp.run import Run
+from medhmp.run import Pretrain, Run
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import COMPLETE, Folder
+from medhmp.train.launch import Stage, pretrain
 from medhmp.train.objective import build_admission_pretraining
 
 pytestmark = pytest.mark.ray
@@ -130,6 +136,74 @@ def test_two_workers_take_the_same_number_of_equal_steps(
     assert metrics[1]["loss"] < metrics[0]["loss"]
     weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def attempts_of(run: Run, tmp_path: Path, fault: Callable[[int], None]) -> int:
+    """How often stage one is begun, if a worker meets ``fault(rank)`` before its first step."""
+    begun, driver = tmp_path / "begun", os.getpid()
+
+    class Faulty(Stage):  # local, so that workers get it by value
+        def settings(self, run: Run) -> Pretrain:
+            if os.getpid() != driver:
+                rank = ray.train.get_context().get_world_rank()
+                if rank == 0:
+                    begun.open("a").write("once more\n")
+                fault(rank)
+            return super().settings(run)
+
+    try:
+        pretrain(run, Faulty("pretrain_stay", (Folder(run.out) / "pretrain_stay").uri))
+    finally:
+        attempts = len(begun.read_text().splitlines())
+    return attempts
+
+
+def test_a_lost_worker_is_replaced(cohort: Run, branch: Callable[..., Run], tmp_path: Path) -> None:
+    short = replace(cohort.pretrain_stay, epochs=4)
+    run = branch(cohort, "shards", pretrain_stay=short)
+    folder, marker = Path(run.out) / "pretrain_stay", tmp_path / "lost"
+
+    def die() -> None:
+        while not (folder / "checkpoints" / "epoch-00001" / COMPLETE).exists():
+            time.sleep(0.01)
+        marker.touch()
+        os._exit(1)
+
+    def lost_once(rank: int) -> None:
+        if not marker.exists():
+            threading.Thread(target=die, daemon=True).start()
+
+    assert attempts_of(run, tmp_path, lost_once) == 2
+    assert [m["epoch"] for m in metrics_of(folder)] == [0, 1, 2, 3]
+
+
+def test_what_one_worker_refuses_ends_the_job_at_once(
+    cohort: Run, branch: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The other worker waits for it, in a collective that it never joins."""
+    begun = tmp_path / "begun"
+
+    def refuse(rank: int) -> None:
+        if rank == 1:
+            while not begun.exists():
+                time.sleep(0.01)
+            raise Refusal("rank 1 has nothing to read; give it something")
+
+    two = replace(cohort.pretrain_stay, workers=2, epochs=1)
+    run = branch(cohort, "shards", pretrain_stay=two)
+    with pytest.raises(ray.train.ControllerError) as ended:
+        attempts_of(run, tmp_path, refuse)
+    assert str(find_refusal(ended.value)) == "rank 1 has nothing to read; give it something"
+    assert begun.read_text().count("\n") == 1
+
+
+def test_a_loss_that_diverges_ends_the_job_in_one_sentence(
+    cohort: Run, branch: Callable[..., Run], refused: Callable[..., str], arguments: list[str]
+) -> None:
+    run = branch(cohort, "shards")
+    rate = ("--pretrain-stay.learning-rate", "1e30")
+    sentence = refused(pretrain_stay, *arguments, "--out", run.out, *rate)
+    assert "the loss of epoch 0 is nan; lower the learning rate" in sentence
 
 
 def test_a_batch_larger_than_a_share_is_refused_before_a_worker_starts(

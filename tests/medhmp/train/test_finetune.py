@@ -20,6 +20,7 @@ from medhmp.storage import Folder, Stamp, publish
 from medhmp.train import finetune
 from medhmp.train.checkpoint import write_model
 from medhmp.train.finetune import FitSpec, fit, scores, start_weights
+from medhmp.train.loop import Diverged
 from medhmp.train.objective import (
     build_admission_pretraining,
     build_classifier,
@@ -135,7 +136,7 @@ def test_pretrained_weights_arrive_and_nothing_else_changes(data, stage):
 )
 def test_a_fit_that_diverges_says_so(data, rows, sentence):
     """After an epoch of one step only the validation loss shows it."""
-    with pytest.raises(FloatingPointError, match=f"{sentence} .*lower the learning rate"):
+    with pytest.raises(Diverged, match=f"{sentence} .*lower the learning rate"):
         fitted({**data, "train": stays(rows, 1)}, learning_rate=1e38)
 
 

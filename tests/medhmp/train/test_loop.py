@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medhmp.train.early_stop import EarlyStop
-from medhmp.train.loop import train
+from medhmp.train.loop import Diverged, train
 
 
 class Square(torch.nn.Module):
@@ -47,7 +47,7 @@ def test_after_epoch_can_end_it():
 def test_a_loss_that_is_not_finite_stops_the_run():
     objective = Square()
     optimizer = torch.optim.SGD(objective.parameters(), lr=math.inf)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(Diverged, match="lower the learning rate"):
         train(objective, optimizer, batches, range(3), lambda e, s: True)
 
 
