@@ -27,8 +27,16 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI ...; the name (mimic3) is the reader; none: synthetic
+    sources: tuple[str, ...] = ()  # NAME=URI, one; the name (mimic3) is the reader; none: synthetic
     synthetic: Synthetic = field(default_factory=Synthetic)
+
+    def check(self) -> None:
+        """Refuses entries that are not NAME=URI, and more than one."""
+        if self.named() and len(self.sources) > 1:
+            raise Refusal(
+                f"tables.sources has {len(self.sources)} entries; give one, as patients of two "
+                "sources that have the same subject_id would be taken for one"
+            )
 
     def named(self) -> dict[str, str]:
         """Name -> URI of each source, in the order given. Refuses an entry without ``=``."""
@@ -198,7 +206,7 @@ class Run:
 
     def check(self) -> None:
         """Refuses a run that cannot work, before any time is spent on it."""
-        self.tables.named()
+        self.tables.check()
         shares = (self.splits.train, self.splits.validation, self.splits.test)
         if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
             raise Refusal(
