@@ -14,7 +14,7 @@ from medhmp import command
 from medhmp.legend import Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-from medhmp.shards.labelled import TaskData, counts, read_task
+from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
@@ -68,7 +68,7 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
 
 
 def _check(data: TaskData) -> None:
-    if not all(0 < part.label.sum() < len(part) for part in data.values()):
+    if lacks_a_class(data):
         raise Refusal(f"a split has no positive or no negative row ({counts(data)}); use more data")
 
 

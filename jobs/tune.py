@@ -11,7 +11,7 @@ it goes on with the cells that are missing.
 from medhmp import command
 from medhmp.legend import Task
 from medhmp.run import Run
-from medhmp.shards.labelled import TaskData, counts, read_task
+from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder, is_done
 from medhmp.train.grid import Grid, grids, run_grids
@@ -37,7 +37,7 @@ def tune(run: Run) -> None:
 def skip(root: Folder, task: Task, rows: TaskData) -> bool:
     """Whether a split of the task lacks positives or negatives; the report finds a record of it."""
     folder = root / "tune" / task
-    if all(0 < part.label.sum() < len(part) for part in rows.values()):
+    if not lacks_a_class(rows):
         if folder.exists("skipped.json"):
             folder.delete("skipped.json")
         return False

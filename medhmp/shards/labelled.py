@@ -13,8 +13,9 @@ from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.csr import Ints
-from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.manifest import Manifest, read_manifest, shards_of
 from medhmp.shards.rows import Admissions, Batch, Patients, Stays
+from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder
 from medhmp.tables.cohort import target_codes
@@ -44,14 +45,18 @@ def read_task(run: Run, task: Task) -> TaskData:
 
     Rows are in the order of the shards, a hash of the patient: the first n are of random patients.
     """
-    shards = Folder(run.out) / "shards"
-    manifest = read_manifest(run)
-    if not shards.exists(f"labels/{task}.parquet"):
+    shards, manifest = shards_of(run), read_manifest(run)
+    name = f"labels/{task}.parquet"
+    if name not in shards.files:
         raise Refusal(
-            f"{shards}/labels has no {task}.parquet; run jobs.featurize for this task first"
+            f"{shards.folder}/labels has no {task}.parquet; run jobs.featurize for this task first"
         )
-    labels = shards.read_parquet(f"labels/{task}.parquet")
-    return {split: _read_split(run, task, shards, manifest, labels, split) for split in SPLITS}
+    labels = shards.read_parquet(name)
+    rows = _labelled_rows(shards.folder, manifest, LEVELS[task], labels)
+    assert_disjoint(splits_in(shards.folder, manifest, "patients"), labels, rows)
+    return {
+        split: _split(run, task, shards.folder, manifest, labels, rows, split) for split in SPLITS
+    }
 
 
 def counts(data: TaskData) -> dict[str, dict[str, int]]:
@@ -62,17 +67,31 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
     }
 
 
-def _read_split(
-    run: Run, task: Task, shards: Folder, manifest: Manifest, labels: pa.Table, split: Split
-) -> Labelled:
-    level = LEVELS[task]
-    wanted = labels.filter(pc.equal(labels["split"], split))
+def lacks_a_class(data: TaskData) -> bool:
+    """Whether a split has no positive or no negative row: nothing can be learnt or scored there."""
+    return not all(0 < part.label.sum() < len(part) for part in data.values())
+
+
+def _labelled_rows(shards: Folder, manifest: Manifest, level: Level, labels: pa.Table) -> pa.Table:
+    """The rows that have a label, in the order of the shards."""
     name, key = TABLES[level], ROW_ID[level]
-    parts = []
-    for file in sorted(manifest.rows_per_file(name, SPLITS)):
-        table = (shards / name).read_parquet(file)
-        parts.append(table.filter(pc.is_in(table[key], wanted["row_id"].combine_chunks())))
-    table = pa.concat_tables(parts)
+    wanted = labels["row_id"].combine_chunks()
+    files = [(shards / name).read_parquet(file) for file in sorted(manifest.tables[name])]
+    return pa.concat_tables([table.filter(pc.is_in(table[key], wanted)) for table in files])
+
+
+def _split(
+    run: Run,
+    task: Task,
+    shards: Folder,
+    manifest: Manifest,
+    labels: pa.Table,
+    rows: pa.Table,
+    split: Split,
+) -> Labelled:
+    key = ROW_ID[LEVELS[task]]
+    wanted = labels.filter(pc.equal(labels["split"], split))
+    table = rows.filter(pc.equal(rows["split"], split))
     if split == "train" and run.finetune.labels is not None:
         table = table.slice(0, run.finetune.labels)
     at = _positions(wanted["row_id"].to_numpy(), table[key].to_numpy())

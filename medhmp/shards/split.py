@@ -11,11 +11,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.run import Splits
+from medhmp.shards.manifest import Manifest
+from medhmp.storage import Folder
 
+SPLIT_COLUMNS: Final = ("subject_id", "split")
 _UNIT: Final = 2.0**-64
 
 
@@ -36,15 +40,29 @@ def bucket_of(keys: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.int6
     return np.minimum((keys * _UNIT * buckets).astype(np.int64), buckets - 1)
 
 
-def assert_disjoint(*tables: pl.DataFrame) -> None:
+def splits_in(shards: Folder, manifest: Manifest, table: str) -> pl.DataFrame:
+    """``subject_id`` and ``split`` of every row of a shard table."""
+    files = [
+        (shards / table).read_parquet(name, list(SPLIT_COLUMNS)) for name in manifest.tables[table]
+    ]
+    return _pairs(pa.concat_tables(files))
+
+
+def assert_disjoint(*tables: pl.DataFrame | pa.Table) -> None:
     """Refuses tables (``subject_id``, ``split``) that put one patient into two splits."""
-    pairs = pl.concat([table.select("subject_id", "split") for table in tables]).unique()
+    pairs = pl.concat([_pairs(table) for table in tables]).unique()
     shared = len(pairs) - pairs["subject_id"].n_unique()
     if shared:
         raise Refusal(
             f"{shared} patients are in more than one split; "
             "run jobs.featurize again with --overwrite"
         )
+
+
+def _pairs(table: pl.DataFrame | pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table) if isinstance(table, pa.Table) else table
+    assert isinstance(frame, pl.DataFrame)
+    return frame.select(SPLIT_COLUMNS)
 
 
 def _hashed(subject_ids: Iterable[int], salt: str, purpose: bytes) -> npt.NDArray[np.uint64]:

@@ -17,6 +17,7 @@ from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import Manifest, read_manifest, shards_of
+from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import FileDeal, Plan, Table
 from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
 from medhmp.train import checkpoint
@@ -89,11 +90,13 @@ def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
 def plan_of(run: Run, stage: Stage) -> Plan:
     """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
     settings, shards = stage.settings(run), Folder(run.out) / "shards"
+    manifest = read_manifest(run)
+    assert_disjoint(*(splits_in(shards, manifest, name) for name in ("patients", stage.table)))
     splits = ("train",) if run.pretrain_on == "train" else ("train", "validation", "test")
     return Plan(
         shards=shards.uri,
         table=stage.table,
-        rows_per_file=read_manifest(run).rows_per_file(stage.table, splits),
+        rows_per_file=manifest.rows_per_file(stage.table, splits),
         splits=splits,
         batch_size=settings.batch_size // settings.workers,
         seed=settings.seed,

@@ -19,7 +19,7 @@ from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.schema import PREDICTIONS, TRIALS
-from medhmp.storage import COMPLETE
+from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
 from medhmp.train.grid import grids, run_cell
 
 pytestmark = pytest.mark.ray
@@ -160,9 +160,12 @@ def test_a_task_without_test_positives_is_reported_not_trained(
     cohort: Run, branch: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = branch(one_grid(cohort), "shards", quiet=False)
-    path = Path(run.out) / "shards" / "labels" / "mortality.parquet"
+    shards, name = opened(Folder(run.out) / "shards", "featurize"), "labels/mortality.parquet"
+    path = Path(shards.folder.uri) / name
     none_in_test = pl.when(split="test").then(0).otherwise("label").cast(pl.Int8).alias("label")
     pl.read_parquet(path).with_columns(none_in_test).write_parquet(path)
+    files = {**shards.files, name: shards.folder.entry(name)}
+    publish(shards.folder, Stamp(shards.fields, shards.inputs), list(files.values()))
     tune(run)
     assert [p.name for p in Path(run.out).glob("tune/mortality/*")] == ["skipped.json"]
     record = json.loads((Path(run.out) / "tune" / "mortality" / "skipped.json").read_text())

@@ -14,15 +14,24 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
-from medhmp.shards.labelled import counts, read_task
+from medhmp.shards.labelled import Labelled, counts, lacks_a_class, read_task
 from medhmp.shards.manifest import File, Manifest, content_of
 from medhmp.storage import Folder, Output, Stamp, publish
+from medhmp.train.launch import Stage, plan_of
 
 HOURS, FEATURES, FILES = 2, 40, 3
 CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:5849")
 FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
 """Ids among ``CODES`` of heart failure."""
 EPOCH = datetime(2100, 1, 1)
+
+
+def labels_of(run):
+    return read_task(run, "mortality")
+
+
+def stage_one(run):
+    return plan_of(run, Stage("pretrain_stay", run.out))
 
 
 class Cohorts:
@@ -251,6 +260,55 @@ def test_a_batch_takes_the_labels_of_its_rows(run):
     batch = part.batch(rows)
     assert batch["label"].tolist() == part.label[rows].tolist()
     assert batch["subject_id"].tolist() == part.rows.subject_id[rows].tolist()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("positive", "negative"), [(2, 0), (0, 2), (0, 0)])
+def test_a_split_of_one_class_is_found(split, positive, negative):
+    both = Labelled(None, np.array([0, 1], np.float32))
+    one = Labelled(None, np.array([1] * positive + [0] * negative, np.float32))
+    data = dict.fromkeys(SPLITS, both)
+    assert not lacks_a_class(data)
+    assert lacks_a_class({**data, split: one})
+
+
+def copied(run, path):
+    shutil.copytree(run.out, path, dirs_exist_ok=True)
+    return replace(run, out=str(path)), Folder(str(path)) / "shards"
+
+
+def moved(table):
+    """The table with its first row in another split."""
+    at = table.schema.get_field_index("split")
+    first, *rest = table["split"].to_pylist()
+    other = next(split for split in SPLITS if split != first)
+    return table.set_column(at, table.schema.field(at), pa.array([other, *rest]))
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"),
+    [
+        ("labels/mortality.parquet", [labels_of]),
+        ("stays/2.parquet", [labels_of, stage_one]),
+        ("patients/2.parquet", [labels_of, stage_one]),
+    ],
+)
+def test_a_patient_in_two_splits_is_refused_whoever_reads(run, tmp_path, name, jobs):
+    run, shards = copied(run, tmp_path)
+    entry = shards.write_parquet(name, moved(shards.read_parquet(name)))
+    files = Output.of(shards).files | {name: entry}
+    publish(shards, Stamp(content_of(run, ()), {}), list(files.values()))
+    for job in jobs:
+        with pytest.raises(Refusal, match="1 patients are in more than one split"):
+            job(run)
+
+
+def test_labels_that_are_not_those_written_are_refused(run, tmp_path):
+    run, shards = copied(run, tmp_path)
+    labels = shards.read_parquet("labels/mortality.parquet")
+    shards.write_parquet("labels/mortality.parquet", labels.slice(1))
+    with pytest.raises(Refusal, match=r"is damaged: labels/mortality.parquet is missing or not"):
+        read_task(run, "mortality")
 
 
 def test_a_task_without_labels_is_refused(run):
