@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import ray.data
 import ray.train
 
+from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.shards.rows import Admissions, Batch, Notes, Stays
 from medhmp.storage import Folder
@@ -146,9 +147,14 @@ class Share:
         return Admissions.from_arrow(table, self.plan.max_stays, notes)
 
     def _bytes(self, files: list[str]) -> int:
-        """Bytes of the files' rows in memory: about twice what they take as Parquet."""
+        """Bytes of the files' rows in memory: about twice what they take as Parquet, and the note
+        vector that every admission gets, which lies in no shard."""
         folder = Folder(self.plan.shards) / self.plan.table
-        return 2 * sum(folder.size(name) or 0 for name in files)
+        sparse = 2 * sum(folder.size(name) or 0 for name in files)
+        if self.plan.table == "stays":
+            return sparse
+        rows = sum(self.plan.rows_per_file[name] for name in files)
+        return sparse + rows * NOTE_WIDTH * np.dtype(np.float32).itemsize
 
     def _generator(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, epoch, self.rank, self.world_size])

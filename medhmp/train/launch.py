@@ -27,6 +27,7 @@ from medhmp.train.objective import (
     StayReconstruction,
     build_admission_pretraining,
     build_stay_pretraining,
+    seed_epoch,
 )
 
 Objective = StayReconstruction | AdmissionPretraining
@@ -190,8 +191,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     metrics = list(begun.metrics) if begun else []
 
     def seeded(epoch: int) -> Any:
-        # Masks come from (seed, epoch), the same on every rank, so a resumed epoch repeats them.
-        torch.manual_seed(settings.seed * 100_003 + epoch)
+        seed_epoch(objective, settings.seed, epoch, rank)
         return batches(epoch)
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:

@@ -7,6 +7,7 @@ the whole batch, in loss and in gradient.
 
 from typing import Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,21 +42,23 @@ class StayReconstruction(nn.Module):
 
 
 class AdmissionPretraining(nn.Module):
-    """Stage two, Eq. 11: masked code prediction and inter-modality contrast."""
+    """Stage two, Eq. 11: masked code prediction and inter-modality contrast.
+
+    Masks come from the generator ``masks`` alone, which has to be in the same state on all
+    processes. PyTorch's own would not be: dropout takes from it, by the number of stays.
+    """
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
         self.settings = model
+        self.masks = torch.Generator()
         self.admission = AdmissionEncoder(widths, model)
         self.masked_codes = MaskedCodePrediction(widths, model)
 
     def forward(self, batch: dict[str, Tensor]) -> Step:
-        """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``.
-
-        Masks come from PyTorch's generator, which has to be in the same state on all processes.
-        """
+        """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``."""
         tokens, present = self.admission.tokens(batch)
-        masks = draw_masks(batch, self.settings.mask_rate, torch.default_generator)
+        masks = draw_masks(batch, self.settings.mask_rate, self.masks)
         masked = self.admission.mask_codes(tokens, batch, masks)
         codes = self.masked_codes(self.admission.fusion(masked, present), batch, masks)
         rest, has_rest = self.admission.leave_one_out(tokens, present)
@@ -71,6 +74,15 @@ class AdmissionPretraining(nn.Module):
         loss = codes + self.settings.contrast_weight * contrast
         report = {"loss": loss, "masked_codes": codes, "contrast": contrast}
         return loss, {name: term.detach() for name, term in report.items()}
+
+
+def seed_epoch(objective: nn.Module, seed: int, epoch: int, rank: int) -> None:
+    """Makes what an epoch draws depend on (seed, epoch) alone, so that a resumed one repeats it:
+    masks are the same on every rank, dropout is each rank's own."""
+    if isinstance(objective, AdmissionPretraining):
+        objective.masks.manual_seed(seed * 100_003 + epoch)
+    (own,) = np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)
+    torch.manual_seed(int(own))
 
 
 Classifier = StayClassifier | AdmissionClassifier | PatientLSTM | FLSTM

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.shards import schema
 from medhmp.shards.stream import WINDOW, FileDeal, Plan, Share, read_notes
@@ -217,6 +218,13 @@ def test_the_control_deals_hours_between_patients(ray, plans):
 def test_the_control_needs_its_share_in_memory(plans):
     plan = replace(plans["stays"], shuffle_between_patients=True, budget=STREAMED)
     with pytest.raises(Refusal, match="raise share_budget_gib"):
+        Share(plan, 0, 1).batches()
+
+
+def test_note_vectors_count_towards_the_budget(plans):
+    vectors = sum(ROWS) * NOTE_WIDTH * 4  # bytes, far more than these shards
+    plan = replace(plans["admissions"], budget=vectors, shuffle_between_patients=True)
+    with pytest.raises(Refusal, match="share in memory"):
         Share(plan, 0, 1).batches()
 
 

@@ -24,6 +24,7 @@ from medhmp.train.objective import (
     build_admission_pretraining,
     build_classifier,
     build_stay_pretraining,
+    seed_epoch,
 )
 
 MODEL = Model(width=8, demographic_hidden=5)
@@ -43,7 +44,7 @@ def step(batch, widths, case, wrap=lambda objective: objective):
     model = replace(MODEL, nce_denominator=denominator, mcp_reduction=reduction)
     objective = build_admission_pretraining(model, widths).to(dtype)
     batch = {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
-    torch.manual_seed(1)  # of the masks
+    objective.masks.manual_seed(1)
     wrapped = wrap(objective)
     loss, report = wrapped(batch)
     loss.backward()
@@ -93,6 +94,36 @@ def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path):
             assert_relative(averaged[0], report, TOLERANCE[case[0]])
             assert_relative(averaged[1], gradients, TOLERANCE[case[0]])
     assert len(list(tmp_path.glob("result-*.pt"))) == sum(WORLDS)
+
+
+def drawn(objective, batches, seed, epoch, rank):
+    """What stage two masks in each batch of an epoch, and a number as dropout would draw it."""
+    seen = []
+    hook = objective.masked_codes.register_forward_pre_hook(lambda _, given: seen.append(given[2]))
+    seed_epoch(objective, seed, epoch, rank)
+    for batch in batches:
+        objective(batch)
+    hook.remove()
+    return seen[-1], torch.rand(()).item()
+
+
+def test_ranks_mask_alike_whatever_dropout_they_need(records):
+    """Rank 1 has more stays, for which dropout draws more numbers, before a batch both have."""
+    objective = build_admission_pretraining(replace(MODEL, encoder_layers=3), records.widths)
+    few, many, last = (
+        records.admission_batch([records.admission(i, n) for i in range(9)], dtype=torch.float32)
+        for n in (1, 3, 2)
+    )
+    masks, number = drawn(objective, [few, last], 0, 4, rank=0)
+    others, other_number = drawn(objective, [many, last], 0, 4, rank=1)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(masks, others, strict=True))
+    assert number != other_number
+    again, same_number = drawn(objective, [few, last], 0, 4, rank=0)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(masks, again, strict=True))
+    assert number == same_number
+    for seed, epoch in ((1, 4), (0, 5)):
+        new, _ = drawn(objective, [few, last], seed, epoch, rank=0)
+        assert not torch.equal(masks[0], new[0])
 
 
 def assert_relative(ours, theirs, tolerance):
