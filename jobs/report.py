@@ -3,12 +3,13 @@
     python -m jobs.report smoke --out runs/demo --report.draws 2000
 
 Reads ``tune/``, the manifest in ``shards/``, the pretraining stages' ``metrics.jsonl`` and, of a
-synthetic cohort, ``raw/truth.parquet``. Writes ``report/``: index.html (one file, opens from disk),
-report.md, results.json, figures/.
+synthetic cohort, ``raw/truth.parquet``, all of the same shards. Writes ``report/``: index.html (one
+file, opens from disk), report.md, results.json, figures/.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -17,59 +18,85 @@ from rich.table import Table
 
 from medhmp import command
 from medhmp.evaluate import figures, page, predictions, sections, story, table
-from medhmp.evaluate.predictions import Predictions
+from medhmp.evaluate.predictions import Key, Predictions
 from medhmp.refusal import Refusal
-from medhmp.run import Run, digest, fields_of
-from medhmp.shards.manifest import read_manifest
-from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, publish
+from medhmp.run import Run, digest, told
+from medhmp.shards.manifest import read_manifest, shards_of
+from medhmp.storage import Entry, Folder, Output, Stamp, is_done, publish
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made from, all of it of the run's shards."""
+
+    shards: Output
+    grids: Mapping[Key, Output]
+    skipped: Sequence[Any]  # the record of each task that was not trained
+    pretrainings: Mapping[str, Output]  # by folder
+    raw: Output | None  # the synthetic cohort, if the shards were made from it
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What the report depends on, for its stamp."""
+        outputs = {"shards": self.shards, **self.pretrainings}
+        outputs |= {predictions.place(*key): grid for key, grid in self.grids.items()}
+        outputs |= {"raw": self.raw} if self.raw else {}
+        prints = {place: output.fingerprint for place, output in outputs.items()}
+        return {**prints, "skipped": digest(self.skipped)}
 
 
 def report(run: Run) -> None:
     """Writes ``report/`` under ``run.out``, or finds it whole; prints the AUROC of every row."""
-    out = Folder(run.out)
-    folder, names = out / "report", out.names()
-    skipped = [out.read_json(name) for name in predictions.skipped(names)]
-    stamp = Stamp(fields_of(run, "name", "report", "tune.starts"), _inputs(out, names, skipped))
+    folder, material = Folder(run.out) / "report", _gather(run)
+    stamp = Stamp(told(run), material.inputs)
     if not is_done(folder, stamp, run.overwrite):
-        found = predictions.read_all(out, names)
-        if not found and not skipped:
-            raise Refusal(f"{out}/tune has no predictions; run jobs.tune first")
-        results = table.results(run, found, skipped, _truth(out, names))
-        publish(folder, stamp, _write(run, names, found, results))
+        found = predictions.read_all(material.grids)
+        results = table.results(run, found, material.skipped, _truth(material.raw))
+        publish(folder, stamp, _write(run, material.pretrainings, found, results))
     if not run.quiet:
         Console().print(_terminal(folder.read_json("results.json")))
     command.say(run, f"report: {folder}/index.html")
 
 
-def _inputs(out: Folder, names: Sequence[str], skipped: Sequence[Any]) -> dict[str, str]:
-    """Fingerprints of everything that the report is made from."""
-    inputs = {
-        place: fingerprint(out / place, "tune")
-        for place in (predictions.place(*key) for key in predictions.found(names))
+def _gather(run: Run) -> Material:
+    """Refuses a run without results, and results that are not of its shards."""
+    out = Folder(run.out)
+    names = out.names()
+    skipped = [out.read_json(name) for name in predictions.skipped(names)]
+    if not predictions.found(names) and not skipped:
+        raise Refusal(f"{out}/tune has no predictions; run jobs.tune first")
+    shards = shards_of(run)
+    pretrainings = {
+        place: output
+        for place in figures.PRETRAININGS
+        if (output := Output.of(out / place)) and output.inputs.get("shards") == shards.fingerprint
     }
-    for place in ("raw", "shards", *figures.PRETRAININGS):
-        if f"{place}/{COMPLETE}" in names:
-            inputs[place] = fingerprint(out / place, "all")
-    return {**inputs, "skipped": digest(skipped)}
+    raw = Output.of(out / "raw")
+    if raw and raw.fingerprint not in shards.inputs.values():
+        raw = None
+    grids = predictions.grids(out, names, shards.fingerprint)
+    return Material(shards, grids, skipped, pretrainings, raw)
 
 
-def _truth(out: Folder, names: Sequence[str]) -> pl.DataFrame | None:
+def _truth(raw: Output | None) -> pl.DataFrame | None:
     """The synthetic cohort's true probabilities, None for real data."""
-    if "raw/truth.parquet" not in names:
+    if raw is None:
         return None
-    truth = pl.from_arrow(out.read_parquet("raw/truth.parquet"))
+    truth = pl.from_arrow(raw.read_parquet("truth.parquet"))
     assert isinstance(truth, pl.DataFrame)
     return truth
 
 
 def _write(
-    run: Run, names: Sequence[str], found: Sequence[Predictions], results: dict[str, Any]
+    run: Run,
+    pretrainings: Mapping[str, Output],
+    found: Sequence[Predictions],
+    results: dict[str, Any],
 ) -> list[Entry]:
     """Writes the four outputs and describes them."""
-    out = Folder(run.out)
-    folder = out / "report"
+    folder = Folder(run.out) / "report"
     text = story.story(results, read_manifest(run))
-    drawn = _draw(out, names, found, results)
+    drawn = _draw(pretrainings, found, results)
     inline = {heading: svg for heading, _, svg in drawn}
     linked = {heading: file for heading, file, _ in drawn}
     return [
@@ -81,7 +108,7 @@ def _write(
 
 
 def _draw(
-    out: Folder, names: Sequence[str], found: Sequence[Predictions], results: dict[str, Any]
+    pretrainings: Mapping[str, Output], found: Sequence[Predictions], results: dict[str, Any]
 ) -> list[tuple[str, str, str]]:
     """(heading, file, SVG) of each figure that there are numbers for."""
     drawn = []
@@ -91,11 +118,9 @@ def _draw(
     for task, name in figures.TASK_NAMES.items():
         if of_task := [p for p in found if p.task == task]:
             drawn.append((name, f"figures/{task}.svg", figures.curves(of_task)))
-    files = {place: f"{place}/metrics.jsonl" for place in figures.PRETRAININGS}
     runs = {
-        place: [json.loads(line) for line in out.read_bytes(file).splitlines()]
-        for place, file in files.items()
-        if file in names
+        place: [json.loads(line) for line in output.read_bytes("metrics.jsonl").splitlines()]
+        for place, output in pretrainings.items()
     }
     if runs:
         drawn.append(("Pretraining", "figures/pretraining.svg", figures.training(runs)))

@@ -6,13 +6,18 @@ are the ``--help`` texts: meaning, unit, source.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from medhmp.legend import LEVELS, ModelName, Start, Task
 from medhmp.refusal import Refusal
+
+UNTOLD: Final = frozenset({"out", "overwrite", "quiet", "tables.sources", "notes.model"})
+"""Fields that are places, which may be private, or say how a job was started."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,21 @@ def fields_of(run: Run, *names: str) -> dict[str, Any]:
             value = getattr(value, part)
         _flatten(name, value, flat)
     return flat
+
+
+def told(run: Run) -> dict[str, Any]:
+    """Every field that a report may show: all but where things are and how a job was started."""
+    every = fields_of(run, *(section.name for section in dataclasses.fields(run)))
+    return {name: value for name, value in every.items() if name not in UNTOLD}
+
+
+def tree_of(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as ``fields_of`` gives them, in their sections again."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *sections, leaf = name.split(".")
+        functools.reduce(lambda at, part: at.setdefault(part, {}), sections, tree)[leaf] = value
+    return tree
 
 
 def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:

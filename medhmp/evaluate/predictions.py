@@ -4,7 +4,7 @@
 seed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -16,11 +16,13 @@ from medhmp.legend import LEVELS, ModelName, Start, Task
 from medhmp.refusal import Refusal
 from medhmp.shards.schema import PREDICTIONS
 from medhmp.shards.split import assert_disjoint
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Output, opened
 
 TASKS = tuple(LEVELS)
 MODELS = get_args(ModelName)
 STARTS = get_args(Start)
+Key = tuple[Task, ModelName, Start]
+"""What a grid is of."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,19 @@ def place(task: str, model: str, start: str) -> str:
     return f"tune/{task}/{model}/{start}"
 
 
-def found(names: Iterable[str]) -> list[tuple[Task, ModelName, Start]]:
-    """(task, model, start) of each ``predictions.parquet`` among file names below the root, in the
-    order of the legend."""
+def found(names: Collection[str]) -> list[Key]:
+    """Of each ``predictions.parquet`` among file names below the root, in the order of the legend.
+
+    What an earlier run has left of a task that is now skipped does not count.
+    """
     here = {
         n.removesuffix("/predictions.parquet") for n in names if n.endswith("/predictions.parquet")
     }
+    without = set(skipped(names))
     return [
         (task, model, start)
         for task in TASKS
+        if record(task) not in without
         for model in MODELS
         for start in STARTS
         if place(task, model, start) in here
@@ -76,28 +82,45 @@ def found(names: Iterable[str]) -> list[tuple[Task, ModelName, Start]]:
 def skipped(names: Iterable[str]) -> list[str]:
     """The ``skipped.json`` of each task that was not trained, in the order of the legend."""
     here = set(names)
-    return [n for task in TASKS if (n := f"tune/{task}/skipped.json") in here]
+    return [n for task in TASKS if (n := record(task)) in here]
 
 
-def read(out: Folder, task: Task, model: ModelName, start: Start) -> Predictions:
-    """Reads and checks one file. Refuses rows that differ between seeds, a split with one class
+def record(task: Task) -> str:
+    """Where the grid says, below the root of outputs, that a task was not trained."""
+    return f"tune/{task}/skipped.json"
+
+
+def grids(out: Folder, names: Collection[str], shards: str) -> dict[Key, Output]:
+    """The output of each grid that has predictions. Refuses one not whole, or made from other
+    shards than those with this fingerprint."""
+    every = {key: opened(out / place(*key), "tune") for key in found(names)}
+    for grid in every.values():
+        if grid.inputs.get("shards") != shards:
+            raise Refusal(
+                f"{grid.folder} was made from other shards than this run's; "
+                "run jobs.tune again with --overwrite, or delete that folder"
+            )
+    return every
+
+
+def read(key: Key, grid: Output) -> Predictions:
+    """Reads and checks one grid's. Refuses rows that differ between seeds, a split with one class
     only, a score outside [0, 1] and a patient in both splits."""
-    folder = out / place(task, model, start)
-    table = pl.from_arrow(folder.read_parquet("predictions.parquet", PREDICTIONS.names))
+    table = pl.from_arrow(grid.read_parquet("predictions.parquet", PREDICTIONS.names))
     assert isinstance(table, pl.DataFrame)
     assert_disjoint(table)
-    where = f"{folder}/predictions.parquet"
+    where = f"{grid.folder}/predictions.parquet"
     seeds = table["seed"].unique().sort().to_list()
     validation = _rows(table, "validation", len(seeds), where)
     test = _rows(table, "test", len(seeds), where)
-    return Predictions(task, model, start, seeds, validation, test, _chosen(folder))
+    return Predictions(*key, seeds, validation, test, _chosen(grid))
 
 
-def _chosen(folder: Folder) -> dict[str, Any] | None:
-    best = folder.read_json("best.json")
+def _chosen(grid: Output) -> dict[str, Any] | None:
+    best = grid.read_json("best.json")
     if not best["learning_rate"]:
         return None
-    rates = sorted(set(folder.read_parquet("trials.parquet", ["lr"])["lr"].to_pylist()))
+    rates = sorted(set(grid.read_parquet("trials.parquet", ["lr"])["lr"].to_pylist()))
     edge = len(rates) > 1 and best["learning_rate"] in (rates[0], rates[-1])
     cell = {name: best[name] for name in ("batch_size", "learning_rate")}
     return {**cell, "rates": rates, "at_edge": edge}
@@ -124,12 +147,12 @@ def _rows(table: pl.DataFrame, split: str, seeds: int, where: str) -> Rows:
     return Rows(subject, row, label, scores)
 
 
-def read_all(out: Folder, names: Iterable[str]) -> list[Predictions]:
-    """All predictions below the root, in the order of the legend.
+def read_all(grids: Mapping[Key, Output]) -> list[Predictions]:
+    """The predictions of every grid, in their order.
 
     Refuses those of one task that were not made for the same test rows and labels.
     """
-    every = [read(out, *key) for key in found(names)]
+    every = [read(key, grid) for key, grid in grids.items()]
     firsts: dict[str, Predictions] = {}
     for other in every:
         first = firsts.setdefault(other.task, other)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from medhmp.evaluate.sections import Table, tables
-from medhmp.shards.manifest import Manifest
+from medhmp.shards.manifest import SYNTHETIC, Manifest
 
-SYNTHETIC: Final = (
+SYNTHETIC_NOTICE: Final = (
     "These patients are synthetic: generated with a planted signal, to show that the method works "
     "and how close it comes to the best that can be achieved. The figures say nothing about any "
     "hospital."
@@ -52,11 +52,11 @@ def story(results: Mapping[str, Any], manifest: Manifest) -> Story:
     tasks = len({row["task"] for row in rows})
     seeds = max((row["seeds"] for row in rows), default=0)
     draws = results["run"]["report"]["draws"]
-    synthetic = any(row["best_achievable"] is not None for row in rows)
+    synthetic = SYNTHETIC in manifest.counts or any(r["best_achievable"] is not None for r in rows)
     return Story(
         title=f"MedHMP: {results['run']['name']}",
         lead=f"{tasks} tasks, up to {seeds} seeds a row, {draws:,} patient-bootstrap draws.",
-        notice=SYNTHETIC if synthetic else NOTES[0],
+        notice=SYNTHETIC_NOTICE if synthetic else NOTES[0],
         headline=headline(results),
         tables=tables(results, manifest),
     )

@@ -14,7 +14,7 @@ from medhmp.evaluate.predictions import TASKS, Predictions
 from medhmp.evaluate.published import published
 from medhmp.legend import LEVELS, Start
 from medhmp.refusal import Refusal
-from medhmp.run import Report, Run
+from medhmp.run import Report, Run, told, tree_of
 
 FEW_EVENTS = 100
 """Rows with fewer test events are flagged: the standard error of an AUROC is then 0.02 or more."""
@@ -138,7 +138,8 @@ def results(
     skipped: Sequence[Mapping[str, Any]],
     truth: pl.DataFrame | None,
 ) -> Row:
-    """``results.json``: rows in the order of ``found``, tasks not trained, gains, share learned.
+    """``results.json``: the run, rows in the order of ``found``, tasks not trained, gains, share
+    learned.
 
     ``truth`` is the synthetic cohort's, None for real data.
     """
@@ -147,7 +148,7 @@ def results(
         best = None if truth is None else best_achievable(truth, predictions)
         rows.append(row_of(predictions, run.report, best))
     return {
-        "run": {"name": run.name, "report": asdict(run.report)},
+        "run": tree_of(told(run)),
         "rows": with_stay_start(rows, run.tune.starts),
         "skipped": list(skipped),
         "gain": gain_over_none(found, "both", run.report),

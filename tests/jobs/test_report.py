@@ -21,7 +21,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
 from medhmp.shards.manifest import Manifest, TaskCounts, content_of
 from medhmp.shards.schema import PREDICTIONS, TRIALS
-from medhmp.storage import Folder, Stamp, publish
+from medhmp.storage import Folder, Stamp, fingerprint, publish
 
 STARTS = ("none", "stay", "admission", "both", "shuffled")
 SHIFT = {"none": 0.8, "stay": 0.9, "admission": 1.2, "both": 1.6, "shuffled": 0.8}
@@ -80,7 +80,9 @@ def predictions(task: str, start: str, seeds: int, n: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def write_grid(out: Folder, task: str, model: str, start: str, table: pa.Table) -> None:
+def write_grid(
+    out: Folder, shards: str, task: str, model: str, start: str, table: pa.Table
+) -> None:
     """One grid's output as jobs.tune leaves it."""
     folder = out / "tune" / task / model / start
     rate = 0.0 if model == "hist_gradient_boosting" else 5e-3
@@ -94,28 +96,42 @@ def write_grid(out: Folder, task: str, model: str, start: str, table: pa.Table) 
         folder.write_parquet("trials.parquet", pa.Table.from_pylist(trials, TRIALS)),
         folder.write_parquet("predictions.parquet", table),
     ]
-    publish(folder, Stamp({"start": start}, {}), entries)
+    publish(folder, Stamp({"start": start}, {"shards": shards}), entries)
 
 
-def write_pretraining(out: Folder, place: str, stage: str, terms: dict[str, float]) -> None:
+def write_pretraining(
+    out: Folder, shards: str, place: str, stage: str, terms: dict[str, float]
+) -> None:
     lines = [
         {"stage": stage, "epoch": e, **{k: v / (e + 1) for k, v in terms.items()}, "seconds": 1.0}
         for e in range(6)
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     folder = out / place
-    publish(folder, Stamp({}, {}), [folder.write_bytes("metrics.jsonl", text.encode())])
+    entry = folder.write_bytes("metrics.jsonl", text.encode())
+    publish(folder, Stamp({}, {"shards": shards}), [entry])
 
 
-def write_shards(out: Folder) -> None:
-    """A manifest with the counts that the report prints; the tables themselves it never opens."""
+def write_raw(out: Folder, tasks: tuple[str, ...], n: int) -> str:
+    """The truth of these tasks as jobs.synthesize leaves it; its fingerprint."""
+    raw = out / "raw"
+    known = pa.concat_tables([truth(task, n) for task in tasks])
+    publish(raw, Stamp({}, {}), [raw.write_parquet("truth.parquet", known)])
+    return fingerprint(raw, "synthesize")
+
+
+def write_shards(out: Folder, name: str, source: str) -> str:
+    """A manifest with the counts that the report prints; the tables themselves it never opens.
+
+    Made from the source of this name and fingerprint; returns the fingerprint of the shards.
+    """
     splits = {"train": 600, "validation": 100, "test": 300}
     counts = TaskCounts([("stays", 1500), ("adult", 1000)], splits, dict.fromkeys(splits, 7))
     manifest = Manifest(
         fields={},
-        counts={"mimic3": {"patients": 100, "stays of <MetaVision>": 77}},
+        counts={name: {"patients": 100, "stays of <MetaVision>": 77}},
         rows_read={},
-        left_out={"mimic3": {"no stay": 12}},
+        left_out={name: {"no stay": 12}},
         hours=48,
         real_valued=False,
         features=[],
@@ -130,27 +146,27 @@ def write_shards(out: Folder) -> None:
     )
     shards = out / "shards"
     entry = shards.write_json("manifest.json", manifest.to_json())
-    publish(shards, Stamp(content_of(smoke(), ()), {}), [entry])
+    publish(shards, Stamp(content_of(smoke(), (name,)), {name: source}), [entry])
+    return fingerprint(shards, "featurize")
 
 
 def write_tree(root: Path, tasks: tuple[str, ...], n: int = 300, seeds: int = 2) -> Run:
     """Everything that a report reads, below ``root``; returns the run that reads it."""
     out = Folder(str(root))
+    shards = write_shards(out, "synthetic", write_raw(out, tasks, n))
     for task in tasks:
         for start in STARTS:
             if not (LEVELS[task] == "patient" and start == "stay"):
-                write_grid(out, task, "medhmp", start, predictions(task, start, seeds, n))
+                table = predictions(task, start, seeds, n)
+                write_grid(out, shards, task, "medhmp", start, table)
         trees = predictions(task, "admission", seeds, n)
-        write_grid(out, task, "hist_gradient_boosting", "none", trees)
-    raw = out / "raw"
-    known = pa.concat_tables([truth(task, n) for task in tasks])
-    publish(raw, Stamp({}, {}), [raw.write_parquet("truth.parquet", known)])
-    write_shards(out)
+        write_grid(out, shards, task, "hist_gradient_boosting", "none", trees)
     (out / "tune/shock").write_json("skipped.json", SKIPPED)
-    write_pretraining(out, "pretrain_stay", "pretrain_stay", {"loss": 9.0})
+    write_pretraining(out, shards, "pretrain_stay", "pretrain_stay", {"loss": 9.0})
     for begun, mcp in (("from_stay", 0.5), ("from_scratch", 0.7)):
         terms = {"loss": mcp + 0.6, "mcp": mcp, "contrast": 6.0}
-        write_pretraining(out, f"pretrain_admission/{begun}", "pretrain_admission", terms)
+        place = f"pretrain_admission/{begun}"
+        write_pretraining(out, shards, place, "pretrain_admission", terms)
     run = replace(smoke(), out=str(root), quiet=True, report=Report(draws=200))
     return replace(run, tune=replace(run.tune, starts=STARTS))
 
@@ -277,9 +293,9 @@ def test_page_holds_everything_itself(run: Run) -> None:
         "best achievable AUROC",
         "MedHMP, stay (= none)",
         "a split has no positive or no negative row",
-        "mimic3: stays of &lt;MetaVision&gt;",
+        "synthetic: stays of &lt;MetaVision&gt;",
         "<td>adult</td><td>1,000</td>",
-        "mimic3: no stay",
+        "synthetic: no stay",
         "fewer than 100 events",
         "<td>0.822</td><td>0.475</td><td>6</td>",
     ):
@@ -319,12 +335,12 @@ def test_other_draws_are_refused_without_overwrite(tmp_path: Path) -> None:
         report(other)
     report(replace(other, overwrite=True))
     results = json.loads((tmp_path / "report/results.json").read_text())
-    assert results["run"] == {"name": "smoke", "report": {"draws": 100, "seed": 0}}
+    assert results["run"]["report"] == {"draws": 100, "seed": 0}
     assert row_of(results, "mortality", "both")["auroc"]["sd"] is None
 
 
 def test_real_data_without_truth_or_trained_tasks(tmp_path: Path) -> None:
-    write_shards(Folder(str(tmp_path)))
+    write_shards(Folder(str(tmp_path)), "mimic3", "00")
     (Folder(str(tmp_path)) / "tune/shock").write_json("skipped.json", SKIPPED)
     report(replace(smoke(), out=str(tmp_path), quiet=True))
     results = json.loads((tmp_path / "report/results.json").read_text())
@@ -334,6 +350,80 @@ def test_real_data_without_truth_or_trained_tasks(tmp_path: Path) -> None:
     page = (tmp_path / "report/index.html").read_text()
     assert "train: rows 50" in page
     assert "patients are synthetic" not in page
+
+
+def test_results_hold_the_whole_run_but_no_place(run: Run, results: dict[str, Any]) -> None:
+    whole = json.loads(run.to_json())
+    for name in ("out", "overwrite", "quiet"):
+        del whole[name]
+    del whole["tables"]["sources"], whole["notes"]["model"]
+    assert results["run"] == whole
+    assert run.out not in json.dumps(results)
+
+
+def test_a_report_of_another_run_is_refused(run: Run) -> None:
+    other = replace(run, model=replace(run.model, width=32))
+    with pytest.raises(Refusal, match=r"another run \(model\.width was 64, is 32\)"):
+        report(other)
+
+
+def test_shards_of_other_fields_are_refused(run: Run) -> None:
+    other = replace(run, cohort=replace(run.cohort, hours=24))
+    with pytest.raises(Refusal, match=r"cohort\.hours 48 and this run has 24; give"):
+        report(other)
+
+
+def test_predictions_made_from_other_shards_are_refused(tmp_path: Path) -> None:
+    run, out = write_tree(tmp_path, ("mortality",), n=80, seeds=1), Folder(str(tmp_path))
+    write_grid(out, "old", "arf", "medhmp", "none", predictions("arf", "none", 1, 80))
+    with pytest.raises(Refusal) as refused:
+        report(run)
+    assert str(refused.value) == (
+        f"{tmp_path}/tune/arf/medhmp/none was made from other shards than this run's; "
+        "run jobs.tune again with --overwrite, or delete that folder"
+    )
+    assert not (tmp_path / "report").exists()
+
+
+def test_damaged_predictions_are_refused(tmp_path: Path) -> None:
+    run = write_tree(tmp_path, ("mortality",), n=80, seeds=1)
+    grid = Folder(str(tmp_path)) / "tune/mortality/medhmp/both"
+    grid.write_parquet("predictions.parquet", predictions("mortality", "none", 1, 80))
+    with pytest.raises(Refusal, match=r"is damaged: predictions.parquet is missing or not"):
+        report(run)
+
+
+def test_a_task_that_is_skipped_now_has_no_rows(tmp_path: Path) -> None:
+    """Not even those that an earlier run, of any shards, has left."""
+    run, out = write_tree(tmp_path, ("mortality",), n=80, seeds=1), Folder(str(tmp_path))
+    write_grid(out, "old", "shock", "medhmp", "none", predictions("shock", "none", 1, 80))
+    report(run)
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert {row["task"] for row in results["rows"]} == {"mortality"}
+    assert results["skipped"] == [SKIPPED]
+
+
+def test_only_the_truth_and_the_curves_of_the_shards_are_used(tmp_path: Path) -> None:
+    run, out = write_tree(tmp_path, ("mortality",), n=80, seeds=1), Folder(str(tmp_path))
+    write_raw(out, ("mortality",), 90)
+    for place in ("pretrain_stay", "pretrain_admission/from_stay"):
+        write_pretraining(out, "old", place, place.partition("/")[0], {"loss": 1.0})
+    report(run)
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert all(row["best_achievable"] is None for row in results["rows"])
+    assert results["learned"]["value"] is None
+    figure = (tmp_path / "report/figures/pretraining.svg").read_text()
+    assert "begun from random" in figure
+    assert "begun from stage one" not in figure
+    record = json.loads((tmp_path / "report/complete.json").read_text())
+    assert not {"raw", "pretrain_stay"} & set(record["inputs"])
+
+
+def test_synthetic_patients_are_called_so_without_their_truth(tmp_path: Path) -> None:
+    write_shards(Folder(str(tmp_path)), "synthetic", "00")
+    (Folder(str(tmp_path)) / "tune/shock").write_json("skipped.json", SKIPPED)
+    report(replace(smoke(), out=str(tmp_path), quiet=True))
+    assert "patients are synthetic" in (tmp_path / "report/index.html").read_text()
 
 
 def test_nothing_to_report_is_refused(tmp_path: Path) -> None:

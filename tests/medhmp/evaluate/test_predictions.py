@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from medhmp.evaluate import predictions
+from medhmp.evaluate.predictions import Key
 from medhmp.refusal import Refusal
 from medhmp.shards.schema import PREDICTIONS
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Output, Stamp, opened, publish
 
 
 def frame() -> pl.DataFrame:
@@ -29,19 +30,23 @@ def frame() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PREDICTIONS.names, orient="row")
 
 
-def write(root: Path, table: pl.DataFrame, start: str = "both", rate: float = 1e-3) -> Folder:
-    out = Folder(str(root))
-    folder = out / predictions.place("arf", "medhmp", start)
-    folder.write_parquet("predictions.parquet", table.to_arrow().cast(PREDICTIONS))
-    folder.write_parquet(
-        "trials.parquet", pl.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-3]}).to_arrow()
-    )
-    folder.write_json("best.json", {"batch_size": 16, "learning_rate": rate})
-    return out
+KEY: Key = ("arf", "medhmp", "both")
+
+
+def write(root: Path, table: pl.DataFrame, start: str = "both", rate: float = 1e-3) -> Output:
+    folder = Folder(str(root)) / predictions.place("arf", "medhmp", start)
+    rates = pl.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-3]})
+    entries = [
+        folder.write_parquet("predictions.parquet", table.to_arrow().cast(PREDICTIONS)),
+        folder.write_parquet("trials.parquet", rates.to_arrow()),
+        folder.write_json("best.json", {"batch_size": 16, "learning_rate": rate}),
+    ]
+    publish(folder, Stamp({}, {"shards": "aa"}), entries)
+    return opened(folder, "tune")
 
 
 def test_rows_are_in_order_of_row_id_for_every_seed(tmp_path: Path) -> None:
-    read = predictions.read(write(tmp_path, frame()), "arf", "medhmp", "both")
+    read = predictions.read(KEY, write(tmp_path, frame()))
     assert read.seeds == [0, 1]
     assert read.test.row.tolist() == [10, 11, 12]
     assert read.test.subject.tolist() == [2, 1, 1]
@@ -53,8 +58,7 @@ def test_rows_are_in_order_of_row_id_for_every_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("rate", "edge"), [(1e-4, True), (1e-3, False), (1e-2, True)])
 def test_chosen_cell_knows_the_edge_of_its_grid(tmp_path: Path, rate: float, edge: bool) -> None:
-    out = write(tmp_path, frame(), rate=rate)
-    chosen = predictions.read(out, "arf", "medhmp", "both").chosen
+    chosen = predictions.read(KEY, write(tmp_path, frame(), rate=rate)).chosen
     assert chosen == {
         "batch_size": 16,
         "learning_rate": rate,
@@ -64,8 +68,7 @@ def test_chosen_cell_knows_the_edge_of_its_grid(tmp_path: Path, rate: float, edg
 
 
 def test_a_model_without_a_rate_has_no_chosen_cell(tmp_path: Path) -> None:
-    out = write(tmp_path, frame(), rate=0.0)
-    assert predictions.read(out, "arf", "medhmp", "both").chosen is None
+    assert predictions.read(KEY, write(tmp_path, frame(), rate=0.0)).chosen is None
 
 
 def test_found_is_in_the_order_of_the_legend() -> None:
@@ -76,6 +79,8 @@ def test_found_is_in_the_order_of_the_legend() -> None:
         "tune/arf/medhmp/both/predictions.parquet",
         "tune/arf/medhmp/none/best.json",
         "finetune/arf/medhmp/none/seed-0/predictions.parquet",
+        "tune/shock/medhmp/none/predictions.parquet",  # of an earlier run
+        "tune/shock/skipped.json",
     ]
     assert predictions.found(names) == [
         ("arf", "medhmp", "both"),
@@ -120,11 +125,12 @@ FAULTS = {
 def test_faults_are_refused(tmp_path: Path, fault: str) -> None:
     table, message = FAULTS[fault]
     with pytest.raises(Refusal, match=message):
-        predictions.read(write(tmp_path, table), "arf", "medhmp", "both")
+        predictions.read(KEY, write(tmp_path, table))
 
 
 def test_starts_scored_on_other_rows_are_refused(tmp_path: Path) -> None:
     write(tmp_path, frame(), "none")
-    out = write(tmp_path, frame().with_columns(pl.col("row_id").replace(12, 19)), "both")
+    write(tmp_path, frame().with_columns(pl.col("row_id").replace(12, 19)), "both")
+    out = Folder(str(tmp_path))
     with pytest.raises(Refusal, match="scored on different test rows"):
-        predictions.read_all(out, out.names())
+        predictions.read_all(predictions.grids(out, out.names(), "aa"))
