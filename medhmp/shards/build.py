@@ -8,6 +8,7 @@ and by the small tables.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Gathered:
 
 def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
     """Writes everything below ``shards`` but ``complete.json``."""
-    tasks, index, work = Tasks(), Index.of(sources, run), shards / WORK
+    tasks, index = Tasks(command.watched(run.quiet)), Index.of(sources, run)
+    work = shards / WORK
     names = tuple(source.name for source in sources)
     buckets = [Bucket(work, number, names) for number in range(run.shards.buckets)]
     try:
@@ -112,14 +114,23 @@ def _fit(run: Run, index: Index, buckets: Sequence[Bucket], tasks: Tasks) -> Fit
     """Resolves repeats in every bucket, then fits FIDDLE; both learn from training stays alone."""
     training = index.stays.filter(pl.col("split") == "train")
     own = [training.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
-    pairs = list(zip(buckets, own, strict=True))
-    indicated = repeats.decide(list(tasks.each(_survey, pairs)))
-    list(tasks.each(functools.partial(_resolve, indicated), [(b,) for b in buckets]))
+    pairs, stays = list(zip(buckets, own, strict=True)), _stays_of(index, buckets)
+    surveyed = tasks.each(_survey, pairs, "repeats, buckets surveyed", stays)
+    resolve = functools.partial(_resolve, repeats.decide(list(surveyed)))
+    list(tasks.each(resolve, [(b,) for b in buckets], "repeats, buckets resolved", stays))
+    passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
-        return tasks.each(functools.partial(_of_resolved, function), items)
+        what = f"features, buckets of pass {next(passes)}"
+        return tasks.each(functools.partial(_of_resolved, function), items, what, stays)
 
     return fiddle.fit(pairs, settings_of(run), each)
+
+
+def _stays_of(index: Index, buckets: Sequence[Bucket]) -> list[int]:
+    """How many stays each bucket has."""
+    found = dict(index.stays.group_by("bucket").len().iter_rows())
+    return [found.get(bucket.number, 0) for bucket in buckets]
 
 
 def _survey(bucket: Bucket, ids: Any) -> pl.DataFrame:
@@ -157,7 +168,8 @@ def _gather(
     schemas = _schemas(run, fitted, vocabularies)
     frames = (index.patients, admissions, index.stays)
     own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
-    counted = list(tasks.each(functools.partial(_rows, fitted, schemas), own))
+    write_rows = functools.partial(_rows, fitted, schemas)
+    counted = list(tasks.each(write_rows, own, "rows, buckets", _stays_of(index, buckets)))
     rows = {table: [count[table] for count in counted] for table in schemas}
     return Gathered(fitted, vocabularies, schemas, rows)
 
@@ -210,7 +222,8 @@ def _files(
             items.append((parts, start, stop, shards, name, run.shards.row_group))
     entries: list[Entry] = []
     tables: dict[str, dict[str, File]] = {table: {} for table in gathered.rows}
-    for entry, file in tasks.each(write.write_file, items):
+    rows_of = [stop - start for _, start, stop, *_ in items]
+    for entry, file in tasks.each(write.write_file, items, "files", rows_of):
         table, name = entry.name.split("/")
         entries.append(entry)
         tables[table][name] = file

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medhmp.shards.tasks import SPOKEN
 from medhmp.storage import Folder
 from medhmp.tables.schema import Source
 
@@ -23,8 +24,6 @@ EVENTS: Final = pa.schema(
         "repeats": pa.string(),
     }
 )
-SPOKEN: Final = 10.0
-"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ def scatter(
     counts of rows read and left out, and the number of events.
     """
     place = stays.filter(pl.col("source") == source.name).select("stay_id", "id", "bucket")
-    folder, rows, spoken = work / "events" / source.name, 0, time.monotonic()
+    folder, rows, begun = work / "events" / source.name, 0, time.monotonic()
+    spoken = begun
     with ExitStack() as stack:
         writers = []
         for number in range(buckets):
@@ -78,7 +78,9 @@ def scatter(
                 table = part.select(EVENTS.names).to_arrow(compat_level=pl.CompatLevel.oldest())
                 writers[number].write_table(table.cast(EVENTS))
             rows += own.height
-            if show and time.monotonic() - spoken > SPOKEN:
-                spoken = time.monotonic()
-                print(f"  {source.name}: {rows:,} events read", flush=True)
+            now = time.monotonic()
+            if show and now - spoken >= SPOKEN:  # how many are left, raw tables do not say
+                spoken = now
+                speed = rows / (now - begun)
+                print(f"  {source.name}: {rows:,} events read  {speed:,.0f} rows/s", flush=True)
     return source.onsets(), dict(source.counts), rows

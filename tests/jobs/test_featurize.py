@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 from jobs.featurize import featurize
+from medhmp import command
 from medhmp.command import find_refusal
 from medhmp.features import fiddle, repeats
 from medhmp.features.fitted import Fitted
@@ -22,7 +23,7 @@ from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.recipes import mimic3_demo, smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Features, Shards, Splits, Synthetic, Tables, fields_of
-from medhmp.shards import schema
+from medhmp.shards import schema, tasks
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.split import order_key, split_of
 from medhmp.storage import Folder, Stamp, publish
@@ -78,9 +79,14 @@ def content(run) -> dict[str, str]:
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_bytes_do_not_depend_on_buckets(made, raw, tmp_path):
+def test_bytes_do_not_depend_on_buckets_or_who_watches(made, raw, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "watched", lambda quiet: True)
+    monkeypatch.setattr(tasks, "SPOKEN", 0)
     other = run_on(raw, tmp_path, shards=replace(RUN.shards, buckets=7))
     featurize(other)
+    told = capsys.readouterr().out.splitlines()
+    for what in ("repeats, buckets resolved", "features, buckets of pass 4", "rows, buckets"):
+        assert sum(line.startswith(f"  {what}: ") and "s left" in line for line in told) == 7
     assert content(other) == content(made)
     assert not (tmp_path / "shards" / ".work").exists()
 

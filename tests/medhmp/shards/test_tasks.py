@@ -1,11 +1,13 @@
 """Work as Ray tasks: answers in order, failures that stop the rest, one thread for one CPU."""
 
+import re
 import time
 
 import polars as pl
 import pytest
 
 from medhmp.refusal import Refusal
+from medhmp.shards import tasks
 from medhmp.shards.tasks import Tasks
 
 pytestmark = pytest.mark.ray
@@ -28,10 +30,24 @@ def threads(_):
 
 
 def test_answers_come_in_the_order_of_the_items(ray):
-    tasks = Tasks()
-    assert list(tasks.each(slow_square, [(x,) for x in range(5)])) == [0, 1, 4, 9, 16]
-    assert tasks.peak > 50 << 20  # an interpreter with its libraries
-    assert list(tasks.each(slow_square, [])) == []
+    work = Tasks()
+    assert list(work.each(slow_square, [(x,) for x in range(5)])) == [0, 1, 4, 9, 16]
+    assert work.peak > 50 << 20  # an interpreter with its libraries
+    assert list(work.each(slow_square, [])) == []
+
+
+def test_progress_is_told_where_somebody_watches(ray, capsys, monkeypatch):
+    items, rows = [(x,) for x in range(3)], [10, 20, 0]
+    monkeypatch.setattr(tasks, "SPOKEN", 0)
+    assert list(Tasks().each(slow_square, items, "squares", rows)) == [0, 1, 4]
+    assert capsys.readouterr().out == ""
+    assert list(Tasks(show=True).each(slow_square, items, "squares", rows)) == [0, 1, 4]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("  ")[0] for line in (line.strip() for line in lines)] == [
+        f"squares: {done} of 3" for done in (1, 2, 3)
+    ]
+    assert all(re.search(r"  [\d,]+ rows/s  \d+ s left$", line) for line in lines)
+    assert lines[-1].endswith(" 0 s left")
 
 
 def test_after_a_failure_nothing_goes_on_writing(ray, tmp_path):
