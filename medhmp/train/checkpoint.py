@@ -5,7 +5,6 @@ A checkpoint holds what a continued run needs to end as the undisturbed one woul
 the metrics so far and the run. No pickle is ever read.
 """
 
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, publish
+from medhmp.storage import COMPLETE, Entry, Folder, Output, Stamp, opened, publish
 
 Metrics = list[dict[str, Any]]
 
@@ -66,8 +65,10 @@ def newest(folder: Folder, stamp: Stamp, overwrite: bool = False) -> Checkpoint 
     or removed under ``overwrite``."""
     for epoch in reversed(_whole_epochs(folder)):
         place = folder / "checkpoints" / f"epoch-{epoch:05d}"
-        record = place.read_json(COMPLETE)
-        if record["hash"] != stamp.hash:
+        output = Output.of(place)
+        if output is None:  # its record is torn
+            continue
+        if output.hash != stamp.hash:
             if not overwrite:
                 raise Refusal(
                     f"{place} is a checkpoint of another run; pass --overwrite to start afresh, "
@@ -75,7 +76,7 @@ def newest(folder: Folder, stamp: Stamp, overwrite: bool = False) -> Checkpoint 
                 )
             place.remove()
             continue
-        if _undamaged(place, record):
+        if _undamaged(output):
             return _load(place, epoch)
     return None
 
@@ -105,20 +106,19 @@ def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> s
     Refuses one of other shards than those with the fingerprint ``shards``, or with another
     ``pretrain_on``: it may have seen this run's test patients.
     """
-    fingerprint(folder, made_by)
-    record = folder.read_json(COMPLETE)
-    if record["inputs"]["shards"] != shards:
+    output = opened(folder, made_by)
+    if output.inputs["shards"] != shards:
         raise Refusal(
             f"{folder} was pretrained on other shards than this run's; "
             f"run jobs.{made_by} again with --overwrite"
         )
-    then = record["fields"]["pretrain_on"]
+    then = output.fields["pretrain_on"]
     if then != pretrain_on:
         raise Refusal(
             f"{folder} was made with pretrain_on {then!r} and this run has {pretrain_on!r}; "
             f"give --pretrain-on {then}, or run jobs.{made_by} again with --overwrite"
         )
-    return next(str(f["sha256"]) for f in record["files"] if f["name"] == "model.safetensors")
+    return output.files["model.safetensors"].sha256
 
 
 def _whole_epochs(folder: Folder) -> list[int]:
@@ -127,10 +127,10 @@ def _whole_epochs(folder: Folder) -> list[int]:
     return sorted(int(name.removeprefix("epoch-")) for name in whole)
 
 
-def _undamaged(place: Folder, record: dict[str, Any]) -> bool:
-    for file in record["files"]:
-        if place.size(file["name"]) != file["size"]:
-            return False
-        if hashlib.sha256(place.read_bytes(file["name"])).hexdigest() != file["sha256"]:
-            return False
-    return True
+def _undamaged(output: Output) -> bool:
+    """Whether every file, of any size, is as it was written."""
+    place = output.folder
+    return all(
+        place.size(name) == entry.size and place.entry(name) == entry
+        for name, entry in output.files.items()
+    )

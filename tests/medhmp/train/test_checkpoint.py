@@ -62,6 +62,14 @@ def test_one_without_its_record_is_not_there(folder):
     assert checkpoint.newest(folder, STAMP).epoch == 0
 
 
+def test_one_with_a_torn_record_is_not_there(folder):
+    save(folder, 0)
+    save(folder, 1)
+    place = folder / "checkpoints" / "epoch-00001"
+    place.write_bytes("complete.json", place.read_bytes("complete.json")[:-9])
+    assert checkpoint.newest(folder, STAMP).epoch == 0
+
+
 def test_another_runs_checkpoint_is_refused_or_overwritten(folder):
     save(folder, 0)
     other = Stamp({"a": 2}, {})
