@@ -29,6 +29,7 @@ from medhmp.train.finetune import (
     scores,
     start_weights,
 )
+from medhmp.train.objective import model_fields
 
 
 def finetune(run: Run) -> None:
@@ -41,7 +42,7 @@ def finetune(run: Run) -> None:
     root = Folder(run.out)
     place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
     inputs = inputs_of(run, chosen.task, chosen.start)
-    stamp = Stamp(fields_of(run, "finetune", "model"), inputs)
+    stamp = Stamp(fields_of(run, "finetune") | model_fields(run, "fit"), inputs)
     if is_done(root / place, stamp, run.overwrite):
         return command.say(run, f"finetune: whole already, {root / place}")
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0

@@ -5,7 +5,8 @@
 Reads ``shards/`` and the pretraining outputs that the starts need. Writes
 ``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and
 trials/<cell>.json; and ``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again,
-it goes on with the cells that are missing.
+it goes on with the cells that are missing. A whole grid of other batch sizes or rates takes
+``--overwrite``, and keeps the cells that are in both.
 """
 
 from medhmp import command
@@ -13,8 +14,8 @@ from medhmp.legend import Task
 from medhmp.run import Run
 from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
 from medhmp.shards.manifest import read_manifest
-from medhmp.storage import Folder, is_done
-from medhmp.train.grid import Grid, grids, run_grids
+from medhmp.storage import Folder
+from medhmp.train.grid import Grid, grids, is_whole, run_grids
 
 
 def tune(run: Run) -> None:
@@ -28,7 +29,7 @@ def tune(run: Run) -> None:
             command.say(run, f"tune {task}: skipped, a split lacks a class {counts(rows)}")
             continue
         data[task] = rows
-        pending += [g for g in grids(run, task) if not is_done(g.folder, g.stamp, run.overwrite)]
+        pending += [grid for grid in grids(run, task) if not is_whole(grid, run.overwrite)]
     if pending:
         run_grids(run, pending, data, read_manifest(run).widths)
     command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")

@@ -172,6 +172,7 @@ class Tune:
     batch_sizes: tuple[int, ...] = (16, 32, 64)  # paper, Appendix B
     learning_rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)  # of medhmp
     none_learning_rates: tuple[float, ...] = ()  # more rates for the random start, to be fair to it
+    f_lstm_learning_rates: tuple[float, ...] = (1e-4, 1e-3, 1e-2)  # of F-LSTM (Tang et al. 2020)
     seeds: int = 5  # fits per cell
     gpus_per_trial: float = 0.0  # fraction of a GPU that a trial reserves
 
@@ -238,8 +239,9 @@ class Run:
                 f"cohort.hours {self.cohort.hours} is not a whole number of bins of features.dt "
                 f"{self.features.dt} hours; choose a dt that divides it"
             )
-        if not self.tune.learning_rates:
-            raise Refusal("tune.learning_rates is empty; give at least one rate")
+        for name in ("learning_rates", "f_lstm_learning_rates"):
+            if not getattr(self.tune, name):
+                raise Refusal(f"tune.{name} is empty; give at least one rate")
         if "shuffled" in self.tune.starts and "both" not in self.tune.starts:
             raise Refusal(
                 "tune.starts has the control 'shuffled' without 'both' to compare it with"

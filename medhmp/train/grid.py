@@ -1,13 +1,15 @@
 """The grid as Ray Tune trials: a cell is a model, start, batch size and learning rate, all seeds.
 
 Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so
-a grid begun again goes on with the cells that are missing. A cell is chosen by its mean validation
-cross-entropy over the seeds; only then is the test split scored, once, by the chosen cell's models.
+a grid begun again, also with more rates, goes on with the cells that are missing. A cell is chosen
+by its mean validation cross-entropy over the seeds; only then is the test split scored, once, by
+the chosen cell's models.
 """
 
 import itertools
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +32,7 @@ from medhmp.run import Run, fields_of
 from medhmp.shards.counts import counted
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.schema import TRIALS
-from medhmp.storage import Folder, Stamp, publish
+from medhmp.storage import COMPLETE, Folder, Output, Stamp, is_done, publish
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune import (
     HELD_OUT,
@@ -42,10 +44,7 @@ from medhmp.train.finetune import (
     start_weights,
 )
 from medhmp.train.loop import Diverged
-from medhmp.train.objective import build_classifier
-
-F_LSTM_RATES = (1e-4, 1e-3, 1e-2)
-"""The published search of F-LSTM (Tang et al. 2020), with Adam."""
+from medhmp.train.objective import build_classifier, model_fields
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,18 @@ class Grid:
     model: ModelName
     start: Start
     folder: Folder
-    stamp: Stamp
+    fit: Stamp  # what every cell depends on beside its batch size and rate
+    search: Mapping[str, Any]  # the fields that say which cells there are
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp({**self.fit.fields, **self.search}, self.fit.inputs)
 
     def cells(self, run: Run) -> list["Cell"]:
         if self.model == "hist_gradient_boosting":
             return [Cell(self, 0, 0.0)]
-        rates = run.tune.learning_rates if self.model == "medhmp" else F_LSTM_RATES
+        tune = run.tune
+        rates = tune.learning_rates if self.model == "medhmp" else tune.f_lstm_learning_rates
         if self.model == "medhmp" and self.start == "none":
             rates = tuple(dict.fromkeys((*rates, *run.tune.none_learning_rates)))
         return [Cell(self, b, lr) for b, lr in itertools.product(run.tune.batch_sizes, rates)]
@@ -78,6 +83,12 @@ class Cell:
     @property
     def name(self) -> str:
         return f"batch-{self.batch_size}-lr-{self.learning_rate:g}"
+
+    @property
+    def stamp(self) -> Stamp:
+        """What its record depends on, whatever other cells the grid has."""
+        point = {"batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        return Stamp({**self.grid.fit.fields, **point}, self.grid.fit.inputs)
 
     def seeds(self, run: Run) -> range:
         """One for trees: without subsampling and early stopping nothing in their fit is drawn."""
@@ -104,13 +115,31 @@ def grids(run: Run, task: Task) -> list[Grid]:
 
 
 def _grid(run: Run, task: Task, model: ModelName, start: Start) -> Grid:
-    fields = fields_of(run, "model", "tune.batch_sizes", "tune.learning_rates", "tune.seeds")
-    fields |= fields_of(run, *(f"finetune.{f}" for f in ("momentum", "weight_decay", "epochs")))
-    fields |= fields_of(run, "finetune.patience", "finetune.labels")
-    if start == "none":
-        fields |= fields_of(run, "tune.none_learning_rates")
+    names = ("momentum", "weight_decay", "epochs", "patience", "labels")
+    fields = fields_of(run, "tune.seeds", *(f"finetune.{name}" for name in names))
+    fit = Stamp(fields | model_fields(run, "fit"), inputs_of(run, task, start))
     folder = Folder(run.out) / "tune" / task / model / start
-    return Grid(task, model, start, folder, Stamp(fields, inputs_of(run, task, start)))
+    return Grid(task, model, start, folder, fit, fields_of(run, *_search(model, start)))
+
+
+def _search(model: ModelName, start: Start) -> tuple[str, ...]:
+    """The fields that say which cells a grid has."""
+    if model == "hist_gradient_boosting":
+        return ()
+    if model == "f_lstm":
+        return ("tune.batch_sizes", "tune.f_lstm_learning_rates")
+    more = ("tune.none_learning_rates",) if start == "none" else ()
+    return ("tune.batch_sizes", "tune.learning_rates", *more)
+
+
+def is_whole(grid: Grid, overwrite: bool) -> bool:
+    """Whether a grid is published. Under ``overwrite`` one of another search is opened again, and
+    keeps the records of the cells that both searches have."""
+    output = Output.of(grid.folder)
+    if overwrite and output and output.hash != grid.stamp.hash:
+        grid.folder.delete(COMPLETE)
+        return False
+    return is_done(grid.folder, grid.stamp, overwrite)
 
 
 def run_grids(run: Run, pending: list[Grid], data: dict[Task, TaskData], widths: Widths) -> None:
@@ -120,8 +149,8 @@ def run_grids(run: Run, pending: list[Grid], data: dict[Task, TaskData], widths:
     _check_fit(run, pending, starts, widths)
     shared = {"run": run, "data": data, "widths": widths, "starts": starts}
     if cells:
-        _tune(run, cells, {**shared, "show": command.watched(run.quiet)})
-    reference = ray.put({"run": run, "data": data, "widths": widths})
+        _tune(run, cells, shared)
+    reference = ray.put(shared)
     finish = ray.remote(_finish).options(num_cpus=1, num_gpus=run.tune.gpus_per_trial)
     ray.get([finish.remote(reference, grid) for grid in pending])
 
@@ -144,10 +173,33 @@ def _tune(run: Run, cells: list[Cell], shared: dict[str, Any]) -> None:
             trainable,
             param_space=space,
             tune_config=ray.tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_short_name),
-            run_config=ray.tune.RunConfig(storage_path=scratch, name="grid", verbose=0),
+            run_config=ray.tune.RunConfig(
+                storage_path=scratch,
+                name="grid",
+                verbose=0,
+                callbacks=[Progress(cells)] if command.watched(run.quiet) else [],
+            ),
         ).fit()
     if results.errors:
         raise results.errors[0]
+
+
+class Progress(ray.tune.Callback):  # type: ignore[misc]
+    """A line for every finished cell: how many are done, its loss, the time that the rest needs."""
+
+    def __init__(self, cells: list[Cell]) -> None:
+        self._cells, self._done, self._begun = cells, 0, time.perf_counter()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._done += 1
+        cell, loss = self._cells[trial.config["number"]], trial.last_result["mean_val_loss"]
+        left = (time.perf_counter() - self._begun) / self._done * (len(self._cells) - self._done)
+        print(
+            f"tune {self._done}/{len(self._cells)} cells  "
+            f"{cell.grid.task} {cell.grid.model} {cell.grid.start} {cell.name}  "
+            f"{'diverged' if loss is None else f'loss {loss:.4g}'}  {left:.0f} s left",
+            flush=True,
+        )
 
 
 def _short_name(trial: Any) -> str:
@@ -161,7 +213,6 @@ def run_cell(
     data: dict[Task, TaskData],
     widths: Widths,
     starts: dict[Start, dict[str, Tensor] | None],
-    show: bool,
 ) -> dict[str, Any]:
     """One trial: every seed of the cell. Its last write is ``trials/<cell>.json``."""
     cell = cells[config["number"]]
@@ -173,13 +224,8 @@ def run_cell(
             (cell.grid.folder / "trials").write_bytes(
                 _weights_name(cell, seed), save_tensors(weights)
             )
-    record = {"hash": cell.grid.stamp.hash, "rows": rows, "mean_val_loss": _mean_loss(rows)}
+    record = {"hash": cell.stamp.hash, "rows": rows, "mean_val_loss": _mean_loss(rows)}
     (cell.grid.folder / "trials").write_json(f"{cell.name}.json", record)
-    if show:
-        grid = cell.grid
-        where = f"{grid.task} {grid.model} {grid.start} {cell.name}"
-        place = f"cell {config['number'] + 1}/{len(cells)}"
-        print(f"{place}  {where}  {record['mean_val_loss']}", flush=True)
     return {"mean_val_loss": record["mean_val_loss"]}
 
 
@@ -205,14 +251,15 @@ def _result(loss: float | None, area: float | None, epochs: int) -> dict[str, An
 
 
 def _finished(cell: Cell) -> bool:
-    """Whether an earlier run of the same grid has left this cell's result."""
+    """Whether an earlier run has left this cell's result."""
     name = f"{cell.name}.json"
     trials = cell.grid.folder / "trials"
-    return trials.exists(name) and bool(trials.read_json(name)["hash"] == cell.grid.stamp.hash)
+    return trials.exists(name) and bool(trials.read_json(name)["hash"] == cell.stamp.hash)
 
 
 def _finish(shared: dict[str, Any], grid: Grid) -> None:
-    """Chooses the cell, scores validation and test once, publishes, drops all cells' weights."""
+    """Chooses the cell, scores validation and test once, publishes, drops all cells' weights and
+    what an earlier search has left."""
     run: Run = shared["run"]
     trials = grid.folder / "trials"
     records = [(cell, trials.read_json(f"{cell.name}.json")) for cell in grid.cells(run)]
@@ -225,9 +272,9 @@ def _finish(shared: dict[str, Any], grid: Grid) -> None:
         *(grid.folder.entry(f"trials/{cell.name}.json") for cell, _ in records),
     ]
     publish(grid.folder, grid.stamp, entries)
-    for name in trials.names():  # not before: scoring, if it has to be repeated, needs them
-        if name.endswith(".safetensors"):
-            trials.delete(name)
+    # Not before: scoring, if it has to be repeated, needs them.
+    for name in set(trials.names()) - {f"{cell.name}.json" for cell, _ in records}:
+        trials.delete(name)
 
 
 def choose(records: list[tuple[Cell, dict[str, Any]]]) -> tuple[Cell, dict[str, Any]]:
@@ -253,24 +300,33 @@ def _best(best: Cell, record: dict[str, Any], records: list[Any]) -> dict[str, A
 
 
 def _predictions(shared: dict[str, Any], best: Cell) -> pa.Table:
-    run, widths = shared["run"], shared["widths"]
     data = shared["data"][best.grid.task]
     tables = []
-    for seed in best.seeds(run):
-        score = _scorer(run, best, seed, data, widths)
+    for seed in best.seeds(shared["run"]):
+        score = _scorer(shared, best, seed)
         for split in HELD_OUT:
             tables.append(predictions_table(data[split], split, seed, score(data[split])))
     return pa.concat_tables(tables)
 
 
-def _scorer(
-    run: Run, cell: Cell, seed: int, data: TaskData, widths: Widths
-) -> Callable[[Labelled], Any]:
+def _scorer(shared: dict[str, Any], cell: Cell, seed: int) -> Callable[[Labelled], Any]:
     """What gives the rows of a split their probabilities: a cell's fitted network, or its trees."""
+    run, widths = shared["run"], shared["widths"]
     if cell.grid.model == "hist_gradient_boosting":
-        return _trees(data["train"], widths)
-    weights = load_tensors((cell.grid.folder / "trials").read_bytes(_weights_name(cell, seed)))
+        return _trees(shared["data"][cell.grid.task]["train"], widths)
+    weights = _weights(shared, cell, seed)
     return lambda part: scores(run, cell.spec(seed), weights, part, widths, reserved_device())
+
+
+def _weights(shared: dict[str, Any], cell: Cell, seed: int) -> dict[str, Tensor]:
+    """A cell's fitted network; fitted again where an earlier search, published, has dropped it."""
+    trials, name = cell.grid.folder / "trials", _weights_name(cell, seed)
+    if trials.exists(name):
+        weights: dict[str, Tensor] = load_tensors(trials.read_bytes(name))
+        return weights
+    data, start = shared["data"][cell.grid.task], shared["starts"][cell.grid.start]
+    again = fit(shared["run"], cell.spec(seed), data, shared["widths"], start, reserved_device())
+    return again.weights
 
 
 def _trees(train: Labelled, widths: Widths) -> Callable[[Labelled], Any]:

@@ -27,6 +27,7 @@ from medhmp.train.objective import (
     StayReconstruction,
     build_admission_pretraining,
     build_stay_pretraining,
+    model_fields,
     seed_epoch,
 )
 
@@ -76,7 +77,9 @@ def pretrain(run: Run, stage: Stage) -> None:
 
 
 def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
-    fields = fields_of(run, stage.name, "model", "pretrain_on", "share_budget_gib")
+    fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
+    fields |= model_fields(run, stage.name)
+    del fields[f"{stage.name}.keep"]  # alone of its section it shapes no weights
     inputs = {"shards": shards_of(run).fingerprint}
     if stage.table == "admissions":
         inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")

@@ -5,7 +5,7 @@ DistributedDataParallel both are this process's share: their average over proces
 the whole batch, in loss and in gradient.
 """
 
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -19,10 +19,18 @@ from medhmp.model.contrast import contrastive_loss
 from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
 from medhmp.model.stay import StayDecoder, StayEncoder
 from medhmp.refusal import Refusal
-from medhmp.run import Model
+from medhmp.run import Model, Run, fields_of
 
 Step = tuple[Tensor, dict[str, Tensor]]
 """The loss, and what to report of it."""
+
+STAGE_TWO_ALONE: Final = (
+    "mask_rate",
+    "temperature",
+    "contrast_weight",
+    "mcp_reduction",
+    "nce_denominator",
+)
 
 
 class StayReconstruction(nn.Module):
@@ -83,6 +91,24 @@ def seed_epoch(objective: nn.Module, seed: int, epoch: int, rank: int) -> None:
         objective.masks.manual_seed(seed * 100_003 + epoch)
     (own,) = np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)
     torch.manual_seed(int(own))
+
+
+UNREAD: Final[dict[Literal["pretrain_stay", "pretrain_admission", "fit"], tuple[str, ...]]] = {
+    "pretrain_stay": ("max_stays", *STAGE_TWO_ALONE, "head_dropout"),
+    "pretrain_admission": ("head_dropout",),
+    "fit": STAGE_TWO_ALONE,
+}
+"""Fields of ``Model`` that an objective never reads: nothing is made anew for them."""
+
+
+def model_fields(
+    run: Run, objective: Literal["pretrain_stay", "pretrain_admission", "fit"]
+) -> dict[str, Any]:
+    """The fields of the model for the stamp of what an objective trains."""
+    fields = fields_of(run, "model")
+    for name in UNREAD[objective]:
+        del fields[f"model.{name}"]
+    return fields
 
 
 Classifier = StayClassifier | AdmissionClassifier | PatientLSTM | FLSTM

@@ -96,6 +96,21 @@ def test_a_rerun_is_skipped(pretrained: Run, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.count("whole already") == 3
 
 
+def test_what_shapes_no_weights_makes_none_anew(
+    pretrained: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(
+        pretrained,
+        quiet=False,
+        model=replace(pretrained.model, head_dropout=0.5),
+        pretrain_stay=replace(pretrained.pretrain_stay, keep=7),
+        pretrain_admission=replace(pretrained.pretrain_admission, keep=7),
+    )
+    pretrain_stay(run)
+    pretrain_admission(run)
+    assert capsys.readouterr().out.count("whole already") == 3
+
+
 def test_a_killed_run_ends_as_the_undisturbed_one(
     pretrained: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
 ) -> None:

@@ -1,6 +1,7 @@
 """The grid on real Ray Tune: what it writes, chooses, resumes, skips and leaves out."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from jobs.tune import tune
+from medhmp import command
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import LEVELS, STARTED_FROM, Task
 from medhmp.run import Run
@@ -131,7 +133,7 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
     widths = read_manifest(run).widths
     data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
     for number in range(done):
-        run_cell({"number": number}, cells, run, data, widths, {"none": None}, show=False)
+        run_cell({"number": number}, cells, run, data, widths, {"none": None})
     trials = grid_of(run, "mortality", "none") / "trials"
     before = {path: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert len(before) == done
@@ -141,6 +143,38 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
     undisturbed = grid_of(tuned, "mortality", "none")
     for name in ("trials.parquet", "predictions.parquet"):
         assert pl.read_parquet(trials.parent / name).equals(pl.read_parquet(undisturbed / name))
+
+
+def test_one_more_rate_keeps_the_cells_and_chooses_among_all(
+    tuned: Run, branch: Callable[..., Run]
+) -> None:
+    """The rate teaches nothing, so that the choice and its predictions are what they were."""
+    run = branch(one_grid(tuned), "shards", "tune/mortality/medhmp/none", overwrite=True)
+    folder = grid_of(run, "mortality", "none")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*.json")}
+    tune(one_grid(run, learning_rates=(*run.tune.learning_rates, 1e-12)))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(folder.glob("trials/*"))) == len(before) + 1
+    assert set(pl.read_parquet(folder / "trials.parquet")["lr"]) > {1e-12}
+    undisturbed = grid_of(tuned, "mortality", "none") / "predictions.parquet"
+    assert pl.read_parquet(folder / "predictions.parquet").equals(pl.read_parquet(undisturbed))
+
+
+def test_cells_done_are_told_where_somebody_watches(
+    cohort: Run,
+    branch: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = branch(one_grid(cohort, seeds=1), "shards")
+    monkeypatch.setattr(command, "watched", lambda quiet: True)
+    tune(run)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
+    assert len(lines) == 2
+    for number, line in enumerate(lines, 1):
+        assert line.startswith(f"tune {number}/2 cells  mortality medhmp none batch-32-lr-0.0")
+        assert re.search(r"  loss 0\.\d+  \d+ s left$", line)
+    assert lines[-1].endswith("  0 s left")
 
 
 def test_a_cell_that_diverges_is_recorded_and_not_chosen(

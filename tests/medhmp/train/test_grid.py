@@ -10,7 +10,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Tune
 from medhmp.shards.manifest import content_of
 from medhmp.storage import Folder, Stamp, fingerprint, publish
-from medhmp.train.grid import F_LSTM_RATES, Cell, Grid, choose, grids
+from medhmp.train.grid import Cell, Grid, choose, grids, is_whole
 
 ALL_STARTS = ("none", "stay", "admission", "both", "shuffled")
 TUNE = Tune(
@@ -36,7 +36,7 @@ def run(tmp_path):
 
 
 def grid(model="medhmp", start="both", task="mortality"):
-    return Grid(task, model, start, Folder("/nowhere"), Stamp({}, {}))
+    return Grid(task, model, start, Folder("/nowhere"), Stamp({}, {}), {})
 
 
 def points(run, **kind):
@@ -83,7 +83,7 @@ def test_more_rates_go_to_the_random_start_alone(run, start):
 
 def test_baselines_search_their_own_grids(run):
     rates = [rate for batch, rate in points(run, model="f_lstm", start="none") if batch == 16]
-    assert rates == list(F_LSTM_RATES)
+    assert rates == [1e-4, 1e-3, 1e-2]  # as published (Tang et al. 2020)
     assert points(run, model="hist_gradient_boosting", start="none") == [(0, 0.0)]
 
 
@@ -98,7 +98,51 @@ def test_a_cells_spec_differs_in_the_seed_alone(run):
 def test_more_rates_for_the_random_start_make_no_other_grid_anew(run):
     other = replace(run, tune=replace(TUNE, none_learning_rates=()))
     for before, after in zip(grids(run, "arf"), grids(other, "arf"), strict=True):
-        assert (before.stamp.hash == after.stamp.hash) == (before.start != "none")
+        other = (before.model, before.start) != ("medhmp", "none")
+        assert (before.stamp.hash == after.stamp.hash) == other
+
+
+def with_rates(run, *rates):
+    return replace(run, tune=replace(run.tune, learning_rates=rates))
+
+
+@pytest.mark.parametrize("start", ["none", "both"])
+def test_a_cell_depends_on_its_own_point_and_not_on_the_others(run, start):
+    few, many, longer = (
+        next(g for g in grids(of, "arf") if g.start == start)
+        for of in (
+            with_rates(run, 1e-3),
+            with_rates(run, 1e-3, 1e-2),
+            replace(with_rates(run, 1e-3), finetune=replace(run.finetune, epochs=99)),
+        )
+    )
+    assert len({grid.stamp.hash for grid in (few, many, longer)}) == 3
+    before = {cell.name: cell.stamp.hash for cell in few.cells(with_rates(run, 1e-3))}
+    after = {cell.name: cell.stamp.hash for cell in many.cells(with_rates(run, 1e-3, 1e-2))}
+    assert before.items() < after.items()
+    assert len(set(after.values())) == len(after)
+    other = {cell.name: cell.stamp.hash for cell in longer.cells(with_rates(run, 1e-3))}
+    assert before.keys() == other.keys()
+    assert not set(before.values()) & set(other.values())
+
+
+def test_rates_of_medhmp_make_no_baseline_anew(run):
+    pairs = zip(grids(run, "arf"), grids(with_rates(run, 0.5), "arf"), strict=True)
+    same = {before.model for before, after in pairs if before.stamp.hash == after.stamp.hash}
+    assert same == {"f_lstm", "hist_gradient_boosting"}
+
+
+def test_a_grid_of_another_search_is_opened_again_on_demand_and_keeps_its_cells(run):
+    first, *_ = grids(run, "arf")
+    record = first.folder.write_json("trials/batch-16-lr-0.001.json", {"hash": "of the cell"})
+    publish(first.folder, first.stamp, [record])
+    assert is_whole(first, overwrite=False)
+    assert is_whole(first, overwrite=True)
+    other, *_ = grids(with_rates(run, 1e-3, 1e-2), "arf")
+    with pytest.raises(Refusal, match=r"tune\.learning_rates was .* pass --overwrite"):
+        is_whole(other, overwrite=False)
+    assert not is_whole(other, overwrite=True)
+    assert other.folder.names() == ["trials/batch-16-lr-0.001.json"]
 
 
 def test_a_grid_depends_on_its_own_start_and_on_notes_only_where_they_are_read(run):

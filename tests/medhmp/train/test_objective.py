@@ -20,10 +20,12 @@ from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
 from medhmp.refusal import Refusal
 from medhmp.run import Model, Run
 from medhmp.train.objective import (
+    UNREAD,
     AdmissionPretraining,
     build_admission_pretraining,
     build_classifier,
     build_stay_pretraining,
+    model_fields,
     seed_epoch,
 )
 
@@ -201,6 +203,55 @@ def test_both_stages_learn(records):
             optimizer.step()
             losses.append(loss.item())
         assert losses[-1] < 0.8 * losses[0]
+
+
+OTHER = Model(
+    max_stays=5,
+    mask_rate=0.5,
+    temperature=0.9,
+    contrast_weight=0.7,
+    mcp_reduction="sum",
+    nce_denominator="include_positive",
+    head_dropout=0.5,
+)
+
+
+def losses(records, kind, model):
+    """The first losses of what an objective trains, from the same seed."""
+    widths = records.widths
+    stays = records.stay_batch([records.stay() for _ in range(4)])
+    batch = {**stays, "label": torch.tensor([0.0, 1, 1, 0])}
+    if kind == "fit":
+        torch.manual_seed(0)
+        yield build_classifier("mortality", "medhmp", model, widths)(batch)[0]
+        batch = records.admission_batch([records.admission(i) for i in range(4)], model.max_stays)
+        batch = {n: x.float() if x.is_floating_point() else x for n, x in batch.items()}
+        batch["label"] = torch.tensor([0.0, 1, 1, 0])
+        yield build_classifier("readmission", "medhmp", model, widths)(batch)[0]
+        patients = records.patient_batch([[records.ids(40)] for _ in range(4)])
+        batch = {**patients, "label": batch["label"]}
+        yield build_classifier("heart_failure", "medhmp", model, widths)(batch)[0]
+    elif kind == "pretrain_stay":
+        torch.manual_seed(0)
+        yield build_stay_pretraining(model, widths)(batch)[0]
+    else:
+        torch.manual_seed(0)
+        batch = records.admission_batch(
+            [records.admission(i) for i in range(4)], model.max_stays, torch.float32
+        )
+        objective = build_admission_pretraining(model, widths)
+        objective.masks.manual_seed(0)
+        yield objective(batch)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [(kind, field) for kind, fields in UNREAD.items() for field in fields]
+)
+def test_what_is_left_out_of_a_stamp_changes_nothing(records, kind, field):
+    changed = replace(MODEL, **{field: getattr(OTHER, field)})
+    assert changed != MODEL
+    assert model_fields(Run(model=changed), kind) == model_fields(Run(model=MODEL), kind)
+    assert list(losses(type(records)(), kind, changed)) == list(losses(records, kind, MODEL))
 
 
 def test_classification_is_cross_entropy_of_its_scores(records):
