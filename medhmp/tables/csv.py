@@ -49,7 +49,13 @@ class RawTables:
     def find(folder: Folder, required: tuple[str, ...]) -> "RawTables":
         """Lists ``folder``, itself only. Refuses a place without CSV, or a required table."""
         fs, path = folder.resolve()
-        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        try:
+            infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        except OSError as error:
+            raise Refusal(
+                f"'{folder}' cannot be listed ({type(error).__name__}); "
+                f"give the folder that holds {required[0]}.csv.gz, and check access to it"
+            ) from None
         names = sorted(posixpath.basename(i.path) for i in infos if i.type == pafs.FileType.File)
         found = [(re.fullmatch(r"(\w+)\.csv(\.gz)?", name, re.IGNORECASE), name) for name in names]
         files = {match[1].upper(): name for match, name in found if match}

@@ -42,17 +42,21 @@ def without_table(raw: Path) -> None:
     (raw / "ICUSTAYS.csv.gz").unlink()
 
 
-def without_column(raw: Path) -> None:
-    _rewrite(raw, "ADMISSIONS", lambda lines: [lines[0].replace(b"DISCHTIME", b"X"), *lines[1:]])
+def without_column(table: str, column: str) -> Callable[[Path], None]:
+    name = column.encode()
+    return lambda raw: _rewrite(raw, table, lambda ls: [ls[0].replace(name, b"X"), *ls[1:]])
 
 
-def truncated(raw: Path) -> None:
-    path = raw / "CHARTEVENTS.csv.gz"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def truncated(table: str) -> Callable[[Path], None]:
+    def cut(raw: Path) -> None:
+        path = raw / f"{table}.csv.gz"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return cut
 
 
-def without_rows(raw: Path) -> None:
-    _rewrite(raw, "PATIENTS", lambda lines: lines[:1])
+def without_rows(table: str) -> Callable[[Path], None]:
+    return lambda raw: _rewrite(raw, table, lambda lines: lines[:1])
 
 
 def without_bytes(raw: Path) -> None:
@@ -81,15 +85,22 @@ def _rewrite(raw: Path, table: str, change: Callable[[list[bytes]], list[bytes]]
     ("damage", "said"),
     [
         (without_table, "has no table ICUSTAYS"),
-        (without_column, "table ADMISSIONS in .* has no column DISCHTIME"),
-        (truncated, "CHARTEVENTS.csv.gz' is cut short or not gzip; copy or download it again"),
-        (without_rows, "table PATIENTS in .* has no rows"),
+        (without_column("ADMISSIONS", "DISCHTIME"), "ADMISSIONS in .* has no column DISCHTIME"),
+        (without_column("LABEVENTS", "ITEMID"), "LABEVENTS in .* has no column ITEMID"),
+        (truncated("CHARTEVENTS"), "CHARTEVENTS.csv.gz' is cut short or not gzip; copy or down"),
+        (truncated("NOTEEVENTS"), "NOTEEVENTS.csv.gz' is cut short or not gzip; copy or down"),
+        (without_rows("PATIENTS"), "table PATIENTS in .* has no rows"),
+        (without_rows("PROCEDUREEVENTS_MV"), "table PROCEDUREEVENTS_MV in .* has no rows"),
         (without_bytes, "table ICUSTAYS in .* is empty"),
         (letters("PATIENTS", "SUBJECT_ID"), "PATIENTS.* column SUBJECT_ID at line 4"),
         (letters("ICUSTAYS", "INTIME"), "ICUSTAYS.* column INTIME at line 4"),
         (letters("CHARTEVENTS", "ITEMID"), "CHARTEVENTS.* column ITEMID at line 4"),
+        (letters("INPUTEVENTS_MV", "AMOUNT"), "INPUTEVENTS_MV.* column AMOUNT at line 4"),
     ],
-    ids=["table", "column", "gzip", "rows", "bytes", "id", "time", "item"],
+    ids=[
+        *("table", "column", "column met in a task", "gzip", "gzip met last"),
+        *("rows", "rows met in a task", "bytes", "id", "time", "item", "number"),
+    ],
 )
 def test_a_damaged_table(
     ray: Any,
@@ -109,12 +120,22 @@ def test_a_damaged_table(
 
 
 @pytest.mark.parametrize("job", [featurize, run_all])
+@pytest.mark.parametrize(
+    ("place", "said"), [("nowhere", "there is no CSV table in"), ("file", "cannot be listed")]
+)
 def test_a_wrong_path(
-    ray: Any, tmp_path: Path, refused: Callable[..., str], job: Callable[[Run], None]
+    ray: Any,
+    tmp_path: Path,
+    refused: Callable[..., str],
+    job: Callable[[Run], None],
+    place: str,
+    said: str,
 ) -> None:
-    where = ("--tables.sources", f"mimic3={tmp_path}/nowhere", "--out", str(tmp_path / "out"))
+    (tmp_path / "file").touch()
+    where = ("--tables.sources", f"mimic3={tmp_path}/{place}", "--out", str(tmp_path / "out"))
     sentence = refused(job, "mimic3_demo", *where)
-    assert f"there is no CSV table in '{tmp_path}/nowhere'" in sentence
+    assert said in sentence
+    assert f"'{tmp_path}/{place}'" in sentence
 
 
 def test_shards_of_another_vocabulary_against_a_checkpoint(
@@ -124,8 +145,10 @@ def test_shards_of_another_vocabulary_against_a_checkpoint(
     run = branch(pretrained, "raw", "pretrain_stay")
     other = [*arguments, "--features.theta-2", "0.02", "--out", run.out]
     featurize(parse(other))
-    sentence = refused(finetune, *other, "--finetune.start", "stay")
-    assert "pretrain_stay was pretrained on other shards than this run's; run" in sentence
+    grid = ("--tune.tasks", "mortality", "--tune.starts", "stay", "--tune.models", "medhmp")
+    for job, of_it in ((finetune, ("--finetune.start", "stay")), (tune, grid)):
+        sentence = refused(job, *other, *of_it)
+        assert "pretrain_stay was pretrained on other shards than this run's; run" in sentence
 
 
 @pytest.mark.parametrize(
@@ -157,6 +180,15 @@ def test_an_output_of_another_run(
     assert "features.theta_1 was 0.02, is 0.3" in sentence
     sentence = refused(synthesize, *own, "--tables.synthetic.seed", "7", needs_ray=False)
     assert "tables.synthetic.seed was 0, is 7" in sentence
+
+
+@pytest.mark.parametrize("job", [pretrain_stay, pretrain_admission])
+def test_a_pretraining_of_another_run(
+    pretrained: Run, refused: Callable[..., str], arguments: list[str], job: Callable[[Run], None]
+) -> None:
+    other = (f"--{job.__name__}.learning-rate", "0.5")
+    sentence = refused(job, *arguments, "--out", pretrained.out, *other)
+    assert re.search(rf"{job.__name__}.learning_rate was .*, is 0.5\)", sentence)
 
 
 @pytest.mark.parametrize("job", [embed_notes, pretrain_stay, pretrain_admission, finetune, tune])
@@ -191,7 +223,7 @@ def test_a_wrong_argument(
 def test_as_a_user_sees_it(raw: Path, tmp_path: Path) -> None:
     """In a process with a Ray of its own: it says no more than this one line."""
     shutil.copytree(raw, tmp_path / "raw", ignore=shutil.ignore_patterns(COMPLETE))
-    truncated(tmp_path / "raw")
+    truncated("CHARTEVENTS")(tmp_path / "raw")
     source = ("--tables.sources", f"mimic3={tmp_path}/raw", "--out", str(tmp_path / "out"))
     for arguments in (["smoke", *source], ["smok", *source]):
         job = [sys.executable, "-m", "jobs.featurize", *arguments]

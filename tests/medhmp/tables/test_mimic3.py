@@ -482,6 +482,9 @@ def test_damaged_files_are_refused(raw):
 def test_a_wrong_folder_is_refused(tmp_path, raw):
     with pytest.raises(Refusal, match="no CSV table"):
         read(str(tmp_path / "nowhere"))
+    (tmp_path / "a_file.csv").touch()
+    with pytest.raises(Refusal, match="cannot be listed .* give the folder that holds PATIENTS"):
+        read(str(tmp_path / "a_file.csv"))
     for row in raw.tables["ICUSTAYS"]:
         row["DBSOURCE"] = "carevue"
     with pytest.raises(Refusal, match="no stay with DBSOURCE metavision"):
