@@ -483,7 +483,7 @@ def test_a_wrong_folder_is_refused(tmp_path, raw):
     with pytest.raises(Refusal, match="no CSV table"):
         read(str(tmp_path / "nowhere"))
     (tmp_path / "a_file.csv").touch()
-    with pytest.raises(Refusal, match="cannot be listed .* give the folder that holds PATIENTS"):
+    with pytest.raises(Refusal, match=r"cannot be listed .* give the folder that holds PATIENTS"):
         read(str(tmp_path / "a_file.csv"))
     for row in raw.tables["ICUSTAYS"]:
         row["DBSOURCE"] = "carevue"
