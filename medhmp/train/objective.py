@@ -31,6 +31,7 @@ STAGE_TWO_ALONE: Final = (
     "mcp_reduction",
     "nce_denominator",
 )
+"""Fields of ``Model`` that stage two alone reads."""
 
 
 class StayReconstruction(nn.Module):
