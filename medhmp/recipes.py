@@ -26,8 +26,8 @@ def smoke() -> Run:
     """A synthetic cohort, a narrow network, a grid of two cells: the whole path in minutes.
 
     Stage one needs a few thousand steps before it finds what the items of a stay have in common,
-    so its batches are small; stage two has a far lower rate, as in the paper, or it would forget
-    what stage one taught the stay encoder.
+    so its batches are small; stage two has a lower rate, as in the paper, or it would forget what
+    stage one taught the stay encoder.
     """
     return Run(
         name="smoke",
@@ -36,7 +36,7 @@ def smoke() -> Run:
         features=Features(theta_1=0.02, theta_2=0.005),
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=40, batch_size=32, learning_rate=3e-3),
-        pretrain_admission=Pretrain(epochs=30, batch_size=64, learning_rate=5e-5),
+        pretrain_admission=Pretrain(epochs=25, batch_size=64, learning_rate=5e-4),
         finetune=Finetune(labels=300),
         tune=Tune(batch_sizes=(16,), learning_rates=(5e-3, 1e-2), seeds=2),
         report=Report(draws=1000),
@@ -51,7 +51,7 @@ def mimic3_demo() -> Run:
         tables=Tables(),
         splits=Splits(train=0.6, validation=0.15, test=0.25),
         pretrain_stay=Pretrain(epochs=20, batch_size=16, learning_rate=3e-3),
-        pretrain_admission=Pretrain(epochs=20, batch_size=16, learning_rate=5e-5),
+        pretrain_admission=Pretrain(epochs=20, batch_size=16, learning_rate=5e-4),
     )
 
 
@@ -61,11 +61,13 @@ def evidence() -> Run:
         smoke(),
         name="evidence",
         tables=Tables(synthetic=Synthetic(patients=5000)),
-        finetune=Finetune(labels=600),
+        pretrain_stay=Pretrain(epochs=15, batch_size=32, learning_rate=3e-3),
+        pretrain_admission=Pretrain(epochs=10, batch_size=64, learning_rate=5e-4),
+        finetune=Finetune(labels=400),
         tune=Tune(
             starts=("none", "stay", "admission", "both", "shuffled"),
             batch_sizes=(16,),
-            none_learning_rates=(1e-2, 5e-2),
+            none_learning_rates=(1e-2, 5e-2, 2e-1),
         ),
         report=Report(),
     )

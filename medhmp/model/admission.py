@@ -1,5 +1,6 @@
 """The admission level: encoder (Eqs. 4 to 7) and masked code prediction (Eqs. 8 and 9)."""
 
+import math
 from typing import Literal
 
 import torch
@@ -13,6 +14,8 @@ from medhmp.run import Model
 
 STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
 """The places of s, c, g and l among the tokens of an admission."""
+RARE = 0.01
+"""The probability at which every code's prediction begins, as an admission has few of all codes."""
 
 
 class AdmissionEncoder(nn.Module):
@@ -107,13 +110,20 @@ def _scramble(x: Tensor) -> Tensor:
 
 
 class MaskedCodePrediction(nn.Module):
-    """MLP_mc and MLP_mg of Eq. 8 (one linear layer each) and L_MCP of Eq. 9."""
+    """MLP_mc and MLP_mg of Eq. 8 (one linear layer each) and L_MCP of Eq. 9.
+
+    Predictions begin at ``RARE`` (the prior of Lin et al. 2017, Sec. 4.1). From one half, the first
+    steps would push every code of every admission down at once, and do it by moving all admissions
+    one way: of what stage one taught the stay encoder, one direction in ten was left.
+    """
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
         self.reduction: Literal["mean", "sum"] = model.mcp_reduction
         self.diagnoses = nn.Linear(model.width, widths.diagnoses)
         self.drugs = nn.Linear(model.width, widths.drugs)
+        for layer in (self.diagnoses, self.drugs):
+            nn.init.constant_(layer.bias, math.log(RARE / (1 - RARE)))
 
     def forward(self, a: Tensor, batch: dict[str, Tensor], masks: tuple[Tensor, Tensor]) -> Tensor:
         """L_MCP, the terms of diagnoses and drugs added: a scalar, this process's share.

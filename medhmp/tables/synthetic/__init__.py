@@ -19,14 +19,14 @@ end of the window. An axis that ends high is coded, treated and written about, e
 error (``HIGH``), so codes, drugs, note and charts of one admission share both what the conditions
 do and how the stay went. The axes are the cardiovascular, respiratory, renal, hepatic,
 inflammatory and neurological.
-Every ward of a care unit charts items of its own besides the common vital signs, so what is
-charted says which ward it is and no more. Item j of a stay reads, t hours after unit admission,
+Every care unit charts items of its own besides the common vital signs, so what is charted says
+which unit it is and no more. Item j of a stay reads, t hours after unit admission,
 
     value = mean_j + sd_j (w_j . (z + s clip((t - 24) / 24, -1.5, 1.5)) + o_j + e),
 
 o_j ~ N(0, OFFSET^2) once per stay and item, e ~ N(0, NOISE^2) at every reading. The loadings w_j
-of a ward's item are on one axis, with sign and strength dealt out once for all runs; with
-few labelled stays of each ward, it is the unlabelled ones that can tell which items move together.
+of a unit's item are on one axis, with sign and strength dealt out once for all runs; with
+few labelled stays of each unit, it is the unlabelled ones that can tell which items move together.
 
 Outcomes are drawn from the logistic of these log-odds (weights omitted, see ``signal``):
 

@@ -73,7 +73,7 @@ def chart_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 def _chart_numbers(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     catalog, charted = chart_catalog()
-    rows = charted[block.stays.ward]
+    rows = charted[block.stays.unit]
     readings = read(rng, block.stays, rows, catalog.loadings, catalog.interval, CHART_FROM)
     values = numbers(catalog, readings)
     units = look_up(catalog.units, readings.item)

@@ -32,7 +32,6 @@ from medhmp.tables.synthetic.signal import (
     SLOPE,
     TWO_STAYS,
     UNITS,
-    WARDS_EACH,
 )
 
 Floats = NDArray[np.float64]
@@ -88,7 +87,7 @@ class Stays:
     order: Ints  # 0 first, 1 second
     intime: Ints
     hours: Floats  # length of stay
-    ward: Ints  # (S): of each unit's WARDS_EACH, unit after unit
+    unit: Ints  # (S): the care unit, as a place in UNITS
     level: Floats  # (S, 6): z
     slope: Floats  # (S, 6): s
     arf: Floats  # p
@@ -96,11 +95,6 @@ class Stays:
     mortality: Floats  # p
     arf_onset: Floats
     shock_onset: Floats
-
-    @property
-    def unit(self) -> Ints:
-        """The care unit, as a place in UNITS."""
-        return self.ward // WARDS_EACH
 
     @property
     def long(self) -> Bools:
@@ -224,7 +218,7 @@ def _draw_stays(
         "order": np.zeros(n, np.int64),
         "intime": admitted + (rng.uniform(0.5, 12, n) * HOUR).astype(np.int64),
         "hours": _length(rng, n, SHORT_STAY),
-        "ward": rng.integers(0, len(UNITS) * WARDS_EACH, n),
+        "unit": rng.integers(0, len(UNITS), n),
         "level": mean + rng.normal(size=(n, len(AXES))),
         "slope": rng.normal(0, SLOPE, (n, len(AXES))),
     }
@@ -240,7 +234,7 @@ def _length(rng: np.random.Generator, n: int, short: float) -> Floats:
 
 
 def _draw_second(rng: np.random.Generator, first: Rows) -> Rows:
-    """A second stay for some of the first ones: correlated levels, a later time, any ward."""
+    """A second stay for some of the first ones: correlated levels, a later time, any unit."""
     again = np.flatnonzero(rng.random(len(first["hours"])) < TWO_STAYS)
     n = len(again)
     gap = rng.uniform(10, 48, n) + first["hours"][again]
@@ -250,7 +244,7 @@ def _draw_second(rng: np.random.Generator, first: Rows) -> Rows:
         "order": np.ones(n, np.int64),
         "intime": first["intime"][again] + (gap * HOUR).astype(np.int64),
         "hours": _length(rng, n, 0.0),
-        "ward": rng.integers(0, len(UNITS) * WARDS_EACH, n),
+        "unit": rng.integers(0, len(UNITS), n),
         "level": SECOND_STAY * first["level"][again] + np.sqrt(1 - SECOND_STAY**2) * fresh,
         "slope": rng.normal(0, SLOPE, (n, len(AXES))),
     }

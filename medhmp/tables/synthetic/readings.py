@@ -37,7 +37,6 @@ from medhmp.tables.synthetic.signal import (
     UNITS,
     VITAL_HOURS,
     VITAL_LOADINGS,
-    WARDS_EACH,
 )
 
 FIRST_SUBJECT: Final = 10_000
@@ -126,11 +125,10 @@ def look_up(values: list[str], rows: Ints) -> pl.Series:
 
 @cache
 def chart_catalog() -> tuple[Catalog, Ints]:
-    """Vital signs and all wards' items; and, (10, 6 + 12), the rows of it that each ward charts."""
+    """Vital signs and all units' items; and, (5, 6 + 24), the rows of it that each unit charts."""
     typical = {unit: values for unit, *values in fields(TYPICAL)}
     vitals = [(row[0], row[3], *row[4:]) for row in fields(VITALS)]
-    wards = [fields(UNIT_ITEMS[u])[k::WARDS_EACH] for u in UNITS for k in range(WARDS_EACH)]
-    own = [[(i, u, *typical[u]) for i, _, _, u in items] for items in wards]
+    own = [[(i, u, *typical[u]) for i, _, _, u in fields(UNIT_ITEMS[unit])] for unit in UNITS]
     rows = vitals + [item for items in own for item in items]
     loadings = np.concatenate([VITAL_LOADINGS, *_deal([len(items) for items in own])])
     interval = np.concatenate([VITAL_HOURS, [UNIT_HOURS] * (len(rows) - len(vitals))])
@@ -140,7 +138,7 @@ def chart_catalog() -> tuple[Catalog, Ints]:
 
 
 def _deal(counts: list[int]) -> list[Floats]:
-    """Loadings (count, 6) of each ward's items: axes in even shares, random sign and strength."""
+    """Loadings (count, 6) of each unit's items: axes in even shares, random sign and strength."""
     rng = np.random.default_rng(LAYOUT_SEED)
     dealt = []
     for count in counts:

@@ -71,7 +71,7 @@ COMPLAINTS: Final = (
     "FALL",
     "DYSPNEA",
 )
-WARDS: Final = ("50", "52", "33", "57", "7", "15", "12", "23", "14", "56")
+WARDS: Final = ("50", "52", "33", "57", "7")  # of each unit
 
 
 def _pick(rng: np.random.Generator, words: tuple[str, ...], n: int, *weights: float) -> pl.Series:
@@ -148,7 +148,7 @@ def stay_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     stays = block.stays
     rows = np.arange(len(stays.hours))
     unit = look_up(list(UNITS), stays.unit)
-    ward = look_up(list(WARDS), stays.ward)
+    ward = look_up(list(WARDS), stays.unit)
     return pl.DataFrame(
         {
             **block.of_stays(rows),

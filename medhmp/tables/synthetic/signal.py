@@ -24,8 +24,6 @@ AXES: Final = (
     "neurological",
 )
 UNITS: Final = ("MICU", "SICU", "CCU", "CSRU", "TSICU")
-WARDS_EACH: Final = 2
-"""Wards of a care unit; each charts its own half of the unit's items."""
 
 # Patients: conditions and the axes they raise.
 
@@ -52,7 +50,7 @@ SHIFT: Final = np.array(
 MILDER: Final = -0.8
 """Added to every axis of an admission within 30 days of a discharge."""
 
-SLOPE: Final = 0.6
+SLOPE: Final = 0.35
 """SD of an axis's change from one end of the window to its middle, in SD of the axis."""
 
 # Courses: how long, how often, what next.
@@ -85,10 +83,10 @@ MORTALITY: Final[dict[str, Any]] = {
 READMISSION: Final[dict[str, Any]] = {
     "one": -4.0,
     "c": np.array([0.6, 1.3, 0.6, 1.3, 1.3, 1.0, 0.6, 1.3]),  # by condition
-    "x": np.array([0.0, 0.0, 0.8, 0.0, 0.6, 0.0]),  # by axis
-    "copd respiratory": 0.7,
-    "ckd renal": 0.7,
-    "alcohol neurological": 0.7,
+    "x": np.array([0.0, 0.0, 0.6, 0.0, 0.6, 0.0]),  # by axis
+    "copd respiratory": 0.4,
+    "ckd renal": 0.4,
+    "alcohol neurological": 0.4,
 }
 HEART_FAILURE: Final[dict[str, Any]] = {
     "one": -2.95,

@@ -166,3 +166,15 @@ def test_no_code_is_a_target_unless_masked(records):
     p = predict.drugs.bias.sigmoid()
     # The gradient of the mean of p^2: towards zero for every drug, the last one included.
     torch.testing.assert_close(predict.drugs.bias.grad, 2 * p * p * (1 - p) / 20)
+
+
+def test_predictions_begin_rare(records):
+    """Else the first steps would move all admissions one way to lower every code at once."""
+    torch.manual_seed(0)
+    predict = MaskedCodePrediction(records.widths, MODEL)
+    batch = records.admission_batch([records.admission(i) for i in range(20)])
+    nothing = tuple(
+        torch.zeros(batch[f"{k}_ids"].numel(), dtype=torch.bool) for k in ("icd", "drug")
+    )
+    a = torch.randn(20, 8)
+    assert predict(a, batch, nothing) < 2 * 0.02**2  # 0.5 from one half

@@ -322,7 +322,7 @@ def test_units_chart_their_own_items(cohort: dict[str, pl.DataFrame]) -> None:
     counts = dict(own.group_by("FIRST_CAREUNIT").len().iter_rows())
     assert counts == dict.fromkeys(UNITS, 24)
     early = charted.filter(hours(pl.col("CHARTTIME")) < 48)
-    assert 8 < len(early) / 48 / cohort["ICUSTAYS"].height < 14
+    assert 15 < len(early) / 48 / cohort["ICUSTAYS"].height < 25
 
 
 def test_codes_are_rare_and_notes_are_prose(cohort: dict[str, pl.DataFrame]) -> None:
