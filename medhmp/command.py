@@ -97,7 +97,7 @@ def start_ray(quiet: bool = False) -> None:
     """Joins the cluster of the environment, or starts an embedded one on this machine."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray
+    import ray.data  # sets up its logger when imported
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # a line per execution otherwise
     if ray.is_initialized():

@@ -88,6 +88,8 @@ class Folder:
 
     def resolve(self, name: str = "") -> tuple[pafs.FileSystem, str]:
         """(filesystem, path) of a file in this folder, or of the folder itself."""
+        if not self.is_local and not self.uri.startswith("s3://"):
+            raise Refusal(f"'{self.uri}' is neither; give a local folder or s3://bucket/key")
         try:
             if self.is_local:
                 fs, base = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))

@@ -226,26 +226,6 @@ def rewritten(raw, path, table, keep) -> Folder:
     return Folder(str(path))
 
 
-def test_what_happens_after_the_prediction_time_changes_no_feature(made, raw, tmp_path):
-    source = mimic3.read("mimic3", str(raw), made)
-    clock = source.stays.join(source.admissions, on="hadm_id").select(
-        icustay_id=pl.col("stay_id").cast(pl.String),
-        end=pl.min_horizontal(pl.col("intime") + pl.duration(hours=48), "discharged"),
-    )
-
-    def early(frame):
-        time = pl.col("charttime").str.to_datetime()
-        known = frame.join(clock, on="icustay_id", maintain_order="left").filter(
-            time <= pl.col("end")
-        )
-        return known.drop("end")
-
-    cut = rewritten(raw, tmp_path / "raw", "CHARTEVENTS", early)
-    run = run_on(cut, tmp_path / "out")
-    featurize(run)
-    assert table_of(run, "stays").equals(table_of(made, "stays"))
-
-
 @pytest.mark.parametrize("table", ["CHARTEVENTS", "DIAGNOSES_ICD"])
 def test_features_and_vocabularies_are_fitted_on_training_patients_alone(
     made, raw, tmp_path, table

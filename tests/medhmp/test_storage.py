@@ -248,9 +248,16 @@ def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
         fingerprint(folder, "featurize")
 
 
-@pytest.mark.parametrize("uri", ["gopher://host/run", "s3://BUCKET WITH BLANKS/run"])
-def test_a_place_that_is_none_is_refused(uri):
-    with pytest.raises(Refusal, match="is not a place this can read or write"):
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("gopher://host/run", "is neither; give a local folder or s3://bucket/key"),
+        ("gs://bucket/run", "is neither; give a local folder or s3://bucket/key"),  # Arrow waits
+        ("s3://BUCKET WITH BLANKS/run", "is not a place this can read or write"),
+    ],
+)
+def test_a_place_that_is_none_is_refused(uri, reason):
+    with pytest.raises(Refusal, match=reason):
         Folder(uri).resolve()
 
 
