@@ -26,7 +26,6 @@ from medhmp.run import Run
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # 32 by default: slower than the reading itself here
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
@@ -97,13 +96,22 @@ def start_ray(quiet: bool = False) -> None:
     """Joins the cluster of the environment, or starts an embedded one on this machine."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray.data  # sets up its logger when imported
+    import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # a line per execution otherwise
+    hush_ray_data()
     if ray.is_initialized():
         return
     # Workers' lines reach the driver only where somebody watches.
     ray.init(log_to_driver=watched(quiet), logging_level="ERROR", include_dashboard=False)
+
+
+def hush_ray_data() -> None:
+    """Leaves progress to our own lines. In every process that reads datasets: by the environment
+    alone it would depend on whether Ray Data was imported before."""
+    import ray.data  # sets up its logger when imported
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else a line per execution
+    ray.data.DataContext.get_current().enable_progress_bars = False
 
 
 def watched(quiet: bool) -> bool:

@@ -173,6 +173,7 @@ def _check_room(settings: Pretrain) -> None:
 
 def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     """One rank's training. Returns the metrics of every epoch, the resumed ones included."""
+    command.hush_ray_data()
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)
     context = ray.train.get_context()
