@@ -3,7 +3,7 @@
     python -m jobs.featurize smoke --out runs/demo
     python -m jobs.featurize paper --tables.sources mimic3=/data/mimic-iii-1.4 --out runs/mimic3
 
-Reads   the raw tables of every source, or OUT/raw where none is named; the name decides the reader
+Reads   the raw tables of the source, or OUT/raw where none is named; its name decides the reader
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
         OUT/shards/featurize.json (workers, seconds, memory)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 
 from medhmp import command
-from medhmp.legend import Widths
+from medhmp.legend import LEVELS, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
@@ -21,6 +21,7 @@ from medhmp.train.checkpoint import write_model
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune import (
     HELD_OUT,
+    ROWS_READ_BY,
     Fit,
     FitSpec,
     fit,
@@ -42,7 +43,8 @@ def finetune(run: Run) -> None:
     root = Folder(run.out)
     place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
     inputs = inputs_of(run, chosen.task, chosen.start)
-    stamp = Stamp(fields_of(run, "finetune") | model_fields(run, "fit"), inputs)
+    fields = fields_of(run, "finetune", *ROWS_READ_BY[LEVELS[chosen.task]])
+    stamp = Stamp(fields | model_fields(run, "fit"), inputs)
     if is_done(root / place, stamp, run.overwrite):
         return command.say(run, f"finetune: whole already, {root / place}")
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0

@@ -2,8 +2,10 @@
 
     python -m jobs.pretrain_admission smoke --out runs/demo --pretrain-admission.epochs 20
 
-Reads ``shards/`` and ``pretrain_stay/``. Writes ``pretrain_admission/from_stay/`` (begun from stage
-one's whole stay encoder) and ``pretrain_admission/from_scratch/``, each as stage one's output.
+Reads ``shards/`` and ``pretrain_stay/``. Writes what tune.starts asks for, each as stage one's
+output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's whole stay encoder;
+``pretrain_admission/from_scratch/`` for *admission*; and, for the control, *shuffled*,
+``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``.
 """
 
 from medhmp import command

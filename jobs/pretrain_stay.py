@@ -3,7 +3,9 @@
     python -m jobs.pretrain_stay smoke --out runs/demo --pretrain-stay.epochs 20
 
 Reads ``shards/``. Writes ``pretrain_stay/``: model.safetensors, run.json, metrics.jsonl and
-checkpoints/. The same command goes on from the newest checkpoint after any interruption.
+checkpoints/; for the control, where tune.starts has *shuffled*, the same in
+``control/pretrain_stay/``. The same command goes on from the newest checkpoint after any
+interruption.
 """
 
 from medhmp import command

@@ -20,7 +20,7 @@ from medhmp import command
 from medhmp.evaluate import figures, page, predictions, sections, story, table
 from medhmp.evaluate.predictions import Key, Predictions
 from medhmp.refusal import Refusal
-from medhmp.run import Run, digest, told
+from medhmp.run import Run, digest, fields_of
 from medhmp.shards.manifest import read_manifest, shards_of
 from medhmp.storage import Entry, Folder, Output, Stamp, is_done, publish
 
@@ -37,21 +37,28 @@ class Material:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """What the report depends on, for its stamp."""
+        """What the report depends on, for its stamp: contents, and records of how it was made."""
         outputs = {"shards": self.shards, **self.pretrainings}
         outputs |= {predictions.place(*key): grid for key, grid in self.grids.items()}
         outputs |= {"raw": self.raw} if self.raw else {}
-        prints = {place: output.fingerprint for place, output in outputs.items()}
+        prints = {place: digest([o.fingerprint, o.hash]) for place, o in outputs.items()}
         return {**prints, "skipped": digest(self.skipped)}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Of the run that made the shards and the pretrainings, as their records have them."""
+        every = [self.shards.fields, *(output.fields for output in self.pretrainings.values())]
+        return {name: value for fields in every for name, value in fields.items()}
 
 
 def report(run: Run) -> None:
     """Writes ``report/`` under ``run.out``, or finds it whole; prints the AUROC of every row."""
     folder, material = Folder(run.out) / "report", _gather(run)
-    stamp = Stamp(told(run), material.inputs)
+    stamp = Stamp(fields_of(run, "name", "report", "tune.starts"), material.inputs)
     if not is_done(folder, stamp, run.overwrite):
         found = predictions.read_all(material.grids)
-        results = table.results(run, found, material.skipped, _truth(material.raw))
+        truth = _truth(material.raw)
+        results = table.results(run, found, material.skipped, truth, material.fields)
         publish(folder, stamp, _write(run, material.pretrainings, found, results))
     if not run.quiet:
         Console().print(_terminal(folder.read_json("results.json")))
@@ -62,10 +69,10 @@ def _gather(run: Run) -> Material:
     """Refuses a run without results, and results that are not of its shards."""
     out = Folder(run.out)
     names = out.names()
-    skipped = [out.read_json(name) for name in predictions.skipped(names)]
-    if not predictions.found(names) and not skipped:
+    if not predictions.found(names) and not predictions.skipped(names):
         raise Refusal(f"{out}/tune has no predictions; run jobs.tune first")
     shards = shards_of(run)
+    skipped = predictions.read_skipped(out, names, shards.fingerprint)
     pretrainings = {
         place: output
         for place in figures.PRETRAININGS
@@ -74,7 +81,7 @@ def _gather(run: Run) -> Material:
     raw = Output.of(out / "raw")
     if raw and raw.fingerprint not in shards.inputs.values():
         raw = None
-    grids = predictions.grids(out, names, shards.fingerprint)
+    grids = predictions.grids(out, names, shards.fingerprint, pretrainings)
     return Material(shards, grids, skipped, pretrainings, raw)
 
 

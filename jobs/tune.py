@@ -13,19 +13,19 @@ from medhmp import command
 from medhmp.legend import Task
 from medhmp.run import Run
 from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import read_manifest, shards_of
 from medhmp.storage import Folder
 from medhmp.train.grid import Grid, grids, is_whole, run_grids
 
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
-    root = Folder(run.out)
+    root, shards = Folder(run.out), shards_of(run).fingerprint
     data: dict[Task, TaskData] = {}
     pending: list[Grid] = []
     for task in run.tune.tasks:
         rows = read_task(run, task)
-        if skip(root, task, rows):
+        if skip(root, task, rows, shards):
             command.say(run, f"tune {task}: skipped, a split lacks a class {counts(rows)}")
             continue
         data[task] = rows
@@ -35,15 +35,17 @@ def tune(run: Run) -> None:
     command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 
-def skip(root: Folder, task: Task, rows: TaskData) -> bool:
-    """Whether a split of the task lacks positives or negatives; the report finds a record of it."""
+def skip(root: Folder, task: Task, rows: TaskData, shards: str) -> bool:
+    """Whether a split of the task lacks positives or negatives; the report finds a record of it,
+    with the fingerprint of the shards that it is true of."""
     folder = root / "tune" / task
     if not lacks_a_class(rows):
         if folder.exists("skipped.json"):
             folder.delete("skipped.json")
         return False
     reason = "a split has no positive or no negative row"
-    folder.write_json("skipped.json", {"task": task, "reason": reason, "counts": counts(rows)})
+    said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
+    folder.write_json("skipped.json", said)
     return True
 
 

@@ -1,4 +1,6 @@
-"""The axis letters, used in every shape comment and docstring of the project.
+"""Names that the whole project shares: axis letters, tasks, splits, starts and their folders.
+
+The letters stand in every shape comment and docstring.
 
 B  rows of a batch (stays, admissions or patients)
 M  stays kept per admission (``model.max_stays``)

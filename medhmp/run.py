@@ -11,13 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from medhmp.legend import LEVELS, ModelName, Start, Task
 from medhmp.refusal import Refusal
-
-UNTOLD: Final = frozenset({"out", "overwrite", "quiet", "tables.sources", "notes.model"})
-"""Fields that are places, which may be private, or say how a job was started."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,15 @@ class Tables:
 
     def check(self) -> None:
         """Refuses entries that are not NAME=URI, and more than one."""
-        if self.named() and len(self.sources) > 1:
+        self.named()
+        if len(self.sources) > 1:
             raise Refusal(
                 f"tables.sources has {len(self.sources)} entries; give one, as patients of two "
                 "sources that have the same subject_id would be taken for one"
             )
 
     def named(self) -> dict[str, str]:
-        """Name -> URI of each source, in the order given. Refuses an entry without ``=``."""
+        """Name -> URI of each entry. Refuses an entry without ``=``."""
         pairs = [source.partition("=") for source in self.sources]
         for name, equals, uri in pairs:
             if not (name and equals and uri):
@@ -174,7 +172,7 @@ class Tune:
     none_learning_rates: tuple[float, ...] = ()  # more rates for the random start, to be fair to it
     f_lstm_learning_rates: tuple[float, ...] = (1e-4, 1e-3, 1e-2)  # of F-LSTM (Tang et al. 2020)
     seeds: int = 5  # fits per cell
-    gpus_per_trial: float = 0.0  # fraction of a GPU that a trial reserves
+    gpus_per_trial: float | None = None  # share of a GPU that a trial reserves; none: 0.25, if any
 
 
 @dataclass(frozen=True)
@@ -291,12 +289,6 @@ def fields_of(run: Run, *names: str) -> dict[str, Any]:
             value = getattr(value, part)
         _flatten(name, value, flat)
     return flat
-
-
-def told(run: Run) -> dict[str, Any]:
-    """Every field that a report may show: all but where things are and how a job was started."""
-    every = fields_of(run, *(section.name for section in dataclasses.fields(run)))
-    return {name: value for name, value in every.items() if name not in UNTOLD}
 
 
 def tree_of(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,9 @@ class Folder:
     def resolve(self, name: str = "") -> tuple[pafs.FileSystem, str]:
         """(filesystem, path) of a file in this folder, or of the folder itself."""
         if not self.is_local and not self.uri.startswith("s3://"):
-            raise Refusal(f"'{self.uri}' is neither; give a local folder or s3://bucket/key")
+            raise Refusal(
+                f"'{self.uri}' is neither a local folder nor s3://bucket/key; give one of these"
+            )
         try:
             if self.is_local:
                 fs, base = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
@@ -110,7 +112,10 @@ class Folder:
         """Names of all files below this folder, relative to it, sorted."""
         fs, path = self.resolve()
         selector = pafs.FileSelector(path, recursive=True, allow_not_found=True)
-        infos = fs.get_file_info(selector)
+        try:
+            infos = fs.get_file_info(selector)
+        except OSError as error:
+            raise self._unusable("list", error) from None
         return sorted(
             posixpath.relpath(i.path, path) for i in infos if i.type == pafs.FileType.File
         )
@@ -158,7 +163,7 @@ class Folder:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             stream = open(hidden, "wb")  # noqa: SIM115
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unusable("write", error) from None
         try:
             with stream:
                 yield stream
@@ -176,14 +181,14 @@ class Folder:
             try:
                 stream = fs.open_output_stream(path, compression=None)
             except OSError as error:
-                raise self._unwritable(error) from None
+                raise self._unusable("write", error) from None
             with stream:
                 shutil.copyfileobj(spool, stream, 1 << 24)
 
-    def _unwritable(self, error: OSError) -> Refusal:
+    def _unusable(self, what: str, error: OSError) -> Refusal:
         return Refusal(
-            f"cannot write under '{self.uri}' ({type(error).__name__}); check that the folder or "
-            "bucket exists and that you may write to it"
+            f"cannot {what} under '{self.uri}' ({type(error).__name__}); check that the folder or "
+            f"bucket is one and that you may {what} there"
         )
 
     def write_bytes(self, name: str, data: bytes) -> Entry:

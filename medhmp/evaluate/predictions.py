@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from medhmp.evaluate.discrimination import Floats, Ints
-from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.legend import LEVELS, STARTED_FROM, ModelName, Start, Task
 from medhmp.refusal import Refusal
 from medhmp.shards.schema import PREDICTIONS
 from medhmp.shards.split import assert_disjoint
@@ -53,6 +53,8 @@ class Predictions:
     chosen: dict[str, Any] | None
     """The cell of the grid that made them: batch_size, learning_rate, the rates searched, and
     at_edge, whether the rate is the lowest or highest of them. None for a model without a rate."""
+    fields: Mapping[str, Any]
+    """Of the run that made them, as the grid's own record has them."""
 
 
 def place(task: str, model: str, start: str) -> str:
@@ -85,22 +87,42 @@ def skipped(names: Iterable[str]) -> list[str]:
     return [n for task in TASKS if (n := record(task)) in here]
 
 
+def read_skipped(out: Folder, names: Iterable[str], shards: str) -> list[dict[str, Any]]:
+    """What each ``skipped.json`` says. Refuses one of other shards than those with this
+    fingerprint: the task may be one to train by now."""
+    records = []
+    for name in skipped(names):
+        said = out.read_json(name)
+        if said.pop("shards") != shards:
+            raise Refusal(f"{out}/{name} is of other shards than this run's; run jobs.tune again")
+        records.append(said)
+    return records
+
+
 def record(task: Task) -> str:
     """Where the grid says, below the root of outputs, that a task was not trained."""
     return f"tune/{task}/skipped.json"
 
 
-def grids(out: Folder, names: Collection[str], shards: str) -> dict[Key, Output]:
-    """The output of each grid that has predictions. Refuses one not whole, or made from other
-    shards than those with this fingerprint."""
+def grids(
+    out: Folder, names: Collection[str], shards: str, pretrainings: Mapping[str, Output]
+) -> dict[Key, Output]:
+    """The output of each grid that has predictions. Refuses one not whole, made from other shards
+    than those with this fingerprint, or begun from other weights than the pretrainings have now."""
     every = {key: opened(out / place(*key), "tune") for key in found(names)}
-    for grid in every.values():
+    for (_, _, start), grid in every.items():
+        begun = pretrainings.get(STARTED_FROM[start]) if start != "none" else None
         if grid.inputs.get("shards") != shards:
-            raise Refusal(
-                f"{grid.folder} was made from other shards than this run's; "
-                "run jobs.tune again with --overwrite, or delete that folder"
-            )
+            raise _stale(grid, "was made from other shards than this run's")
+        if begun and grid.inputs["start"] != begun.files["model.safetensors"].sha256:
+            raise _stale(grid, f"began from other weights than {begun.folder} has now")
     return every
+
+
+def _stale(grid: Output, why: str) -> Refusal:
+    return Refusal(
+        f"{grid.folder} {why}; run jobs.tune again with --overwrite, or delete that folder"
+    )
 
 
 def read(key: Key, grid: Output) -> Predictions:
@@ -113,7 +135,7 @@ def read(key: Key, grid: Output) -> Predictions:
     seeds = table["seed"].unique().sort().to_list()
     validation = _rows(table, "validation", len(seeds), where)
     test = _rows(table, "test", len(seeds), where)
-    return Predictions(*key, seeds, validation, test, _chosen(grid))
+    return Predictions(*key, seeds, validation, test, _chosen(grid), grid.fields)
 
 
 def _chosen(grid: Output) -> dict[str, Any] | None:

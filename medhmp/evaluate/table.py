@@ -14,7 +14,7 @@ from medhmp.evaluate.predictions import TASKS, Predictions
 from medhmp.evaluate.published import published
 from medhmp.legend import LEVELS, Start
 from medhmp.refusal import Refusal
-from medhmp.run import Report, Run, told, tree_of
+from medhmp.run import Report, Run, fields_of, tree_of
 
 FEW_EVENTS = 100
 """Rows with fewer test events are flagged: the standard error of an AUROC is then 0.02 or more."""
@@ -59,6 +59,7 @@ def row_of(predictions: Predictions, settings: Report, best_achievable: float | 
         "calibration": calibration(test.label, test.average).to_json(),
         "redrawn": redrawn,
         "chosen": predictions.chosen,
+        "fields": tree_of(predictions.fields),
     }
 
 
@@ -137,18 +138,20 @@ def results(
     found: Sequence[Predictions],
     skipped: Sequence[Mapping[str, Any]],
     truth: pl.DataFrame | None,
+    made: Mapping[str, Any],
 ) -> Row:
     """``results.json``: the run, rows in the order of ``found``, tasks not trained, gains, share
     learned.
 
-    ``truth`` is the synthetic cohort's, None for real data.
+    ``truth`` is the synthetic cohort's, None for real data. ``made`` has the fields that the shards
+    and the pretrainings were made with, as their own records say; each row has its grid's.
     """
     rows = []
     for predictions in found:
         best = None if truth is None else best_achievable(truth, predictions)
         rows.append(row_of(predictions, run.report, best))
     return {
-        "run": tree_of(told(run)),
+        "run": tree_of({**made, **fields_of(run, "name", "report")}),
         "rows": with_stay_start(rows, run.tune.starts),
         "skipped": list(skipped),
         "gain": gain_over_none(found, "both", run.report),

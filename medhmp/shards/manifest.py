@@ -81,9 +81,11 @@ class Manifest:
 def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
     """Fields of a run that shape the shards made from these sources. No path is among them."""
     cohort = ("tables.synthetic",) if SYNTHETIC in sources else ()
-    return fields_of(
+    fields = fields_of(
         run, "cohort", "splits", "features", "shards.files", "shards.row_group", *cohort
     )
+    del fields["cohort.max_visits"]  # shards hold all visits: a fit cuts them
+    return fields
 
 
 def shards_of(run: Run) -> Output:

@@ -60,9 +60,10 @@ def assert_disjoint(*tables: pl.DataFrame | pa.Table) -> None:
 
 
 def _pairs(table: pl.DataFrame | pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table) if isinstance(table, pa.Table) else table
+    pairs = table.select(SPLIT_COLUMNS)  # before the rest of a table is converted for nothing
+    frame = pl.from_arrow(pairs) if isinstance(pairs, pa.Table) else pairs
     assert isinstance(frame, pl.DataFrame)
-    return frame.select(SPLIT_COLUMNS)
+    return frame
 
 
 def _hashed(subject_ids: Iterable[int], salt: str, purpose: bytes) -> npt.NDArray[np.uint64]:

@@ -139,9 +139,9 @@ class Events:
         date = hours_between("value", "intime")
         for block in self._of_stays("DATETIMEEVENTS", columns):
             rows = self._usable(self._timed(block))
-            past = rows.filter(mv.known(date, self.run.cohort.hours).fill_null(True))
-            self._count("DATETIMEEVENTS, of a later date", rows.height - past.height)
-            named = past.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
+            known = rows.filter(mv.known(date, self.run.cohort.hours).fill_null(True))
+            self._count("DATETIMEEVENTS, of a later date", rows.height - known.height)
+            named = known.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
             yield mv.events(named, "apart")
 
     def _inputs(self) -> Iterator[pl.DataFrame]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -89,14 +88,9 @@ def _load(place: Folder, epoch: int) -> Checkpoint:
 
 
 def read_weights(folder: Folder, made_by: str) -> dict[str, Tensor]:
-    """The tensors of ``model.safetensors``. Refuses a missing or damaged file."""
-    try:
-        weights: dict[str, Tensor] = load_tensors(folder.read_bytes("model.safetensors"))
-    except (FileNotFoundError, SafetensorError) as error:
-        raise Refusal(
-            f"{folder}/model.safetensors is missing or damaged ({type(error).__name__}); "
-            f"run jobs.{made_by} to make it"
-        ) from None
+    """The tensors of ``model.safetensors``. Refuses an output not whole, or a damaged file."""
+    data = opened(folder, made_by).read_bytes("model.safetensors")
+    weights: dict[str, Tensor] = load_tensors(data)
     return weights
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import LEVELS, STARTED_FROM, ModelName, Split, Start, Task, Widths
+from medhmp.legend import LEVELS, STARTED_FROM, Level, ModelName, Split, Start, Task, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled, TaskData
@@ -129,6 +129,14 @@ def predictions_table(
         "score": score,
     }
     return pa.table(columns).cast(PREDICTIONS)
+
+
+ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
+    "stay": (),
+    "admission": ("model.max_stays",),
+    "patient": ("cohort.max_visits",),
+}
+"""Fields of a run that say how much of a labelled row a fit reads, whatever its model."""
 
 
 def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:

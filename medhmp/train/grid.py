@@ -3,7 +3,7 @@
 Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so
 a grid begun again, also with more rates, goes on with the cells that are missing. A cell is chosen
 by its mean validation cross-entropy over the seeds; only then is the test split scored, once, by
-the chosen cell's models.
+the chosen cell's models, whose weights stay.
 """
 
 import itertools
@@ -36,6 +36,7 @@ from medhmp.storage import COMPLETE, Folder, Output, Stamp, is_done, publish
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune import (
     HELD_OUT,
+    ROWS_READ_BY,
     FitSpec,
     fit,
     inputs_of,
@@ -45,6 +46,9 @@ from medhmp.train.finetune import (
 )
 from medhmp.train.loop import Diverged
 from medhmp.train.objective import build_classifier, model_fields
+
+GPU_SHARE = 0.25
+"""Of a GPU, that a trial reserves where nothing else is said: one fit does not fill one."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,19 @@ def grids(run: Run, task: Task) -> list[Grid]:
 
 
 def _grid(run: Run, task: Task, model: ModelName, start: Start) -> Grid:
-    names = ("momentum", "weight_decay", "epochs", "patience", "labels")
-    fields = fields_of(run, "tune.seeds", *(f"finetune.{name}" for name in names))
-    fit = Stamp(fields | model_fields(run, "fit"), inputs_of(run, task, start))
+    fit = Stamp(_fit_fields(run, task, model), inputs_of(run, task, start))
     folder = Folder(run.out) / "tune" / task / model / start
     return Grid(task, model, start, folder, fit, fields_of(run, *_search(model, start)))
+
+
+def _fit_fields(run: Run, task: Task, model: ModelName) -> dict[str, Any]:
+    """The fields that a fit depends on, beside its batch size and rate."""
+    rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
+    if model == "hist_gradient_boosting":
+        return rows
+    names = ("momentum", "weight_decay", "epochs", "patience")
+    fields = fields_of(run, "tune.seeds", *(f"finetune.{name}" for name in names))
+    return rows | fields | model_fields(run, "fit")
 
 
 def _search(model: ModelName, start: Start) -> tuple[str, ...]:
@@ -144,15 +156,36 @@ def is_whole(grid: Grid, overwrite: bool) -> bool:
 
 def run_grids(run: Run, pending: list[Grid], data: dict[Task, TaskData], widths: Widths) -> None:
     """Runs all missing cells of the grids in one Tuner; then chooses, scores and publishes each."""
-    cells = [cell for grid in pending for cell in grid.cells(run) if not _finished(cell)]
     starts = {start: start_weights(run, start) for start in {grid.start for grid in pending}}
     _check_fit(run, pending, starts, widths)
     shared = {"run": run, "data": data, "widths": widths, "starts": starts}
-    if cells:
+    while cells := [cell for grid in pending for cell in _to_fit(run, grid)]:
         _tune(run, cells, shared)
     reference = ray.put(shared)
-    finish = ray.remote(_finish).options(num_cpus=1, num_gpus=run.tune.gpus_per_trial)
+    finish = ray.remote(_finish).options(num_cpus=1, num_gpus=_gpus(run))
     ray.get([finish.remote(reference, grid) for grid in pending])
+
+
+def _to_fit(run: Run, grid: Grid) -> list[Cell]:
+    """The cells without a record, or else the chosen one, if an earlier search, which published
+    another, has dropped its weights."""
+    cells = grid.cells(run)
+    if missing := [cell for cell in cells if not _finished(cell)]:
+        return missing
+    best, _ = choose(_records(cells))
+    trials = grid.folder / "trials"
+    return [] if all(trials.exists(name) for name in _weights_names(run, best)) else [best]
+
+
+def _records(cells: list[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
+    return [(c, (c.grid.folder / "trials").read_json(f"{c.name}.json")) for c in cells]
+
+
+def _gpus(run: Run) -> float:
+    """The share of a GPU that a trial reserves."""
+    if run.tune.gpus_per_trial is not None:
+        return run.tune.gpus_per_trial
+    return GPU_SHARE if ray.cluster_resources().get("GPU", 0) else 0.0
 
 
 def _check_fit(run: Run, pending: list[Grid], starts: dict[Start, Any], widths: Widths) -> None:
@@ -165,7 +198,7 @@ def _check_fit(run: Run, pending: list[Grid], starts: dict[Start, Any], widths: 
 def _tune(run: Run, cells: list[Cell], shared: dict[str, Any]) -> None:
     trainable = ray.tune.with_resources(
         ray.tune.with_parameters(run_cell, cells=cells, **shared),
-        {"CPU": 1, "GPU": run.tune.gpus_per_trial},
+        {"CPU": 1, "GPU": _gpus(run)},
     )
     space = {"number": ray.tune.grid_search(list(range(len(cells))))}
     with tempfile.TemporaryDirectory() as scratch:  # Tune's own logs; results are in trials/
@@ -216,16 +249,16 @@ def run_cell(
 ) -> dict[str, Any]:
     """One trial: every seed of the cell. Its last write is ``trials/<cell>.json``."""
     cell = cells[config["number"]]
-    rows = []
+    trials, rows = cell.grid.folder / "trials", []
+    if trials.exists(f"{cell.name}.json"):  # of another fit: it would vouch for the weights below
+        trials.delete(f"{cell.name}.json")
     for seed in cell.seeds(run):
         row, weights = _one_seed(run, cell, seed, data[cell.grid.task], widths, starts)
         rows.append(row)
         if weights is not None:
-            (cell.grid.folder / "trials").write_bytes(
-                _weights_name(cell, seed), save_tensors(weights)
-            )
+            trials.write_bytes(_weights_name(cell, seed), save_tensors(weights))
     record = {"hash": cell.stamp.hash, "rows": rows, "mean_val_loss": _mean_loss(rows)}
-    (cell.grid.folder / "trials").write_json(f"{cell.name}.json", record)
+    trials.write_json(f"{cell.name}.json", record)
     return {"mean_val_loss": record["mean_val_loss"]}
 
 
@@ -258,22 +291,22 @@ def _finished(cell: Cell) -> bool:
 
 
 def _finish(shared: dict[str, Any], grid: Grid) -> None:
-    """Chooses the cell, scores validation and test once, publishes, drops all cells' weights and
-    what an earlier search has left."""
+    """Chooses the cell, scores validation and test once, publishes, drops the other cells' weights
+    and what an earlier search has left."""
     run: Run = shared["run"]
     trials = grid.folder / "trials"
-    records = [(cell, trials.read_json(f"{cell.name}.json")) for cell in grid.cells(run)]
+    records = _records(grid.cells(run))
     best, record = choose(records)
+    kept = [*(f"{cell.name}.json" for cell, _ in records), *_weights_names(run, best)]
     rows = [row for _, r in records for row in r["rows"]]
     entries = [
         grid.folder.write_json("best.json", _best(best, record, records)),
         grid.folder.write_parquet("trials.parquet", _trials_table(rows)),
         grid.folder.write_parquet("predictions.parquet", _predictions(shared, best)),
-        *(grid.folder.entry(f"trials/{cell.name}.json") for cell, _ in records),
+        *(grid.folder.entry(f"trials/{name}") for name in kept),
     ]
     publish(grid.folder, grid.stamp, entries)
-    # Not before: scoring, if it has to be repeated, needs them.
-    for name in set(trials.names()) - {f"{cell.name}.json" for cell, _ in records}:
+    for name in set(trials.names()) - set(kept):  # not before: a choice repeated needs them
         trials.delete(name)
 
 
@@ -282,9 +315,9 @@ def choose(records: list[tuple[Cell, dict[str, Any]]]) -> tuple[Cell, dict[str, 
     usable = [pair for pair in records if pair[1]["mean_val_loss"] is not None]
     if not usable:
         grid = records[0][0].grid
+        rates = "f_lstm_learning_rates" if grid.model == "f_lstm" else "learning_rates"
         raise Refusal(
-            f"every cell of {grid.task} {grid.model} {grid.start} diverged; "
-            "lower tune.learning_rates"
+            f"every cell of {grid.task} {grid.model} {grid.start} diverged; lower tune.{rates}"
         )
     return min(usable, key=lambda pair: pair[1]["mean_val_loss"])
 
@@ -314,19 +347,8 @@ def _scorer(shared: dict[str, Any], cell: Cell, seed: int) -> Callable[[Labelled
     run, widths = shared["run"], shared["widths"]
     if cell.grid.model == "hist_gradient_boosting":
         return _trees(shared["data"][cell.grid.task]["train"], widths)
-    weights = _weights(shared, cell, seed)
+    weights = load_tensors((cell.grid.folder / "trials").read_bytes(_weights_name(cell, seed)))
     return lambda part: scores(run, cell.spec(seed), weights, part, widths, reserved_device())
-
-
-def _weights(shared: dict[str, Any], cell: Cell, seed: int) -> dict[str, Tensor]:
-    """A cell's fitted network; fitted again where an earlier search, published, has dropped it."""
-    trials, name = cell.grid.folder / "trials", _weights_name(cell, seed)
-    if trials.exists(name):
-        weights: dict[str, Tensor] = load_tensors(trials.read_bytes(name))
-        return weights
-    data, start = shared["data"][cell.grid.task], shared["starts"][cell.grid.start]
-    again = fit(shared["run"], cell.spec(seed), data, shared["widths"], start, reserved_device())
-    return again.weights
 
 
 def _trees(train: Labelled, widths: Widths) -> Callable[[Labelled], Any]:
@@ -352,3 +374,10 @@ def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
 
 def _weights_name(cell: Cell, seed: int) -> str:
     return f"{cell.name}-seed-{seed}.safetensors"
+
+
+def _weights_names(run: Run, cell: Cell) -> list[str]:
+    """Of every seed; trees, which are fitted again in no time, have none."""
+    if cell.grid.model == "hist_gradient_boosting":
+        return []
+    return [_weights_name(cell, seed) for seed in cell.seeds(run)]

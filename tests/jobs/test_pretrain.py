@@ -174,7 +174,7 @@ def attempts_of(run: Run, tmp_path: Path, fault: Callable[[int], None]) -> int:
 
 
 def test_a_lost_worker_is_replaced(cohort: Run, branch: Callable[..., Run], tmp_path: Path) -> None:
-    short = replace(cohort.pretrain_stay, epochs=4)
+    short = replace(cohort.pretrain_stay, epochs=4, keep=4)
     run = branch(cohort, "shards", pretrain_stay=short)
     folder, marker = Path(run.out) / "pretrain_stay", tmp_path / "lost"
 

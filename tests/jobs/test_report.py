@@ -1,5 +1,6 @@
 """The report of a small tree of outputs whose AUROCs are known before it is scored."""
 
+import hashlib
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -15,13 +16,13 @@ from sklearn.metrics import roc_auc_score
 
 from jobs.report import report
 from medhmp.evaluate.discrimination import METRICS
-from medhmp.legend import LEVELS
+from medhmp.legend import LEVELS, STARTED_FROM
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
 from medhmp.shards.manifest import Manifest, TaskCounts, content_of
 from medhmp.shards.schema import PREDICTIONS, TRIALS
-from medhmp.storage import Folder, Stamp, fingerprint, publish
+from medhmp.storage import Folder, Output, Stamp, fingerprint, publish
 
 STARTS = ("none", "stay", "admission", "both", "shuffled")
 SHIFT = {"none": 0.8, "stay": 0.9, "admission": 1.2, "both": 1.6, "shuffled": 0.8}
@@ -96,7 +97,11 @@ def write_grid(
         folder.write_parquet("trials.parquet", pa.Table.from_pylist(trials, TRIALS)),
         folder.write_parquet("predictions.parquet", table),
     ]
-    publish(folder, Stamp({"start": start}, {"shards": shards}), entries)
+    inputs = {"shards": shards}
+    if start != "none":
+        inputs["start"] = hashlib.sha256(STARTED_FROM[start].encode()).hexdigest()
+    fields = {"tune.seeds": len(table["seed"].unique()), "finetune.labels": 77}
+    publish(folder, Stamp(fields, inputs), entries)
 
 
 def write_pretraining(
@@ -108,8 +113,11 @@ def write_pretraining(
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     folder = out / place
-    entry = folder.write_bytes("metrics.jsonl", text.encode())
-    publish(folder, Stamp({}, {"shards": shards}), [entry])
+    entries = [
+        folder.write_bytes("metrics.jsonl", text.encode()),
+        folder.write_bytes("model.safetensors", place.encode()),
+    ]
+    publish(folder, Stamp({f"{stage}.epochs": 6}, {"shards": shards}), entries)
 
 
 def write_raw(out: Folder, tasks: tuple[str, ...], n: int) -> str:
@@ -150,6 +158,10 @@ def write_shards(out: Folder, name: str, source: str) -> str:
     return fingerprint(shards, "featurize")
 
 
+def write_skipped(out: Folder, shards: str) -> None:
+    (out / "tune/shock").write_json("skipped.json", {**SKIPPED, "shards": shards})
+
+
 def write_tree(root: Path, tasks: tuple[str, ...], n: int = 300, seeds: int = 2) -> Run:
     """Everything that a report reads, below ``root``; returns the run that reads it."""
     out = Folder(str(root))
@@ -161,7 +173,7 @@ def write_tree(root: Path, tasks: tuple[str, ...], n: int = 300, seeds: int = 2)
                 write_grid(out, shards, task, "medhmp", start, table)
         trees = predictions(task, "admission", seeds, n)
         write_grid(out, shards, task, "hist_gradient_boosting", "none", trees)
-    (out / "tune/shock").write_json("skipped.json", SKIPPED)
+    write_skipped(out, shards)
     write_pretraining(out, shards, "pretrain_stay", "pretrain_stay", {"loss": 9.0})
     for begun, mcp in (("from_stay", 0.5), ("from_scratch", 0.7)):
         terms = {"loss": mcp + 0.6, "mcp": mcp, "contrast": 6.0}
@@ -340,8 +352,8 @@ def test_other_draws_are_refused_without_overwrite(tmp_path: Path) -> None:
 
 
 def test_real_data_without_truth_or_trained_tasks(tmp_path: Path) -> None:
-    write_shards(Folder(str(tmp_path)), "mimic3", "00")
-    (Folder(str(tmp_path)) / "tune/shock").write_json("skipped.json", SKIPPED)
+    shards = write_shards(Folder(str(tmp_path)), "mimic3", "00")
+    write_skipped(Folder(str(tmp_path)), shards)
     report(replace(smoke(), out=str(tmp_path), quiet=True))
     results = json.loads((tmp_path / "report/results.json").read_text())
     assert results["rows"] == []
@@ -352,19 +364,33 @@ def test_real_data_without_truth_or_trained_tasks(tmp_path: Path) -> None:
     assert "patients are synthetic" not in page
 
 
-def test_results_hold_the_whole_run_but_no_place(run: Run, results: dict[str, Any]) -> None:
-    whole = json.loads(run.to_json())
-    for name in ("out", "overwrite", "quiet"):
-        del whole[name]
-    del whole["tables"]["sources"], whole["notes"]["model"]
-    assert results["run"] == whole
+def test_results_say_what_made_them_and_not_what_the_report_was_called_with(
+    run: Run, results: dict[str, Any]
+) -> None:
+    said, whole = results["run"], json.loads(run.to_json())
+    assert (said["name"], said["report"]) == ("smoke", whole["report"])
+    assert said["splits"] == whole["splits"]
+    assert said["pretrain_stay"] == said["pretrain_admission"] == {"epochs": 6}
+    for row in results["rows"]:
+        assert row["fields"] == {"tune": {"seeds": 2}, "finetune": {"labels": 77}}
     assert run.out not in json.dumps(results)
 
 
-def test_a_report_of_another_run_is_refused(run: Run) -> None:
-    other = replace(run, model=replace(run.model, width=32))
-    with pytest.raises(Refusal, match=r"another run \(model\.width was 64, is 32\)"):
-        report(other)
+def test_predictions_begun_from_weights_since_redone_are_refused(tmp_path: Path) -> None:
+    run, out = write_tree(tmp_path, ("mortality",), n=80, seeds=1), Folder(str(tmp_path))
+    stage = Output.of(out / "pretrain_stay")
+    assert stage is not None
+    redone = stage.folder.write_bytes("model.safetensors", b"redone")
+    publish(stage.folder, Stamp(stage.fields, stage.inputs), [redone])
+    with pytest.raises(Refusal, match=r"medhmp/stay began from other weights than .*pretrain_stay"):
+        report(run)
+
+
+def test_a_task_skipped_in_other_shards_is_refused(tmp_path: Path) -> None:
+    run = write_tree(tmp_path, ("mortality",), n=80, seeds=1)
+    write_skipped(Folder(str(tmp_path)), "old")
+    with pytest.raises(Refusal, match=r"skipped\.json is of other shards than this run's"):
+        report(run)
 
 
 def test_shards_of_other_fields_are_refused(run: Run) -> None:
@@ -420,8 +446,7 @@ def test_only_the_truth_and_the_curves_of_the_shards_are_used(tmp_path: Path) ->
 
 
 def test_synthetic_patients_are_called_so_without_their_truth(tmp_path: Path) -> None:
-    write_shards(Folder(str(tmp_path)), "synthetic", "00")
-    (Folder(str(tmp_path)) / "tune/shock").write_json("skipped.json", SKIPPED)
+    write_skipped(Folder(str(tmp_path)), write_shards(Folder(str(tmp_path)), "synthetic", "00"))
     report(replace(smoke(), out=str(tmp_path), quiet=True))
     assert "patients are synthetic" in (tmp_path / "report/index.html").read_text()
 

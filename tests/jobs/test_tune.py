@@ -47,7 +47,11 @@ def test_every_task_and_start_is_whole_and_of_the_schemas(tuned: Run) -> None:
     for path in Path(tuned.out).glob("tune/*/*/*"):
         assert pq.read_schema(path / "trials.parquet") == TRIALS
         assert pq.read_schema(path / "predictions.parquet") == PREDICTIONS
-        assert not list(path.rglob("*.safetensors"))
+        best = json.loads((path / "best.json").read_text())
+        cell = f"batch-{best['batch_size']}-lr-{best['learning_rate']:g}"
+        kept = {f"{cell}-seed-{seed}.safetensors" for seed in range(tuned.tune.seeds)}
+        kept = kept if best["learning_rate"] else set()  # trees
+        assert {file.name for file in path.rglob("*.safetensors")} == kept
 
 
 @pytest.mark.parametrize(("task", "start"), [("mortality", "both"), ("heart_failure", "none")])
@@ -139,7 +143,7 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
     assert len(before) == done
     tune(run)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert sorted(p.name for p in trials.iterdir()) == sorted(f"{c.name}.json" for c in cells)
+    assert sorted(p.name for p in trials.glob("*.json")) == sorted(f"{c.name}.json" for c in cells)
     undisturbed = grid_of(tuned, "mortality", "none")
     for name in ("trials.parquet", "predictions.parquet"):
         assert pl.read_parquet(trials.parent / name).equals(pl.read_parquet(undisturbed / name))
@@ -154,10 +158,48 @@ def test_one_more_rate_keeps_the_cells_and_chooses_among_all(
     before = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*.json")}
     tune(one_grid(run, learning_rates=(*run.tune.learning_rates, 1e-12)))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(list(folder.glob("trials/*"))) == len(before) + 1
+    assert len(list(folder.glob("trials/*.json"))) == len(before) + 1
     assert set(pl.read_parquet(folder / "trials.parquet")["lr"]) > {1e-12}
     undisturbed = grid_of(tuned, "mortality", "none") / "predictions.parquet"
     assert pl.read_parquet(folder / "predictions.parquet").equals(pl.read_parquet(undisturbed))
+
+
+def test_a_narrower_search_fits_its_choice_again_if_the_weights_are_gone(
+    tuned: Run, branch: Callable[..., Run]
+) -> None:
+    run = branch(one_grid(tuned), "shards", "tune/mortality/medhmp/none", overwrite=True)
+    folder = grid_of(run, "mortality", "none")
+    best = json.loads((folder / "best.json").read_text())["learning_rate"]
+    (other,) = set(run.tune.learning_rates) - {best}
+    tune(one_grid(run, learning_rates=(other,)))
+    assert json.loads((folder / "best.json").read_text())["learning_rate"] == other
+    assert len(list(folder.glob("trials/*.safetensors"))) == run.tune.seeds
+    was = pl.read_parquet(grid_of(tuned, "mortality", "none") / "trials.parquet").filter(lr=other)
+    assert pl.read_parquet(folder / "trials.parquet").equals(was)
+
+
+def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
+    tuned: Run, branch: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights have the same names; the record, written after them, must not outlive them."""
+    run = branch(one_grid(tuned), "shards")
+    widths = read_manifest(run).widths
+    data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
+
+    def fit_first_cell(of: Run) -> None:
+        (grid,) = grids(of, "mortality")
+        run_cell({"number": 0}, grid.cells(of), of, data, widths, {"none": None})
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    fit_first_cell(run)
+    trials = grid_of(run, "mortality", "none") / "trials"
+    assert len(list(trials.glob("*.json"))) == 1
+    monkeypatch.setattr("medhmp.train.grid._mean_loss", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fit_first_cell(replace(run, finetune=replace(run.finetune, epochs=1)))
+    assert list(trials.glob("*.json")) == []
 
 
 def test_cells_done_are_told_where_somebody_watches(

@@ -251,8 +251,8 @@ def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("gopher://host/run", "is neither; give a local folder or s3://bucket/key"),
-        ("gs://bucket/run", "is neither; give a local folder or s3://bucket/key"),  # Arrow waits
+        ("gopher://host/run", "is neither a local folder nor s3"),
+        ("gs://bucket/run", "is neither a local folder nor s3"),  # Arrow waits
         ("s3://BUCKET WITH BLANKS/run", "is not a place this can read or write"),
     ],
 )

@@ -133,4 +133,4 @@ def test_starts_scored_on_other_rows_are_refused(tmp_path: Path) -> None:
     write(tmp_path, frame().with_columns(pl.col("row_id").replace(12, 19)), "both")
     out = Folder(str(tmp_path))
     with pytest.raises(Refusal, match="scored on different test rows"):
-        predictions.read_all(predictions.grids(out, out.names(), "aa"))
+        predictions.read_all(predictions.grids(out, out.names(), "aa", {}))

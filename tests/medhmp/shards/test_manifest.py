@@ -70,7 +70,7 @@ SYNTHETIC = Tables(synthetic=Synthetic(seed=1))
     ("change", "difference"),
     [
         ({"cohort": Cohort(hours=24)}, "cohort.hours 48 and this run has 24; give the same --co"),
-        ({"cohort": Cohort(max_visits=9)}, "cohort.max_visits 50 and this run has 9"),
+        ({"cohort": Cohort(min_age=9)}, "cohort.min_age 18 and this run has 9"),
         ({"cohort": Cohort(heart_failure_codes="broad")}, "codes 'core' and this run has 'broad'"),
         ({"splits": Splits(salt="other")}, "splits.salt 'medhmp' and this run has 'other'"),
         ({"features": Features(theta_1=0.1)}, "features.theta_1 0.05 and this run has 0.1"),
