@@ -67,7 +67,7 @@ def evidence() -> Run:
         tune=Tune(
             starts=("none", "stay", "admission", "both", "shuffled"),
             batch_sizes=(16,),
-            none_learning_rates=(1e-2, 5e-2, 2e-1),
+            none_learning_rates=(1e-2, 5e-2, 2e-1, 1.0),
         ),
         report=Report(),
     )

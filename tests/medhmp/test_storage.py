@@ -261,6 +261,12 @@ def test_a_place_that_is_none_is_refused(uri, reason):
         Folder(uri).resolve()
 
 
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"-")
+    with pytest.raises(Refusal, match="cannot list under"):
+        Folder(str(tmp_path / "file")).names()
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"-")
     with pytest.raises(Refusal, match="cannot write under"):

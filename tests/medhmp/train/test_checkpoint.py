@@ -5,7 +5,7 @@ import torch
 
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
-from medhmp.storage import Folder, Stamp
+from medhmp.storage import Folder, Stamp, publish
 from medhmp.train import checkpoint
 
 STAMP = Stamp({"a": 1}, {})
@@ -80,8 +80,13 @@ def test_another_runs_checkpoint_is_refused_or_overwritten(folder):
 
 
 def test_damaged_or_missing_weights_are_refused(folder):
-    with pytest.raises(Refusal, match="missing or damaged"):
+    """Also a single flipped bit, which safetensors itself takes for another weight."""
+    with pytest.raises(Refusal, match=r"is missing or not whole; run jobs\.pretrain_stay first"):
         checkpoint.read_weights(folder, "pretrain_stay")
-    folder.write_bytes("model.safetensors", b"not tensors at all")
-    with pytest.raises(Refusal, match="missing or damaged"):
+    entries = checkpoint.write_model(folder, {"w": torch.ones(3)}, smoke(), [])
+    publish(folder, STAMP, entries)
+    assert torch.equal(checkpoint.read_weights(folder, "pretrain_stay")["w"], torch.ones(3))
+    data = folder.read_bytes("model.safetensors")
+    folder.write_bytes("model.safetensors", data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(Refusal, match=r"is damaged: model\.safetensors is missing or not what"):
         checkpoint.read_weights(folder, "pretrain_stay")
