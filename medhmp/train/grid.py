@@ -162,7 +162,7 @@ def run_grids(run: Run, pending: list[Grid], data: dict[Task, TaskData], widths:
     while cells := [cell for grid in pending for cell in _to_fit(run, grid)]:
         _tune(run, cells, shared)
     reference = ray.put(shared)
-    finish = ray.remote(_finish).options(num_cpus=1, num_gpus=_gpus(run))
+    finish = ray.remote(_finish).options(num_cpus=1, num_gpus=gpu_share(run))
     ray.get([finish.remote(reference, grid) for grid in pending])
 
 
@@ -181,8 +181,8 @@ def _records(cells: list[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
     return [(c, (c.grid.folder / "trials").read_json(f"{c.name}.json")) for c in cells]
 
 
-def _gpus(run: Run) -> float:
-    """The share of a GPU that a trial reserves."""
+def gpu_share(run: Run) -> float:
+    """The share of a GPU that a trial reserves, 0 on a cluster without any."""
     if run.tune.gpus_per_trial is not None:
         return run.tune.gpus_per_trial
     return GPU_SHARE if ray.cluster_resources().get("GPU", 0) else 0.0
@@ -198,7 +198,7 @@ def _check_fit(run: Run, pending: list[Grid], starts: dict[Start, Any], widths: 
 def _tune(run: Run, cells: list[Cell], shared: dict[str, Any]) -> None:
     trainable = ray.tune.with_resources(
         ray.tune.with_parameters(run_cell, cells=cells, **shared),
-        {"CPU": 1, "GPU": _gpus(run)},
+        {"CPU": 1, "GPU": gpu_share(run)},
     )
     space = {"number": ray.tune.grid_search(list(range(len(cells))))}
     with tempfile.TemporaryDirectory() as scratch:  # Tune's own logs; results are in trials/

@@ -1,7 +1,7 @@
 """Where fits compute, on a Ray that counts a GPU and a PyTorch that sees one.
 
 Run as a program this file is that Ray: ``test_device.py FOLDER`` prints the devices of a task and
-of a trial.
+of a trial, and the shares of a GPU that trials take.
 """
 
 import json
@@ -11,7 +11,9 @@ import sys
 
 import pytest
 
+from medhmp.run import Run, Tune
 from medhmp.train.device import reserved_device
+from medhmp.train.grid import gpu_share
 
 pytestmark = pytest.mark.ray
 
@@ -26,7 +28,8 @@ def test_a_fit_takes_the_gpu_that_was_reserved_for_it_and_no_other(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     kinds = {"0": "cpu", "0.25": "cuda"}
-    assert json.loads(ended.stdout.splitlines()[-1]) == {"task": kinds, "trial": kinds}
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found == {"task": kinds, "trial": kinds, "shares": [0.25, 0.0, 1.0]}
 
 
 def devices(folder):
@@ -49,9 +52,11 @@ def devices(folder):
         return ray.get(ray.remote(kind).options(num_gpus=gpus).remote())
 
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    return {
+    shares = [gpu_share(Run(tune=Tune(gpus_per_trial=given))) for given in (None, 0.0, 1.0)]
+    kinds = {
         where.__name__: {str(gpus): where(gpus) for gpus in (0, 0.25)} for where in (task, trial)
     }
+    return {**kinds, "shares": shares}
 
 
 if __name__ == "__main__":
