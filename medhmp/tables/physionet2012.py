@@ -11,7 +11,7 @@ Survival would tell what happened after hour 48, SAPS-I and SOFA are scores some
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -91,7 +91,8 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
     """``stay_id``, the descriptors and ``expired`` of every record of a set, in its order."""
     number, known = pl.col("number"), pl.col("number") != UNKNOWN
     one = [number.filter(known & (pl.col("parameter") == d)).first().alias(d) for d in DESCRIPTORS]
-    found = [block.group_by("stay_id", maintain_order=True).agg(one) for block in part.blocks()]
+    by = ["record", "stay_id"]
+    found = [block.group_by(by, maintain_order=True).agg(one) for block in part.blocks()]
     facts, deaths = pl.concat(found), part.deaths(counts)
     without = facts.join(deaths, on="stay_id", how="anti").height
     if without or deaths["stay_id"].is_duplicated().any():
@@ -133,8 +134,9 @@ def _frame(columns: dict[str, pl.Expr], facts: pl.DataFrame, target: pa.Schema) 
     blank = dict.fromkeys(target.names, pl.lit(None))
     every = {name: e for name, e in (blank | ids | columns).items() if name in target.names}
     table = facts.select(**every).to_arrow(compat_level=pl.CompatLevel.oldest())
-    frame: Any = pl.from_arrow(table.cast(target))
-    return frame  # type: ignore[no-any-return]
+    frame = pl.from_arrow(table.cast(target))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def _category(name: str, column: str) -> pl.Expr:
@@ -182,6 +184,7 @@ class _Readings:
             "descriptors given again": ~static | first,
             f"at or after hour {self.hours}": static | (pl.col("hours") < self.hours),
         }
+        block = block.filter(pl.col("parameter") != "RecordID")
         for reason, rule in rules.items():
             kept = block.filter(rule)
             key = f"{name}, {reason}"

@@ -68,10 +68,11 @@ class Set:
         return frame.select(stay_id="recordid", expired=death == 1)
 
     def blocks(self) -> Iterator[pl.DataFrame]:
-        """``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines, in their order.
+        """``record``, ``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines, in order.
 
-        ``number`` is null where the value is empty. Refuses a set without records, and a record
-        without a RecordID or with something else than numbers at times.
+        ``record`` is a record's place in the set, from 1; ``number`` is null where the value is
+        empty. Refuses a set without records, and a record without a RecordID or with something
+        else than numbers at times.
         """
         texts = self._of_archive() if self.is_archive else self._of_folder()
         first = 1
@@ -178,8 +179,7 @@ class Set:
         ids = ids.unique("record", keep="first").select("record", stay)
         named = rows.join(ids, on="record", how="left", maintain_order="left")
         self._refuse(named.filter(pl.col("stay_id").is_null()), "a record with its RecordID")
-        others = named.filter(pl.col("parameter") != "RecordID")
-        return others.select("stay_id", "hours", "parameter", "number")
+        return named.select("record", "stay_id", "hours", "parameter", "number")
 
     def _refuse(self, bad: pl.DataFrame, wanted: str) -> None:
         """Names the first bad line by its place; its text may be a patient's."""
