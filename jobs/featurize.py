@@ -10,7 +10,8 @@ Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, la
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Final
 
 import ray
@@ -21,14 +22,15 @@ from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build import TABLES, WORK, build
 from medhmp.shards.manifest import SYNTHETIC, Manifest, content_of
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import mimic3
-from medhmp.tables.csv import RawTables
+from medhmp.tables import mimic3, physionet2012
 from medhmp.tables.schema import Source
 
-READERS: Final[dict[str, Callable[[str, str, Run], Source]]] = {
-    "mimic3": mimic3.read,
-    SYNTHETIC: mimic3.read,  # shaped as MIMIC-III
+READERS: Final[Mapping[str, ModuleType]] = {
+    "mimic3": mimic3,
+    "physionet2012": physionet2012,
+    SYNTHETIC: mimic3,  # shaped as MIMIC-III
 }
+"""``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""
 
 
 def featurize(run: Run) -> None:
@@ -41,7 +43,7 @@ def featurize(run: Run) -> None:
     if is_done(shards, stamp, run.overwrite):
         return command.say(run, f"shards: whole already, {shards}")
     started = time.perf_counter()
-    sources = [READERS[name](name, uri, run) for name, uri in places.items()]
+    sources = [READERS[name].read(name, uri, run) for name, uri in places.items()]
     _clear(shards)  # what an interrupted run has left
     try:
         built = build(run, sources, shards)
@@ -80,8 +82,7 @@ def _fingerprint(run: Run, name: str, folder: Folder) -> str:
         return cohort.fingerprint
     if output := Output.of(folder):
         return output.fingerprint
-    files = RawTables.find(folder, mimic3.REQUIRED).files
-    return digest([[table, folder.size(file)] for table, file in sorted(files.items())])
+    return digest(sorted(READERS[name].files(folder).items()))
 
 
 def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
@@ -96,6 +97,9 @@ def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
     for task, counts in manifest.tasks.items():
+        if counts.unavailable:
+            command.say(run, f"  {task}: {counts.unavailable}")
+            continue
         parts = [f"{split} {n:,} ({counts.positives[split]:,})" for split, n in counts.rows.items()]
         command.say(run, f"  {task}: {', '.join(parts)} rows (positive)")
 

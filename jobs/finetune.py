@@ -14,7 +14,7 @@ from medhmp import command
 from medhmp.legend import LEVELS, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
+from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
@@ -55,7 +55,7 @@ def finetune(run: Run) -> None:
 def _fit(run: Run, place: str, stamp: Stamp) -> str:
     chosen, folder = run.finetune, Folder(run.out) / place
     data = read_task(run, chosen.task)
-    _check(data)
+    _check(run, data)
     widths = read_manifest(run).widths
     spec = FitSpec(
         chosen.task,
@@ -70,9 +70,9 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
     return f"{fitted.epochs} epochs, validation AUROC {fitted.val_auroc:.3f}"
 
 
-def _check(data: TaskData) -> None:
-    if lacks_a_class(data):
-        raise Refusal(f"a split has no positive or no negative row ({counts(data)}); use more data")
+def _check(run: Run, data: TaskData) -> None:
+    if reason := hindrance(run, run.finetune.task, data):
+        raise Refusal(f"{reason} ({counts(data)}); use more data, or another finetune.task")
 
 
 def _publish(

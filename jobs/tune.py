@@ -12,7 +12,7 @@ it goes on with the cells that are missing. A whole grid of other batch sizes or
 from medhmp import command
 from medhmp.legend import Task
 from medhmp.run import Run
-from medhmp.shards.labelled import TaskData, counts, lacks_a_class, read_task
+from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
 from medhmp.shards.manifest import read_manifest, shards_of
 from medhmp.storage import Folder
 from medhmp.train.grid import Grid, grids, is_whole, run_grids
@@ -25,8 +25,10 @@ def tune(run: Run) -> None:
     pending: list[Grid] = []
     for task in run.tune.tasks:
         rows = read_task(run, task)
-        if skip(root, task, rows, shards):
-            command.say(run, f"tune {task}: skipped, a split lacks a class {counts(rows)}")
+        reason = hindrance(run, task, rows)
+        record_skipped(root, task, rows, reason, shards)
+        if reason:
+            command.say(run, f"tune {task}: skipped, {reason} {counts(rows)}")
             continue
         data[task] = rows
         pending += [grid for grid in grids(run, task) if not is_whole(grid, run.overwrite)]
@@ -35,18 +37,15 @@ def tune(run: Run) -> None:
     command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 
-def skip(root: Folder, task: Task, rows: TaskData, shards: str) -> bool:
-    """Whether a split of the task lacks positives or negatives; the report finds a record of it,
-    with the fingerprint of the shards that it is true of."""
+def record_skipped(root: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
+    """Tells the report why a task is not trained, and of which shards that is true; without a
+    reason, takes back what was told."""
     folder = root / "tune" / task
-    if not lacks_a_class(rows):
-        if folder.exists("skipped.json"):
-            folder.delete("skipped.json")
-        return False
-    reason = "a split has no positive or no negative row"
-    said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
-    folder.write_json("skipped.json", said)
-    return True
+    if reason:
+        said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
+        folder.write_json("skipped.json", said)
+    elif folder.exists("skipped.json"):
+        folder.delete("skipped.json")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI, one; the name (mimic3) is the reader; none: synthetic
+    sources: tuple[str, ...] = ()  # NAME=URI, one: mimic3 or physionet2012; none: synthetic
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def check(self) -> None:

@@ -156,13 +156,17 @@ def _skipped(skipped: Sequence[Row]) -> Table:
 
 def _tasks(tasks: Mapping[Any, TaskCounts]) -> Table:
     """Every exclusion step of every task, then its splits."""
-    groups = {}
-    for task, counts in tasks.items():
-        rows = [[step, f"{left:,}", NONE] for step, left in counts.steps]
-        for split in SPLITS:
-            rows.append([split, f"{counts.rows[split]:,}", f"{counts.positives[split]:,}"])
-        groups[TASK_NAMES[task]] = rows
+    groups = {TASK_NAMES[task]: _steps(counts) for task, counts in tasks.items()}
     return Table("Who is in each task", ("Step or split", "Rows left", "Positive"), groups)
+
+
+def _steps(counts: TaskCounts) -> list[list[str]]:
+    if counts.unavailable:
+        return [[counts.unavailable, "0", NONE]]
+    steps = [[step, f"{left:,}", NONE] for step, left in counts.steps]
+    return steps + [
+        [split, f"{counts.rows[split]:,}", f"{counts.positives[split]:,}"] for split in SPLITS
+    ]
 
 
 def _counted(title: str, counts: Mapping[str, Any]) -> Table:

@@ -67,6 +67,14 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
     }
 
 
+def hindrance(run: Run, task: Task, data: TaskData) -> str:
+    """Why a task cannot be trained and scored: no source has it, or a split lacks a class. Empty
+    if it can."""
+    if unavailable := read_manifest(run).tasks[task].unavailable:
+        return unavailable
+    return "a split has no positive or no negative row" if lacks_a_class(data) else ""
+
+
 def lacks_a_class(data: TaskData) -> bool:
     """Whether a split has no positive or no negative row: nothing can be learnt or scored there."""
     return not all(0 < part.label.sum() < len(part) for part in data.values())

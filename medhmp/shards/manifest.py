@@ -29,11 +29,15 @@ class File:
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """What each rule left, and the rows and positives of each split."""
+    """What each rule left, and the rows and positives of each split.
+
+    ``unavailable`` says why no source of the run can have the task; empty where one can.
+    """
 
     steps: Sequence[tuple[str, int]]
     rows: Mapping[str, int]
     positives: Mapping[str, int]
+    unavailable: str = ""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     )
 
 
+def files(folder: Folder) -> dict[str, int | None]:
+    """Bytes of each table in ``folder``, by its name."""
+    tables = RawTables.find(folder, REQUIRED).files
+    return {table: folder.size(file) for table, file in tables.items()}
+
+
 def _patients(raw: RawTables) -> pl.DataFrame:
     columns = {"subject_id": INTEGER, "gender": TEXT, "dob": TIME, "dod": TIME}
     names = {"gender": "sex", "dob": "birth", "dod": "death"}

@@ -4,11 +4,13 @@ Times are naive, exactly as the source shifted them. Identifiers of several sour
 kept apart by ``source``.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 import pyarrow as pa
+
+from medhmp.legend import Task
 
 TIME = pa.timestamp("s")
 
@@ -71,6 +73,7 @@ class Source:
     per admission; each call starts from the beginning. ``onsets`` has one row per stay: hours from
     unit admission to the first sign of acute respiratory failure and of shock (null: never).
     ``counts``, filled in as tables are read, are rows per raw table and rows left out, by reason.
+    ``unlabelled`` has the tasks that the source cannot tell the labels of, each with the reason.
     """
 
     name: str
@@ -82,3 +85,4 @@ class Source:
     notes: Callable[[], Iterator[pa.RecordBatch]]
     onsets: Callable[[], pl.DataFrame]  # stay_id, arf, shock: hours, float64
     counts: dict[str, int]
+    unlabelled: Mapping[Task, str] = field(default_factory=dict)

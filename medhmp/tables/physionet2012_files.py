@@ -1,0 +1,254 @@
+"""The files of the PhysioNet/CinC Challenge 2012: sets of records, and their outcome tables.
+
+A set is an archive (set-a.tar.gz, set-a.tar) or the folder set-a/ that it unpacks to, of one text
+file per ICU stay. Archives are read as streams: nothing is ever extracted, so a member's path opens
+no file. What cannot be read is refused by its place in the set, never by a RecordID.
+"""
+
+import itertools
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+import pyarrow.fs as pafs
+
+from medhmp.refusal import Refusal
+from medhmp.storage import Folder
+from medhmp.tables.csv import INTEGER, RawTables
+
+HEADER: Final = "Time,Parameter,Value"
+RECORDS: Final = 500
+"""Records parsed at a time, some 4 MB of text."""
+LARGEST: Final = 1 << 22
+"""Bytes of a record; published ones have up to 24 kB."""
+END_OF_ARCHIVE: Final = bytes(512)
+"""What a tar archive ends with. Without it the archive is cut short: tarfile does not say so."""
+
+_AGAIN: Final = "download the set again"
+
+
+@dataclass(frozen=True)
+class Set:
+    """One set of records with its table of outcomes."""
+
+    folder: Folder
+    name: str  # SET-A
+    records: str  # of the archive, or of the folder that it unpacks to
+    outcomes: str  # file of the table OUTCOMES-A
+
+    @property
+    def table(self) -> str:
+        """What the table of outcomes is called among the raw tables."""
+        return self.name.replace("SET", "OUTCOMES")
+
+    @property
+    def is_archive(self) -> bool:
+        return "." in self.records
+
+    def sizes(self) -> dict[str, int | None]:
+        """Bytes of each file of the set, by name."""
+        files = [self.records] if self.is_archive else self._unpacked()
+        return {name: self.folder.size(name) for name in (*files, self.outcomes)}
+
+    def deaths(self, counts: dict[str, int]) -> pl.DataFrame:
+        """``stay_id`` and ``expired`` of each record. No other outcome is read."""
+        raw = RawTables(self.folder, {self.table: self.outcomes}, (self.table,))
+        frame = raw.whole(self.table, {"recordid": INTEGER, "in-hospital_death": INTEGER})
+        counts |= raw.rows
+        death = pl.col("in-hospital_death")
+        bad = frame.select((~death.is_in([0, 1])).fill_null(True).arg_true()).to_series()
+        if len(bad):
+            raise Refusal(
+                f"table {self.table} in '{self.folder}' has something else than 0 or 1 in column "
+                f"IN-HOSPITAL_DEATH at line {bad[0] + 2}; download it again"
+            )
+        return frame.select(stay_id="recordid", expired=death == 1)
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """``record``, ``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines, in order.
+
+        ``record`` is a record's place in the set, from 1; ``number`` is null where the value is
+        empty. Refuses a set without records, and a record without a RecordID or with something
+        else than numbers at times.
+        """
+        texts = self._of_archive() if self.is_archive else self._of_folder()
+        first = 1
+        while block := list(itertools.islice(texts, RECORDS)):
+            yield self._parsed(block, first)
+            first += len(block)
+        if first == 1:
+            raise Refusal(f"{self._where} has no record (<RecordID>.txt); {_AGAIN}")
+
+    @property
+    def _where(self) -> str:
+        return f"'{self.folder / self.records}'"
+
+    def _unpacked(self) -> list[str]:
+        names = (self.folder / self.records).names()
+        return [f"{self.records}/{name}" for name in names if re.fullmatch(r"\d+\.txt", name)]
+
+    def _of_folder(self) -> Iterator[str]:
+        for name in self._unpacked():
+            with self.folder.open(name) as stream:
+                yield _text(stream)
+
+    def _of_archive(self) -> Iterator[str]:
+        """The text of every record. Reads to the last byte, so that a cut or a flaw is met."""
+        try:
+            with self._stream() as stream:
+                tape: Any = _Tape(stream)  # tarfile asks for no more than read
+                with tarfile.open(fileobj=tape, mode="r|") as archive:
+                    for member in archive:
+                        if self._is_record(member):
+                            yield _text(archive.extractfile(member))
+                if not tape.ended():
+                    raise EOFError
+        except (tarfile.TarError, EOFError):
+            raise self._damaged() from None
+        except OSError as error:
+            if "ompressed stream" in str(error) or "zlib" in str(error):
+                raise self._damaged() from None
+            raise Refusal(
+                f"{self._where} cannot be read ({type(error).__name__}); check access to it"
+            ) from None
+
+    def _stream(self) -> Any:
+        fs, path = self.folder.resolve(self.records)
+        zipped = self.records.lower().endswith("gz")
+        return fs.open_input_stream(path, compression="gzip" if zipped else None)
+
+    def _damaged(self) -> Refusal:
+        return Refusal(f"{self._where} is cut short or not a tar archive; {_AGAIN}")
+
+    def _is_record(self, member: tarfile.TarInfo) -> bool:
+        """Whether a member is a record. Refuses what a set as published does not hold."""
+        if member.name.startswith("/") or ".." in member.name.split("/"):
+            fault = "a path that leads out of it"
+        elif not (member.isreg() or member.isdir()):
+            fault = "a link or a device"
+        elif member.size > LARGEST:
+            fault = f"a file of more than {LARGEST:,} bytes"
+        else:
+            return member.isreg() and bool(re.fullmatch(r"(.*/)?\d+\.txt", member.name))
+        raise Refusal(
+            f"{self._where} has a member with {fault}, so it is not as published; {_AGAIN}"
+        )
+
+    def _parsed(self, texts: list[str], first: int) -> pl.DataFrame:
+        record = pl.Series("record", range(first, first + len(texts)), pl.Int64)
+        lines = (
+            pl.DataFrame({"record": record, "text": texts})
+            .with_columns(pl.col("text").str.split("\n"))
+            .explode("text")
+            .with_columns(
+                pl.col("text").str.strip_chars_end("\r"),
+                line=pl.int_range(1, pl.len() + 1).over("record"),
+            )
+        )
+        self._refuse(lines.filter((pl.col("line") == 1) & (pl.col("text") != HEADER)), HEADER)
+        rows = lines.filter((pl.col("line") > 1) & (pl.col("text") != ""))
+        return self._with_ids(self._fields(rows))
+
+    def _fields(self, lines: pl.DataFrame) -> pl.DataFrame:
+        """``hours``, ``parameter``, ``value`` and ``number`` of each line."""
+        field = pl.col("text").str.split(",").list
+        rows = lines.with_columns(
+            fields=field.len(),
+            time=field.get(0, null_on_oob=True).str.extract_groups(r"^(\d{1,3}):([0-5]\d)$"),
+            parameter=field.get(1, null_on_oob=True),
+            value=field.get(2, null_on_oob=True),
+        )
+        self._refuse(rows.filter(pl.col("fields") != 3), "a time, a parameter and a value")
+        hour, minute = (pl.col("time").struct.field(n).cast(pl.Float64) for n in ("1", "2"))
+        number = pl.col("value").cast(pl.Float64, strict=False)
+        rows = rows.with_columns(hours=hour + minute / 60, number=number)
+        self._refuse(rows.filter(pl.col("hours").is_null()), "a time as HH:MM")
+        known = (pl.col("value") == "") | pl.col("number").is_finite().fill_null(False)
+        self._refuse(rows.filter(~known), "a number as its value")
+        return rows
+
+    def _with_ids(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Names each row by its record's RecordID."""
+        ids = rows.filter(pl.col("parameter") == "RecordID")
+        whole = (pl.col("number") > 0) & (pl.col("number") == pl.col("number").floor())
+        self._refuse(ids.filter(~whole.fill_null(False)), "a whole number as its RecordID")
+        stay = pl.col("number").cast(pl.Int64).alias("stay_id")
+        ids = ids.unique("record", keep="first").select("record", stay)
+        named = rows.join(ids, on="record", how="left", maintain_order="left")
+        self._refuse(named.filter(pl.col("stay_id").is_null()), "a record with its RecordID")
+        return named.select("record", "stay_id", "hours", "parameter", "number")
+
+    def _refuse(self, bad: pl.DataFrame, wanted: str) -> None:
+        """Names the first bad line by its place; its text may be a patient's."""
+        if bad.height:
+            record, line = bad.select("record", "line").row(0)
+            raise Refusal(
+                f"record {record} of {self._where} has something else than {wanted} at line "
+                f"{line}; {_AGAIN}"
+            )
+
+
+class _Tape:
+    """A stream that remembers how it ended."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._last = stream, b""
+
+    def read(self, size: int) -> bytes:
+        data = bytes(self._stream.read(size))
+        self._last = (self._last + data)[-len(END_OF_ARCHIVE) :]
+        return data
+
+    def ended(self) -> bool:
+        """Whether the archive's end is what the stream ends with, once it is read to there."""
+        while self.read(1 << 16):
+            pass
+        return self._last == END_OF_ARCHIVE
+
+
+def find(folder: Folder) -> tuple[Set, ...]:
+    """The sets in ``folder``, itself only. An archive goes before the folder it unpacked to.
+
+    Refuses a place without a set, and a set without its outcomes.
+    """
+    names = _listed(folder)
+    outcomes = _by_letter(names, r"outcomes-([abc])\.txt(\.gz)?")
+    found = []
+    for letter, records in _by_letter(names, r"set-([abc])(\.tar|\.tar\.gz|\.tgz)?").items():
+        if letter not in outcomes:
+            raise Refusal(
+                f"'{folder}' has {records} without its outcomes; put Outcomes-{letter}.txt there"
+            )
+        found.append(Set(folder, f"SET-{letter.upper()}", records, outcomes[letter]))
+    if not found:
+        raise Refusal(
+            f"there is no set of records in '{folder}'; "
+            "give the folder that holds set-a.tar.gz and Outcomes-a.txt"
+        )
+    return tuple(found)
+
+
+def _listed(folder: Folder) -> list[str]:
+    fs, path = folder.resolve()
+    try:
+        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    except OSError as error:
+        raise Refusal(
+            f"'{folder}' cannot be listed ({type(error).__name__}); "
+            "give the folder that holds set-a.tar.gz and Outcomes-a.txt, and check access to it"
+        ) from None
+    return sorted(info.base_name for info in infos)
+
+
+def _by_letter(names: list[str], pattern: str) -> Mapping[str, str]:
+    """Letter of a set -> the name that matches, in order; of several the longest, an archive."""
+    found = [(re.fullmatch(pattern, name, re.IGNORECASE), name) for name in names]
+    named = sorted((m[1].lower(), len(name), name) for m, name in found if m)
+    return {letter: name for letter, _, name in named}
+
+
+def _text(stream: Any) -> str:
+    return bytes(stream.read()).decode("utf-8", "replace")
