@@ -132,9 +132,9 @@ def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
     )
 
 
-def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
-    """INPUTEVENTS_MV rows that were given: not rewritten, a positive amount, start before end."""
-    return frame.filter(
+def given() -> pl.Expr:
+    """Inputs that were given: not rewritten, a positive amount, start before end."""
+    return (
         pl.col("statusdescription").ne_missing("Rewritten")
         & (pl.col("amount") > 0)
         & pl.col("amountuom").ne_missing("/hour")
@@ -143,7 +143,7 @@ def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
-    """Usable inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
+    """Given inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
 
     The rate is the amount over the minutes of the range, not the charted one; an input with a rate
     has no amount. A continuous infusion charted without a rate (an additive) counts as rated.
