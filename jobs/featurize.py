@@ -21,13 +21,18 @@ from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build import TABLES, WORK, build
 from medhmp.shards.manifest import SYNTHETIC, Manifest, content_of
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import mimic3
+from medhmp.tables import mimic3, mimic4
 from medhmp.tables.csv import RawTables
 from medhmp.tables.schema import Source
 
 READERS: Final[dict[str, Callable[[str, str, Run], Source]]] = {
     "mimic3": mimic3.read,
+    "mimic4": mimic4.read,
     SYNTHETIC: mimic3.read,  # shaped as MIMIC-III
+}
+FINDERS: Final[dict[str, Callable[[Folder], RawTables]]] = {
+    "mimic3": mimic3.find,
+    "mimic4": mimic4.find,
 }
 
 
@@ -80,7 +85,7 @@ def _fingerprint(run: Run, name: str, folder: Folder) -> str:
         return cohort.fingerprint
     if output := Output.of(folder):
         return output.fingerprint
-    files = RawTables.find(folder, mimic3.REQUIRED).files
+    files = FINDERS[name](folder).files
     return digest([[table, folder.size(file)] for table, file in sorted(files.items())])
 
 

@@ -35,6 +35,12 @@ ARF_PROCEDURES: Final = (225792, 225794)  # invasive, non-invasive ventilation
 SHOCK_INPUTS: Final = (221906, 221289, 221662, 222315, 221749)
 """Norepinephrine, epinephrine, dopamine, vasopressin, phenylephrine."""
 
+OTHER_PRESSORS: Final = (229617, 229630, 229631, 229632, 229709)
+"""Epinephrine, phenylephrine, angiotensin II under ids that only MIMIC-IV has.
+
+No onset counts them, so that shock means the same in MIMIC-III; but they give one away.
+"""
+
 STRICT: Final = (
     *(223849, 224700, 224684, 224685, 224686, 224687, 223835, 227194, 224385),  # ventilator, airway
     *(221653, 221986),  # dobutamine, milrinone
@@ -49,7 +55,7 @@ _MILLILITERS: Final = {"ml": 1.0, "l": 1e3, "ul": 1e-3}
 
 def task_signals(cohort: Cohort) -> list[int]:
     """Items that give an onset away, removed before features are fitted (paper, Appendix A)."""
-    signals = [*ARF_CHART, *ARF_PROCEDURES, *SHOCK_INPUTS]
+    signals = [*ARF_CHART, *ARF_PROCEDURES, *SHOCK_INPUTS, *OTHER_PRESSORS]
     return signals + list(STRICT) if cohort.task_signals == "strict" else signals
 
 

@@ -306,7 +306,7 @@ def test_real_valued_features_keep_their_values(raw, tmp_path, ray):
 def test_an_unknown_source_is_refused(tmp_path, ray):
     run = replace(RUN, out=str(tmp_path), tables=Tables(sources=("mimic9=/nowhere",)))
     with pytest.raises(
-        Refusal, match=r"'mimic9', for which there is no reader; .* mimic3, synthetic"
+        Refusal, match=r"'mimic9', for which there is no reader; .* mimic3, mimic4, synthetic"
     ):
         featurize(run)
 
