@@ -29,7 +29,7 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI, one: mimic3 or physionet2012; none: synthetic
+    sources: tuple[str, ...] = ()  # NAME=URI, one: mimic3, mimic4, physionet2012; none: synthetic
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def check(self) -> None:
@@ -60,7 +60,7 @@ class Cohort:
     hours: int = 48  # T: hours observed from unit admission; stay tasks predict at this hour
     min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
     readmission_days: int = 30  # days after discharge within which a readmission counts
-    unplanned_only: bool = True  # an elective next admission is not a readmission
+    unplanned_only: bool = True  # a planned next admission is not a readmission
     drop_deaths_within_window: bool = False  # leave out deaths in that window; false: negatives
     gap_months: int = 6  # months before the first heart-failure code that are hidden from the model
     max_visits: int = 50  # last visits kept per patient (paper, Appendix A)

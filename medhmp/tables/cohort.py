@@ -22,6 +22,10 @@ BROAD: Final = (
 """Hypertensive and rheumatic heart failure, counted beside ``CORE`` under ``broad``."""
 
 
+PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
+"""Types of a planned admission. The second is MIMIC-IV's; MIMIC-III calls it elective."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """``rows``: subject_id, row_id, label, prediction_time. ``steps``: what each rule left."""
@@ -94,7 +98,7 @@ def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Coho
 def readmission(source: Source, cohort: Cohort) -> Labels:
     """Admissions discharged alive; the label is a next admission that begins within the days.
 
-    The gap counts from discharge. An elective next admission does not count if ``unplanned_only``.
+    The gap counts from discharge. A planned next admission does not count if ``unplanned_only``.
     """
     alive = _in_life(source)
     funnel = _Funnel("admissions", source.admissions)
@@ -191,7 +195,7 @@ def _labeled(episodes: pl.DataFrame, cohort: Cohort) -> pl.DataFrame:
     gap = pl.col("next_admitted") - pl.col("discharged")
     soon = (gap > pl.duration()) & (gap <= pl.duration(days=cohort.readmission_days))
     if cohort.unplanned_only:
-        soon &= pl.col("next_admission_type").ne_missing("ELECTIVE")
+        soon &= ~pl.col("next_admission_type").is_in(PLANNED).fill_null(False)
     return episodes.with_columns(following.name.prefix("next_")).with_columns(
         label=soon.fill_null(False)
     )

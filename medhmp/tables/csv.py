@@ -8,7 +8,7 @@ import contextlib
 import csv
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,9 @@ TEXT: Final = pa.string()
 BLOCK: Final = 16 << 20
 """Bytes of decompressed CSV parsed at a time: what a scan holds in memory, and little more."""
 
+_PROSE: Final = ("NOTEEVENTS", "DISCHARGE")
+"""Tables whose text has line breaks. Arrow reads them more slowly: no other is taken for one."""
+
 _WANTED: Final = {
     INTEGER: ("a whole number", r"^\s*[+-]?\d+\s*$"),
     NUMBER: ("a number", r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"),
@@ -41,35 +44,42 @@ class RawTables:
     """The CSV files of one folder. ``rows`` fills with the count of each table read to its end."""
 
     folder: Folder
-    files: Mapping[str, str]  # TABLE -> file name
+    files: Mapping[str, str]  # TABLE -> file name, below ``folder``
     required: tuple[str, ...]  # tables that must be there and must have rows
     rows: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def find(folder: Folder, required: tuple[str, ...]) -> "RawTables":
-        """Lists ``folder``, itself only. Refuses a place without CSV, or a required table."""
-        fs, path = folder.resolve()
-        try:
-            infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-        except OSError as error:
-            raise Refusal(
-                f"'{folder}' cannot be listed ({type(error).__name__}); "
-                f"give the folder that holds {required[0]}.csv.gz, and check access to it"
-            ) from None
-        names = sorted(posixpath.basename(i.path) for i in infos if i.type == pafs.FileType.File)
-        found = [(re.fullmatch(r"(\w+)\.csv(\.gz)?", name, re.IGNORECASE), name) for name in names]
+    def find(
+        folder: Folder, required: tuple[str, ...], optional: Iterable[str] = ()
+    ) -> "RawTables":
+        """Lists the places of these tables: ``folder``, or a folder in it (``"icu/icustays"``).
+
+        A table is known by its name alone, in upper case. Refuses a place without CSV, or a
+        required table.
+        """
+        places = sorted({posixpath.dirname(name) for name in (*required, *optional)})
+        names = [name for place in places for name in _listed(folder, place, required[0])]
+        found = [
+            (re.fullmatch(r"(\w+)\.csv(\.gz)?", posixpath.basename(name), re.IGNORECASE), name)
+            for name in names
+        ]
         files = {match[1].upper(): name for match, name in found if match}
         if not files:
             raise Refusal(
                 f"there is no CSV table in '{folder}'; "
                 f"give the folder that holds {required[0]}.csv.gz"
             )
-        for table in required:
-            if table not in files:
+        for name in required:
+            if table_of(name) not in files:
                 raise Refusal(
-                    f"'{folder}' has no table {table}; put {table}.csv or {table}.csv.gz there"
+                    f"'{folder}' has no table {table_of(name)}; "
+                    f"put {name}.csv or {name}.csv.gz there"
                 )
-        return RawTables(folder, files, required)
+        return RawTables(folder, files, tuple(map(table_of, required)))
+
+    def sizes(self) -> dict[str, int | None]:
+        """Bytes of each table's file."""
+        return {table: self.folder.size(file) for table, file in self.files.items()}
 
     def has(self, table: str) -> bool:
         return table in self.files
@@ -129,7 +139,7 @@ class RawTables:
         reader = pacsv.open_csv(
             self._stream(table),
             read_options=pacsv.ReadOptions(block_size=BLOCK),
-            parse_options=pacsv.ParseOptions(newlines_in_values=table == "NOTEEVENTS"),
+            parse_options=pacsv.ParseOptions(newlines_in_values=table in _PROSE),
             convert_options=pacsv.ConvertOptions(
                 include_columns=list(columns),
                 column_types=dict(columns),
@@ -181,6 +191,25 @@ class RawTables:
                     return done + at
                 done += batch.num_rows
         return None
+
+
+def table_of(name: str) -> str:
+    """The table in a file: ICUSTAYS in ``"icu/icustays"``."""
+    return posixpath.basename(name).upper()
+
+
+def _listed(folder: Folder, place: str, first: str) -> list[str]:
+    """Names, from ``folder`` on, of the files in one place of it; ``first`` is one to hint at."""
+    fs, path = folder.resolve(place)
+    try:
+        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    except OSError as error:
+        raise Refusal(
+            f"'{folder}' cannot be listed ({type(error).__name__}); "
+            f"give the folder that holds {first}.csv.gz, and check access to it"
+        ) from None
+    names = sorted(posixpath.basename(i.path) for i in infos if i.type == pafs.FileType.File)
+    return [posixpath.join(place, name) for name in names]
 
 
 def _first_line(stream: Any) -> str:

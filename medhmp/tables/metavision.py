@@ -35,6 +35,12 @@ ARF_PROCEDURES: Final = (225792, 225794)  # invasive, non-invasive ventilation
 SHOCK_INPUTS: Final = (221906, 221289, 221662, 222315, 221749)
 """Norepinephrine, epinephrine, dopamine, vasopressin, phenylephrine."""
 
+OTHER_PRESSORS: Final = (229617, 229630, 229631, 229632, 229709)
+"""Epinephrine, phenylephrine, angiotensin II under ids that only MIMIC-IV has.
+
+No onset counts them, so that shock means the same in MIMIC-III; but they give one away.
+"""
+
 STRICT: Final = (
     *(223849, 224700, 224684, 224685, 224686, 224687, 223835, 227194, 224385),  # ventilator, airway
     *(221653, 221986),  # dobutamine, milrinone
@@ -49,7 +55,7 @@ _MILLILITERS: Final = {"ml": 1.0, "l": 1e3, "ul": 1e-3}
 
 def task_signals(cohort: Cohort) -> list[int]:
     """Items that give an onset away, removed before features are fitted (paper, Appendix A)."""
-    signals = [*ARF_CHART, *ARF_PROCEDURES, *SHOCK_INPUTS]
+    signals = [*ARF_CHART, *ARF_PROCEDURES, *SHOCK_INPUTS, *OTHER_PRESSORS]
     return signals + list(STRICT) if cohort.task_signals == "strict" else signals
 
 
@@ -132,9 +138,9 @@ def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
     )
 
 
-def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
-    """INPUTEVENTS_MV rows that were given: not rewritten, a positive amount, start before end."""
-    return frame.filter(
+def given() -> pl.Expr:
+    """Inputs that were given: not rewritten, a positive amount, start before end."""
+    return (
         pl.col("statusdescription").ne_missing("Rewritten")
         & (pl.col("amount") > 0)
         & pl.col("amountuom").ne_missing("/hour")
@@ -143,7 +149,7 @@ def usable_inputs(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
-    """Usable inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
+    """Given inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
 
     The rate is the amount over the minutes of the range, not the charted one; an input with a rate
     has no amount. A continuous infusion charted without a rate (an additive) counts as rated.

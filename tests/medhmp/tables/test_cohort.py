@@ -95,10 +95,11 @@ def test_inclusion_of_stays(kept, changes):
 
 
 # A patient's admissions: days of begin and length, elective or not, died in it or not.
+KINDS = ["ELECTIVE", "EMERGENCY", "NEWBORN", "SURGICAL SAME DAY ADMISSION", None]
 ADMISSION = st.tuples(
     st.integers(0, 120),
     st.integers(0, 40),
-    st.sampled_from(["ELECTIVE", "EMERGENCY", "NEWBORN"]),
+    st.sampled_from(KINDS),
     st.integers(0, 9).map(lambda x: x == 0),
 )
 PATIENT = st.tuples(st.lists(ADMISSION, min_size=1, max_size=6), st.none() | st.integers(0, 170))
@@ -154,7 +155,7 @@ def slow_readmission(people, admissions, days, unplanned_only, drop_deaths):
             if place + 1 < len(episodes):
                 following = episodes[place + 1][0]
                 gap = following["admitted"] - last["discharged"]
-                planned = following["admission_type"] == "ELECTIVE" and unplanned_only
+                planned = following["admission_type"] in (KINDS[0], KINDS[3]) and unplanned_only
                 label = timedelta() < gap <= days * DAY and not planned
             dead = person["death"] and person["death"] <= last["discharged"] + days * DAY
             if drop_deaths and dead and not label:
@@ -227,6 +228,13 @@ def test_a_case_of_heart_failure_is_cut_before_its_first_code():
     assert heart(visits) == [(1, cut)]
     assert heart(visits, gap_months=0) == [(1, 400)]
     assert heart(visits, gap_months=14) == []  # nothing had ended by then
+
+
+@pytest.mark.parametrize("code", ["9:4280", "9:42831", "10:I509", "10:I5022"])
+def test_a_code_of_heart_failure_is_one_in_either_version(code):
+    assert [label for label, _ in heart([(0, 5, ["10:I10"]), (300, 5, [code])])] == [1]
+    for other in ("10:4280", "9:I509", "10:I5", "9:4290"):
+        assert [label for label, _ in heart([(0, 5, ["10:I10"]), (300, 5, [other])])] == [0]
 
 
 def test_a_control_keeps_all_but_its_last_admission():

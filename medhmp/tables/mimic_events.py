@@ -1,8 +1,11 @@
-"""The event tables of MIMIC-III, scanned block by block into EVENTS batches."""
+"""The event tables of MIMIC, scanned block by block into EVENTS batches.
 
-from collections.abc import Callable, Iterator
+What MIMIC-III and MIMIC-IV name or mark differently is in class variables, which each sets.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +16,23 @@ from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
 from medhmp.tables.hours import hours_between
 
+STATIC: Final = {
+    "GENDER": "sex",
+    "FIRST_CAREUNIT": "first_careunit",
+    "FIRST_WARDID": "first_ward",
+    "ADMISSION_TYPE": "admission_type",
+    "ADMISSION_LOCATION": "admission_location",
+    "INSURANCE": "insurance",
+    "LANGUAGE": "language",
+    "RELIGION": "religion",
+    "MARITAL_STATUS": "marital_status",
+    "ETHNICITY": "ethnicity",
+}
+"""Variable -> column of the texts that hold for a whole stay."""
+
+With = tuple[dict[str, pa.DataType], pl.Expr]
+"""Columns that only one source has, and an expression that needs them."""
+
 _NO_ONSET: Final = pl.DataFrame(
     schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
 )
@@ -21,6 +41,14 @@ _NO_ONSET: Final = pl.DataFrame(
 @dataclass
 class Events:
     """Scans the event tables. Onsets are seen on the way, before rows outside the window go."""
+
+    stay: ClassVar[str] = "stay_id"  # the column that names a stay
+    inputs: ClassVar[str] = "INPUTEVENTS"
+    procedures: ClassVar[str] = "PROCEDUREEVENTS"
+    static: ClassVar[Mapping[str, str]] = STATIC
+    items: ClassVar[With] = ({}, pl.lit(True))  # of D_ITEMS: those that are charted
+    result: ClassVar[With] = ({}, pl.col("value"))  # of LABEVENTS
+    right: ClassVar[Mapping[str, With]] = {}  # of each table that marks errors: the other rows
 
     raw: RawTables
     run: Run
@@ -69,7 +97,7 @@ class Events:
         return scans + [scan for table, scan in optional.items() if self.raw.has(table)]
 
     def _static(self) -> pl.DataFrame:
-        """The twelve variables that hold for a whole stay (hours null)."""
+        """The variables that hold for a whole stay (hours null)."""
         facts = self.stays.join(self.patients, on="subject_id").join(
             self.admissions.drop("subject_id"), on="hadm_id"
         )
@@ -79,9 +107,6 @@ class Events:
             "AGE": pl.when(age > 89).then(91.4).otherwise(age),
             "HADM_to_ICU_time": before,
         }
-        texts = {"GENDER": "sex", "FIRST_CAREUNIT": "first_careunit", "FIRST_WARDID": "first_ward"}
-        same = ("admission_type", "admission_location", "insurance", "language", "religion")
-        texts |= {c.upper(): c for c in (*same, "marital_status", "ethnicity")}
         hours = pl.lit(None, pl.Float64)
         parts = [
             mv.events(
@@ -89,44 +114,39 @@ class Events:
             )
             for kind, named in (
                 ("number", numbers),
-                ("text", {n: pl.col(c) for n, c in texts.items()}),
+                ("text", {n: pl.col(c) for n, c in self.static.items()}),
             )
             for name, value in named.items()
         ]
         return pl.concat(parts)
 
     def _chart(self) -> Iterator[pl.DataFrame]:
-        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME}
-        columns |= {"value": TEXT, "valueuom": TEXT, "error": INTEGER}
-        items = self.raw.whole("D_ITEMS", {"itemid": INTEGER, "dbsource": TEXT, "category": TEXT})
-        known = items.filter(
-            pl.col("dbsource").str.to_lowercase().is_in(["metavision", "hospital"])
-            & pl.col("category").ne_missing("Labs")  # they repeat LABEVENTS
-        ).select("itemid")
+        columns, charted = self.items
+        items = self.raw.whole("D_ITEMS", {"itemid": INTEGER, "category": TEXT} | columns)
+        repeated = pl.col("category").eq_missing("Labs")  # they are in LABEVENTS
+        known = items.filter(charted & ~repeated).select("itemid")
+        columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT, "valueuom": TEXT}
         for block in self._of_stays("CHARTEVENTS", columns):
-            right = block.filter(pl.col("error") == 0)
-            self._count("CHARTEVENTS, marked as errors", block.height - right.height)
-            right = self._timed(right.join(known, on="itemid", how="semi", maintain_order="left"))
+            right = self._timed(block.join(known, on="itemid", how="semi", maintain_order="left"))
             self.seen.append(mv.onsets(right, "arf", mv.ARF_CHART))
             yield mv.chart(self._usable(right))
 
     def _labs(self) -> Iterator[pl.DataFrame]:
-        columns = {"hadm_id": INTEGER, "itemid": INTEGER, "charttime": TIME, "value": TEXT}
+        more, result = self.result
+        columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT} | more
         for block in self._of_admissions("LABEVENTS", columns):
-            yield mv.points(self._usable(self._timed(block)))
+            yield mv.points(self._usable(self._timed(block.with_columns(value=result))))
 
     def _cultures(self) -> Iterator[pl.DataFrame]:
-        columns = {"hadm_id": INTEGER, "spec_itemid": INTEGER, "charttime": TIME}
+        columns = {"spec_itemid": INTEGER, "charttime": TIME}
         for block in self._of_admissions("MICROBIOLOGYEVENTS", columns):
             rows = block.rename({"spec_itemid": "itemid"}).drop_nulls(["itemid", "charttime"])
             yield mv.indicators(self._usable(self._timed(rows)))
 
     def _outputs(self) -> Iterator[pl.DataFrame]:
-        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME}
-        for block in self._of_stays("OUTPUTEVENTS", columns | {"value": TEXT, "iserror": INTEGER}):
-            right = block.filter(pl.col("iserror").is_null())
-            self._count("OUTPUTEVENTS, marked as errors", block.height - right.height)
-            yield mv.points(self._usable(self._timed(right)))
+        columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT}
+        for block in self._of_stays("OUTPUTEVENTS", columns):
+            yield mv.points(self._usable(self._timed(block)))
 
     def _dates(self) -> Iterator[pl.DataFrame]:
         """Charted dates as days since unit admission.
@@ -134,48 +154,50 @@ class Events:
         A date past the window is left out: rows are filled in hours after the time they stand at,
         and then tell what happened in between.
         """
-        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "charttime": TIME, "value": TIME}
+        columns = {"itemid": INTEGER, "charttime": TIME, "value": TIME}
         days = (pl.col("value") - pl.col("intime")).dt.total_seconds() / 86400
         date = hours_between("value", "intime")
         for block in self._of_stays("DATETIMEEVENTS", columns):
             rows = self._usable(self._timed(block))
-            known = rows.filter(mv.known(date, self.run.cohort.hours).fill_null(True))
-            self._count("DATETIMEEVENTS, of a later date", rows.height - known.height)
+            not_later = mv.known(date, self.run.cohort.hours).fill_null(True)
+            known = self._kept(rows, not_later, "DATETIMEEVENTS, of a later date")
             named = known.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
             yield mv.events(named, "apart")
 
     def _inputs(self) -> Iterator[pl.DataFrame]:
-        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "starttime": TIME, "endtime": TIME}
+        columns = {"itemid": INTEGER, "starttime": TIME, "endtime": TIME}
         columns |= {"amount": NUMBER, "amountuom": TEXT, "rate": NUMBER}
         columns |= {"ordercategorydescription": TEXT, "statusdescription": TEXT}
-        for block in self._of_stays("INPUTEVENTS_MV", columns):
-            given = mv.usable_inputs(self._ranged(block))
-            self._count(
-                "INPUTEVENTS_MV, rewritten or without an amount", block.height - given.height
-            )
+        for block in self._of_stays(self.inputs, columns):
+            reason = f"{self.inputs}, rewritten or without an amount"
+            given = self._kept(self._ranged(block), mv.given(), reason)
             self.seen.append(mv.onsets(given.rename({"start": "hours"}), "shock", mv.SHOCK_INPUTS))
             yield mv.inputs(self._binned(mv.doses(given, self.run.cohort.hours)))
 
     def _procedures(self) -> Iterator[pl.DataFrame]:
-        columns = {"icustay_id": INTEGER, "itemid": INTEGER, "starttime": TIME, "endtime": TIME}
-        for block in self._of_stays("PROCEDUREEVENTS_MV", columns):
+        columns = {"itemid": INTEGER, "starttime": TIME, "endtime": TIME}
+        for block in self._of_stays(self.procedures, columns):
             rows = self._ranged(block)
             self.seen.append(mv.onsets(rows.rename({"start": "hours"}), "arf", mv.ARF_PROCEDURES))
             yield mv.indicators(self._binned(rows.filter(pl.col("start") <= pl.col("end"))))
 
     def _of_stays(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
-        """Rows of the stays, with ``intime`` and ``until``."""
-        stays = self._clock().rename({"stay_id": "icustay_id"}).drop("hadm_id")
-        for block in self.raw.scan(table, columns):
-            own = block.join(stays, on="icustay_id", maintain_order="left")
-            yield own.rename({"icustay_id": "stay_id"})
+        """Rows of the stays that are not marked as errors, with ``intime`` and ``until``."""
+        stays = self._clock().select("subject_id", "stay_id", "intime", "until")
+        marks, right = self.right.get(table, ({}, None))
+        for block in self.raw.scan(table, {self.stay: INTEGER} | columns | marks):
+            rows = block.rename({self.stay: "stay_id"})
+            own = rows.join(stays, on="stay_id", maintain_order="left")
+            yield own if right is None else self._kept(own, right, f"{table}, marked as errors")
 
     def _of_admissions(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
         """Rows of the stays' admissions, one copy per stay: time tells which one they belong to."""
         stays = self._clock()
-        columns = {"subject_id": INTEGER} | columns
-        for block in self.raw.scan(table, columns):
-            yield block.join(stays, on=["subject_id", "hadm_id"], maintain_order="left_right")
+        for block in self.raw.scan(table, {"subject_id": INTEGER, "hadm_id": INTEGER} | columns):
+            yield self._copied(block, stays)
+
+    def _copied(self, block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
+        return block.join(stays, on=["subject_id", "hadm_id"], maintain_order="left_right")
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, and the hour of discharge, after which nothing is read."""
@@ -200,12 +222,14 @@ class Events:
         return mv.in_bins(rows, self.run.cohort.hours, self.run.features.dt)
 
     def _without_signals(self, block: pl.DataFrame) -> pl.DataFrame:
-        kept = block.filter(~pl.col("itemid").is_in(mv.task_signals(self.run.cohort)))
-        self._count("rows that are signals of a task", block.height - kept.height)
-        return kept
+        other = ~pl.col("itemid").is_in(mv.task_signals(self.run.cohort))
+        return self._kept(block, other, "rows that are signals of a task")
 
-    def _count(self, reason: str, rows: int) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + rows
+    def _kept(self, block: pl.DataFrame, rule: pl.Expr, reason: str) -> pl.DataFrame:
+        """The rows that a rule lets pass; counts the others."""
+        kept = block.filter(rule)
+        self.counts[reason] = self.counts.get(reason, 0) + block.height - kept.height
+        return kept
 
 
 def _batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:

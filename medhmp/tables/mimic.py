@@ -1,0 +1,156 @@
+"""What MIMIC-III and MIMIC-IV have alike beside their events: admissions, codes, notes.
+
+Columns that they name differently are arguments, or class variables that each sets.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+import pyarrow as pa
+
+from medhmp import command
+from medhmp.run import Run
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables, table_of
+from medhmp.tables.mimic_events import Events
+
+
+def say_what_is_missing(run: Run, name: str, raw: RawTables, optional: Mapping[str, str]) -> None:
+    """``optional`` says of each table what a source without it lacks."""
+    for table, what in optional.items():
+        if not raw.has(table_of(table)):
+            command.say(run, f"{name}: no table {table_of(table)}; {what}")
+
+
+def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
+    """ADMISSIONS; ``named`` says which texts have another name in the table, or none."""
+    texts = [c for c in schema.ADMISSIONS.names if schema.ADMISSIONS.field(c).type == pa.string()]
+    named = {column: named.get(column, column) for column in texts}
+    times = {"admitted": "admittime", "discharged": "dischtime", "died": "deathtime"}
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "hospital_expire_flag": INTEGER}
+    columns |= dict.fromkeys(times.values(), TIME)
+    columns |= {column: TEXT for column in named.values() if column}
+    absent = pl.lit(None, pl.String)
+    return (
+        raw.whole("ADMISSIONS", columns)
+        .with_columns(
+            expired=pl.col("hospital_expire_flag") == 1,
+            **{name: pl.col(column) for name, column in times.items()},
+            **{name: pl.col(column) if column else absent for name, column in named.items()},
+        )
+        .select(schema.ADMISSIONS.names)
+        .unique("hadm_id", keep="first", maintain_order=True)
+    )
+
+
+def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataFrame:
+    """Distinct diagnoses per admission, from columns of the code and of its version (none: 9)."""
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, code: TEXT}
+    columns |= {version: INTEGER} if version else {}
+    written = pl.col(code).str.strip_chars().str.to_uppercase()
+    of = pl.col(version) if version else pl.lit(9)
+    return (
+        raw.whole("DIAGNOSES_ICD", columns)
+        .filter(written.str.len_chars() > 0)
+        .select(
+            *("subject_id", "hadm_id"),
+            kind=pl.lit("diagnosis"),
+            code=pl.concat_str(of.cast(pl.String), written, separator=":"),
+        )
+        .drop_nulls("code")
+        .unique(maintain_order=True)
+    )
+
+
+def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> pl.DataFrame:
+    """Distinct drugs per admission, none started after discharge. An NDC or GSN of 0 is no code.
+
+    ``key`` is ``features.drug_key``, ``started`` the column of the time.
+    """
+    column = {"name": "drug"}.get(key, key)
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, started: TIME, column: TEXT}
+    code = pl.col(column).str.strip_chars().str.to_lowercase()
+    discharged = admissions.select("hadm_id", "discharged")
+    scan = raw.scan("PRESCRIPTIONS", columns) if raw.has("PRESCRIPTIONS") else iter(())
+    blocks = [
+        block.join(discharged, on="hadm_id")
+        .filter((pl.col(started) <= pl.col("discharged")).fill_null(True))
+        .filter((code.str.len_chars() > 0) & (code != "0"))
+        .select("subject_id", "hadm_id", kind=pl.lit("drug"), code=code)
+        .unique(maintain_order=True)
+        for block in scan
+    ]
+    empty = pl.from_arrow(schema.CODES.empty_table())
+    assert isinstance(empty, pl.DataFrame)
+    return pl.concat([empty, *blocks]).unique(maintain_order=True)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Chooses one discharge summary per admission, then reads the text of those."""
+
+    raw: RawTables
+    admissions: pl.DataFrame
+    counts: dict[str, int]
+
+    table: ClassVar[str]
+    columns: ClassVar[Mapping[str, pa.DataType]]  # what the choice needs beside ``order``
+    order: ClassVar[Mapping[str, pa.DataType]]  # when it was written, then what decides a tie
+    summary: ClassVar[pl.Expr]  # whether a row is a discharge summary, in use
+    report: ClassVar[pl.Expr]  # the summary itself, not an addendum to it
+
+    def notes(self) -> Iterator[pa.RecordBatch]:
+        """NOTES batches. Reports come before addenda, later before earlier; errors never, and none
+        written after the day of discharge: it may tell of the next admission."""
+        if not self.raw.has(self.table):
+            return
+        chosen = self._chosen()
+        columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "text": TEXT}
+        for block in self._lines(columns):
+            own = block.join(chosen, on="line", how="semi", maintain_order="left")
+            table = own.select(schema.NOTES.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+            yield from table.cast(schema.NOTES).to_batches()
+        self.counts.update(self.raw.rows)
+
+    def _chosen(self) -> pl.DataFrame:
+        """Lines of the chosen notes."""
+        columns = {"hadm_id": INTEGER, **self.order, **self.columns}
+        report = self.report.alias("report")
+        found = pl.concat(
+            block.filter(self.summary).select("line", "hadm_id", *self.order, report)
+            for block in self._lines(columns)
+        )
+        ends = self.admissions.select("hadm_id", pl.col("discharged").dt.date())
+        written = found.join(ends, on="hadm_id")
+        late = pl.col(next(iter(self.order))).dt.date() > pl.col("discharged")
+        known = written.filter(late.not_().fill_null(True))
+        self.counts[f"{self.table}, written after discharge"] = written.height - known.height
+        best = known.sort(["report", *self.order, "line"], descending=True, nulls_last=True)
+        return best.unique("hadm_id", maintain_order=True).select("line")
+
+    def _lines(self, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
+        """The table with ``line``, a row's number in it."""
+        line = 0
+        for block in self.raw.scan(self.table, columns):
+            yield block.with_row_index("line", line)
+            line += block.height
+
+
+def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -> schema.Source:
+    """The one set of tables, of what has been read and of what reads the rest."""
+    counts = events.counts
+    counts |= {"patients": events.patients.height, "admissions": events.admissions.height}
+    counts |= events.raw.rows
+    return schema.Source(
+        name=name,
+        patients=events.patients,
+        admissions=events.admissions,
+        stays=events.stays,
+        codes=pl.concat(codes),
+        events=events.events,
+        notes=notes.notes,
+        onsets=events.onsets,
+        counts=counts,
+    )
