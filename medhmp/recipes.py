@@ -39,7 +39,12 @@ def smoke() -> Run:
         pretrain_stay=Pretrain(epochs=40, batch_size=32, learning_rate=3e-3),
         pretrain_admission=Pretrain(epochs=25, batch_size=64, learning_rate=5e-4),
         finetune=Finetune(labels=300),
-        tune=Tune(batch_sizes=(16,), learning_rates=(5e-3, 1e-2), seeds=2),
+        tune=Tune(
+            batch_sizes=(16,),
+            learning_rates=(5e-3, 1e-2),
+            f_lstm_learning_rates=(1e-3,),
+            seeds=2,
+        ),
         report=Report(draws=1000),
     )
 
