@@ -1,7 +1,7 @@
 """What the synthetic cohort charts: real MIMIC-III item ids, labels and units, as data.
 
 One item per line, fields separated by ``|``. Which axis an item reads, with which sign and how
-strongly, is not clinical knowledge: it is dealt out by a fixed generator in ``synthetic_events``.
+strongly, is not clinical knowledge: it is dealt out by a fixed generator in ``readings``.
 """
 
 from typing import Final
