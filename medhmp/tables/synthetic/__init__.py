@@ -7,7 +7,9 @@ patients. The constants below are in ``signal``, under the names in capitals.
 A patient has eight chronic conditions c in {0, 1}, each with log-odds that rise with age
 (``PREVALENCE``, ``AGE_TREND``). Each condition has thirty diagnosis codes and twelve drugs of its
 own, and an admission draws three or four of the codes and two or three of the drugs: a single
-code is rare, and which codes mean the same thing shows only in their company.
+code is rare, and which codes mean the same thing shows only in their company. Codes and drugs
+that mean nothing fill up to a total drawn apart from everything (``CODES_TOTAL``,
+``DRUGS_TOTAL``), so that how many there are says nothing.
 
 A stay has six acute axes, each a level and a slope over the first 48 hours,
 
@@ -34,7 +36,8 @@ Outcomes are drawn from the logistic of these log-odds (weights omitted, see ``s
     shock           x_card + x_infl + x_card x_infl
     mortality       x_resp + x_renal + x_hep + x_neuro + x_renal x_hep + x_card x_neuro
                     + age + cancer
-    readmission     every condition + x_renal + x_infl
+    readmission     copd + ckd + liver + alcohol - coronary - diabetes - cancer - dementia
+                    + x_renal + x_infl
                     + copd x_resp + ckd x_renal + alcohol x_neuro
     heart_failure   coronary + diabetes + ckd + coronary ckd + coronary diabetes
 

@@ -147,7 +147,7 @@ def mortality(level: Floats, slope: Floats, conditions: Floats, age: Floats) -> 
 
 
 def readmission(level: Floats, slope: Floats, conditions: Floats) -> Floats:
-    """Log-odds of an unplanned return: chronic burden, and the organ that a burden weakens."""
+    """Log-odds of an unplanned return: which conditions, and the organ that one weakens."""
     w, x, c = READMISSION, at_48_hours(level, slope), conditions
     pairs = w["copd respiratory"] * c[:, 1] * x[:, 1] + w["ckd renal"] * c[:, 3] * x[:, 2]
     pairs += w["alcohol neurological"] * c[:, 7] * x[:, 5]

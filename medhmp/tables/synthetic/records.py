@@ -27,11 +27,11 @@ from medhmp.tables.synthetic.readings import Block, look_up, ragged, repeated, t
 from medhmp.tables.synthetic.signal import (
     ACUTE_EACH,
     AXES,
-    BACKGROUND_CODES_EACH,
-    BACKGROUND_DRUGS_EACH,
     CODES_EACH,
+    CODES_TOTAL,
     CONDITIONS,
     DRUGS_EACH,
+    DRUGS_TOTAL,
     UNITS,
 )
 
@@ -171,11 +171,10 @@ def code_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     acute = [ACUTE_CODES[name].split() for name in AXES]
     admission, code = _emit(rng, _chronic(block), chronic, CODES_EACH)
     ending, urgent = _emit(rng, written_down(rng, block.stays, n), acute, ACUTE_EACH)
-    other, unrelated = _draw(rng, n, BACKGROUND_CODES.split(), BACKGROUND_CODES_EACH)
     coded = heart_failure_rows(block.patients, block.admissions)[2]
     failing = rng.choice(HEART_FAILURE_CODES.split(), len(coded))
-    rows = np.concatenate([admission, ending, other, coded])
-    codes = np.concatenate([code, urgent, unrelated, failing])
+    own = [(coded, failing), (np.r_[admission, ending], np.r_[code, urgent])]
+    rows, codes = _fill(rng, n, own, BACKGROUND_CODES.split(), CODES_TOTAL)
     order = np.lexsort((rng.random(len(rows)), rows))
     _, number = ragged(np.bincount(rows))
     return pl.DataFrame(
@@ -215,6 +214,27 @@ def _draw(
     return row, np.array(vocabulary)[ranks[row, number]]
 
 
+def _fill(
+    rng: np.random.Generator,
+    n: int,
+    own: list[tuple[Ints, Any]],
+    background: list[str],
+    total: tuple[int, int],
+) -> tuple[Ints, Any]:
+    """(row, word): ``own`` in its order, then background, up to a total drawn for each of n rows.
+
+    The total is drawn apart from what there is to say, so that how much is written says nothing.
+    """
+    drawn = [*own, _draw(rng, n, background, total)]
+    row, word = np.concatenate([r for r, _ in drawn]), np.concatenate([w for _, w in drawn])
+    place = np.repeat(np.arange(len(drawn)), [len(r) for r, _ in drawn])
+    order = np.lexsort((rng.random(len(row)), place, row))
+    most = np.bincount(drawn[-1][0], minlength=n)
+    _, number = ragged(np.bincount(row, minlength=n))
+    kept = order[number < most[row[order]]]
+    return row[kept], word[kept]
+
+
 def drug_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     """PRESCRIPTIONS: drugs of the conditions and unrelated ones; NDC and GSN are made up."""
     n = len(block.admissions.patient)
@@ -223,9 +243,8 @@ def drug_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     admission, drug = _emit(rng, _chronic(block), chronic, DRUGS_EACH)
     ending, urgent = _emit(rng, written_down(rng, block.stays, n), acute, ACUTE_EACH)
     everything = [d for drugs in (*chronic, *acute) for d in drugs] + BACKGROUND_DRUGS.split("|")
-    other, unrelated = _draw(rng, n, BACKGROUND_DRUGS.split("|"), BACKGROUND_DRUGS_EACH)
-    rows = np.concatenate([admission, ending, other])
-    names = np.concatenate([drug, urgent, unrelated])
+    own = [(np.r_[admission, ending], np.r_[drug, urgent])]
+    rows, names = _fill(rng, n, own, BACKGROUND_DRUGS.split("|"), DRUGS_TOTAL)
     number = {name: k + 1 for k, name in enumerate(everything)}
     code = np.array([number[name] for name in names])
     start = block.admissions.admitted[rows] // DAY * DAY

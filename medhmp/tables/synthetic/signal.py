@@ -81,8 +81,9 @@ MORTALITY: Final[dict[str, Any]] = {
     "cancer": 0.4,
 }
 READMISSION: Final[dict[str, Any]] = {
-    "one": -4.0,
-    "c": np.array([0.6, 1.3, 0.6, 1.3, 1.3, 1.0, 0.6, 1.3]),  # by condition
+    "one": -1.7,
+    # Of both signs, so that risk does not rise with how much is wrong: which condition it is tells.
+    "c": np.array([-1.8, 1.3, -1.6, 1.3, 1.3, -1.8, -1.8, 1.3]),  # by condition
     "x": np.array([0.0, 0.0, 0.6, 0.0, 0.6, 0.0]),  # by axis
     "copd respiratory": 0.4,
     "ckd renal": 0.4,
@@ -147,9 +148,10 @@ DRUGS_EACH: Final = (2, 3)
 """Codes and drugs that an admission draws for each condition of its patient: fewest, most."""
 ACUTE_EACH: Final = (1, 2)
 """Codes, and drugs, that an admission draws for each axis that ends high."""
-BACKGROUND_CODES_EACH: Final = (4, 8)
-BACKGROUND_DRUGS_EACH: Final = (4, 7)
-"""Codes and drugs that have nothing to do with anything: fewest, most."""
+CODES_TOTAL: Final = (16, 22)
+DRUGS_TOTAL: Final = (12, 17)
+"""Codes and drugs of an admission in all, fewest and most, drawn apart from everything: what is
+left of them has nothing to do with anything."""
 HIGH: Final = 0.8
 """Level at 48 hours above which an axis is coded, treated and written about, give or take
 N(0, 0.5^2) for each of the three."""

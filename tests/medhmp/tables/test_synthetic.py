@@ -338,6 +338,18 @@ def test_codes_are_rare_and_notes_are_prose(cohort: dict[str, pl.DataFrame]) -> 
     assert words.max() <= 220
 
 
+def test_how_much_is_written_says_nothing(cohort: dict[str, pl.DataFrame]) -> None:
+    """The shuffled control keeps counts: it must not learn from them."""
+    counts = (
+        cohort[table].group_by("HADM_ID").len() for table in ("DIAGNOSES_ICD", "PRESCRIPTIONS")
+    )
+    labels = readmission_labels(cohort)
+    for counted in counts:
+        of = dict(counted.iter_rows())
+        auroc = roc_auc_score(list(labels.values()), [of[hadm] for hadm in labels])
+        assert abs(auroc - 0.5) < 0.06  # three standard errors
+
+
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     made = [
         synthesize(Synthetic(patients=20, seed=seed), Folder(str(tmp_path / name)))
