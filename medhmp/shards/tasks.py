@@ -34,18 +34,40 @@ class Tasks:
         ``what`` names the work in progress lines; ``rows`` are those of each item.
         """
         progress = _Progress(what, rows) if self._show and rows else None
-        shared = ray.put(function)
-        waiting = [_call.remote(shared, item) for item in items]
-        try:
-            for reference in waiting:
-                result, memory = ray.get(reference)
-                self.peak = max(self.peak, memory)
-                if progress:
-                    progress.done_with_one()
-                yield result
-        except BaseException:
-            _stop(waiting)
-            raise
+        for result, memory in _in_order(ray.put(function), items):
+            self.peak = max(self.peak, memory)
+            if progress:
+                progress.done_with_one()
+            yield result
+
+
+def _in_order(function: Any, items: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    """What the tasks return, in the order of the items; two for each CPU are begun at a time.
+
+    After a failure nothing more begins, and what runs is waited for, so that nothing goes on
+    writing. It is not cancelled: ``ray.cancel`` of a task that is just ending can abort the whole
+    driver (Ray 2.60: "Tried to complete task that was not pending").
+    """
+    references: dict[int, Any] = {}
+    running: list[Any] = []
+    begun = 0
+    try:
+        for k in range(len(items)):
+            while k == begun or references[k] in running:
+                while begun < len(items) and len(running) < _at_a_time():
+                    references[begun] = _call.remote(function, items[begun])
+                    running.append(references[begun])
+                    begun += 1
+                _, running = ray.wait(running)
+            yield ray.get(references.pop(k))
+    except (Exception, GeneratorExit):
+        ray.wait(running, num_returns=len(running))
+        raise
+
+
+def _at_a_time() -> int:
+    """Counts anew each time: more than fits makes an autoscaler add nodes, which raises it."""
+    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 class _Progress:
@@ -68,13 +90,6 @@ class _Progress:
             f"{left:.0f} s left",
             flush=True,
         )
-
-
-def _stop(references: list[Any]) -> None:
-    """Cancels what has not run, and waits for what is running: nothing writes after a failure."""
-    for reference in references:
-        ray.cancel(reference)
-    ray.wait(references, num_returns=len(references))
 
 
 @ray.remote(runtime_env=ONE_THREAD)  # type: ignore[untyped-decorator]

@@ -1,7 +1,11 @@
 """Work as Ray tasks: answers in order, failures that stop the rest, one thread for one CPU."""
 
+import os
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,6 +15,7 @@ from medhmp.shards import tasks
 from medhmp.shards.tasks import Tasks
 
 pytestmark = pytest.mark.ray
+HERE = str(Path(__file__).parent)
 
 
 def slow_square(x):
@@ -56,6 +61,37 @@ def test_after_a_failure_nothing_goes_on_writing(ray, tmp_path):
     written = len(list(tmp_path.iterdir()))
     time.sleep(0.5)
     assert len(list(tmp_path.iterdir())) == written < 29
+
+
+def refuse_soon(number):
+    if number % 12 == 0:
+        time.sleep(0.002 * (number % 10))
+        raise Refusal("the first item is wrong")
+    time.sleep(0.001)
+
+
+def fail_often():
+    """The driver of the next test."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    for turn in range(120):
+        with pytest.raises(Refusal):
+            list(Tasks().each(refuse_soon, [(12 * turn + number,) for number in range(12)]))
+    print("still here")
+
+
+def test_a_failure_beside_tasks_that_just_end_leaves_the_driver_alive():
+    """Ray aborts a driver that cancels a task in the moment in which it ends."""
+    code = "import test_tasks; test_tasks.fail_often()"
+    driver = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((os.environ["PYTHONPATH"], HERE))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert driver.stdout.endswith("still here\n"), driver.stderr
 
 
 def test_a_task_has_one_thread(ray):
