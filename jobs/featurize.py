@@ -3,27 +3,36 @@
     python -m jobs.featurize smoke --out runs/demo
     python -m jobs.featurize paper --tables.sources mimic3=/data/mimic-iii-1.4 --out runs/mimic3
 
-Reads   the raw tables of the source, or OUT/raw where none is named; its name decides the reader
+    python -m jobs.featurize paper --tables.sources mimic3=/data/iii mimic4=/data/iv --out runs/both
+    python -m jobs.featurize paper --tables.sources mimic4=/data/iv --out runs/mimic4 \
+        --features.frozen runs/mimic3/shards
+
+Reads   the raw tables of the sources, or OUT/raw where none is named; a name decides the reader
+        the manifest of features.frozen, if given: the same columns, bins and vocabularies, no fit
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
         OUT/shards/featurize.json (workers, seconds, memory)
+
+Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import ray
 
 from medhmp import command
 from medhmp.refusal import Refusal
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build import TABLES, WORK, build
-from medhmp.shards.manifest import SYNTHETIC, Manifest, content_of
+from medhmp.shards.build import TABLES, Frozen, build
+from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, manifest_in
+from medhmp.shards.work import NAME as WORK
+from medhmp.shards.work import Work
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
 from medhmp.tables import mimic3, mimic4, physionet2012
-from medhmp.tables.schema import Source
+from medhmp.tables.schema import Source, apart
 
 READERS: Final[Mapping[str, ModuleType]] = {
     "mimic3": mimic3,
@@ -40,16 +49,21 @@ def featurize(run: Run) -> None:
     _refuse_unknown(places)
     shards = Folder(run.out) / "shards"
     inputs = {name: _fingerprint(run, name, Folder(uri)) for name, uri in places.items()}
-    stamp = Stamp(content_of(run, places), inputs)
+    fields = content_of(run, places)
+    if given := run.features.frozen:
+        inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
+    stamp = Stamp(fields, inputs)
     if is_done(shards, stamp, run.overwrite):
         return command.say(run, f"shards: whole already, {shards}")
+    frozen = _frozen(Folder(given), fields) if given else None
     started = time.perf_counter()
-    sources = [READERS[name].read(name, uri, run) for name, uri in places.items()]
-    _clear(shards)  # what an interrupted run has left
+    sources = apart([READERS[name].read(name, uri, run) for name, uri in places.items()])
+    work = _work(run, shards, stamp)
     try:
-        built = build(run, sources, shards)
-    except Exception:
-        _clear(shards)
+        built = build(run, sources, shards, work, frozen)
+    except Exception as error:
+        if command.find_refusal(error):  # anything else may be over when the job is run again
+            _clear(shards)
         raise
     seconds = round(time.perf_counter() - started, 1)
     workers = int(ray.cluster_resources()["CPU"])
@@ -57,13 +71,36 @@ def featurize(run: Run) -> None:
     shards.write_json("featurize.json", made)  # not content, so not an entry
     publish(shards / "notes", stamp, built.notes)
     publish(shards, stamp, built.entries)
+    work.folder.remove()
     _tell(run, built.manifest, sources)
     command.say(run, f"shards in {seconds:.0f} s: {shards}")
+
+
+def _work(run: Run, shards: Folder, stamp: Stamp) -> Work:
+    """Where a killed run was, if it was this very one; else everything it left is removed."""
+    build = digest([stamp.hash, run.shards.bucket_stays])
+    if work := Work.resume(shards, build):
+        command.say(run, "  going on where an earlier run was stopped")
+        return work
+    _clear(shards)
+    return Work.begin(shards, build)
 
 
 def _clear(shards: Folder) -> None:
     for name in (WORK, *TABLES, "labels", "notes"):
         (shards / name).remove()
+
+
+def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Frozen:
+    """What other shards have learnt. Refuses those of other settings of features."""
+    made = opened(shards, "featurize")
+    for name, now in fields.items():
+        if name.startswith(("features.", "cohort.hours")) and made.fields.get(name) != now:
+            raise Refusal(
+                f"the shards of features.frozen were made with {name} {made.fields.get(name)!r} "
+                f"and this run has {now!r}; give the same --{name}"
+            )
+    return Frozen.of(manifest_in(made))
 
 
 def _refuse_unknown(places: dict[str, str]) -> None:

@@ -29,16 +29,15 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI, one: mimic3, mimic4, physionet2012; none: synthetic
+    sources: tuple[str, ...] = ()  # NAME=URI ...: mimic3, mimic4, physionet2012; none: synthetic
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def check(self) -> None:
-        """Refuses entries that are not NAME=URI, and more than one."""
-        self.named()
-        if len(self.sources) > 1:
+        """Refuses entries that are not NAME=URI, and two of one name."""
+        if len(self.named()) < len(self.sources):
             raise Refusal(
-                f"tables.sources has {len(self.sources)} entries; give one, as patients of two "
-                "sources that have the same subject_id would be taken for one"
+                "tables.sources has a name twice; give each source one entry, with all of its "
+                "tables in one folder"
             )
 
     def named(self) -> dict[str, str]:
@@ -93,6 +92,7 @@ class Features:
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
     drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
     min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped
+    frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Shards:
 
     files: int = 24  # per table
     row_group: int = 4096  # rows
-    buckets: int = 8  # patient buckets of featurization; memory, not content
+    bucket_stays: int = 500  # stays that a task of featurization holds; memory, not content
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Run:
             "cohort.max_visits": self.cohort.max_visits,
             "shards.files": self.shards.files,
             "shards.row_group": self.shards.row_group,
-            "shards.buckets": self.shards.buckets,
+            "shards.bucket_stays": self.shards.bucket_stays,
             "notes.batch_size": self.notes.batch_size,
             "model.width": self.model.width,
             "model.max_stays": self.model.max_stays,

@@ -25,7 +25,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import digest
 
 COMPLETE = "complete.json"
-SPOOL = 1 << 26  # bytes of an upload kept in memory before they go to a temporary file
+SPOOL = 1 << 20  # bytes of an upload kept in memory before they go to a temporary file
 HASHED = 1 << 26  # bytes of an output that are hashed when its stage is skipped, small files first
 
 

@@ -11,7 +11,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import polars as pl
@@ -28,14 +28,14 @@ from medhmp.shards.index import Index
 from medhmp.shards.labels import write_labels
 from medhmp.shards.manifest import NAME, File, Manifest, content_of
 from medhmp.shards.notes import write_notes
-from medhmp.shards.scatter import Bucket, scatter
+from medhmp.shards.scatter import Bucket, Scattered, scatter
 from medhmp.shards.tasks import Tasks
+from medhmp.shards.work import Work
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 
 ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
 TABLES: Final = ("stays", "admissions", "patients")
-WORK: Final = ".work"
 SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
 """Counts of a source that describe the cohort; the others are of rows."""
 
@@ -60,39 +60,53 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """Rows of every table in the files of the buckets, and the schemas of those tables."""
+class Frozen:
+    """What is learnt from training patients, and what another run's data may be made with."""
 
+    indicators: list[str]  # variables whose repeats became indicators
     fitted: Fitted
     vocabularies: Mapping[Kind, Vocabulary]
-    schemas: Mapping[str, pa.Schema]
-    rows: Mapping[str, list[int]]  # table -> rows of each bucket
 
-
-def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
-    """Writes everything below ``shards`` but ``complete.json``."""
-    tasks, index = Tasks(command.watched(run.quiet)), Index.of(sources, run)
-    work = shards / WORK
-    names = tuple(source.name for source in sources)
-    buckets = [Bucket(work, number, names) for number in range(run.shards.buckets)]
-    try:
-        read = _scatter(run, sources, index, work, tasks)
-        events = sum(r.events for r in read.values())
-        command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
-        fitted = _fit(run, index, buckets, tasks)
-        gathered = _gather(run, sources, index, buckets, fitted, tasks)
-        entries, tables = _files(run, gathered, buckets, shards, tasks)
-        onsets = {name: of.onsets for name, of in read.items()}
-        labeled, counted = write_labels(run, sources, onsets, index, shards)
-        ((notes, written, scanned),) = tasks.each(
-            write_notes, [(sources, index.admissions, shards / "notes")]
+    @staticmethod
+    def of(manifest: Manifest) -> "Frozen":
+        """That of shards that are whole."""
+        names = {"diagnosis": manifest.diagnoses, "drug": manifest.drugs}
+        return Frozen(
+            list(manifest.indicators),
+            Fitted.from_json(json.dumps(manifest.fiddle)),
+            {kind: Vocabulary(tuple(of)) for kind, of in names.items()},  # type: ignore[misc]
         )
-    finally:
-        work.remove()
+
+
+def build(
+    run: Run, sources: Sequence[Source], shards: Folder, work: Work, frozen: Frozen | None = None
+) -> Built:
+    """Writes everything below ``shards`` but ``complete.json``.
+
+    ``work`` holds the intermediate files, and what of them is whole already. With ``frozen``
+    nothing is fitted.
+    """
+    tasks, index = Tasks(command.watched(run.quiet)), Index.of(sources, run)
+    names = tuple(source.name for source in sources)
+    read, buckets = _scatter(run, sources, index, work, tasks)
+    events = sum(r.events for r in read.values())
+    command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
+    found = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
+    learnt = frozen or _learn(run, found, index, buckets, work, tasks)
+    if frozen:
+        _resolve_all(frozen.indicators, index, buckets, work, tasks)
+    schemas = _schemas(run, learnt)
+    rows = _gather(learnt, schemas, found, index, buckets, work, tasks)
+    entries, tables = _files(run, rows, buckets, shards, work, tasks)
+    onsets = {name: of.onsets for name, of in read.items()}
+    labeled, counted = write_labels(run, sources, onsets, index, shards)
+    ((notes, written, scanned),) = tasks.each(
+        write_notes, [(sources, index.admissions, shards / "notes")]
+    )
     manifest = Manifest(
         fields=content_of(run, names),
         **_counts(read, scanned, written),  # type: ignore[arg-type]
-        **_content(run, gathered),
+        **_content(run, learnt),
         tables=tables,
         tasks=counted,
         notes=sum(written.values()),
@@ -102,29 +116,105 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
 
 
 def _scatter(
-    run: Run, sources: Sequence[Source], index: Index, work: Folder, tasks: Tasks
-) -> dict[str, Read]:
-    """Events of every source, by bucket."""
-    show = command.watched(run.quiet)
-    items = [(source, index.stays, work, run.shards.buckets, show) for source in sources]
-    return {s.name: Read(*r) for s, r in zip(sources, tasks.each(scatter, items), strict=True)}
+    run: Run, sources: Sequence[Source], index: Index, work: Work, tasks: Tasks
+) -> tuple[dict[str, Read], list[Bucket]]:
+    """Events of every stream of every source, by bucket; a task reads a stream."""
+    of = {source.name: source for source in sources}
+    places = {name: index.place_of(name) for name in of}
+    items = [
+        (source.name, stream, f"events/{source.name}/{number:03}")
+        for source in sources
+        for number, stream in enumerate(source.streams)
+    ]
+    read = functools.partial(_scatter_one, of, places, work.folder, command.watched(run.quiet))
+    found = [Scattered(**result) for result in work.each("scatter", tasks, read, items)]
+    by_source = {
+        name: [one for one, item in zip(found, items, strict=True) if item[0] == name]
+        for name in of
+    }
+    buckets = [
+        Bucket(
+            work.folder,
+            number,
+            tuple(
+                part
+                for one, (_, _, part) in zip(found, items, strict=True)
+                if str(number) in one.rows
+            ),
+        )
+        for number in range(index.buckets)
+    ]
+    return {name: _read(of[name], parts) for name, parts in by_source.items()}, buckets
 
 
-def _fit(run: Run, index: Index, buckets: Sequence[Bucket], tasks: Tasks) -> Fitted:
-    """Resolves repeats in every bucket, then fits FIDDLE; both learn from training stays alone."""
+def _scatter_one(
+    sources: Mapping[str, Source],
+    places: Mapping[str, pl.DataFrame],
+    work: Folder,
+    show: bool,
+    source: str,
+    stream: str,
+    part: str,
+) -> dict[str, Any]:
+    return scatter(sources[source], stream, places[source], work / part, show)
+
+
+def _read(source: Source, parts: Sequence[Scattered]) -> Read:
+    """What the streams of a source taught together."""
+    onset = {"stay_id": pl.Int64, "arf": pl.Float64, "shock": pl.Float64}
+    shown = pl.concat(pl.DataFrame(dict(part.onsets), schema=onset) for part in parts)
+    first = shown.group_by("stay_id").agg(pl.col("arf", "shock").min())
+    onsets = source.stays.select("stay_id").join(
+        first, on="stay_id", how="left", maintain_order="left"
+    )
+    counts = dict(source.counts)
+    for part in parts:
+        for name, n in part.counts.items():
+            counts[name] = counts.get(name, 0) + n
+    return Read(onsets, counts, sum(sum(part.rows.values()) for part in parts))
+
+
+def _learn(
+    run: Run,
+    found: pl.DataFrame,
+    index: Index,
+    buckets: Sequence[Bucket],
+    work: Work,
+    tasks: Tasks,
+) -> Frozen:
+    """Resolves repeats in every bucket, then fits FIDDLE, and the vocabularies of the codes
+    ``found``. All learn from training patients alone."""
     training = index.stays.filter(pl.col("split") == "train")
     own = [training.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
     pairs, stays = list(zip(buckets, own, strict=True)), _stays_of(index, buckets)
-    surveyed = tasks.each(_survey, pairs, "repeats, buckets surveyed", stays)
-    resolve = functools.partial(_resolve, repeats.decide(list(surveyed)))
-    list(tasks.each(resolve, [(b,) for b in buckets], "repeats, buckets resolved", stays))
+
+    def survey() -> list[str]:
+        surveyed = tasks.each(_survey, pairs, "repeats, buckets surveyed", stays)
+        return repeats.decide(list(surveyed))
+
+    indicators: list[str] = work.once("indicators", survey)
+    _resolve_all(indicators, index, buckets, work, tasks)
     passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         what = f"features, buckets of pass {next(passes)}"
         return tasks.each(functools.partial(_of_resolved, function), items, what, stays)
 
-    return fiddle.fit(pairs, settings_of(run), each)
+    def fit() -> Any:
+        return json.loads(fiddle.fit(pairs, settings_of(run), each).to_json())
+
+    fitted = Fitted.from_json(json.dumps(work.once("fitted", fit)))
+    patients = index.patients.filter(pl.col("split") == "train")
+    known = found.join(patients, on=["source", "subject_id"], how="semi")
+    return Frozen(indicators, fitted, codes.fit(known, run.features))
+
+
+def _resolve_all(
+    indicators: list[str], index: Index, buckets: Sequence[Bucket], work: Work, tasks: Tasks
+) -> None:
+    resolve = functools.partial(_resolve, indicators)
+    items, stays = [(b,) for b in buckets], _stays_of(index, buckets)
+    work.each("resolved", tasks, resolve, items, "repeats, buckets resolved", stays)
 
 
 def _stays_of(index: Index, buckets: Sequence[Bucket]) -> list[int]:
@@ -137,8 +227,8 @@ def _survey(bucket: Bucket, ids: Any) -> pl.DataFrame:
     return repeats.survey(bucket.events().filter(pl.col("id").is_in(ids)))
 
 
-def _resolve(indicated: list[str], bucket: Bucket) -> int:
-    resolved = repeats.resolve(bucket.events(), indicated)
+def _resolve(indicators: list[str], bucket: Bucket) -> int:
+    resolved = repeats.resolve(bucket.events(), indicators)
     return bucket.write("resolved", resolved.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
@@ -147,43 +237,38 @@ def _of_resolved(function: Callable[..., Any], bucket: Bucket, ids: Any) -> Any:
 
 
 def _gather(
-    run: Run,
-    sources: Sequence[Source],
+    learnt: Frozen,
+    schemas: Mapping[str, pa.Schema],
+    found: pl.DataFrame,
     index: Index,
     buckets: Sequence[Bucket],
-    fitted: Fitted,
+    work: Work,
     tasks: Tasks,
-) -> Gathered:
-    """Rows of every table, bucket by bucket, with codes as ids of the training vocabularies."""
-    found = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
-    training = index.patients.filter(pl.col("split") == "train")
-    known = found.join(training, on=["source", "subject_id"], how="semi")
-    vocabularies = codes.fit(known, run.features)
+) -> dict[str, list[int]]:
+    """Rows of every table, bucket by bucket, with codes as ids; how many each bucket has."""
     admissions = index.admissions
     for kind, name in ID_COLUMNS.items():
-        ids = vocabularies[kind].ids(found.filter(pl.col("kind") == kind), name)
+        ids = learnt.vocabularies[kind].ids(found.filter(pl.col("kind") == kind), name)
         admissions = admissions.join(
             ids, on=["source", "hadm_id"], how="left", maintain_order="left"
         ).with_columns(pl.col(name).fill_null([]))
-    schemas = _schemas(run, fitted, vocabularies)
     frames = (index.patients, admissions, index.stays)
     own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
-    write_rows = functools.partial(_rows, fitted, schemas)
-    counted = list(tasks.each(write_rows, own, "rows, buckets", _stays_of(index, buckets)))
-    rows = {table: [count[table] for count in counted] for table in schemas}
-    return Gathered(fitted, vocabularies, schemas, rows)
+    write_rows = functools.partial(_rows, learnt.fitted, schemas)
+    stays = _stays_of(index, buckets)
+    counted = work.each("rows", tasks, write_rows, own, "rows, buckets", stays)
+    return {table: [count[table] for count in counted] for table in schemas}
 
 
-def _schemas(
-    run: Run, fitted: Fitted, vocabularies: Mapping[Kind, Vocabulary]
-) -> dict[str, pa.Schema]:
+def _schemas(run: Run, learnt: Frozen) -> dict[str, pa.Schema]:
+    fitted = learnt.fitted
     stay = (
         fitted.plan.settings.bins,
         len(fitted.hourly.names),
         len(fitted.static.names),
         not run.features.discretize,
     )
-    diagnoses, drugs = len(vocabularies["diagnosis"]), len(vocabularies["drug"])
+    diagnoses, drugs = len(learnt.vocabularies["diagnosis"]), len(learnt.vocabularies["drug"])
     return {
         "stays": schema.stays(*stay),
         "admissions": schema.admissions(*stay, diagnoses, drugs),
@@ -211,23 +296,33 @@ def _rows(
 
 
 def _files(
-    run: Run, gathered: Gathered, buckets: Sequence[Bucket], shards: Folder, tasks: Tasks
+    run: Run,
+    rows: Mapping[str, list[int]],
+    buckets: Sequence[Bucket],
+    shards: Folder,
+    work: Work,
+    tasks: Tasks,
 ) -> tuple[list[Entry], dict[str, dict[str, File]]]:
     """Cuts every table into files; returns their entries, and their counts by table and name."""
     items = []
-    for table, rows in gathered.rows.items():
-        parts = [(b.work / table, b.name, n) for b, n in zip(buckets, rows, strict=True)]
-        for number, (start, stop) in enumerate(write.cut(sum(rows), run.shards.files)):
+    for table, counts in rows.items():
+        parts = [(b.work / table, b.name, n) for b, n in zip(buckets, counts, strict=True)]
+        for number, (start, stop) in enumerate(write.cut(sum(counts), run.shards.files)):
             name = f"{table}/part-{number:05}.parquet"
             items.append((parts, start, stop, shards, name, run.shards.row_group))
     entries: list[Entry] = []
-    tables: dict[str, dict[str, File]] = {table: {} for table in gathered.rows}
+    tables: dict[str, dict[str, File]] = {table: {} for table in rows}
     rows_of = [stop - start for _, start, stop, *_ in items]
-    for entry, file in tasks.each(write.write_file, items, "files", rows_of):
-        table, name = entry.name.split("/")
-        entries.append(entry)
-        tables[table][name] = file
+    for entry, file in work.each("files", tasks, _file, items, "files", rows_of):
+        entries.append(Entry(**entry))
+        table, name = entry["name"].split("/")
+        tables[table][name] = File(**file)
     return entries, tables
+
+
+def _file(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    entry, file = write.write_file(*arguments)
+    return asdict(entry), asdict(file)
 
 
 def _counts(
@@ -246,18 +341,19 @@ def _counts(
     return {"counts": sizes, "rows_read": rows, "left_out": left_out}
 
 
-def _content(run: Run, gathered: Gathered) -> dict[str, Any]:
+def _content(run: Run, learnt: Frozen) -> dict[str, Any]:
     """Names behind the ids, their hashes, and the fitted featurizer."""
     names = {
-        "features": gathered.fitted.hourly.names,
-        "demographics": gathered.fitted.static.names,
-        "diagnoses": gathered.vocabularies["diagnosis"].codes,
-        "drugs": gathered.vocabularies["drug"].codes,
+        "features": learnt.fitted.hourly.names,
+        "demographics": learnt.fitted.static.names,
+        "diagnoses": learnt.vocabularies["diagnosis"].codes,
+        "drugs": learnt.vocabularies["drug"].codes,
     }
     return {
         **names,
-        "hours": gathered.fitted.plan.settings.bins,
+        "hours": learnt.fitted.plan.settings.bins,
         "real_valued": not run.features.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
-        "fiddle": json.loads(gathered.fitted.to_json()),
+        "indicators": learnt.indicators,
+        "fiddle": json.loads(learnt.fitted.to_json()),
     }

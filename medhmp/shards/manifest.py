@@ -16,6 +16,8 @@ FORMAT: Final = 1
 NAME: Final = "manifest.json"
 SYNTHETIC: Final = "synthetic"
 """The source of a run that names none."""
+FROZEN: Final = "features.frozen"
+"""Among the inputs of shards beside their sources: the shards whose features they have."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Manifest:
     diagnoses: Sequence[str]  # "version:code", by id
     drugs: Sequence[str]  # by id
     vocabularies: Mapping[str, str]  # SHA-256 of each of those four
+    indicators: Sequence[str]  # variables whose repeats at one time became indicators
     fiddle: Mapping[str, Any]  # the fitted featurizer
     tables: Mapping[str, Mapping[str, File]]  # stays, admissions, patients -> file name -> File
     notes: int  # discharge notes written
@@ -89,6 +92,7 @@ def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
         run, "cohort", "splits", "features", "shards.files", "shards.row_group", *cohort
     )
     del fields["cohort.max_visits"]  # shards hold all visits: a fit cuts them
+    del fields["features.frozen"]  # a place; what lies there is an input
     return fields
 
 
@@ -98,7 +102,7 @@ def shards_of(run: Run) -> Output:
     A source may have moved since, and a job after ``featurize`` need not name it.
     """
     shards = opened(Folder(run.out) / "shards", "featurize")
-    made_from, named = sorted(shards.inputs), sorted(run.tables.named())
+    made_from, named = sorted(shards.inputs.keys() - {FROZEN}), sorted(run.tables.named())
     if named and named != made_from:
         raise Refusal(
             f"{shards.folder} was made from {', '.join(made_from)} and tables.sources names "
@@ -111,6 +115,11 @@ def shards_of(run: Run) -> Output:
 def read_manifest(run: Run) -> Manifest:
     """The manifest of a run's shards. Refuses shards as ``shards_of``, or of another format."""
     shards = shards_of(run)
+    return manifest_in(shards)
+
+
+def manifest_in(shards: Output) -> Manifest:
+    """The manifest of whole shards. Refuses another format."""
     raw = shards.read_json(NAME)
     if raw.pop("format") != FORMAT:
         raise Refusal(

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -24,23 +24,30 @@ EVENTS: Final = pa.schema(
         "repeats": pa.string(),
     }
 )
+HELD: Final = 1 << 21
+"""Rows in memory before they go to their files: row groups are long, however many buckets."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where one bucket's intermediate files are: a file ``name`` in each folder below ``work``."""
+    """Where one bucket's intermediate files are: a file ``name`` in each folder below ``work``.
+
+    ``parts`` are the folders with events of the bucket, in the order of sources and streams.
+    """
 
     work: Folder
     number: int
-    sources: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.number:05}.parquet"
+        return file_name(self.number)
 
     def events(self) -> pl.DataFrame:
         """``EVENTS`` of all sources, each in the order it was read."""
-        return pl.concat([self.read(f"events/{source}") for source in self.sources])
+        empty = pl.from_arrow(EVENTS.empty_table())
+        assert isinstance(empty, pl.DataFrame)
+        return pl.concat([empty, *(self.read(part) for part in self.parts)])
 
     def read(self, folder: str) -> pl.DataFrame:
         frame = pl.from_arrow((self.work / folder).read_parquet(self.name))
@@ -53,34 +60,80 @@ class Bucket:
         return int(table.num_rows)
 
 
-def scatter(
-    source: Source, stays: pl.DataFrame, work: Folder, buckets: int, show: bool
-) -> tuple[pl.DataFrame, Mapping[str, int], int]:
-    """Writes ``work/events/<source>/<bucket>.parquet``; holds a block of the raw tables at a time.
+def file_name(bucket: int) -> str:
+    return f"{bucket:05}.parquet"
 
-    ``stays`` says of each ``stay_id`` its ``id`` and ``bucket``. Returns the source's onsets, its
-    counts of rows read and left out, and the number of events.
+
+@dataclass(frozen=True)
+class Scattered:
+    """What reading one stream taught: onsets that it shows, counts it added, rows per bucket."""
+
+    onsets: Mapping[str, list[Any]]  # stay_id, arf, shock
+    counts: Mapping[str, int]
+    rows: Mapping[str, int]  # number of the bucket -> rows; those without any are left out
+
+
+def scatter(
+    source: Source, stream: str, place: pl.DataFrame, folder: Folder, show: bool
+) -> dict[str, Any]:
+    """Writes ``<bucket>.parquet`` into ``folder``; returns the fields of ``Scattered``.
+
+    ``place`` says of each ``stay_id`` its ``id`` and ``bucket``. Holds a block of the raw table and
+    ``HELD`` rows at a time.
     """
-    place = stays.filter(pl.col("source") == source.name).select("stay_id", "id", "bucket")
-    folder, rows, begun = work / "events" / source.name, 0, time.monotonic()
-    spoken = begun
+    begun = spoken = time.monotonic()
+    before, rows = dict(source.counts), 0
     with ExitStack() as stack:
-        writers = []
-        for number in range(buckets):
-            sink = stack.enter_context(folder.create(Bucket(work, number, ()).name))
-            writer = pq.ParquetWriter(pa.PythonFile(sink, mode="w"), EVENTS, compression="zstd")
-            writers.append(stack.enter_context(writer))
-        for batch in source.events():
+        files = _Files(folder, stack)
+        for batch in source.streams[stream]():
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
             own = frame.rename({"hours": "t"}).join(place, on="stay_id", maintain_order="left")
-            for (number,), part in own.partition_by("bucket", as_dict=True).items():
-                table = part.select(EVENTS.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-                writers[number].write_table(table.cast(EVENTS))
+            files.add(own.select(*EVENTS.names, "bucket"))
             rows += own.height
             now = time.monotonic()
             if show and now - spoken >= SPOKEN:  # how many are left, raw tables do not say
                 spoken = now
                 speed = rows / (now - begun)
-                print(f"  {source.name}: {rows:,} events read  {speed:,.0f} rows/s", flush=True)
-    return source.onsets(), dict(source.counts), rows
+                print(f"  {stream}: {rows:,} events read  {speed:,.0f} rows/s", flush=True)
+        files.flush()
+    shown = source.onsets().filter(pl.any_horizontal(pl.col("arf", "shock").is_not_null()))
+    added = {name: n - before.get(name, 0) for name, n in source.counts.items()}
+    return {
+        "onsets": shown.to_dict(as_series=False),
+        "counts": {name: n for name, n in added.items() if n or name not in before},
+        "rows": {str(number): n for number, n in files.rows.items()},
+    }
+
+
+@dataclass
+class _Files:
+    """One Parquet file per bucket that has rows; they are closed, and so named, by the stack."""
+
+    folder: Folder
+    stack: ExitStack
+    rows: dict[int, int] = field(default_factory=dict)
+    writers: dict[int, pq.ParquetWriter] = field(default_factory=dict)
+    held: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        self.held.append(frame)
+        if sum(f.height for f in self.held) >= HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.held:
+            return
+        parts = pl.concat(self.held).partition_by("bucket", as_dict=True, include_key=False)
+        self.held = []
+        for (number,), part in parts.items():
+            table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
+            self._writer(number).write_table(table.cast(EVENTS))
+            self.rows[number] = self.rows.get(number, 0) + part.height
+
+    def _writer(self, number: int) -> pq.ParquetWriter:
+        if number not in self.writers:
+            sink = self.stack.enter_context(self.folder.create(file_name(number)))
+            writer = pq.ParquetWriter(pa.PythonFile(sink, mode="w"), EVENTS, compression="zstd")
+            self.writers[number] = self.stack.enter_context(writer)
+        return self.writers[number]

@@ -149,7 +149,7 @@ def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -
         admissions=events.admissions,
         stays=events.stays,
         codes=pl.concat(codes),
-        events=events.events,
+        streams=events.streams(),
         notes=notes.notes,
         onsets=events.onsets,
         counts=counts,

@@ -5,6 +5,7 @@ What MIMIC-III and MIMIC-IV name or mark differently is in class variables, whic
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Final
 
 import polars as pl
@@ -40,7 +41,10 @@ _NO_ONSET: Final = pl.DataFrame(
 
 @dataclass
 class Events:
-    """Scans the event tables. Onsets are seen on the way, before rows outside the window go."""
+    """Scans the event tables. Onsets are seen on the way, before rows outside the window go.
+
+    ``counts`` of a table read twice are of both times.
+    """
 
     stay: ClassVar[str] = "stay_id"  # the column that names a stay
     inputs: ClassVar[str] = "INPUTEVENTS"
@@ -57,23 +61,33 @@ class Events:
     stays: pl.DataFrame
     counts: dict[str, int]
     seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
-    scanned: bool = False
 
-    def events(self) -> Iterator[pa.RecordBatch]:
-        """EVENTS batches: 0 <= hours < ``cohort.hours``, none after discharge, no task signal."""
-        self.seen = []
-        yield from _batches(self._static())
-        for scan in self._scans():
-            for frame in scan():
-                yield from _batches(frame)
+    def streams(self) -> dict[str, schema.Stream]:
+        """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
+        signal. What holds for a whole stay comes first."""
+        scans = {
+            "CHARTEVENTS": self._chart,
+            "LABEVENTS": self._labs,
+            self.inputs: self._inputs,
+            self.procedures: self._procedures,
+        }
+        optional = {
+            "OUTPUTEVENTS": self._outputs,
+            "DATETIMEEVENTS": self._dates,
+            "MICROBIOLOGYEVENTS": self._cultures,
+        }
+        scans |= {table: scan for table, scan in optional.items() if self.raw.has(table)}
+        return {"static": self._static} | {
+            table: partial(self._batches, scan) for table, scan in scans.items()
+        }
+
+    def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:
+        for frame in scan():
+            yield from _batches(frame)
         self.counts |= self.raw.rows
-        self.scanned = True
 
     def onsets(self) -> pl.DataFrame:
-        """First sign of respiratory failure and of shock per stay; scans the tables if need be."""
-        if not self.scanned:
-            for _ in self.events():
-                pass
+        """First sign of respiratory failure and of shock per stay in the tables read so far."""
         first = (
             pl.concat([_NO_ONSET, *self.seen])
             .group_by("stay_id", "kind")
@@ -87,16 +101,7 @@ class Events:
             frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
         return frame
 
-    def _scans(self) -> list[Callable[[], Iterator[pl.DataFrame]]]:
-        scans = [self._chart, self._labs, self._inputs, self._procedures]
-        optional = {
-            "OUTPUTEVENTS": self._outputs,
-            "DATETIMEEVENTS": self._dates,
-            "MICROBIOLOGYEVENTS": self._cultures,
-        }
-        return scans + [scan for table, scan in optional.items() if self.raw.has(table)]
-
-    def _static(self) -> pl.DataFrame:
+    def _static(self) -> Iterator[pa.RecordBatch]:
         """The variables that hold for a whole stay (hours null)."""
         facts = self.stays.join(self.patients, on="subject_id").join(
             self.admissions.drop("subject_id"), on="hadm_id"
@@ -118,7 +123,7 @@ class Events:
             )
             for name, value in named.items()
         ]
-        return pl.concat(parts)
+        yield from _batches(pl.concat(parts))
 
     def _chart(self) -> Iterator[pl.DataFrame]:
         columns, charted = self.items

@@ -11,6 +11,7 @@ Survival would tell what happened after hour 48, SAPS-I and SOFA are scores some
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -67,14 +68,14 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     if facts["stay_id"].is_duplicated().any():
         raise Refusal(f"'{folder_uri}' has a RecordID twice; keep one copy of each record")
     counts |= dict.fromkeys(("patients", "admissions", "stays"), facts.height)
-    readings = _Readings(sets, facts.select("stay_id"), run.cohort.hours, counts)
+    readings = _Readings(facts.select("stay_id"), run.cohort.hours, counts)
     return schema.Source(
         name=name,
         patients=_patients(facts),
         admissions=_admissions(facts),
         stays=_stays(facts),
         codes=_frame({}, facts.clear(), schema.CODES),
-        events=readings.events,
+        streams={part.name: partial(readings.of, part) for part in sets},
         notes=_no_notes,
         onsets=readings.onsets,
         counts=counts,
@@ -150,23 +151,21 @@ def _no_notes() -> Iterator[pa.RecordBatch]:
 
 @dataclass(frozen=True)
 class _Readings:
-    """Streams the readings of the sets."""
+    """Streams the readings of a set."""
 
-    sets: tuple[Set, ...]
     stays: pl.DataFrame  # stay_id
     hours: int
     counts: dict[str, int]
 
-    def events(self) -> Iterator[pa.RecordBatch]:
+    def of(self, part: Set) -> Iterator[pa.RecordBatch]:
         """EVENTS batches: descriptors without a time, readings with 0 <= hours < ``hours``."""
-        for part in self.sets:
-            seen: dict[str, int] = {part.name: 0}
-            for block in part.blocks():
-                seen[part.name] += block.height
-                frame = _events(self._kept(block, part.name, seen))
-                table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-                yield from table.cast(schema.EVENTS).to_batches()
-            self.counts.update(seen)
+        seen: dict[str, int] = {part.name: 0}
+        for block in part.blocks():
+            seen[part.name] += block.height
+            frame = _events(self._kept(block, part.name, seen))
+            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+            yield from table.cast(schema.EVENTS).to_batches()
+        self.counts.update(seen)
 
     def onsets(self) -> pl.DataFrame:
         """None is known of any stay."""

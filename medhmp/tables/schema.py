@@ -1,16 +1,20 @@
 """The one set of tables that every source yields.
 
-Times are naive, exactly as the source shifted them. Identifiers of several sources in one run are
-kept apart by ``source``.
+Times are naive, exactly as the source shifted them. Identifiers are the source's own; where a run
+has several sources, ``apart`` makes them differ.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from medhmp.legend import Task
+from medhmp.refusal import Refusal
 
 TIME = pa.timestamp("s")
 
@@ -65,15 +69,24 @@ CODES = pa.schema(
 NOTES = pa.schema({"subject_id": pa.int64(), "hadm_id": pa.int64(), "text": pa.string()})
 
 
+Stream = Callable[[], Iterator[pa.RecordBatch]]
+"""Reads something from its beginning, each time that it is called."""
+
+ID_COLUMNS: Final = ("subject_id", "hadm_id", "stay_id")
+IDS: Final = 10**10
+"""Room for the identifiers of one source among those of several."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One source's tables. The small ones are in memory; events and notes stream in record batches.
 
-    ``events()`` yields EVENTS batches, ``notes()`` NOTES batches with the one discharge note chosen
-    per admission; each call starts from the beginning. ``onsets`` has one row per stay: hours from
-    unit admission to the first sign of acute respiratory failure and of shock (null: never).
-    ``counts``, filled in as tables are read, are rows per raw table and rows left out, by reason.
-    ``unlabelled`` has the tasks that the source cannot tell the labels of, each with the reason.
+    ``streams`` yield EVENTS batches, each of a part of the raw tables, which tasks may read side by
+    side; ``notes()`` NOTES batches with the one discharge note chosen per admission. ``onsets()``
+    has a row per stay: hours from unit admission to the first sign of acute respiratory failure and
+    of shock (null: none) that the streams read so far have shown. ``counts``, filled in as tables
+    are read, are rows per raw table and rows left out, by reason. ``unlabelled`` has the tasks that
+    the source cannot tell the labels of, each with the reason.
     """
 
     name: str
@@ -81,8 +94,65 @@ class Source:
     admissions: pl.DataFrame
     stays: pl.DataFrame
     codes: pl.DataFrame
-    events: Callable[[], Iterator[pa.RecordBatch]]
-    notes: Callable[[], Iterator[pa.RecordBatch]]
+    streams: Mapping[str, Stream]
+    notes: Stream
     onsets: Callable[[], pl.DataFrame]  # stay_id, arf, shock: hours, float64
     counts: dict[str, int]
     unlabelled: Mapping[Task, str] = field(default_factory=dict)
+
+    def events(self) -> Iterator[pa.RecordBatch]:
+        """EVENTS batches of all streams, one after the other."""
+        for stream in self.streams.values():
+            yield from stream()
+
+
+def apart(sources: Sequence[Source]) -> list[Source]:
+    """The sources with identifiers that no two of them share.
+
+    Those of the k-th are raised by k ``IDS``; a lone source, or the first, keeps its own. Refuses
+    an identifier that there is no room for.
+    """
+    if len(sources) > 1:
+        for source in sources:
+            _refuse_large(source)
+    return [_raised(source, place * IDS) for place, source in enumerate(sources)]
+
+
+def _refuse_large(source: Source) -> None:
+    for frame in (source.patients, source.admissions, source.stays):
+        for name in set(ID_COLUMNS) & set(frame.columns):
+            if not frame[name].is_between(0, IDS - 1).all():
+                raise Refusal(
+                    f"{source.name} has a {name} below 0 or of more than 10 digits, for which "
+                    "a run of several sources has no room; run this source by itself"
+                )
+
+
+def _raised(source: Source, by: int) -> Source:
+    if not by:
+        return source
+    return replace(
+        source,
+        patients=_frame_raised(source.patients, by),
+        admissions=_frame_raised(source.admissions, by),
+        stays=_frame_raised(source.stays, by),
+        codes=_frame_raised(source.codes, by),
+        streams={name: partial(_batches_raised, s, by) for name, s in source.streams.items()},
+        notes=partial(_batches_raised, source.notes, by),
+        onsets=partial(_onsets_raised, source.onsets, by),
+    )
+
+
+def _frame_raised(frame: pl.DataFrame, by: int) -> pl.DataFrame:
+    return frame.with_columns(pl.col(name) + by for name in ID_COLUMNS if name in frame.columns)
+
+
+def _onsets_raised(onsets: Callable[[], pl.DataFrame], by: int) -> pl.DataFrame:
+    return _frame_raised(onsets(), by)
+
+
+def _batches_raised(stream: Stream, by: int) -> Iterator[pa.RecordBatch]:
+    for batch in stream():
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        raised = {name: pc.add(columns[name], by) for name in ID_COLUMNS if name in columns}
+        yield pa.record_batch({**columns, **raised}, schema=batch.schema)

@@ -25,7 +25,7 @@ from medhmp.storage import COMPLETE
 
 ARGUMENTS = shlex.split("""
     smoke --quiet --tables.synthetic.patients 160 --splits.train 0.5 --splits.validation 0.2
-    --splits.test 0.3 --shards.files 6 --shards.buckets 2 --model.width 16
+    --splits.test 0.3 --shards.files 6 --shards.bucket-stays 200 --model.width 16
     --pretrain-stay.epochs 8 --pretrain-stay.batch-size 32
     --pretrain-admission.epochs 2 --pretrain-admission.batch-size 32
     --finetune.epochs 2 --tune.seeds 2 --tune.batch-sizes 32 --tune.learning-rates 5e-3 2e-2

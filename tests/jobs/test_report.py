@@ -147,6 +147,7 @@ def write_shards(out: Folder, name: str, source: str) -> str:
         diagnoses=[],
         drugs=[],
         vocabularies={},
+        indicators=[],
         fiddle={},
         tables={},
         notes=0,

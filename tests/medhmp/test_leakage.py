@@ -42,7 +42,7 @@ def run(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
         out=str(tmp_path_factory.mktemp("leakage")),
         tables=Tables(synthetic=Synthetic(patients=250)),
         splits=Splits(train=0.5, validation=0.15, test=0.35),
-        shards=Shards(files=4, buckets=2),
+        shards=Shards(files=4, bucket_stays=100),
         model=Model(width=16),
         pretrain_stay=small,
         pretrain_admission=small,
@@ -253,7 +253,7 @@ def test_what_follows_the_prediction_time_is_no_event(
 def stay_files(raw: Path, out: Path) -> dict[str, bytes]:
     """Bytes of every shard that holds stays, made of these raw tables."""
     sources = Tables(sources=(f"mimic3={raw}",))
-    shards = Shards(files=2, buckets=2)
+    shards = Shards(files=2, bucket_stays=100)
     featurize(replace(smoke(), quiet=True, out=str(out), tables=sources, shards=shards))
     files = [*out.glob("shards/stays/*"), *out.glob("shards/admissions/*")]
     assert len(files) == 4

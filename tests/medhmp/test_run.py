@@ -38,14 +38,7 @@ def test_every_recipe_passes_its_own_check(name):
         (Run(tables=Tables(sources=("/data/mimic",))), "'/data/mimic'; write it as NAME=URI"),
         (Run(tables=Tables(sources=("=/data",))), "'=/data'; write it as NAME=URI"),
         (Run(tables=Tables(sources=("mimic3=",))), "'mimic3='; write it as NAME=URI"),
-        (
-            Run(tables=Tables(sources=("a=/data", "b=/more"))),
-            "has 2 entries; give one, as patients",
-        ),
-        (
-            Run(tables=Tables(sources=("a=/data", "a=/more"))),
-            "has 2 entries; give one, as patients",
-        ),
+        (Run(tables=Tables(sources=("a=/data", "a=/more"))), "has a name twice; give each"),
         (Run(splits=Splits(train=0.9)), "three positive shares that sum to 1"),
         (Run(splits=Splits(train=0.9, test=0.0)), "three positive shares that sum to 1"),
         (Run(pretrain_stay=Pretrain(batch_size=10, workers=4)), "is 10 for 4 workers"),

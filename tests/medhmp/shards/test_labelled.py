@@ -163,6 +163,7 @@ def manifest(files):
         diagnoses=CODES,
         drugs=[str(i) for i in range(9)],
         vocabularies={},
+        indicators=[],
         fiddle={},
         tables=files,
         notes=0,

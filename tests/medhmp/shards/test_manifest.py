@@ -22,6 +22,7 @@ MANIFEST = Manifest(
     diagnoses=["9:4280"],
     drugs=[],
     vocabularies={"features": "00"},
+    indicators=[],
     fiddle={"plan": []},
     tables={
         "stays": {
@@ -89,7 +90,9 @@ def test_what_does_not_shape_the_shards_may_differ(tmp_path):
     run = published(tmp_path)
     made = shards_of(run)
     for tables in (SYNTHETIC, Tables(sources=("mimic3=/moved",))):
-        other = replace(run, tables=tables, name="other", shards=replace(run.shards, buckets=3))
+        other = replace(
+            run, tables=tables, name="other", shards=replace(run.shards, bucket_stays=3)
+        )
         assert shards_of(other) == made
 
 

@@ -320,6 +320,7 @@ def test_onsets_and_signals(raw, tmp_path):
     for item in (229617, 229630, 229631, 229632, 229709):  # MIMIC-IV's own, no onset
         give(raw, item)
     source = read(raw.write(tmp_path))
+    events_of(source)
     onsets = source.onsets().sort("stay_id")
     assert onsets["stay_id"].to_list() == [101, 102, 201]
     assert onsets["arf"].to_list() == [6.0, None, -1.0]

@@ -224,6 +224,8 @@ def test_events(sources):
 
 
 def test_onsets_and_labels(sources):
+    for source in sources:
+        assert sum(batch.num_rows for batch in source.events())
     three, four = (source.onsets() for source in sources)
     assert three.equals(four)
     assert all(three[kind].count() > 10 for kind in ("arf", "shock"))

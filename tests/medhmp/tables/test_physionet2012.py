@@ -392,7 +392,7 @@ def test_featurized(ray, tmp_path):
         out=str(tmp_path / "out"),
         tables=Tables(sources=(f"physionet2012={sets.write()}",)),
         splits=Splits(train=0.4, validation=0.3, test=0.3),
-        shards=Shards(files=2, buckets=2),
+        shards=Shards(files=2, bucket_stays=100),
         tune=Tune(tasks=("arf", "readmission", "heart_failure")),
     )
     featurize(run)

@@ -1,0 +1,163 @@
+"""Featurization that goes on after a SIGKILL, takes another's features, or reads two sources."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from jobs.featurize import featurize
+from medhmp.legend import LEVELS
+from medhmp.refusal import Refusal
+from medhmp.run import Run, Synthetic, Tables
+from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.storage import COMPLETE, Folder
+from medhmp.tables.schema import ID_COLUMNS, IDS
+from medhmp.tables.synthetic import synthesize
+
+pytestmark = pytest.mark.ray
+
+TABLES = ("stays", "admissions", "patients")
+
+
+def content(run: Run, *below: str) -> dict[str, str]:
+    """SHA-256 of every file of the shards but the one that tells of the machine."""
+    root = Path(run.out) / "shards"
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != "featurize.json"]
+    named = {str(path.relative_to(root)): path for path in files}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in named.items()
+        if name.startswith(below or "") and "note_embeddings" not in name
+    }
+
+
+def rows(run: Run, table: str) -> pl.DataFrame:
+    shards = Folder(run.out) / "shards" / table
+    files = [shards.read_parquet(name) for name in sorted(read_manifest(run).tables[table])]
+    frame = pl.from_arrow(pa.concat_tables(files))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cohort: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The shards of the session's tiny run, with the notes that embedding has deleted there."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(Path(cohort.out) / "raw", out / "raw")
+    run = replace(cohort, out=str(out))
+    featurize(run)
+    return run
+
+
+def records(run: Run, step: str) -> list[Path]:
+    """What a killed run has recorded of a step."""
+    return sorted(Path(run.out).glob(f"shards/.work/records/{step}/*.json"))
+
+
+def test_killed_twice_it_goes_on_and_ends_with_the_same_bytes(
+    undisturbed: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
+) -> None:
+    """SIGKILL while tables are read, then while rows are written."""
+    run, expected = branch(undisturbed, "raw"), content(undisturbed)
+    small = ("--shards.bucket-stays", "20")  # more buckets to be killed between
+
+    def whole() -> set[tuple[str, str]]:
+        """Files under their final names."""
+        assert not (Path(run.out) / "shards" / COMPLETE).exists()
+        return {item for item in content(run).items() if not Path(item[0]).name.startswith(".")}
+
+    start_job("featurize", run.out, *small).kill_once(lambda: len(records(run, "scatter")) >= 2)
+    read = {path: path.stat().st_mtime_ns for path in records(run, "scatter")}
+    assert not records(run, "rows")
+    start_job("featurize", run.out, *small).kill_once(lambda: len(records(run, "rows")) >= 3)
+    assert {path: path.stat().st_mtime_ns for path in read} == read  # it has not begun anew
+    work = {item for item in whole() if item[0].startswith(".work")}
+    assert whole() - work <= set(expected.items())
+    status, _, errors = start_job("featurize", run.out, *small).ended()
+    assert status == 0, errors
+    assert content(run) == expected
+
+
+def test_what_is_left_of_another_run_is_not_gone_on_with(
+    undisturbed: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
+) -> None:
+    run = branch(undisturbed, "raw")
+    other = ("--features.theta-1", "0.2")
+    start_job("featurize", run.out, *other).kill_once(lambda: bool(records(run, "scatter")))
+    featurize(run)
+    assert content(run) == content(undisturbed)
+
+
+def test_its_own_frozen_features_give_the_same_rows(
+    undisturbed: Run, branch: Callable[..., Run]
+) -> None:
+    frozen = f"{undisturbed.out}/shards"
+    run = branch(undisturbed, "raw")
+    run = replace(run, features=replace(run.features, frozen=frozen))
+    featurize(run)
+    assert content(run, *TABLES) == content(undisturbed, *TABLES)
+    assert read_manifest(run) == read_manifest(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def next_month(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Tables of other patients of the same hospital."""
+    folder = tmp_path_factory.mktemp("next_month")
+    synthesize(Synthetic(patients=60, seed=8), Folder(str(folder)))
+    return f"mimic3={folder}"
+
+
+LEARNT = ("features", "demographics", "diagnoses", "drugs", "vocabularies", "indicators", "fiddle")
+
+
+def learnt(manifest: Manifest) -> dict[str, Any]:
+    return {name: getattr(manifest, name) for name in LEARNT}
+
+
+def test_new_data_get_the_columns_of_frozen_features(
+    undisturbed: Run, next_month: str, tmp_path: Path
+) -> None:
+    tables, frozen = Tables(sources=(next_month,)), f"{undisturbed.out}/shards"
+    run = replace(undisturbed, out=str(tmp_path / "frozen"), tables=tables)
+    featurize(replace(run, features=replace(run.features, frozen=frozen)))
+    assert learnt(read_manifest(run)) == learnt(read_manifest(undisturbed))
+    assert rows(run, "stays")["feature_ids"].list.len().sum() > 1000
+    own = replace(run, out=str(tmp_path / "own"))
+    featurize(own)
+    assert learnt(read_manifest(own)) != learnt(read_manifest(run))
+    other = replace(run.features, frozen=frozen, theta_1=0.3)
+    with pytest.raises(Refusal, match=r"were made with features.theta_1 0.02 and this run has 0.3"):
+        featurize(replace(run, out=str(tmp_path / "refused"), features=other))
+    with pytest.raises(Refusal, match=r"nowhere is missing or not whole; run jobs.featurize first"):
+        featurize(replace(run, features=replace(run.features, frozen="nowhere")))
+
+
+def test_two_sources_share_features_and_no_patient(undisturbed: Run, tmp_path: Path) -> None:
+    """The same tables twice, under two names: twins, told apart."""
+    raw = f"{undisturbed.out}/raw"
+    sources = Tables(
+        sources=(f"mimic3={raw}", f"synthetic={raw}"), synthetic=undisturbed.tables.synthetic
+    )
+    run = replace(undisturbed, out=str(tmp_path), tables=sources)
+    featurize(run)
+    manifest, one = read_manifest(run), read_manifest(undisturbed)
+    assert manifest.counts["mimic3"] == manifest.counts["synthetic"] == one.counts["synthetic"]
+    assert (manifest.features, manifest.diagnoses) == (one.features, one.diagnoses)
+    for table in TABLES:
+        alone, both = rows(undisturbed, table), rows(run, table).partition_by("source")
+        ids = [name for name in ID_COLUMNS if name in alone.columns]
+        flat = [name for name in alone.columns if name not in ("source", "stays", "visits")]
+        raised = alone.with_columns(pl.col(name) + IDS for name in ids)
+        for expected in (alone, raised):
+            twin = next(b for b in both if b[ids[-1]].is_in(expected[ids[-1]].implode()).all())
+            assert twin.select(flat).equals(expected.select(flat))
+    for task in LEVELS:
+        assert manifest.tasks[task].positives == {
+            split: 2 * n for split, n in one.tasks[task].positives.items()
+        }
