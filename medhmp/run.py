@@ -89,6 +89,7 @@ class Features:
     statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # per bin
     discretize: bool = True  # false: real values, missing cells imputed with the mean
     ordinal: bool = False  # cumulative instead of one-hot bins
+    drop_near_copies: bool = False  # drop features within 1e-5 of correlation 1, as FIDDLE; slower
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
     drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
     min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped

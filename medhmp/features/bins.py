@@ -15,11 +15,14 @@ MIN_DISTINCT: Final = 3
 """A column with fewer distinct numbers is not binned: each number is a category."""
 
 
-def quantile_edges(values: Floats, counts: Integers) -> tuple[float, ...]:
+def quantile_edges(
+    values: Floats, counts: Integers, ends: tuple[float, float] | None = None
+) -> tuple[float, ...]:
     """Sorted distinct quintiles of a multiset of numbers, interpolated linearly as numpy does.
 
     ``values`` (U,) ascend and are distinct, ``counts`` (U,) are their multiplicities, so nothing
-    of the size of the data is ever formed.
+    of the size of the data is ever formed. ``ends`` are the lowest and the highest number, where
+    ``values`` are but near the numbers.
     """
     upto = np.cumsum(counts)
     position = (upto[-1] - 1) * QUANTILES
@@ -31,6 +34,8 @@ def quantile_edges(values: Floats, counts: Integers) -> tuple[float, ...]:
     step = high - low
     # From the nearer end, so that a quantile at a reading is that reading to the last bit.
     edges = np.where(part < 0.5, low + step * part, high - step * (1 - part))
+    if ends:
+        edges = np.clip(np.array([ends[0], *edges[1:-1], ends[1]]), *ends)
     return tuple(float(edge) for edge in np.unique(edges))
 
 

@@ -1,12 +1,12 @@
 """How the cells of a table become features: one frozen ``Column`` per column of the table.
 
-First the distinct values of every column are counted (``tally``, additive over buckets), then
-``columns_of`` turns the counts into bins, categories or a mean, and numbers the features.
+``columns_of`` turns the counts of every column's values (``tally``) into bins, categories or a
+mean, and numbers the features.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,30 +15,13 @@ import polars as pl
 from medhmp.features.bins import MIN_DISTINCT, bin_labels, bin_of_number, quantile_edges
 from medhmp.features.events import number_text
 from medhmp.features.settings import Settings
+from medhmp.features.tally import Tally
 from medhmp.refusal import Refusal
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Edges = Mapping[str, Sequence[float] | None]
 """Bin edges by column name; None for a column that is not binned."""
-
-NUMBERS: Final = {"column": pl.Int64(), "number": pl.Float64(), "cells": pl.Int64()}
-TEXTS: Final = {"column": pl.Int64(), "text": pl.String(), "cells": pl.Int64()}
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Distinct numbers and texts of each column of one table, and how many cells hold each."""
-
-    numbers: pl.DataFrame
-    texts: pl.DataFrame
-
-    def __add__(self, other: "Tally") -> "Tally":
-        numbers = pl.concat([self.numbers, other.numbers])
-        texts = pl.concat([self.texts, other.texts])
-        return Tally(
-            numbers.group_by("column", "number").sum(), texts.group_by("column", "text").sum()
-        )
 
 
 @dataclass(frozen=True)
@@ -57,18 +40,6 @@ class Column:
     mean: float | None = None
     texts: tuple[str, ...] = ()
     text_features: tuple[int, ...] = ()
-
-
-def tally(cells: pl.DataFrame, dense: Iterable[tuple[int, Floats]] = ()) -> Tally:
-    """Counts the values of one bucket: of its long cells, and of dense columns (NaN is missing)."""
-    by_number = cells.filter(pl.col("number").is_not_null()).group_by("column", "number")
-    by_text = cells.filter(pl.col("text").is_not_null()).group_by("column", "text")
-    counted = [by_number.agg(cells=pl.len().cast(pl.Int64))]
-    for column, values in dense:
-        number, count = np.unique(values[~np.isnan(values)], return_counts=True)
-        frame = {"column": np.full(len(number), column), "number": number, "cells": count}
-        counted.append(pl.DataFrame(frame, schema=NUMBERS))
-    return Tally(pl.concat(counted), by_text.agg(cells=pl.len().cast(pl.Int64)))
 
 
 def columns_of(
@@ -105,6 +76,7 @@ class _Seen(NamedTuple):
     numbers: Floats
     cells: Integers
     texts: tuple[str, ...]
+    ends: tuple[float, float] | None  # lowest and highest number, where ``numbers`` lost bits
 
 
 def _by_column(counted: Tally, names: Sequence[str]) -> Iterator[_Seen]:
@@ -113,10 +85,12 @@ def _by_column(counted: Tally, names: Sequence[str]) -> Iterator[_Seen]:
     number_at = np.searchsorted(numbers["column"].to_numpy(), places)
     text_at = np.searchsorted(texts["column"].to_numpy(), places)
     values, cells = numbers["number"].to_numpy(), numbers["cells"].to_numpy()
+    lossy = counted.ends.filter(pl.col("bits") > 0).select("column", "low", "high")
+    ends = {column: (low, high) for column, low, high in lossy.iter_rows()}
     for index, name in enumerate(names):
         part = slice(number_at[index], number_at[index + 1])
         words = texts["text"][text_at[index] : text_at[index + 1]].to_list()
-        yield _Seen(name, values[part], cells[part], tuple(words))
+        yield _Seen(name, values[part], cells[part], tuple(words), ends.get(index))
 
 
 def _discretized(
@@ -125,7 +99,7 @@ def _discretized(
     """Bins if there are numbers enough (and ``given``, if not None, has any), else categories."""
     edges: tuple[float, ...] = ()
     if len(seen.numbers) >= MIN_DISTINCT:
-        own = quantile_edges(seen.numbers, seen.cells)
+        own = quantile_edges(seen.numbers, seen.cells, seen.ends)
         edges = own if given is None else tuple(map(float, given))
     if not edges:
         return _categories(seen, features)

@@ -8,8 +8,9 @@ needs one bucket and the ``Fitted``. Events are described in ``events.py``.
 
 Kept are FIDDLE's rules that shape its features. Not kept: it fails if every hourly variable is
 frequent; its features come in the order in which its workers finish; it has two names for one
-hierarchical code; it shifts repeated readings by microseconds (here file order breaks the tie); it
-takes nearly equal columns of many rows for copies (here 0/1 features must be equal).
+hierarchical code; it shifts repeated readings by microseconds (here file order breaks the tie).
+That it takes nearly equal columns of many rows for copies is a setting (``near.py``), as it needs a
+fifth pass.
 """
 
 import functools
@@ -23,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from medhmp.features import near
 from medhmp.features.cells import frequent_cells, hourly_cells, planned, static_cells
-from medhmp.features.columns import Column, Edges, Tally, columns_of, tally
+from medhmp.features.columns import Column, Edges, columns_of
 from medhmp.features.encode import (
     Entries,
     baseline,
@@ -43,6 +45,7 @@ from medhmp.features.postfilter import (
     without_duplicates,
 )
 from medhmp.features.settings import Settings, settings_of
+from medhmp.features.tally import Tally, tally
 from medhmp.features.variables import (
     Plan,
     Survey,
@@ -56,8 +59,9 @@ from medhmp.refusal import Refusal
 
 __all__ = ["Fitted", "Settings", "Table", "Transformed", "fit", "settings_of", "transform"]
 
+Integers = npt.NDArray[np.int64]
 Result = TypeVar("Result")
-Summand = TypeVar("Summand", Tally, Support)
+Summand = TypeVar("Summand", Tally, Support, near.Overlap)
 Bucket = tuple[pl.DataFrame, npt.ArrayLike]
 """Events and the ids they may belong to; ids without events count too. Buckets share no id."""
 
@@ -99,12 +103,25 @@ def fit(
     static = columns_of(values.static, plan.static_columns, (), settings, static_edges)
     hourly = columns_of(values.hourly, plan.hourly_columns, plan.masks, settings, hourly_edges)
     counts: Pair[Support] = _sum(each, buckets, supports, plan, static, hourly)
-    differs_static = varied_static(counts.static, settings.static_threshold)
-    differs_hourly = varied_hourly(counts.hourly, settings.theta_2)
+    varied = (
+        varied_static(counts.static, settings.static_threshold),
+        varied_hourly(counts.hourly, settings.theta_2),
+    )
+    alike: tuple[near.Matches, near.Matches] = ({}, {})
+    if settings.discretize and settings.drop_near_copies:
+        suspects = (
+            near.suspects(counts.static, varied[0]),
+            near.suspects(counts.hourly, varied[1]),
+        )
+        both: Pair[near.Overlap] = _sum(each, buckets, overlaps, plan, static, hourly, suspects)
+        alike = (
+            near.matches(counts.static, suspects[0], both.static),
+            near.matches(counts.hourly, suspects[1], both.hourly),
+        )
     return Fitted(
         plan,
-        _fitted(static, counts.static, differs_static, static_edges),
-        _fitted(hourly, counts.hourly, differs_hourly, hourly_edges),
+        _fitted(static, counts.static, varied[0], alike[0], static_edges),
+        _fitted(hourly, counts.hourly, varied[1], alike[1], hourly_edges),
     )
 
 
@@ -175,17 +192,43 @@ def supports(
     events: pl.DataFrame, ids: Ids, plan: Plan, static: Columns, hourly: Columns
 ) -> Pair[Support]:
     """Support of all features of both tables in one bucket."""
-    rows = planned(events, ids, plan)
-    both = (
-        (static_entries(rows, ids, plan, static[0]), len(ids), static),
-        (hourly_entries(rows, ids, plan, hourly[0]), len(ids) * plan.settings.bins, hourly),
+    tables = _matrices(events, ids, plan, static, hourly)
+    bases = (baseline(columns, len(names)) for columns, names in (static, hourly))
+    binary = plan.settings.discretize
+    return Pair(*(support(t, ids, base, binary) for t, base in zip(tables, bases, strict=True)))
+
+
+def overlaps(
+    events: pl.DataFrame,
+    ids: Ids,
+    plan: Plan,
+    static: Columns,
+    hourly: Columns,
+    suspects: tuple[Integers, Integers],
+) -> Pair[near.Overlap]:
+    """Overlap of the suspects of each table in one bucket."""
+    tables = _matrices(events, ids, plan, static, hourly)
+    return Pair(*(near.overlap(t, own) for t, own in zip(tables, suspects, strict=True)))
+
+
+def _matrices(
+    events: pl.DataFrame, ids: Ids, plan: Plan, static: Columns, hourly: Columns
+) -> tuple[Any, Any]:
+    """All features of both tables as CSR, (n, D) and (n * L, D)."""
+    rows, (of_static, static_names), (of_hours, hour_names) = (
+        planned(events, ids, plan),
+        static,
+        hourly,
     )
-    counted = []
-    for entries, count, (columns, names) in both:
-        table = matrix(entries, count, range(len(names)), len(names))
-        base = baseline(columns, len(names))
-        counted.append(support(table, ids, base, plan.settings.discretize))
-    return Pair(*counted)
+    bins, widths = plan.settings.bins, (len(static_names), len(hour_names))
+    once, hours = (
+        static_entries(rows, ids, plan, of_static),
+        hourly_entries(rows, ids, plan, of_hours),
+    )
+    return (
+        matrix(once, len(ids), range(widths[0]), widths[0]),
+        matrix(hours, len(ids) * bins, range(widths[1]), widths[1]),
+    )
 
 
 def _sum(each: Each, buckets: Sequence[Any], function: Callable[..., Any], *arguments: Any) -> Any:
@@ -203,9 +246,13 @@ def _opened(
 
 
 def _fitted(
-    columns: Columns, counted: Support, varied: npt.NDArray[np.bool_], given: Edges | None
+    columns: Columns,
+    counted: Support,
+    varied: npt.NDArray[np.bool_],
+    alike: near.Matches,
+    given: Edges | None,
 ) -> Table:
-    kept, aliases = without_duplicates(counted, columns[1], varied)
+    kept, aliases = without_duplicates(counted, columns[1], varied, alike)
     own = {c.name: c.edges or None for c in columns[0] if c.features or c.texts}
     edges = own if given is None else {n: tuple(e) if e else None for n, e in given.items()}
     return Table(*columns, kept, aliases, edges)

@@ -6,7 +6,7 @@ two features are on in the same rows or in complementary ones. Real-valued featu
 the correlation itself, sparse because a missing cell does not deviate from the column's mean.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -150,17 +150,22 @@ def varied_hourly(counted: Support, theta: float) -> npt.NDArray[np.bool_]:
 
 
 def without_duplicates(
-    counted: Support, names: Sequence[str], varied: npt.NDArray[np.bool_]
+    counted: Support,
+    names: Sequence[str],
+    varied: npt.NDArray[np.bool_],
+    near: Mapping[int, tuple[int, bool]],
 ) -> tuple[tuple[int, ...], dict[str, list[str]]]:
     """Places of the features to keep, and the dropped ones by the earliest feature they repeat.
 
     Only ``varied`` features take part. A feature is dropped if an earlier one, itself dropped or
-    not, correlates with it at 1 or -1; a complement is written ``~{name}``.
+    not, correlates with it at 1 or -1, or nearly (``near``); a complement is written ``~{name}``.
     """
     places = np.flatnonzero(varied)
     find = _equal if isinstance(counted.alike, Fingerprints) else _correlated
     kept, aliases = [], dict[str, list[str]]()
-    for place, (match, same) in zip(places.tolist(), find(counted, places), strict=True):
+    for place, exact in zip(places.tolist(), find(counted, places), strict=True):
+        found = [m for m in (exact, near.get(place, (None, True))) if m[0] is not None]
+        match, same = min(found) if found else (None, True)
         if match is None:
             kept.append(place)
         else:

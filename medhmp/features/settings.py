@@ -38,6 +38,7 @@ class Settings:
     )  # (stats_functions) of frequent variables
     discretize: bool = True  # False: real values, missing cells imputed with the mean
     ordinal: bool = False  # (use_ordinal_encoding) "value > edge" instead of one-hot bins
+    drop_near_copies: bool = False  # FIDDLE's tolerance of 1e-5 in the correlation of 0/1 features
     value_types: Mapping[str, str] = field(default_factory=lambda: dict(VALUE_TYPES))  # overrides
     hierarchical_levels: tuple[int, ...] = (0, 1, 2)  # levels of a code's path that are encoded
 
@@ -65,4 +66,5 @@ def settings_of(run: Run) -> Settings:
         statistics=features.statistics,
         discretize=features.discretize,
         ordinal=features.ordinal,
+        drop_near_copies=features.drop_near_copies,
     )
