@@ -43,6 +43,10 @@ READERS: Final[Mapping[str, ModuleType]] = {
 """``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""
 
 
+SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
+"""How reasons begin for which rows are left out that no table should have."""
+
+
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
     places = run.tables.named() or {SYNTHETIC: (Folder(run.out) / "raw").uri}
@@ -128,6 +132,9 @@ def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
     for source in sources:
         if not manifest.counts[source.name]["notes"]:
             command.say(run, f"{source.name}: no discharge note; admissions go without")
+        for reason, rows in manifest.left_out[source.name].items():
+            if rows and reason.startswith(SMALL):
+                command.say(run, f"{source.name}: left out {rows:,} {reason}")
     sizes = manifest.widths
     command.say(
         run,

@@ -63,7 +63,13 @@ class RawTables:
             (re.fullmatch(r"(\w+)\.csv(\.gz)?", posixpath.basename(name), re.IGNORECASE), name)
             for name in names
         ]
-        files = {match[1].upper(): name for match, name in found if match}
+        files: dict[str, str] = {}
+        for match, name in found:
+            if match and (other := files.setdefault(match[1].upper(), name)) != name:
+                raise Refusal(
+                    f"'{folder}' has table {match[1].upper()} twice, {other} and {name}; "
+                    "keep the one that is to be read"
+                )
         if not files:
             raise Refusal(
                 f"there is no CSV table in '{folder}'; "
@@ -117,10 +123,21 @@ class RawTables:
                 line = _first_line(stream)
         except OSError as error:
             raise self._refusal(table, columns, {}, error) from None
-        names = {name.strip().lower(): name for name in next(csv.reader([line]), [])}
+        try:
+            header = next(csv.reader([line]), [])
+        except csv.Error as error:
+            raise self._refusal(table, columns, {}, error) from None
+        names = {name.strip().lower(): name for name in header}
         if not names:
             raise Refusal(
                 f"table {table} in '{self.folder}' is empty; it needs at least a header line"
+            )
+        lower = [name.strip().lower() for name in header]
+        twice = [column.upper() for column in columns if lower.count(column) > 1]
+        if twice:
+            raise Refusal(
+                f"table {table} in '{self.folder}' has the column {twice[0]} twice; "
+                "export the table again"
             )
         missing = [column.upper() for column in columns if column not in names]
         if missing:
@@ -167,7 +184,12 @@ class RawTables:
         if column:
             name = list(names)[int(column[1])]  # Arrow counts the columns of the file
             return self._bad_value(table, name, names[name], columns[name])
-        if "CSV" in text:
+        if "straddling" in text:
+            return Refusal(
+                f"{file} has a row of more than {BLOCK >> 20} MiB; mend that row, or export the "
+                "table again"
+            )
+        if "CSV" in text or isinstance(error, csv.Error):
             return Refusal(f"{file} is not a well-formed CSV table; copy or export it again")
         return Refusal(f"{file} cannot be read ({type(error).__name__}); check access to it")
 

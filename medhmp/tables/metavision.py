@@ -69,6 +69,12 @@ def known(at: pl.Expr, hours: float) -> pl.Expr:
     return (at < hours) & (at <= pl.col("until"))
 
 
+def reaches(hours: float) -> pl.Expr:
+    """Ranges with a part inside the observation window, before the last usable hour."""
+    last = pl.min_horizontal("end", "until")
+    return (last >= 0) & (pl.col("start") < hours) & (pl.col("start") <= last)
+
+
 def known_share(hours: float) -> pl.Expr:
     """Share of a range up to the end of the window, or the last usable hour if that is earlier."""
     last = pl.min_horizontal("until", pl.lit(hours))
@@ -86,7 +92,7 @@ def parsed(text: str = "value") -> tuple[pl.Expr, pl.Expr]:
 def chart(frame: pl.DataFrame) -> pl.DataFrame:
     """CHARTEVENTS rows (``value``, ``valueuom``): grouped, in degrees Celsius, cm and kg."""
     number, text = parsed()
-    unit = pl.col("valueuom").str.to_lowercase().str.strip_chars()
+    unit = _unit("valueuom")
     item, x = pl.col("itemid"), pl.col("number")
     name = item.replace_strict(GROUPS, default=None, return_dtype=pl.String)
     fahrenheit = pl.when(unit.is_null()).then(item == FAHRENHEIT).otherwise(unit.str.contains("f"))
@@ -105,6 +111,21 @@ def chart(frame: pl.DataFrame) -> pl.DataFrame:
         ),
         repeats="indicators",
     )
+
+
+def of_known_unit() -> pl.Expr:
+    """Chart rows but those of a height, weight or temperature in a unit that is not converted."""
+    unit = _unit("valueuom")
+    known = {
+        "Temperature": unit.str.contains(r"^(.|deg\.? ?)?[cf]$"),
+        "Height": unit.str.contains("^(cm|in|inch|inches)$"),
+        "Weight": unit.str.contains("^(kg|lb|lbs|pound|pounds)$"),
+    }
+    wrong = [
+        pl.col("itemid").is_in([i for i, group in GROUPS.items() if group == name]) & ~right
+        for name, right in known.items()
+    ]
+    return ~pl.any_horizontal(wrong).fill_null(False)
 
 
 def points(frame: pl.DataFrame, repeats: str = "apart") -> pl.DataFrame:
@@ -131,7 +152,7 @@ def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
     first = bin_of(pl.col("start").clip(lower_bound=0), dt)
     last = bin_of(end, dt).clip(upper_bound=round(hours / dt) - 1)
     return (
-        frame.filter((end >= 0) & (pl.col("start") < hours) & (pl.col("start") <= end))
+        frame.filter(reaches(hours))
         .with_columns(bin=pl.int_ranges(first, last + 1))
         .explode("bin")
         .with_columns(hours=(pl.col("bin") + 0.5) * dt)
@@ -139,17 +160,31 @@ def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
 
 
 def given() -> pl.Expr:
-    """Inputs that were given: not rewritten, a positive amount, start before end."""
+    """Inputs that were given: not rewritten, a positive amount."""
     return (
         pl.col("statusdescription").ne_missing("Rewritten")
         & (pl.col("amount") > 0)
         & pl.col("amountuom").ne_missing("/hour")
-        & (pl.col("start") <= pl.col("end"))
     )
 
 
+def rate_of_doses() -> pl.Expr:
+    """Inputs whose amount is in doses although they run at a rate: of what, is not said."""
+    return _rated() & _unit("amountuom").eq_missing("dose")
+
+
+def _rated() -> pl.Expr:
+    continuous = pl.col("ordercategorydescription").eq_missing("Continuous IV")
+    return pl.col("rate").is_not_null() | continuous
+
+
+def _unit(column: str) -> pl.Expr:
+    return pl.col(column).str.to_lowercase().str.strip_chars()
+
+
 def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
-    """Given inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``.
+    """Given inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``;
+    no rate is one of doses.
 
     The rate is the amount over the minutes of the range, not the charted one; an input with a rate
     has no amount. A continuous infusion charted without a rate (an additive) counts as rated.
@@ -157,16 +192,14 @@ def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
     A new rate begins a new row, so the rate of a range is known while it runs. The amount is not:
     of one that runs on past the window counts what was given by then.
     """
-    unit = pl.col("amountuom").str.to_lowercase().str.strip_chars()
-    continuous = pl.col("ordercategorydescription").eq_missing("Continuous IV")
-    rated = pl.col("rate").is_not_null() | continuous
+    unit, rated = _unit("amountuom"), _rated()
     scale = unit.replace_strict({**_MILLIGRAMS, **_MILLILITERS}, default=1.0)
     scale = pl.when(rated & (unit == "pg")).then(1e-9).otherwise(scale)
     amount = pl.col("amount") * scale
     given = amount * known_share(hours)
     minutes = (pl.col("end") - pl.col("start")) * 60
     is_dose = unit.eq_missing("dose")
-    return frame.filter(~(rated & is_dose)).with_columns(
+    return frame.with_columns(
         rate=pl.when(rated & (minutes > 0)).then(amount / minutes),
         amount=pl.when(~rated & ~is_dose).then(given),
         dose=pl.when(~rated & is_dose).then(given),

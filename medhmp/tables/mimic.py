@@ -11,10 +11,12 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp import command
+from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables, table_of
 from medhmp.tables.mimic_events import Events
+from medhmp.tables.sound import Sound
 
 
 def say_what_is_missing(run: Run, name: str, raw: RawTables, optional: Mapping[str, str]) -> None:
@@ -41,25 +43,27 @@ def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
             **{name: pl.col(column) if column else absent for name, column in named.items()},
         )
         .select(schema.ADMISSIONS.names)
-        .unique("hadm_id", keep="first", maintain_order=True)
     )
 
 
 def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataFrame:
-    """Distinct diagnoses per admission, from columns of the code and of its version (none: 9)."""
+    """Distinct diagnoses per admission, from columns of the code and of its version (none: 9).
+
+    A blank code, or one without a version, is null.
+    """
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, code: TEXT}
     columns |= {version: INTEGER} if version else {}
     written = pl.col(code).str.strip_chars().str.to_uppercase()
     of = pl.col(version) if version else pl.lit(9)
     return (
         raw.whole("DIAGNOSES_ICD", columns)
-        .filter(written.str.len_chars() > 0)
         .select(
             *("subject_id", "hadm_id"),
             kind=pl.lit("diagnosis"),
-            code=pl.concat_str(of.cast(pl.String), written, separator=":"),
+            code=pl.when(written.str.len_chars() > 0).then(
+                pl.concat_str(of.cast(pl.String), written, separator=":")
+            ),
         )
-        .drop_nulls("code")
         .unique(maintain_order=True)
     )
 
@@ -139,18 +143,36 @@ class Notes:
 
 
 def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -> schema.Source:
-    """The one set of tables, of what has been read and of what reads the rest."""
-    counts = events.counts
-    counts |= {"patients": events.patients.height, "admissions": events.admissions.height}
+    """The one set of tables, of what has been read and of what reads the rest.
+
+    Refuses tables of which no stay is left.
+    """
+    counts, sound = events.counts, events.sound
+    if sound.stays.is_empty():
+        raise Refusal(
+            f"table ICUSTAYS in '{events.raw.folder}' has no stay of an admission that is in "
+            "ADMISSIONS; take both tables from one version"
+        )
+    counts |= {"patients": sound.patients.height, "admissions": sound.admissions.height}
     counts |= events.raw.rows
     return schema.Source(
         name=name,
-        patients=events.patients,
-        admissions=events.admissions,
-        stays=events.stays,
-        codes=pl.concat(codes),
+        patients=sound.patients,
+        admissions=sound.admissions,
+        stays=sound.stays,
+        codes=_of_admissions(pl.concat(codes), sound, counts),
         streams=events.streams(),
         notes=notes.notes,
         onsets=events.onsets,
         counts=counts,
     )
+
+
+def _of_admissions(codes: pl.DataFrame, sound: Sound, counts: dict[str, int]) -> pl.DataFrame:
+    """The codes of known admissions."""
+    ids = ["hadm_id", "subject_id"]
+    counts["codes, blank"] = codes["code"].null_count()
+    codes = codes.drop_nulls("code")
+    known = codes.join(sound.admissions.select(ids), on=ids, how="semi", maintain_order="left")
+    counts["codes, of no admission of that patient"] = codes.height - known.height
+    return known

@@ -13,6 +13,7 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import mimic, mimic_events, schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
+from medhmp.tables.sound import Sound
 
 REQUIRED: Final = (
     *("PATIENTS", "ADMISSIONS", "ICUSTAYS", "DIAGNOSES_ICD", "D_ITEMS"),
@@ -43,12 +44,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     raw = find(Folder(folder_uri))
     mimic.say_what_is_missing(run, name, raw, OPTIONAL)
     counts: dict[str, int] = {}
-    patients, admissions = _patients(raw), mimic.admissions(raw)
-    stays = _stays(raw, admissions, counts)
-    drugs = mimic.drugs(raw, admissions, run.features.drug_key, "startdate")
+    stays = _stays(raw, counts)
+    sound = Sound.of(_patients(raw), mimic.admissions(raw), stays, counts)
+    drugs = mimic.drugs(raw, sound.admissions, run.features.drug_key, "startdate")
     codes = [mimic.diagnoses(raw, "icd9_code"), drugs]
-    events = _Events(raw, run, patients, admissions, stays, counts)
-    return mimic.source(name, codes, events, _Notes(raw, admissions, counts))
+    events = _Events(raw, run, sound, counts)
+    return mimic.source(name, codes, events, _Notes(raw, sound.admissions, counts))
 
 
 def files(folder: Folder) -> dict[str, int | None]:
@@ -81,18 +82,16 @@ class _Notes(mimic.Notes):
 def _patients(raw: RawTables) -> pl.DataFrame:
     columns = {"subject_id": INTEGER, "gender": TEXT, "dob": TIME, "dod": TIME}
     names = {"gender": "sex", "dob": "birth", "dod": "death"}
-    return raw.whole("PATIENTS", columns).rename(names).unique("subject_id", maintain_order=True)
+    return raw.whole("PATIENTS", columns).rename(names)
 
 
-def _stays(raw: RawTables, admissions: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-    """MetaVision stays of known admissions; CareVue charts with other items and is left out."""
+def _stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
+    """MetaVision stays; CareVue charts with other items and is left out."""
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "icustay_id": INTEGER, "dbsource": TEXT}
     columns |= {"intime": TIME, "outtime": TIME, "first_careunit": TEXT, "first_wardid": TEXT}
     frame = raw.whole("ICUSTAYS", columns)
     kept = (
         frame.filter(pl.col("dbsource").str.to_lowercase() == "metavision")
-        .filter(pl.col("intime").is_not_null())
-        .join(admissions.select("hadm_id"), on="hadm_id", how="semi")
         .rename({"icustay_id": "stay_id"})
         .with_columns(first_ward="WARDID=" + pl.col("first_wardid"))
         .select(schema.STAYS.names)

@@ -9,11 +9,11 @@ from typing import ClassVar, Final
 
 import polars as pl
 
-from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import mimic, mimic_events, schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+from medhmp.tables.sound import Sound
 
 REQUIRED: Final = (
     *("hosp/patients", "hosp/admissions", "icu/icustays", "hosp/diagnoses_icd", "icu/d_items"),
@@ -47,13 +47,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     raw = find(Folder(folder_uri))
     mimic.say_what_is_missing(run, name, raw, OPTIONAL)
     counts: dict[str, int] = {}
-    patients = _patients(raw)
     admissions = mimic.admissions(raw, ethnicity="race", religion=None)
-    stays = _stays(raw, admissions, counts)
-    drugs = mimic.drugs(raw, admissions, run.features.drug_key, "starttime")
+    sound = Sound.of(_patients(raw), admissions, _stays(raw, counts), counts)
+    drugs = mimic.drugs(raw, sound.admissions, run.features.drug_key, "starttime")
     codes = [mimic.diagnoses(raw, "icd_code", "icd_version"), drugs]
-    events = _Events(raw, run, patients, admissions, stays, counts)
-    return mimic.source(name, codes, events, _Notes(raw, admissions, counts))
+    events = _Events(raw, run, sound, counts)
+    return mimic.source(name, codes, events, _Notes(raw, sound.admissions, counts))
 
 
 def files(folder: Folder) -> dict[str, int | None]:
@@ -79,9 +78,8 @@ class _Events(mimic_events.Events):
 
         Time tells them apart, as it does those of one admission: none goes on after its discharge.
         """
-        rows = block.with_row_index("line")
-        named = super()._copied(rows, stays)
-        nameless = rows.filter(pl.col("hadm_id").is_null()).drop("hadm_id")
+        named = super()._copied(block, stays)
+        nameless = block.filter(pl.col("hadm_id").is_null()).drop("hadm_id")
         found = nameless.join(stays, on="subject_id", maintain_order="left_right")
         both = pl.concat([named, found.select(named.columns)])
         return both.sort("line", maintain_order=True)
@@ -106,30 +104,17 @@ def _patients(raw: RawTables) -> pl.DataFrame:
     days = (pl.col("anchor_age") * 365.25).ceil().cast(pl.Int64)
     birth = pl.datetime("anchor_year", 1, 1, time_unit="ms") - pl.duration(days=days)
     frame = raw.whole("PATIENTS", columns).rename({"gender": "sex", "dod": "death"})
-    return (
-        frame.with_columns(birth=birth)
-        .select(schema.PATIENTS.names)
-        .unique("subject_id", maintain_order=True)
-    )
+    return frame.with_columns(birth=birth).select(schema.PATIENTS.names)
 
 
-def _stays(raw: RawTables, admissions: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-    """Stays of known admissions. A care unit is called by its abbreviation, as in MIMIC-III."""
+def _stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
+    """A care unit is called by its abbreviation, as in MIMIC-III."""
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "stay_id": INTEGER}
     columns |= {"intime": TIME, "outtime": TIME, "first_careunit": TEXT}
     unit = pl.col("first_careunit")
     short = unit.str.extract(r"\(([^()]+)\)\s*$").replace("CVICU", "CSRU")
     frame = raw.whole("ICUSTAYS", columns)
-    kept = (
-        frame.filter(pl.col("intime").is_not_null())
-        .join(admissions.select("hadm_id"), on="hadm_id", how="semi")
-        .with_columns(first_careunit=pl.coalesce(short, unit), first_ward=pl.lit(None, pl.String))
-        .select(schema.STAYS.names)
-    )
-    if kept.is_empty():
-        raise Refusal(
-            f"table ICUSTAYS in '{raw.folder}' has no stay of an admission that is in ADMISSIONS; "
-            "take both tables from one version"
-        )
     counts["stays"] = frame.height
-    return kept
+    return frame.with_columns(
+        first_careunit=pl.coalesce(short, unit), first_ward=pl.lit(None, pl.String)
+    ).select(schema.STAYS.names)

@@ -16,6 +16,7 @@ from medhmp.tables import metavision as mv
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
 from medhmp.tables.hours import hours_between
+from medhmp.tables.sound import Sound
 
 STATIC: Final = {
     "GENDER": "sex",
@@ -56,9 +57,7 @@ class Events:
 
     raw: RawTables
     run: Run
-    patients: pl.DataFrame
-    admissions: pl.DataFrame
-    stays: pl.DataFrame
+    sound: Sound
     counts: dict[str, int]
     seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
@@ -93,7 +92,7 @@ class Events:
             .group_by("stay_id", "kind")
             .agg(pl.col("hours").min())
         )
-        frame = self.stays.select("stay_id")
+        frame = self.sound.stays.select("stay_id")
         for kind in ("arf", "shock"):
             own = first.filter(pl.col("kind") == kind).select(
                 "stay_id", pl.col("hours").alias(kind)
@@ -103,8 +102,8 @@ class Events:
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         """The variables that hold for a whole stay (hours null)."""
-        facts = self.stays.join(self.patients, on="subject_id").join(
-            self.admissions.drop("subject_id"), on="hadm_id"
+        facts = self.sound.stays.join(self.sound.patients, on="subject_id").join(
+            self.sound.admissions.drop("subject_id"), on="hadm_id"
         )
         age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
         before = hours_between("intime", "admitted")
@@ -132,26 +131,30 @@ class Events:
         known = items.filter(charted & ~repeated).select("itemid")
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT, "valueuom": TEXT}
         for block in self._of_stays("CHARTEVENTS", columns):
-            right = self._timed(block.join(known, on="itemid", how="semi", maintain_order="left"))
+            charted_rows = block.join(known, on="itemid", how="semi", maintain_order="left")
+            self._count("CHARTEVENTS, of other items", block.height - charted_rows.height)
+            right = self._timed(charted_rows)
             self.seen.append(mv.onsets(right, "arf", mv.ARF_CHART))
-            yield mv.chart(self._usable(right))
+            usable = self._usable(right, "CHARTEVENTS")
+            yield mv.chart(self._kept(usable, mv.of_known_unit(), "CHARTEVENTS, of unknown unit"))
 
     def _labs(self) -> Iterator[pl.DataFrame]:
         more, result = self.result
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT} | more
         for block in self._of_admissions("LABEVENTS", columns):
-            yield mv.points(self._usable(self._timed(block.with_columns(value=result))))
+            rows = self._timed(block.with_columns(value=result))
+            yield mv.points(self._usable(rows, "LABEVENTS"))
 
     def _cultures(self) -> Iterator[pl.DataFrame]:
         columns = {"spec_itemid": INTEGER, "charttime": TIME}
         for block in self._of_admissions("MICROBIOLOGYEVENTS", columns):
-            rows = block.rename({"spec_itemid": "itemid"}).drop_nulls(["itemid", "charttime"])
-            yield mv.indicators(self._usable(self._timed(rows)))
+            rows = self._timed(block.rename({"spec_itemid": "itemid"}))
+            yield mv.indicators(self._usable(rows, "MICROBIOLOGYEVENTS"))
 
     def _outputs(self) -> Iterator[pl.DataFrame]:
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT}
         for block in self._of_stays("OUTPUTEVENTS", columns):
-            yield mv.points(self._usable(self._timed(block)))
+            yield mv.points(self._usable(self._timed(block), "OUTPUTEVENTS"))
 
     def _dates(self) -> Iterator[pl.DataFrame]:
         """Charted dates as days since unit admission.
@@ -163,7 +166,7 @@ class Events:
         days = (pl.col("value") - pl.col("intime")).dt.total_seconds() / 86400
         date = hours_between("value", "intime")
         for block in self._of_stays("DATETIMEEVENTS", columns):
-            rows = self._usable(self._timed(block))
+            rows = self._usable(self._timed(block), "DATETIMEEVENTS")
             not_later = mv.known(date, self.run.cohort.hours).fill_null(True)
             known = self._kept(rows, not_later, "DATETIMEEVENTS, of a later date")
             named = known.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
@@ -174,17 +177,22 @@ class Events:
         columns |= {"amount": NUMBER, "amountuom": TEXT, "rate": NUMBER}
         columns |= {"ordercategorydescription": TEXT, "statusdescription": TEXT}
         for block in self._of_stays(self.inputs, columns):
-            reason = f"{self.inputs}, rewritten or without an amount"
-            given = self._kept(self._ranged(block), mv.given(), reason)
+            given = self._kept(
+                self._ranged(block, self.inputs),
+                mv.given(),
+                f"{self.inputs}, rewritten or without an amount",
+            )
             self.seen.append(mv.onsets(given.rename({"start": "hours"}), "shock", mv.SHOCK_INPUTS))
-            yield mv.inputs(self._binned(mv.doses(given, self.run.cohort.hours)))
+            measured = self._kept(given, ~mv.rate_of_doses(), f"{self.inputs}, rates of doses")
+            rows = self._of_window(measured, self.inputs)
+            yield mv.inputs(self._binned(mv.doses(rows, self.run.cohort.hours)))
 
     def _procedures(self) -> Iterator[pl.DataFrame]:
         columns = {"itemid": INTEGER, "starttime": TIME, "endtime": TIME}
         for block in self._of_stays(self.procedures, columns):
-            rows = self._ranged(block)
+            rows = self._ranged(block, self.procedures)
             self.seen.append(mv.onsets(rows.rename({"start": "hours"}), "arf", mv.ARF_PROCEDURES))
-            yield mv.indicators(self._binned(rows.filter(pl.col("start") <= pl.col("end"))))
+            yield mv.indicators(self._binned(self._of_window(rows, self.procedures)))
 
     def _of_stays(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
         """Rows of the stays that are not marked as errors, with ``intime`` and ``until``."""
@@ -193,37 +201,57 @@ class Events:
         for block in self.raw.scan(table, {self.stay: INTEGER} | columns | marks):
             rows = block.rename({self.stay: "stay_id"})
             own = rows.join(stays, on="stay_id", maintain_order="left")
+            self._count(f"{table}, of no stay that is read", block.height - own.height)
             yield own if right is None else self._kept(own, right, f"{table}, marked as errors")
 
     def _of_admissions(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
         """Rows of the stays' admissions, one copy per stay: time tells which one they belong to."""
         stays = self._clock()
         for block in self.raw.scan(table, {"subject_id": INTEGER, "hadm_id": INTEGER} | columns):
-            yield self._copied(block, stays)
+            copied = self._copied(block.with_row_index("line"), stays)
+            without = block.height - copied["line"].n_unique()
+            self._count(f"{table}, of no stay that is read", without)
+            self._count(f"{table}, copies for other stays", without + copied.height - block.height)
+            yield copied
 
     def _copied(self, block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
+        """The rows, each with ``line``, its number in the block."""
         return block.join(stays, on=["subject_id", "hadm_id"], maintain_order="left_right")
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, and the hour of discharge, after which nothing is read."""
         hours = hours_between("discharged", "intime")
-        return self.stays.join(
-            self.admissions.select("hadm_id", "discharged"), on="hadm_id"
+        return self.sound.stays.join(
+            self.sound.admissions.select("hadm_id", "discharged"), on="hadm_id"
         ).select("subject_id", "hadm_id", "stay_id", "intime", until=hours.fill_null(float("inf")))
 
     def _timed(self, block: pl.DataFrame) -> pl.DataFrame:
         return block.with_columns(hours=hours_between("charttime", "intime"))
 
-    def _ranged(self, block: pl.DataFrame) -> pl.DataFrame:
-        return block.with_columns(
+    def _ranged(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
+        """With ``start`` and ``end``; a range ends when it starts or later."""
+        rows = block.with_columns(
             start=hours_between("starttime", "intime"), end=hours_between("endtime", "intime")
         )
+        whole = pl.col("start").is_not_null() & pl.col("end").is_not_null()
+        rows = self._kept(rows, whole, f"{table}, without a time")
+        return self._kept(rows, pl.col("start") <= pl.col("end"), f"{table}, end before start")
 
-    def _usable(self, block: pl.DataFrame) -> pl.DataFrame:
-        return self._without_signals(block.filter(mv.within(self.run.cohort.hours)))
+    def _usable(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
+        """Rows of the window that give no task away."""
+        whole = pl.col("hours").is_not_null() & pl.col("itemid").is_not_null()
+        rows = self._kept(block, whole, f"{table}, without a time or an item")
+        inside = self._kept(rows, mv.within(self.run.cohort.hours), f"{table}, outside the window")
+        return self._without_signals(inside)
 
-    def _binned(self, block: pl.DataFrame) -> pl.DataFrame:
-        rows = self._without_signals(block)
+    def _of_window(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
+        """Ranges that reach into the window and give no task away."""
+        inside = self._kept(
+            block, mv.reaches(self.run.cohort.hours), f"{table}, outside the window"
+        )
+        return self._without_signals(inside)
+
+    def _binned(self, rows: pl.DataFrame) -> pl.DataFrame:
         return mv.in_bins(rows, self.run.cohort.hours, self.run.features.dt)
 
     def _without_signals(self, block: pl.DataFrame) -> pl.DataFrame:
@@ -233,8 +261,11 @@ class Events:
     def _kept(self, block: pl.DataFrame, rule: pl.Expr, reason: str) -> pl.DataFrame:
         """The rows that a rule lets pass; counts the others."""
         kept = block.filter(rule)
-        self.counts[reason] = self.counts.get(reason, 0) + block.height - kept.height
+        self._count(reason, block.height - kept.height)
         return kept
+
+    def _count(self, reason: str, rows: int) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + rows
 
 
 def _batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:

@@ -27,7 +27,7 @@ def source(patients=(), admissions=(), stays=(), codes=()):
         admissions=frame(admissions, schema.ADMISSIONS),
         stays=frame(stays, schema.STAYS),
         codes=frame(codes, schema.CODES),
-        events=lambda: iter(()),
+        streams={},
         notes=lambda: iter(()),
         onsets=lambda: None,
         counts={},
