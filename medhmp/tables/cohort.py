@@ -82,9 +82,12 @@ def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Coho
     died, later = pl.col("died"), pl.col("prediction_time")
     funnel = _Funnel("stays", frame)
     funnel.keep(f"age at least {cohort.min_age}", _adult("intime", cohort.min_age))
+    if cohort.recording_hospitals and f"{task}_recorded" in onsets.columns:
+        funnel.keep("in a hospital that records its signs", pl.col(f"{task}_recorded"))
     funnel.keep(f"alive at hour {cohort.hours}", died.is_null() | (died >= later))
     funnel.keep(f"in the unit at hour {cohort.hours}", days * 24 >= cohort.hours)
     if task == "mortality":
+        funnel.keep("known to have left alive or died", pl.col("expired").is_not_null())
         funnel.frame = funnel.frame.with_columns(label=pl.col("expired"))
     else:
         onset = pl.col(task)
