@@ -22,8 +22,8 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
     columns = {"patientunitstayid": INTEGER, "icd9code": TEXT}
     written = pl.col("icd9code").str.split(",")
     code = pl.col("icd9code").str.strip_chars().str.to_uppercase()
-    version = pl.when(code.str.contains(ICD9)).then(pl.lit("9"))
-    version = version.when(code.str.contains(ICD10)).then(pl.lit("10"))
+    is_9, is_10 = code.str.contains(ICD9), code.str.contains(ICD10)
+    version = pl.when(is_9).then(pl.lit("9")).when(is_10).then(pl.lit("10"))
     without = unknown = 0
     found = [_no_codes()]
     for block in raw.scan("DIAGNOSIS", columns):

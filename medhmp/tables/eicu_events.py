@@ -97,9 +97,7 @@ SHAPES: Final = {
         ),
     ),
     "MEDICATION": (
-        Shape(
-            "drugstartoffset", ("drugname", HICL), stacked=("dosage", "routeadmin", "frequency")
-        ),
+        Shape("drugstartoffset", ("drugname", HICL), stacked=("dosage", "routeadmin", "frequency")),
     ),
     "LAB": (Shape("labresultoffset", ("labname",), ("labresulttext", "labresult")),),
     "INTAKEOUTPUT": (
@@ -156,9 +154,8 @@ class Events:
         if not self.scanned:
             for _ in self.events():
                 pass
-        first = pl.concat([_NO_ONSET, *self.seen]).group_by("stay_id", "kind")
-        first = first.agg(pl.col("hours").min())
-        places = pl.concat([_NO_PLACE, *self.places])
+        every, places = pl.concat([_NO_ONSET, *self.seen]), pl.concat([_NO_PLACE, *self.places])
+        first = every.group_by("stay_id", "kind").agg(pl.col("hours").min())
         frame = self.stays.select("stay_id", "hospitalid")
         for kind in ("arf", "shock"):
             own = first.filter(kind=kind).select("stay_id", pl.col("hours").alias(kind))

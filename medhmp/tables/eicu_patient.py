@@ -100,8 +100,9 @@ def _contradiction(named: pl.DataFrame) -> str:
 
 def _timed(frame: pl.DataFrame) -> pl.DataFrame:
     """Lays the stays, in the order of visits, on the axis; somebody of unknown age is no adult."""
-    age = pl.when(pl.col("age").str.starts_with(">")).then(OLDEST)
-    age = age.otherwise(pl.col("age").str.strip_chars().cast(pl.Int64, strict=False))
+    told = pl.col("age").str.strip_chars()
+    whole = told.cast(pl.Int64, strict=False)
+    age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
     years = age.drop_nulls().first().over("hadm_id").fill_null(-1)
     later = (pl.col("hospitaldischargeyear").max().over("hadm_id") - FIRST_YEAR).fill_null(0)
     # A month more: a unit stay may begin a little before its hospital stay.

@@ -33,6 +33,11 @@ MARKED = {
     "diagnosis": ("diagnosisoffset", "diagnosisstring"),
     "admissionDx": ("admitdxenteredoffset", "admitdxpath"),
 }
+STATIC = (
+    *("gender", "age", "ethnicity", "apacheadmissiondx", "admissionheight", "admissionweight"),
+    *("hospitaladmittime24", "hospitaladmitoffset", "hospitaladmitsource", "unittype"),
+    *("unitadmittime24", "unitadmitsource", "unitvisitnumber", "unitstaytype"),
+)
 NOT_STACKED = ("respcareid", "patientunitstayid", "respcarestatusoffset", "peeplimit")
 NOT_STACKED += ("setapneaippeephigh", "ventstartoffset", "ventendoffset")
 NOT_STACKED += ("priorventstartoffset", "priorventendoffset")
@@ -175,7 +180,7 @@ class Slow:
     def static(self):
         hospitals = {row["hospitalid"]: row for row in self.lines["hospital"]}
         for row in self.lines["patient"]:
-            facts = {name: row[name] for name in eicu_static()}
+            facts = {name: row[name] for name in STATIC}
             facts |= {n: f"{n}={row[n]}" for n in ("hospitalid", "wardid")}
             place = hospitals[row["hospitalid"]]
             facts |= {n: place[n] for n in ("numbedscategory", "teachingstatus", "region")}
@@ -236,14 +241,6 @@ class Slow:
                 if onset is None or onset >= 60 * self.hours:
                     found[stay] = int(onset is not None)
         return found
-
-
-def eicu_static():
-    return (
-        "gender age ethnicity apacheadmissiondx admissionheight admissionweight "
-        "hospitaladmittime24 hospitaladmitoffset hospitaladmitsource unittype unitadmittime24 "
-        "unitadmitsource unitvisitnumber unitstaytype"
-    ).split()
 
 
 @pytest.fixture(scope="module")
