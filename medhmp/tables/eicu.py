@@ -19,6 +19,7 @@ from medhmp.storage import Folder
 from medhmp.tables import eicu_codes, eicu_patient, schema
 from medhmp.tables.csv import RawTables
 from medhmp.tables.eicu_events import Events
+from medhmp.tables.eicu_signs import unrecorded
 from medhmp.tables.mimic import say_what_is_missing
 
 REQUIRED: Final = (
@@ -63,6 +64,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     counts: dict[str, int] = {}
     stays = eicu_patient.unit_stays(raw, counts)
     codes = [of(raw, stays, counts) for of in (eicu_codes.diagnoses, eicu_codes.drugs)]
+    silent = unrecorded(raw, stays)
     events = Events(raw, run, stays, eicu_patient.static(raw, stays), counts)
     patients, admissions = eicu_patient.patients(stays), eicu_patient.admissions(stays)
     counts |= {"patients": patients.height, "admissions": admissions.height}
@@ -73,11 +75,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         admissions=admissions,
         stays=eicu_patient.stays_of(stays),
         codes=pl.concat(codes),
-        events=events.events,
+        streams=events.streams(),
         notes=_no_notes,
         onsets=events.onsets,
         counts=counts,
         unlabelled=UNLABELLED,
+        unrecorded=silent,
     )
 
 

@@ -9,6 +9,7 @@ does it where all of a stay is together.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -120,12 +121,14 @@ SHAPES: Final = {
 _NO_ONSET: Final = pl.DataFrame(
     schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
 )
-_NO_PLACE: Final = pl.DataFrame(schema={"kind": pl.String, "hospitalid": pl.Int64})
 
 
 @dataclass
 class Events:
-    """Scans the tables. Onsets are seen on the way, before rows outside the window go."""
+    """Scans the tables. Onsets are seen on the way, before rows outside the window go.
+
+    ``counts`` of a table read twice are of both times.
+    """
 
     raw: RawTables
     run: Run
@@ -133,37 +136,27 @@ class Events:
     static: pl.DataFrame  # events without a time
     counts: dict[str, int]
     seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
-    places: list[pl.DataFrame] = field(default_factory=list)  # kind, hospitalid
-    left: dict[str, int] = field(default_factory=dict)
-    scanned: bool = False
 
-    def events(self) -> Iterator[pa.RecordBatch]:
-        """EVENTS batches: 0 <= hours < ``cohort.hours``, none after discharge, no task signal."""
-        self.seen, self.places, self.left = [], [], {}
-        yield from _batches(self.static)
-        for table in SHAPES:
-            if self.raw.has(table):
-                for frame in self._scan(table):
-                    yield from _batches(frame)
-        self.counts |= self.raw.rows | self.left
-        self.scanned = True
+    def streams(self) -> dict[str, schema.Stream]:
+        """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
+        signal. What holds for a whole stay comes first."""
+        tables = {table: partial(self._of, table) for table in SHAPES if self.raw.has(table)}
+        return {"static": partial(_batches, self.static), **tables}
 
     def onsets(self) -> pl.DataFrame:
-        """First sign of respiratory failure and of shock per stay, and whether its hospital records
-        any; scans the tables if need be."""
-        if not self.scanned:
-            for _ in self.events():
-                pass
-        every, places = pl.concat([_NO_ONSET, *self.seen]), pl.concat([_NO_PLACE, *self.places])
-        first = every.group_by("stay_id", "kind").agg(pl.col("hours").min())
-        frame = self.stays.select("stay_id", "hospitalid")
+        """First sign of respiratory failure and of shock per stay in the tables read so far."""
+        first = pl.concat([_NO_ONSET, *self.seen]).group_by("stay_id", "kind")
+        every = first.agg(pl.col("hours").min())
+        frame = self.stays.select("stay_id")
         for kind in ("arf", "shock"):
-            own = first.filter(kind=kind).select("stay_id", pl.col("hours").alias(kind))
+            own = every.filter(kind=kind).select("stay_id", pl.col("hours").alias(kind))
             frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
-            recording = places.filter(kind=kind)["hospitalid"].unique().implode()
-            recorded = pl.col("hospitalid").is_in(recording).fill_null(False)
-            frame = frame.with_columns(recorded.alias(f"{kind}_recorded"))
-        return frame.drop("hospitalid")
+        return frame
+
+    def _of(self, table: str) -> Iterator[pa.RecordBatch]:
+        for frame in self._scan(table):
+            yield from _batches(frame)
+        self.counts |= self.raw.rows
 
     def _scan(self, table: str) -> Iterator[pl.DataFrame]:
         """The events of a table, a frame for each of its blocks."""
@@ -171,7 +164,7 @@ class Events:
         columns = {STAY: INTEGER, shapes[0].minute: INTEGER}
         for shape in shapes:
             columns |= shape.columns
-        clock = self.stays.select("subject_id", "stay_id", "hospitalid", "until")
+        clock = self.stays.select("subject_id", "stay_id", "until")
         for block in self.raw.scan(table, columns | dict(sign.columns if sign else {})):
             rows = block.rename({STAY: "stay_id"}).join(clock, on="stay_id", maintain_order="left")
             self._count(f"{table}, of no stay in PATIENT", block.height - rows.height)
@@ -182,12 +175,11 @@ class Events:
             yield pl.concat([self._shaped(kept, table, shape) for shape in shapes])
 
     def _note(self, table: str, rows: pl.DataFrame) -> None:
-        """Remembers the onsets that rows tell of, and the hospitals that they are of."""
+        """Remembers the onsets that rows tell of."""
         if sign := SIGNS.get(table):
             kind, hours = pl.lit(sign.kind).alias("kind"), in_hours(sign.minute, 60)
             found = rows.select("stay_id", kind, hours=hours).drop_nulls("hours")
             self.seen.append(found.group_by("stay_id", "kind").agg(pl.col("hours").min()))
-            self.places.append(rows.select(kind, "hospitalid").unique())
 
     def _shaped(self, rows: pl.DataFrame, table: str, shape: Shape) -> pl.DataFrame:
         name, named = pl.lit(""), pl.lit(True)
@@ -208,7 +200,7 @@ class Events:
         return kept
 
     def _count(self, reason: str, rows: int) -> None:
-        self.left[reason] = self.left.get(reason, 0) + rows
+        self.counts[reason] = self.counts.get(reason, 0) + rows
 
 
 def _reading(rows: pl.DataFrame, value: pl.Expr, shape: Shape) -> pl.DataFrame:

@@ -64,11 +64,11 @@ def unit_stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
 
 
 def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
-    """Adds the ids. ``002-33870`` becomes 2 * 10^9 + 33870."""
-    parts = pl.col("uniquepid").str.strip_chars().str.extract_groups(r"^(\d{1,6})-(\d{1,9})$")
+    """Adds the ids. ``002-33870`` becomes 2 * 10^6 + 33870."""
+    parts = pl.col("uniquepid").str.strip_chars().str.extract_groups(r"^(\d{1,3})-(\d{1,6})$")
     front, back = (parts.struct.field(n).cast(pl.Int64) for n in ("1", "2"))
     named = frame.with_columns(
-        subject_id=front * 1_000_000_000 + back,
+        subject_id=front * 1_000_000 + back,
         hadm_id="patienthealthsystemstayid",
         stay_id="patientunitstayid",
     )

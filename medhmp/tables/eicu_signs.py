@@ -11,8 +11,9 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
+from medhmp.legend import Task
 from medhmp.run import Cohort
-from medhmp.tables.csv import INTEGER, TEXT
+from medhmp.tables.csv import INTEGER, TEXT, RawTables
 
 PRESSORS: Final = (
     *("norepinephrine", "levophed", "epinephrine", "dopamine", "vasopressin", "phenylephrine"),
@@ -40,7 +41,7 @@ STRICT_TABLES: Final = ("RESPIRATORYCARE", "RESPIRATORYCHARTING")
 class Sign:
     """Which rows of a table tell of an onset, and when."""
 
-    kind: str  # arf or shock
+    kind: Task  # arf or shock
     columns: Mapping[str, pa.DataType]  # beside those of the table's readings
     minute: pl.Expr  # of the onset that the row tells of, else null
 
@@ -74,7 +75,21 @@ SIGNS: Final = {
     "INFUSIONDRUG": Sign("shock", {}, _infused()),
     "MEDICATION": Sign("shock", {}, pl.when(_pressor("drugname")).then("drugstartoffset")),
 }
-"""A hospital without any row in the tables of a kind does not record its signs."""
+"""Table -> its sign."""
+
+
+def unrecorded(raw: RawTables, stays: pl.DataFrame) -> dict[Task, pl.DataFrame]:
+    """``stay_id`` of the stays in hospitals without a row in the tables of a kind's signs."""
+    own = stays.select("stay_id", "hospitalid", "patientunitstayid")
+    recording: dict[Task, list[pl.DataFrame]] = {"arf": [], "shock": []}
+    for table, sign in SIGNS.items():
+        for block in raw.scan(table, {"patientunitstayid": INTEGER}):
+            found = own.join(block, on="patientunitstayid", how="semi")
+            recording[sign.kind].append(found.select("hospitalid").unique())
+    return {
+        kind: own.join(pl.concat(found), on="hospitalid", how="anti").select("stay_id")
+        for kind, found in recording.items()
+    }
 
 
 def gives_away(table: str, cohort: Cohort, hicl: bool) -> pl.Expr:

@@ -18,6 +18,7 @@ from medhmp.storage import Folder
 from medhmp.tables import cohort, eicu, schema
 from medhmp.tables.eicu_codes import ICD9, ICD10
 from medhmp.tables.eicu_patient import BIRTH
+from medhmp.tables.schema import IDS, apart
 
 STAY, HADM, PERSON = 141_001, 128_001, "002-33870"
 YEAR = timedelta(hours=8766)
@@ -95,7 +96,7 @@ def test_every_table_is_of_the_schema(raw, tmp_path):
     ):
         assert table.columns == target.names
         table.to_arrow().cast(target)
-    assert source.patients.rows() == [(2_000_033_870, "F", BIRTH, None)]
+    assert source.patients.rows() == [(2_033_870, "F", BIRTH, None)]
     (admission,) = source.admissions.to_dicts()
     (stay,) = source.stays.to_dicts()
     assert (stay["stay_id"], stay["hadm_id"], stay["first_ward"]) == (STAY, HADM, "90")
@@ -185,16 +186,20 @@ def test_unit_stays_of_one_hospital_stay(raw, tmp_path):
     assert labels.rows["label"].to_list() == [1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 10**9 - 1)), max_size=9, unique=True))
+PATIENT = st.tuples(st.integers(0, 999), st.integers(0, 10**6 - 1))
+
+
+@given(st.lists(PATIENT, max_size=9, unique=True))
 @settings(max_examples=15, deadline=None)
 def test_patients_get_ids_of_their_own(eicu_tables, tmp_path_factory, own):
     tables = eicu_tables(patients=0)
     tables.rows["patient"] = []
-    for number, (system, patient) in enumerate([*own, (0, 10**9 - 1), (1, 0)]):
+    for number, (system, patient) in enumerate([*own, (0, 10**6 - 1), (1, 0)]):
         person(tables, STAY + number, HADM + number, f"{system:03}-{patient}")
     source = read(tables.write(tmp_path_factory.mktemp("ids")))
     assert source.patients["subject_id"].is_unique().all()
-    assert source.patients.height == len({*own, (0, 10**9 - 1), (1, 0)})
+    assert source.patients["subject_id"].max() < IDS
+    assert source.patients.height == len({*own, (0, 10**6 - 1), (1, 0)})
 
 
 def test_what_holds_for_a_stay(raw, tmp_path):
@@ -222,7 +227,7 @@ def test_codes_of_both_versions(raw, tmp_path):
     source = read(raw.write(tmp_path))
     codes = source.codes.filter(kind="diagnosis")
     assert sorted(codes["code"]) == ["10:N179", "10:Z951", "9:4280", "9:5849", "9:V4581"]
-    assert codes.select("subject_id", "hadm_id").unique().rows() == [(2_000_033_870, HADM)]
+    assert codes.select("subject_id", "hadm_id").unique().rows() == [(2_033_870, HADM)]
     assert source.counts["DIAGNOSIS, without a code"] == 1
     assert source.counts["DIAGNOSIS, codes that are neither ICD-9 nor ICD-10"] == 1
 
@@ -306,11 +311,15 @@ def test_onsets_at_their_edges(raw, tmp_path):
         stay += 1
         person(raw, stay, stay, f"002-{stay}", hospitalid=75)
         charted(raw, "infusionDrug", 30, stay, drugname="NeoSynephrine", drugrate=rate)
-    found = read(raw.write(tmp_path)).onsets().sort("stay_id")
+    source = read(raw.write(tmp_path))
+    events_of(source)
+    found = source.onsets().sort("stay_id")
     assert found["arf"].to_list()[:6] == [None, None, 1.0, -0.25, 1.0, None]
     assert found["shock"].to_list()[6:11] == [None, None, None, None, 0.5]
-    recorded = found.select("arf_recorded", "shock_recorded").rows()
-    assert recorded == [(True, False)] * 6 + [(False, True)] * 5 + [(True, True)]
+    assert sorted(source.unrecorded["arf"]["stay_id"]) == [7, 8, 9, 10, 11]
+    assert sorted(source.unrecorded["shock"]["stay_id"]) == [1, 2, 3, 4, 5, 6]
+    _, second = apart([source, source])
+    assert sorted(second.unrecorded["shock"]["stay_id"] - IDS) == [1, 2, 3, 4, 5, 6]
 
 
 def test_tasks_without_dates_have_no_label_and_a_reason(raw, tmp_path):
