@@ -65,7 +65,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     stays = eicu_patient.unit_stays(raw, counts)
     codes = [of(raw, stays, counts) for of in (eicu_codes.diagnoses, eicu_codes.drugs)]
     silent = unrecorded(raw, stays)
-    events = Events(raw, run, stays, eicu_patient.static(raw, stays), counts)
+    events = Events(raw, run, stays, counts)
     patients, admissions = eicu_patient.patients(stays), eicu_patient.admissions(stays)
     counts |= {"patients": patients.height, "admissions": admissions.height}
     counts |= {"stays": stays.height} | raw.rows

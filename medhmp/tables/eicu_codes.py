@@ -6,6 +6,7 @@ import polars as pl
 
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
+from medhmp.tables.eicu_signs import hicl_number
 from medhmp.tables.hours import in_hours
 
 ICD9: Final = r"^(\d{3}|V\d{2})(\.\d{1,2})?$|^E\d{3}(\.\d)?$"
@@ -40,17 +41,19 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
 
 
 def drugs(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-    """Distinct names of ordered drugs per hospital stay.
+    """Distinct drugs ordered per hospital stay: the name, ``hicl:1742`` where there is only that.
 
     ``counts`` gets the orders that were cancelled, name no drug, or start after discharge.
     """
     columns = {"patientunitstayid": INTEGER, "drugstartoffset": INTEGER}
-    columns |= {"drugordercancelled": TEXT, "drugname": TEXT}
-    name = pl.col("drugname").str.strip_chars().str.to_lowercase()
+    columns |= {"drugordercancelled": TEXT, "drugname": TEXT, "drughiclseqno": TEXT}
+    text = pl.col("drugname").str.strip_chars().str.to_lowercase()
+    number = pl.concat_str(pl.lit("hicl:"), hicl_number().cast(pl.String))
+    name = pl.coalesce(pl.when(text.str.len_chars() > 0).then(text), number)
     start = in_hours(pl.col("drugstartoffset"), 60)
     rules = {
         "cancelled orders": pl.col("drugordercancelled").str.to_lowercase().ne_missing("yes"),
-        "orders that name no drug": (name.str.len_chars() > 0).fill_null(False),
+        "orders that name no drug": name.is_not_null(),
         "orders from after discharge": (start <= pl.col("until")).fill_null(True),
     }
     left = dict.fromkeys(rules, 0)

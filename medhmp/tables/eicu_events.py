@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.run import Run
-from medhmp.tables import schema
+from medhmp.tables import eicu_patient, schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
 from medhmp.tables.eicu_signs import SIGNS, gives_away
 from medhmp.tables.hours import in_hours
@@ -133,7 +133,6 @@ class Events:
     raw: RawTables
     run: Run
     stays: pl.DataFrame  # eicu_patient.unit_stays
-    static: pl.DataFrame  # events without a time
     counts: dict[str, int]
     seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
@@ -141,7 +140,7 @@ class Events:
         """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
         signal. What holds for a whole stay comes first."""
         tables = {table: partial(self._of, table) for table in SHAPES if self.raw.has(table)}
-        return {"static": partial(_batches, self.static), **tables}
+        return {"static": self._static, **tables}
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the tables read so far."""
@@ -152,6 +151,10 @@ class Events:
             own = every.filter(kind=kind).select("stay_id", pl.col("hours").alias(kind))
             frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
         return frame
+
+    def _static(self) -> Iterator[pa.RecordBatch]:
+        yield from _batches(eicu_patient.static(self.raw, self.stays))
+        self.counts |= self.raw.rows
 
     def _of(self, table: str) -> Iterator[pa.RecordBatch]:
         for frame in self._scan(table):
@@ -182,12 +185,13 @@ class Events:
             self.seen.append(found.group_by("stay_id", "kind").agg(pl.col("hours").min()))
 
     def _shaped(self, rows: pl.DataFrame, table: str, shape: Shape) -> pl.DataFrame:
-        name, named = pl.lit(""), pl.lit(True)
+        name = pl.lit("")
         if shape.names:
-            name = pl.concat_str([pl.col(n).fill_null("") for n in shape.names], separator="|")
             named = pl.any_horizontal(pl.col(n).is_not_null() for n in shape.names)
+            rows = self._kept(rows, named, f"{table}, without a name")
+            name = pl.concat_str([pl.col(n).fill_null("") for n in shape.names], separator="|")
         signal = gives_away(table, self.run.cohort, HICL in shape.names)
-        rows = self._kept(rows, named, f"{table}, without a name").with_columns(variable=name)
+        rows = rows.with_columns(variable=name)
         rows = self._kept(rows, ~signal, "rows that are signals of a task")
         if not shape.stacked:
             return _reading(rows, pl.coalesce(*shape.values, pl.lit(None, pl.String)), shape)

@@ -26,14 +26,17 @@ _VENTILATION: Final = ("peep", "mechanical ventilation", "non-invasive ventilati
 """No onset counts these beside the PEEP above; but they give one away."""
 
 PRESSOR_HICL: Final = (
-    *("37410", "36346", "2051", "37407", "39089", "36437", "34361", "2050", "2060", "2059"),
-    *("37028", "35517", "35587", "2087", "38884", "38883", "2839"),
+    *(37410, 36346, 2051, 37407, 39089, 36437, 34361, 2050, 2060, 2059),
+    *(37028, 35517, 35587, 2087, 38884, 38883, 2839),
 )
 """HICL numbers of norepinephrine, epinephrine, dopamine, phenylephrine and vasopressin, for orders
 without a name. No onset counts them, either."""
 
-_STRICT: Final = ("ventilat", "intubat", "cpap", "fio2", "tidal", "dobutamine", "milrinone")
-STRICT_HICL: Final = ("8777", "40", "9744")  # dobutamine, milrinone
+_STRICT: Final = (
+    *("ventilat", "intubat", "endotracheal", "cpap", "fio2", "tidal"),
+    *("dobutamine", "milrinone"),
+)
+STRICT_HICL: Final = (8777, 40, 9744)  # dobutamine, milrinone
 STRICT_TABLES: Final = ("RESPIRATORYCARE", "RESPIRATORYCHARTING")
 
 
@@ -103,5 +106,10 @@ def gives_away(table: str, cohort: Cohort, hicl: bool) -> pl.Expr:
     names = [*PRESSORS, *_OTHER_PRESSORS, *_VENTILATION, *(_STRICT if strict else ())]
     told = pl.col("variable").str.contains_any(names, ascii_case_insensitive=True)
     numbers = PRESSOR_HICL + (STRICT_HICL if strict else ())
-    by_number = pl.col("drughiclseqno").str.strip_chars().is_in(numbers).fill_null(False)
-    return told | by_number if hicl else told
+    return told | hicl_number().is_in(numbers).fill_null(False) if hicl else told
+
+
+def hicl_number() -> pl.Expr:
+    """The number in ``drughiclseqno``; copies of the tables write it as 2051.0, too."""
+    number = pl.col("drughiclseqno").str.strip_chars().cast(pl.Float64, strict=False)
+    return number.cast(pl.Int64, strict=False)

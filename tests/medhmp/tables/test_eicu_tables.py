@@ -253,9 +253,11 @@ def test_drugs(raw, tmp_path):
     charted(raw, "medication", "", drugname="Insulin")
     charted(raw, "medication", 60, drugname="Warfarin", drugordercancelled="Yes")
     charted(raw, "medication", 5001, drugname="Statin")
-    charted(raw, "medication", 60, drughiclseqno=1820)
+    charted(raw, "medication", 60, drughiclseqno="1820.0")
+    charted(raw, "medication", 60, drugname=" ", dosage=2)
     source = read(raw.write(tmp_path))
-    assert sorted(source.codes.filter(kind="drug")["code"]) == ["aspirin", "heparin", "insulin"]
+    codes = source.codes.filter(kind="drug")["code"]
+    assert sorted(codes) == ["aspirin", "heparin", "hicl:1820", "insulin"]
     assert source.counts["MEDICATION, cancelled orders"] == 1
     assert source.counts["MEDICATION, orders that name no drug"] == 1
     assert source.counts["MEDICATION, orders from after discharge"] == 1
@@ -276,7 +278,7 @@ def test_what_is_left_out_is_counted(raw, tmp_path):
     for minute in (-1, 2880, "", 10_000):
         charted(raw, "lab", minute, labname="glucose", labresult=5)
     charted(raw, "lab", 60, labname="PEEP", labresult=5)
-    charted(raw, "medication", 60, drughiclseqno="2051", dosage=1, drugordercancelled="Yes")
+    charted(raw, "medication", 60, drughiclseqno="2051.0", dosage=1, drugordercancelled="Yes")
     source = read(raw.write(tmp_path / "after"))
     assert events_of(source).equals(events)
     more = {name: n - before.counts.get(name, 0) for name, n in source.counts.items()}
