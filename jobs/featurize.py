@@ -31,12 +31,13 @@ from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, mani
 from medhmp.shards.work import NAME as WORK
 from medhmp.shards.work import Work
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import mimic3, mimic4, physionet2012
+from medhmp.tables import eicu, mimic3, mimic4, physionet2012
 from medhmp.tables.schema import Source, apart
 
 READERS: Final[Mapping[str, ModuleType]] = {
     "mimic3": mimic3,
     "mimic4": mimic4,
+    "eicu": eicu,
     "physionet2012": physionet2012,
     SYNTHETIC: mimic3,  # shaped as MIMIC-III
 }

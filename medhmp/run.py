@@ -29,7 +29,8 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI ...: mimic3, mimic4, physionet2012; none: synthetic
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu or physionet2012; none: the synthetic cohort
+    sources: tuple[str, ...] = ()
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def check(self) -> None:
@@ -65,6 +66,7 @@ class Cohort:
     max_visits: int = 50  # last visits kept per patient (paper, Appendix A)
     heart_failure_codes: Literal["core", "broad"] = "core"  # core: ICD-9 428*, ICD-10 I50*
     task_signals: Literal["paper", "strict"] = "paper"  # items removed before features are fitted
+    recording_hospitals: bool = True  # arf, shock: only hospitals that record its signs (eICU)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,11 @@
 Each event says how (``repeats``). "sum": amounts given in one bin add up. "indicators": a charted
 variable that is not all numbers and has repeats becomes ``variable: value`` = 1, one row per value,
 and ``variable`` = 1. "apart", and what is left of "indicators": the r-th reading of a moment moves
-r millionths of an hour later. Which variables become indicators is decided on training stays and
-then holds for all. Rows alike in everything count once, but for sums.
+r millionths of an hour later. "median": the median of the numbers. "first": the first row, in the
+order read, and none beside a median. Which variables become indicators is decided on training stays
+and then holds for all. Rows alike in everything count once, but for sums and medians.
+
+A bucket has all events of its stays, so a moment is whole here however a source sorts its tables.
 """
 
 from typing import Final
@@ -36,20 +39,26 @@ def decide(surveys: list[pl.DataFrame]) -> list[str]:
 
 def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
     """Events of one bucket as FIDDLE takes them: at most one row per (id, t, variable)."""
-    summed = pl.col("repeats") == "sum"
-    totals = (
-        events.filter(summed).group_by(_MOMENT, maintain_order=True).agg(pl.col("number").sum())
-    )
-    rows = distinct(events.filter(~summed))
+    way, number = pl.col("repeats"), pl.col("number")
+    totals = _reduced(events.filter(way == "sum"), number.sum())
+    medians = _reduced(events.filter(way == "median"), number.median())
+    first = pl.concat([medians, events.filter(way == "first").select(list(SCHEMA))])
+    rows = distinct(events.filter(~way.is_in(["sum", "median", "first"])))
     spelled = pl.col("variable").is_in(indicated)
     apart = _apart(rows.filter(~spelled)).select(list(SCHEMA))
-    totals = totals.with_columns(text=pl.lit(None, pl.String)).select(list(SCHEMA))
-    return pl.concat([apart, totals, _indicators(rows.filter(spelled))])
+    first = first.unique(_MOMENT, keep="first", maintain_order=True)
+    return pl.concat([apart, totals, first, _indicators(rows.filter(spelled))])
 
 
 def distinct(rows: pl.DataFrame) -> pl.DataFrame:
     """The first of rows alike in everything."""
     return rows.unique(list(SCHEMA), keep="first", maintain_order=True)
+
+
+def _reduced(rows: pl.DataFrame, number: pl.Expr) -> pl.DataFrame:
+    """One number for each moment."""
+    one = rows.group_by(_MOMENT, maintain_order=True).agg(number)
+    return one.with_columns(text=pl.lit(None, pl.String)).select(list(SCHEMA))
 
 
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:

@@ -25,6 +25,8 @@ BROAD: Final = (
 PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Types of a planned admission. The second is MIMIC-IV's; MIMIC-III calls it elective."""
 
+_NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64})
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -82,9 +84,13 @@ def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Coho
     died, later = pl.col("died"), pl.col("prediction_time")
     funnel = _Funnel("stays", frame)
     funnel.keep(f"age at least {cohort.min_age}", _adult("intime", cohort.min_age))
+    if cohort.recording_hospitals and task != "mortality":
+        silent = source.unrecorded.get(task, _NOBODY)["stay_id"].implode()
+        funnel.keep("in a hospital that records its signs", ~pl.col("stay_id").is_in(silent))
     funnel.keep(f"alive at hour {cohort.hours}", died.is_null() | (died >= later))
     funnel.keep(f"in the unit at hour {cohort.hours}", days * 24 >= cohort.hours)
     if task == "mortality":
+        funnel.keep("known to have left alive or died", pl.col("expired").is_not_null())
         funnel.frame = funnel.frame.with_columns(label=pl.col("expired"))
     else:
         onset = pl.col(task)

@@ -7,13 +7,17 @@ import polars as pl
 
 
 def hours_between(later: str, earlier: str) -> pl.Expr:
-    """Hours from one time column to another.
+    """Hours from one time column to another."""
+    return in_hours((pl.col(later) - pl.col(earlier)).dt.total_seconds(), 3600)
+
+
+def in_hours(count: pl.Expr, per_hour: int) -> pl.Expr:
+    """Hours of a whole number of seconds, or of whatever an hour has ``per_hour`` of.
 
     Whole hours are split off first, since Polars divides by a constant through its reciprocal: a
     reading at the edge of a bin must not fall short of it.
     """
-    seconds = (pl.col(later) - pl.col(earlier)).dt.total_seconds()
-    return seconds // 3600 + (seconds % 3600) / 3600
+    return count // per_hour + (count % per_hour) / per_hour
 
 
 def bin_of(hours: pl.Expr, dt: float) -> pl.Expr:

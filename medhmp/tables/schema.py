@@ -26,7 +26,7 @@ ADMISSIONS = pa.schema(
         "admitted": TIME,
         "discharged": TIME,
         "died": TIME,  # time of death in hospital, else null
-        "expired": pa.bool_(),  # died during this admission
+        "expired": pa.bool_(),  # died during this admission; null: not known
         "admission_type": pa.string(),
         "admission_location": pa.string(),
         "insurance": pa.string(),
@@ -55,7 +55,7 @@ EVENTS = pa.schema(
         "variable": pa.string(),
         "number": pa.float64(),  # the value, if it is a number
         "text": pa.string(),  # the value, if it is not; both null: recorded without a value
-        "repeats": pa.string(),  # several at one time: apart, indicators, sum (features/events.py)
+        "repeats": pa.string(),  # several at one time: see features/repeats.py for the five ways
     }
 )
 CODES = pa.schema(
@@ -86,7 +86,8 @@ class Source:
     has a row per stay: hours from unit admission to the first sign of acute respiratory failure and
     of shock (null: none) that the streams read so far have shown. ``counts``, filled in as tables
     are read, are rows per raw table and rows left out, by reason. ``unlabelled`` has the tasks that
-    the source cannot tell the labels of, each with the reason.
+    the source cannot tell the labels of, each with the reason; ``unrecorded``, by kind of onset,
+    the stays in hospitals that record no sign of it.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Source:
     onsets: Callable[[], pl.DataFrame]  # stay_id, arf, shock: hours, float64
     counts: dict[str, int]
     unlabelled: Mapping[Task, str] = field(default_factory=dict)
+    unrecorded: Mapping[Task, pl.DataFrame] = field(default_factory=dict)  # stay_id
 
     def events(self) -> Iterator[pa.RecordBatch]:
         """EVENTS batches of all streams, one after the other."""
@@ -140,6 +142,7 @@ def _raised(source: Source, by: int) -> Source:
         streams={name: partial(_batches_raised, s, by) for name, s in source.streams.items()},
         notes=partial(_batches_raised, source.notes, by),
         onsets=partial(_onsets_raised, source.onsets, by),
+        unrecorded={kind: _frame_raised(of, by) for kind, of in source.unrecorded.items()},
     )
 
 

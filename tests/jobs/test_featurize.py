@@ -309,7 +309,7 @@ def test_an_unknown_source_is_refused(tmp_path, ray):
     run = replace(RUN, out=str(tmp_path), tables=Tables(sources=("mimic9=/nowhere",)))
     with pytest.raises(
         Refusal,
-        match=r"'mimic9', for which there is no reader; .* mimic3, mimic4, physionet2012, synth",
+        match=r"'mimic9', for which there is no reader; .* mimic4, eicu, physionet2012, synth",
     ):
         featurize(run)
 
@@ -354,6 +354,7 @@ def test_the_open_demo(shared, tmp_path, ray, capsys):
         ["age at least 18", 77],
         ["alive at hour 48", 69],
         ["in the unit at hour 48", 34],
+        ["known to have left alive or died", 34],
     ]
     signals = {"225792", "225794", "220339", "221906", "221289", "221662", "222315", "221749"}
     assert signals.isdisjoint(name.split("_")[0].split(":")[0] for name in manifest.features)

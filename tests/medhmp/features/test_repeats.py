@@ -1,6 +1,7 @@
 """Repeated readings against a slow version that goes through them one by one."""
 
 from collections import defaultdict
+from statistics import median
 
 import polars as pl
 from hypothesis import given, settings
@@ -11,6 +12,8 @@ from medhmp.features.events import SCHEMA, number_text
 
 EVENTS = {**SCHEMA, "repeats": pl.String()}
 KIND = {"hr": "indicators", "rhythm": "indicators", "lab": "apart", "rate": "sum"}
+KIND |= {"vital": "median", "charted": "first"}
+NUMBERS = ("sum", "median")
 
 VALUE = st.sampled_from([("n", 1.0), ("n", 2.5), ("t", "SR"), ("t", "AF"), (None, None)])
 ROW = st.tuples(
@@ -32,9 +35,13 @@ def frame(rows):
 def slow(rows, indicated):
     """The same rules, row by row; a set of (id, t, variable, number, text)."""
     out, sums, seen, places = set(), defaultdict(float), set(), defaultdict(int)
-    distinct = []
+    distinct, vitals, charted = [], defaultdict(list), {}
     for row in rows:
-        if KIND[row[2]] != "sum" and row not in seen:
+        if KIND[row[2]] == "median":
+            vitals[row[:3]].append(row[3][1])
+        elif KIND[row[2]] == "first":
+            charted.setdefault(row[:3], row[3])
+        elif KIND[row[2]] != "sum" and row not in seen:
             seen.add(row)
             distinct.append(row)
         elif KIND[row[2]] == "sum" and row[3][0] == "n":
@@ -54,13 +61,16 @@ def slow(rows, indicated):
         places[i, t, name] += 1
         number, text = (v if kind == "n" else None), (v if kind == "t" else None)
         out.add((i, t + place * 1e-6, name, number, text))
+    out |= {(*key, median(values), None) for key, values in vitals.items()}
+    for key, (kind, v) in charted.items():
+        out.add((*key, v if kind == "n" else None, v if kind == "t" else None))
     return out | {(*key, total, None) for key, total in sums.items()}
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ROW, max_size=14), st.integers(0, 14))
 def test_resolve_equals_a_slow_version_and_surveys_add_up(rows, cut):
-    rows = [r for r in rows if KIND[r[2]] != "sum" or r[3][0] == "n"]
+    rows = [r for r in rows if KIND[r[2]] not in NUMBERS or r[3][0] == "n"]
     buckets = [[r for r in rows if r[0] == i] for i in (0, 1)]
     indicated = repeats.decide([repeats.survey(frame(bucket)) for bucket in buckets])
     assert indicated == repeats.decide([repeats.survey(frame(rows))])
@@ -89,3 +99,14 @@ def test_a_moment_keeps_the_order_of_the_file():
     resolved = repeats.resolve(frame(rows), []).sort("t")
     assert resolved["number"].to_list() == [2.5, 1.0]
     assert resolved["t"].to_list() == [3.0, 3.000001]
+
+
+def test_the_first_row_of_a_moment_is_kept_and_none_beside_a_median():
+    rows = [(0, 3.0, "charted", ("t", "<1")), (0, 3.0, "charted", ("n", 1.0))]
+    rows += [(0, 3.0, "vital", ("n", v)) for v in (1.0, 1.0, 5.0)]
+    beside = frame([(0, 3.0, "charted", ("t", "?"))]).with_columns(variable=pl.lit("vital"))
+    resolved = repeats.resolve(pl.concat([beside, frame(rows)]), [])
+    assert sorted(resolved.rows()) == [
+        (0, 3.0, "charted", None, "<1"),
+        (0, 3.0, "vital", 1.0, None),
+    ]

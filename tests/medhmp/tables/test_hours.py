@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medhmp.tables.hours import bin_of, hours_between
+from medhmp.tables.hours import bin_of, hours_between, in_hours
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.1, 0.3, 0.5, 1.0, 2.0, 7.0]))
@@ -22,3 +22,10 @@ def test_whole_hours_are_whole(hours: int) -> None:
     begin = dt.datetime(2100, 1, 1, 7, 23, 45)
     frame = pl.DataFrame({"begin": [begin], "at": [begin + dt.timedelta(hours=hours)]})
     assert frame.select(hours_between("at", "begin")).item() == hours
+
+
+@given(st.integers(-100_000, 100_000))
+def test_a_minute_is_in_the_bin_of_its_hour(minute: int) -> None:
+    hours = pl.select(in_hours(pl.lit(minute), 60)).item()
+    assert hours // 1 == minute // 60
+    assert round((hours - hours // 1) * 60) == minute % 60

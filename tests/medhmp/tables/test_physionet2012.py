@@ -239,6 +239,7 @@ def test_who_is_labelled(sets):
         ("age at least 18", 10),
         ("alive at hour 48", 10),
         ("in the unit at hour 48", 10),
+        ("known to have left alive or died", 10),
     ]
     deaths = {n: died for of in sets.deaths.values() for n, died in of.items()}
     found = dict(labels.rows.select("row_id", "label").iter_rows())

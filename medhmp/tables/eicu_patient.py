@@ -1,0 +1,188 @@
+"""The table ``patient`` of eICU-CRD: patients, hospital stays and unit stays on one time axis.
+
+eICU says no dates: minutes from unit admission, the age in whole years and the year of discharge
+are all that place a hospital stay. So here everybody is born at ``BIRTH``, and a hospital stay
+begins in the year of life that its age says, a month later for each later year of discharge. That
+keeps ages exact and the order as far as it is known: by age, then by year. Which of two stays of
+one age and year came first nobody can tell. The unit stays of one hospital stay lie on this axis
+as they did in truth, from their minutes since hospital admission.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from medhmp.refusal import Refusal
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, TEXT, RawTables
+from medhmp.tables.hours import hours_between
+from medhmp.tables.metavision import events, parsed
+
+BIRTH: Final = datetime(1900, 1, 1)
+FIRST_YEAR: Final = 2014
+"""The first year of discharge in eICU-CRD 2.0."""
+OLDEST: Final = 90
+"""Stands for '> 89'. Features keep the text."""
+
+SEX: Final = {"Male": "M", "Female": "F"}
+PLACES: Final = ("hospitalid", "wardid")
+"""Numbers that name a place: they become texts."""
+STATIC: Final = (
+    *("gender", "age", "ethnicity", *PLACES, "apacheadmissiondx", "admissionheight"),
+    *("admissionweight", "hospitaladmittime24", "hospitaladmitoffset", "hospitaladmitsource"),
+    *("unittype", "unitadmittime24", "unitadmitsource", "unitvisitnumber", "unitstaytype"),
+)
+"""What holds for a whole stay. Weight, time and place of discharge are known too late."""
+HOSPITAL: Final = ("numbedscategory", "teachingstatus", "region")
+
+_INTEGERS: Final = (
+    *("patientunitstayid", "patienthealthsystemstayid", "hospitalid", "unitvisitnumber"),
+    *("hospitaladmitoffset", "hospitaldischargeoffset", "unitdischargeoffset"),
+    "hospitaldischargeyear",
+)
+_TEXTS: Final = ("uniquepid", "hospitaldischargestatus", *(n for n in STATIC if n not in _INTEGERS))
+
+
+def unit_stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
+    """One row per unit stay: the columns of the table, ``subject_id``, ``hadm_id``, ``stay_id``,
+    ``admitted``, ``discharged``, ``expired``, ``intime``, ``outtime``, and ``until``, the hour of
+    discharge from hospital.
+
+    Refuses ids that are missing, not as in eICU, or that contradict each other.
+    """
+    columns = dict.fromkeys(_INTEGERS, INTEGER) | dict.fromkeys(_TEXTS, TEXT)
+    frame = _named(raw, raw.whole("PATIENT", columns))
+    placed = frame.filter(pl.col("hospitaladmitoffset").is_not_null())
+    counts["PATIENT, without a time since hospital admission"] = frame.height - placed.height
+    if placed.is_empty():
+        raise Refusal(
+            f"table PATIENT in '{raw.folder}' has no HOSPITALADMITOFFSET; export the table again"
+        )
+    return _timed(placed.sort("hadm_id", "unitvisitnumber", "stay_id"))
+
+
+def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds the ids. ``002-33870`` becomes 2 * 10^6 + 33870."""
+    parts = pl.col("uniquepid").str.strip_chars().str.extract_groups(r"^(\d{1,3})-(\d{1,6})$")
+    front, back = (parts.struct.field(n).cast(pl.Int64) for n in ("1", "2"))
+    named = frame.with_columns(
+        subject_id=front * 1_000_000 + back,
+        hadm_id="patienthealthsystemstayid",
+        stay_id="patientunitstayid",
+    )
+    for column, name, wanted in (
+        ("stay_id", "PATIENTUNITSTAYID", "a whole number"),
+        ("hadm_id", "PATIENTHEALTHSYSTEMSTAYID", "a whole number"),
+        ("subject_id", "UNIQUEPID", "a patient's id as in eICU (002-33870)"),
+    ):
+        bad = named.select(pl.col(column).is_null().arg_true()).to_series()
+        if len(bad):
+            raise Refusal(
+                f"table PATIENT in '{raw.folder}' has something else than {wanted} in column "
+                f"{name} at line {bad[0] + 2}; export the table again"
+            )
+    if fault := _contradiction(named):
+        raise Refusal(f"table PATIENT in '{raw.folder}' has {fault}; export the table again")
+    return named
+
+
+def _contradiction(named: pl.DataFrame) -> str:
+    if named["stay_id"].is_duplicated().any():
+        return "a PATIENTUNITSTAYID twice"
+    if named.select("hadm_id", "subject_id").n_unique() > named["hadm_id"].n_unique():
+        return "a PATIENTHEALTHSYSTEMSTAYID of two patients"
+    if named["uniquepid"].str.strip_chars().n_unique() > named["subject_id"].n_unique():
+        return "two UNIQUEPID that differ in leading zeros alone"
+    return ""
+
+
+def _timed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lays the stays, in the order of visits, on the axis; somebody of unknown age is no adult."""
+    told = pl.col("age").str.strip_chars()
+    whole = told.cast(pl.Int64, strict=False)
+    age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
+    years = age.drop_nulls().first().over("hadm_id").fill_null(-1)
+    later = (pl.col("hospitaldischargeyear").max().over("hadm_id") - FIRST_YEAR).fill_null(0)
+    # A month more: a unit stay may begin a little before its hospital stay.
+    days = 30 * (1 + later.clip(0, 9))
+    gone = pl.max_horizontal("hospitaldischargeoffset", "unitdischargeoffset")
+    status = pl.col("hospitaldischargestatus").str.strip_chars()
+    dead = status.replace_strict(
+        {"Expired": 1, "Alive": 0}, default=None, return_dtype=pl.Int8
+    ).max()
+    born = pl.lit(BIRTH, pl.Datetime("ms"))
+    return (
+        frame.with_columns(admitted=born + pl.duration(hours=years * 8766, days=days))
+        .with_columns(intime=pl.col("admitted") - _minutes("hospitaladmitoffset"))
+        .with_columns(
+            outtime=pl.col("intime") + _minutes("unitdischargeoffset"),
+            discharged=(pl.col("intime") + pl.duration(minutes=gone)).max().over("hadm_id"),
+            expired=dead.over("hadm_id").cast(pl.Boolean),
+        )
+        .with_columns(until=hours_between("discharged", "intime").fill_null(float("inf")))
+    )
+
+
+def _minutes(column: str) -> pl.Expr:
+    return pl.duration(minutes=pl.col(column))
+
+
+def patients(stays: pl.DataFrame) -> pl.DataFrame:
+    sex = pl.col("gender").replace_strict(SEX, default=None, return_dtype=pl.String)
+    own = stays.unique("subject_id", keep="first", maintain_order=True)
+    return _of(schema.PATIENTS, own.with_columns(sex=sex, birth=pl.lit(BIRTH)))
+
+
+def admissions(stays: pl.DataFrame) -> pl.DataFrame:
+    """Hospital stays, described by their first unit stay. Who died did when the stay ended."""
+    first = stays.unique("hadm_id", keep="first", maintain_order=True)
+    died = pl.when("expired").then("discharged")
+    named = first.with_columns(died=died, admission_location="hospitaladmitsource")
+    return _of(schema.ADMISSIONS, named)
+
+
+def stays_of(stays: pl.DataFrame) -> pl.DataFrame:
+    """STAYS of the rows of ``unit_stays``."""
+    return _of(schema.STAYS, stays.with_columns(first_careunit="unittype", first_ward="wardid"))
+
+
+def _of(target: pa.Schema, frame: pl.DataFrame) -> pl.DataFrame:
+    """A table of the schema; what ``frame`` lacks is null."""
+    blank = [pl.lit(None).alias(name) for name in target.names if name not in frame.columns]
+    table = frame.with_columns(blank).select(target.names)
+    made = pl.from_arrow(table.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(target))
+    assert isinstance(made, pl.DataFrame)
+    return made
+
+
+def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
+    """Columns of EVENTS (hours null), one row per variable that holds for a whole stay.
+
+    An empty field is no event.
+    """
+    columns = {"hospitalid": INTEGER} | dict.fromkeys(HOSPITAL, TEXT)
+    names: tuple[str, ...] = STATIC
+    if raw.has("HOSPITAL"):
+        hospitals = raw.whole("HOSPITAL", columns).unique("hospitalid", keep="first")
+        stays = stays.join(hospitals, on="hospitalid", how="left", maintain_order="left")
+        names = STATIC + HOSPITAL
+    named = stays.with_columns(
+        pl.concat_str(pl.lit(f"{place}="), place).alias(place) for place in PLACES
+    )
+    number, text = parsed()
+    return pl.concat(
+        events(
+            named.select(
+                *("subject_id", "stay_id"),
+                hours=pl.lit(None, pl.Float64),
+                variable=pl.lit(name),
+                value=pl.col(name).cast(pl.String),
+            )
+            .drop_nulls("value")
+            .with_columns(number, text),
+            "first",
+        )
+        for name in names
+    )
