@@ -92,6 +92,7 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
     manifest = Manifest(
         fields=content_of(run, names),
         **_counts(read, scanned, written),  # type: ignore[arg-type]
+        splits={s.name: digest(sorted(s.splits.rows())) for s in sources if s.splits is not None},
         **_content(run, gathered),
         tables=tables,
         tasks=counted,

@@ -74,6 +74,7 @@ class Source:
     unit admission to the first sign of acute respiratory failure and of shock (null: never).
     ``counts``, filled in as tables are read, are rows per raw table and rows left out, by reason.
     ``unlabelled`` has the tasks that the source cannot tell the labels of, each with the reason.
+    ``splits`` has the split of every patient, of a source that brings them; else a hash decides.
     """
 
     name: str
@@ -86,3 +87,4 @@ class Source:
     onsets: Callable[[], pl.DataFrame]  # stay_id, arf, shock: hours, float64
     counts: dict[str, int]
     unlabelled: Mapping[Task, str] = field(default_factory=dict)
+    splits: pl.DataFrame | None = None  # subject_id, split (one of legend.SPLITS)
