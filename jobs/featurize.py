@@ -31,7 +31,7 @@ from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, mani
 from medhmp.shards.work import NAME as WORK
 from medhmp.shards.work import Work
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import eicu, mimic3, mimic4, physionet2012
+from medhmp.tables import eicu, meds, mimic3, mimic4, physionet2012
 from medhmp.tables.schema import Source, apart
 
 READERS: Final[Mapping[str, ModuleType]] = {
@@ -39,6 +39,7 @@ READERS: Final[Mapping[str, ModuleType]] = {
     "mimic4": mimic4,
     "eicu": eicu,
     "physionet2012": physionet2012,
+    "meds": meds,
     SYNTHETIC: mimic3,  # shaped as MIMIC-III
 }
 """``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""

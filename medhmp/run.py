@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from medhmp.legend import LEVELS, ModelName, Start, Task
 from medhmp.refusal import Refusal
+from medhmp.tables import meds_patterns
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,73 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
+class Meds:
+    """What the codes of a MEDS dataset mean. The defaults are for MIMIC_IV_MEDS.
+
+    A pattern is a regular expression (Python's) that must match a code from end to end. The first
+    of them that does, in this order, says what the code is; an empty one matches nothing. Named
+    groups take parts out of a code. Codes that no pattern matches are left out, and counted.
+    """
+
+    # groups, each if the code has it: admission_type, admission_location, insurance, language,
+    # religion, marital_status, ethnicity
+    hospital_admission: str = (
+        r"HOSPITAL_ADMISSION//(?P<admission_type>.+?)//(?P<admission_location>.+)"
+    )
+    # group died: matched by a death in hospital; without it, a death between admission and
+    # discharge is one
+    hospital_discharge: str = r"HOSPITAL_DISCHARGE//((?P<died>DIED)|.+)"
+    # group first_careunit; empty: every hospital admission is taken for a stay
+    icu_admission: str = r"ICU_ADMISSION//(.*\()?(?P<first_careunit>[^()]+)\)?"
+    icu_discharge: str = r"ICU_DISCHARGE//.+"
+    birth: str = r"(MEDS_BIRTH|DOB)(//.*)?"
+    death: str = r"MEDS_DEATH(//.*)?"
+    sex: str = r"GENDER//(?P<sex>.+)"  # group sex
+    # the groups of hospital_admission, given by a code of its own; without a time: for all
+    # admissions of the patient
+    fact: str = (
+        r"INSURANCE//(?P<insurance>.+)|LANGUAGE//(?P<language>.+)"
+        r"|MARITAL_STATUS//(?P<marital_status>.+)|RACE//(?P<ethnicity>.+)"
+    )
+    # groups version (9 or 10) and icd, with or without dots
+    diagnosis: str = r"DIAGNOSIS//ICD//(?P<version>9|10)//(?P<icd>.+)"
+    drug: str = r"MEDICATION//START//(?P<drug>.+?)(//(\d{8,}|UNK))?"  # group drug: its key
+    note: str = ""  # discharge summaries, whose text is the text_value
+    # first sign of acute respiratory failure: PEEP set, ventilation
+    arf: str = r"LAB//220339//.+|PROCEDURE//START//(225792|225794)"
+    # first sign of shock: vasopressors
+    shock: str = r"INFUSION_START//(221906|221289|221662|222315|221749)"
+    # further codes that give an onset away; like those of arf and shock, they are no events
+    signal: str = (
+        r"PROCEDURE//END//(225792|225794)|INFUSION_END//(221906|221289|221662|222315|221749)"
+        r"|INFUSION_(START|END)//(229617|229630|229631|229632|229709)"
+    )
+    # the same, under cohort.task_signals strict only
+    strict_signal: str = (
+        r"LAB//(223849|224700|224684|224685|224686|224687|223835)//.+"
+        r"|PROCEDURE//(START|END)//(227194|224385)|INFUSION_(START|END)//(221653|221986)"
+    )
+    # group variable: the name under which it is a feature, the whole code or a part of it
+    event: str = (
+        r"(?P<variable>(LAB|INFUSION_START|INFUSION_END|PROCEDURE//START|PROCEDURE//END"
+        r"|SUBJECT_FLUID_OUTPUT|SUBJECT_WEIGHT_AT_INFUSION)//.+)"
+    )
+    admission_id: str = "hadm_id"  # column that names an admission; not there: by order in time
+    stay_id: str = "icustay_id"  # column that names an ICU stay; not there: by order in time
+
+
+@dataclass(frozen=True)
 class Tables:
     """Where the raw tables are."""
 
-    # NAME=URI ...; NAME is mimic3, mimic4, eicu or physionet2012; none: the synthetic cohort
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds or physionet2012; none: the synthetic cohort
     sources: tuple[str, ...] = ()
     synthetic: Synthetic = field(default_factory=Synthetic)
+    meds: Meds = field(default_factory=Meds)
 
     def check(self) -> None:
-        """Refuses entries that are not NAME=URI, and two of one name."""
+        """Refuses entries that are not NAME=URI, two of one name, and bad patterns of ``meds``."""
+        meds_patterns.check(self.meds)
         if len(self.named()) < len(self.sources):
             raise Refusal(
                 "tables.sources has a name twice; give each source one entry, with all of its "

@@ -106,6 +106,7 @@ def build(
     manifest = Manifest(
         fields=content_of(run, names),
         **_counts(read, scanned, written),  # type: ignore[arg-type]
+        splits={s.name: digest(sorted(s.splits.rows())) for s in sources if s.splits is not None},
         **_content(run, learnt),
         tables=tables,
         tasks=counted,

@@ -31,7 +31,7 @@ class Index:
         """Leaves out admissions with neither a stay nor a diagnosis: nothing is known of them."""
         stays = _all(sources, "stays").select("source", "hadm_id", "stay_id", "intime")
         buckets = max(1, -(-stays.height // run.shards.bucket_stays))
-        patients = _placed(_all(sources, "patients").select("source", "subject_id"), run, buckets)
+        patients = _placed(sources, run, buckets)
         codes = _all(sources, "codes").filter(pl.col("kind") == "diagnosis")
         known = pl.concat([frame.select("source", "hadm_id") for frame in (stays, codes)]).unique()
         admissions = (
@@ -63,15 +63,23 @@ def _all(sources: Sequence[Source], table: str) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _placed(patients: pl.DataFrame, run: Run, buckets: int) -> pl.DataFrame:
-    """Adds each patient's ``split``, order ``key`` and ``bucket``.
+def _placed(sources: Sequence[Source], run: Run, buckets: int) -> pl.DataFrame:
+    """Every patient with its ``split``, order ``key`` and ``bucket``.
 
-    They are those of the source's own identifier, whatever other sources the run has.
+    The split is the one that the source brings, if it brings any, else a hash. Hashes are of the
+    source's own identifier, whatever other sources the run has.
     """
+    patients = _all(sources, "patients").select("source", "subject_id")
     ids = patients["subject_id"] % IDS
     keys = order_key(ids, run.splits.salt)
-    return patients.with_columns(
-        split=pl.Series(split_of(ids, run.splits), dtype=pl.String),
+    none = pl.DataFrame(schema={"subject_id": pl.Int64, "split": pl.String})
+    brought = [(none if s.splits is None else s.splits, s.name) for s in sources]
+    own = pl.concat([splits.with_columns(source=pl.lit(name)) for splits, name in brought])
+    hashed = pl.Series(split_of(ids, run.splits), dtype=pl.String)
+    return patients.join(
+        own, on=["source", "subject_id"], how="left", maintain_order="left"
+    ).with_columns(
+        split=pl.col("split").fill_null(hashed),
         key=pl.Series(keys, dtype=pl.UInt64),
         bucket=pl.Series(bucket_of(keys, buckets), dtype=pl.Int64),
     )

@@ -12,7 +12,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Output, opened
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 NAME: Final = "manifest.json"
 SYNTHETIC: Final = "synthetic"
 """The source of a run that names none."""
@@ -50,6 +50,9 @@ class Manifest:
     counts: Mapping[str, Mapping[str, int]]  # source -> patients, admissions, stays, ...
     rows_read: Mapping[str, Mapping[str, int]]  # source -> raw table -> rows
     left_out: Mapping[str, Mapping[str, int]]  # source -> reason -> rows
+    splits: Mapping[
+        str, str
+    ]  # source -> SHA-256 of the patients' splits that it brings, if it does
     hours: int  # T: bins of a stay
     real_valued: bool  # features have values, not only ids
     features: Sequence[str]  # names of the hourly features, by id
@@ -87,9 +90,10 @@ class Manifest:
 
 def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
     """Fields of a run that shape the shards made from these sources. No path is among them."""
-    cohort = ("tables.synthetic",) if SYNTHETIC in sources else ()
+    own = {SYNTHETIC: "tables.synthetic", "meds": "tables.meds"}
+    sections = [section for source, section in own.items() if source in sources]
     fields = fields_of(
-        run, "cohort", "splits", "features", "shards.files", "shards.row_group", *cohort
+        run, "cohort", "splits", "features", "shards.files", "shards.row_group", *sections
     )
     del fields["cohort.max_visits"]  # shards hold all visits: a fit cuts them
     del fields["features.frozen"]  # a place; what lies there is an input

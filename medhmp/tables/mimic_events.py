@@ -82,47 +82,18 @@ class Events:
 
     def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:
         for frame in scan():
-            yield from _batches(frame)
+            yield from batches(frame)
         self.counts |= self.raw.rows
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the tables read so far."""
-        first = (
-            pl.concat([_NO_ONSET, *self.seen])
-            .group_by("stay_id", "kind")
-            .agg(pl.col("hours").min())
-        )
-        frame = self.sound.stays.select("stay_id")
-        for kind in ("arf", "shock"):
-            own = first.filter(pl.col("kind") == kind).select(
-                "stay_id", pl.col("hours").alias(kind)
-            )
-            frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
-        return frame
+        return first_onsets(self.sound.stays, self.seen)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
-        """The variables that hold for a whole stay (hours null)."""
-        facts = self.sound.stays.join(self.sound.patients, on="subject_id").join(
-            self.sound.admissions.drop("subject_id"), on="hadm_id"
+        sound = self.sound
+        yield from batches(
+            static_events(sound.stays, sound.patients, sound.admissions, self.static)
         )
-        age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
-        before = hours_between("intime", "admitted")
-        numbers = {
-            "AGE": pl.when(age > 89).then(91.4).otherwise(age),
-            "HADM_to_ICU_time": before,
-        }
-        hours = pl.lit(None, pl.Float64)
-        parts = [
-            mv.events(
-                facts.with_columns(hours=hours, variable=pl.lit(name), **{kind: value}), "apart"
-            )
-            for kind, named in (
-                ("number", numbers),
-                ("text", {n: pl.col(c) for n, c in self.static.items()}),
-            )
-            for name, value in named.items()
-        ]
-        yield from _batches(pl.concat(parts))
 
     def _chart(self) -> Iterator[pl.DataFrame]:
         columns, charted = self.items
@@ -268,5 +239,42 @@ class Events:
         self.counts[reason] = self.counts.get(reason, 0) + rows
 
 
-def _batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:
+def static_events(
+    stays: pl.DataFrame,
+    patients: pl.DataFrame,
+    admissions: pl.DataFrame,
+    texts: Mapping[str, str] = STATIC,
+) -> pl.DataFrame:
+    """EVENTS of the variables that hold for a whole stay (hours null); ``texts`` as ``STATIC``."""
+    facts = stays.join(patients, on="subject_id").join(admissions.drop("subject_id"), on="hadm_id")
+    age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
+    before = hours_between("intime", "admitted")
+    numbers = {
+        "AGE": pl.when(age > 89).then(91.4).otherwise(age),
+        "HADM_to_ICU_time": before,
+    }
+    hours = pl.lit(None, pl.Float64)
+    parts = [
+        mv.events(facts.with_columns(hours=hours, variable=pl.lit(name), **{kind: value}), "apart")
+        for kind, named in (
+            ("number", numbers),
+            ("text", {n: pl.col(c) for n, c in texts.items()}),
+        )
+        for name, value in named.items()
+    ]
+    return pl.concat(parts)
+
+
+def first_onsets(stays: pl.DataFrame, seen: list[pl.DataFrame]) -> pl.DataFrame:
+    """(stay_id, arf, shock): the first hour of each in ``seen`` (stay_id, kind, hours), or null."""
+    first = pl.concat([_NO_ONSET, *seen]).group_by("stay_id", "kind").agg(pl.col("hours").min())
+    frame = stays.select("stay_id")
+    for kind in ("arf", "shock"):
+        own = first.filter(pl.col("kind") == kind).select("stay_id", pl.col("hours").alias(kind))
+        frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
+    return frame
+
+
+def batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:
+    """A frame with the columns of EVENTS as record batches."""
     yield from frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.EVENTS).to_batches()

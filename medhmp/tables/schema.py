@@ -87,7 +87,8 @@ class Source:
     of shock (null: none) that the streams read so far have shown. ``counts``, filled in as tables
     are read, are rows per raw table and rows left out, by reason. ``unlabelled`` has the tasks that
     the source cannot tell the labels of, each with the reason; ``unrecorded``, by kind of onset,
-    the stays in hospitals that record no sign of it.
+    the stays in hospitals that record no sign of it. ``splits`` has the split of every patient, of
+    a source that brings them; else a hash decides.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Source:
     counts: dict[str, int]
     unlabelled: Mapping[Task, str] = field(default_factory=dict)
     unrecorded: Mapping[Task, pl.DataFrame] = field(default_factory=dict)  # stay_id
+    splits: pl.DataFrame | None = None  # subject_id, split (one of legend.SPLITS)
 
     def events(self) -> Iterator[pa.RecordBatch]:
         """EVENTS batches of all streams, one after the other."""
@@ -143,6 +145,7 @@ def _raised(source: Source, by: int) -> Source:
         notes=partial(_batches_raised, source.notes, by),
         onsets=partial(_onsets_raised, source.onsets, by),
         unrecorded={kind: _frame_raised(of, by) for kind, of in source.unrecorded.items()},
+        splits=None if source.splits is None else _frame_raised(source.splits, by),
     )
 
 

@@ -140,6 +140,7 @@ def write_shards(out: Folder, name: str, source: str) -> str:
         counts={name: {"patients": 100, "stays of <MetaVision>": 77}},
         rows_read={},
         left_out={name: {"no stay": 12}},
+        splits={},
         hours=48,
         real_valued=False,
         features=[],

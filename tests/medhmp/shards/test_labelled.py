@@ -156,6 +156,7 @@ def manifest(files):
         counts={},
         rows_read={},
         left_out={},
+        splits={},
         hours=HOURS,
         real_valued=False,
         features=[str(i) for i in range(FEATURES)],

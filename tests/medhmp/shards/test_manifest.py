@@ -15,6 +15,7 @@ MANIFEST = Manifest(
     counts={"mimic3": {"patients": 2}},
     rows_read={"mimic3": {"PATIENTS": 2}},
     left_out={"mimic3": {}},
+    splits={},
     hours=48,
     real_valued=False,
     features=["a", "b"],
