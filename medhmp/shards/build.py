@@ -67,6 +67,7 @@ class Gathered:
     vocabularies: Mapping[Kind, Vocabulary]
     schemas: Mapping[str, pa.Schema]
     rows: Mapping[str, list[int]]  # table -> rows of each bucket
+    prepared: codes.Prepared
 
 
 def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
@@ -91,7 +92,7 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
         work.remove()
     manifest = Manifest(
         fields=content_of(run, names),
-        **_counts(read, scanned, written),  # type: ignore[arg-type]
+        **_counts(read, scanned, written, gathered, index),  # type: ignore[arg-type]
         **_content(run, gathered),
         tables=tables,
         tasks=counted,
@@ -155,11 +156,14 @@ def _gather(
     tasks: Tasks,
 ) -> Gathered:
     """Rows of every table, bucket by bucket, with codes as ids of the training vocabularies."""
-    found = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
-    training = index.patients.filter(pl.col("split") == "train")
-    known = found.join(training, on=["source", "subject_id"], how="semi")
-    vocabularies = codes.fit(known, run.features)
     admissions = index.admissions
+    every = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
+    every = every.join(admissions, on=["source", "hadm_id"], how="semi", maintain_order="left")
+    training = admissions.filter(pl.col("split") == "train")
+    prepared = codes.prepare(every, training, run.features)
+    found = prepared.codes
+    known = found.join(training, on=["source", "hadm_id"], how="semi")
+    vocabularies = codes.fit(known, run.features)
     for kind, name in ID_COLUMNS.items():
         ids = vocabularies[kind].ids(found.filter(pl.col("kind") == kind), name)
         admissions = admissions.join(
@@ -171,7 +175,7 @@ def _gather(
     write_rows = functools.partial(_rows, fitted, schemas)
     counted = list(tasks.each(write_rows, own, "rows, buckets", _stays_of(index, buckets)))
     rows = {table: [count[table] for count in counted] for table in schemas}
-    return Gathered(fitted, vocabularies, schemas, rows)
+    return Gathered(fitted, vocabularies, schemas, rows, prepared)
 
 
 def _schemas(
@@ -231,7 +235,11 @@ def _files(
 
 
 def _counts(
-    read: Mapping[str, Read], scanned: Mapping[str, Mapping[str, int]], notes: Mapping[str, int]
+    read: Mapping[str, Read],
+    scanned: Mapping[str, Mapping[str, int]],
+    notes: Mapping[str, int],
+    gathered: Gathered,
+    index: Index,
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Each source's counts, told apart: of the cohort, of raw tables, of what was left out."""
     sizes, rows, left_out = {}, {}, {}
@@ -240,9 +248,11 @@ def _counts(
         tables = {name: n for name, n in counts.items() if name.isupper()}
         cohort = {name: n for name, n in counts.items() if name in SIZES}
         sizes[source] = {**cohort, "events": of.events, "notes": notes[source]}
+        sizes[source] |= gathered.prepared.counts.get(source, {})
         rows[source] = dict(sorted(tables.items()))
         rest = counts.keys() - tables.keys() - cohort.keys()
         left_out[source] = {name: counts[name] for name in sorted(rest)}
+        left_out[source] |= index.left_out[source]
     return {"counts": sizes, "rows_read": rows, "left_out": left_out}
 
 
@@ -259,5 +269,6 @@ def _content(run: Run, gathered: Gathered) -> dict[str, Any]:
         "hours": gathered.fitted.plan.settings.bins,
         "real_valued": not run.features.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
+        "icd9_of": gathered.prepared.icd9_of,
         "fiddle": json.loads(gathered.fitted.to_json()),
     }

@@ -67,12 +67,31 @@ def _counts(
     steps: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, unavailable: str
 ) -> TaskCounts:
     """Steps added up over sources, and rows and positives of each split."""
-    names = [name for name, _ in steps[0]] if steps else []
-    total = [sum(of[i][1] for of in steps) for i in range(len(names))]
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     return TaskCounts(
-        steps=list(zip(names, total, strict=True)),
+        steps=added(steps),
         rows={split: own.height for split, own in splits.items()},
         positives={split: int(own["label"].sum()) for split, own in splits.items()},
         unavailable=unavailable,
     )
+
+
+def added(steps: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, int]]:
+    """What each rule left of all sources together, in an order that keeps each source's own.
+
+    A source without a step counts there with what its steps before that one left.
+    """
+    names: list[str] = []
+    for of in steps:
+        at = 0
+        for name, _ in of:
+            if name not in names:
+                names.insert(at, name)
+            at = names.index(name) + 1
+    totals = dict.fromkeys(names, 0)
+    for of in steps:
+        own, left = dict(of), of[0][1]
+        for name in names:
+            left = own.get(name, left)
+            totals[name] += left
+    return list(totals.items())
