@@ -1,5 +1,7 @@
 """The labels of every task, in the order of the shards, with the counts that explain them."""
 
+import graphlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -81,17 +83,15 @@ def added(steps: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, int]]:
 
     A source without a step counts there with what its steps before that one left.
     """
-    names: list[str] = []
+    order: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     for of in steps:
-        at = 0
-        for name, _ in of:
-            if name not in names:
-                names.insert(at, name)
-            at = names.index(name) + 1
-    totals = dict.fromkeys(names, 0)
+        order.add(of[0][0])
+        for (before, _), (after, _) in itertools.pairwise(of):
+            order.add(after, before)
+    totals = dict.fromkeys(order.static_order(), 0)
     for of in steps:
         own, left = dict(of), of[0][1]
-        for name in names:
+        for name in totals:
             left = own.get(name, left)
             totals[name] += left
     return list(totals.items())

@@ -17,6 +17,7 @@ from jobs.tune import tune
 from medhmp import command
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import LEVELS, STARTED_FROM, Task
+from medhmp.recipes import PLANTED
 from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.ray
 
 GRIDS = [
     (task, start)
-    for task in LEVELS
+    for task in PLANTED
     for start in ("none", "stay", "admission", "both")
     if (task, start) != ("heart_failure", "stay")
 ]
