@@ -24,6 +24,7 @@ from typing import Any, Final
 import ray
 
 from medhmp import command
+from medhmp.evaluate.paper_sizes import beside_the_paper
 from medhmp.refusal import Refusal
 from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build import TABLES, Frozen, build
@@ -149,6 +150,8 @@ def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
             continue
         parts = [f"{split} {n:,} ({counts.positives[split]:,})" for split, n in counts.rows.items()]
         command.say(run, f"  {task}: {', '.join(parts)} rows (positive)")
+    for line in beside_the_paper(manifest):
+        command.say(run, f"  {line}")
 
 
 if __name__ == "__main__":

@@ -40,15 +40,20 @@ SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 Level = Literal["stay", "admission", "patient"]
 
-Task = Literal["arf", "shock", "mortality", "readmission", "heart_failure"]
+PatientTask = Literal["heart_failure", "copd", "amnesia"]
+Task = Literal["arf", "shock", "mortality", "readmission", PatientTask]
 LEVELS: Final[dict[Task, Level]] = {
     "arf": "stay",
     "shock": "stay",
     "mortality": "stay",
     "readmission": "admission",
     "heart_failure": "patient",
+    "copd": "patient",
+    "amnesia": "patient",
 }
-"""The five tasks that run on MIMIC, and the level of the hierarchy each predicts at."""
+"""The paper's tasks and the level of the hierarchy each predicts at.
+
+Its eight are these and heart failure again, on TriNetX: ``cohort.matched`` with that task in it."""
 
 ROW_ID: Final[dict[Level, str]] = {
     "stay": "stay_id",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from medhmp.legend import Task
 from medhmp.run import (
     Cohort,
     Features,
@@ -21,6 +22,9 @@ from medhmp.run import (
     Tables,
     Tune,
 )
+
+PLANTED: Final[tuple[Task, ...]] = ("arf", "shock", "mortality", "readmission", "heart_failure")
+"""The tasks whose outcomes the synthetic cohort draws from known probabilities."""
 
 
 def smoke() -> Run:
@@ -40,6 +44,7 @@ def smoke() -> Run:
         pretrain_admission=Pretrain(epochs=25, batch_size=64, learning_rate=5e-4),
         finetune=Finetune(labels=300),
         tune=Tune(
+            tasks=PLANTED,
             batch_sizes=(16,),
             learning_rates=(5e-3, 1e-2),
             f_lstm_learning_rates=(1e-3,),
@@ -95,6 +100,7 @@ def evidence() -> Run:
         pretrain_admission=Pretrain(epochs=10, batch_size=64, learning_rate=5e-4),
         finetune=Finetune(labels=400),
         tune=Tune(
+            tasks=PLANTED,
             starts=("none", "stay", "admission", "both", "shuffled"),
             batch_sizes=(16,),
             none_learning_rates=(1e-2, 5e-2, 2e-1, 1.0),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.legend import LEVELS, ModelName, PatientTask, Start, Task
 from medhmp.refusal import Refusal
 from medhmp.tables import meds_patterns
 
@@ -121,9 +121,13 @@ class Cohort:
     readmission_days: int = 30  # days after discharge within which a readmission counts
     unplanned_only: bool = True  # a planned next admission is not a readmission
     drop_deaths_within_window: bool = False  # leave out deaths in that window; false: negatives
-    gap_months: int = 6  # months before the first heart-failure code that are hidden from the model
+    gap_months: int = 6  # months before a patient task's first code that are hidden from the model
     max_visits: int = 50  # last visits kept per patient (paper, Appendix A)
+    matched: tuple[PatientTask, ...] = ("copd", "amnesia")  # 3 controls a case; others: everybody
+    match_seed: int = 0  # order in which cases choose their controls
     heart_failure_codes: Literal["core", "broad"] = "core"  # core: ICD-9 428*, ICD-10 I50*
+    copd_codes: Literal["core", "broad"] = "core"  # broad: chronic obstructive asthma, too
+    amnesia_codes: Literal["core", "broad"] = "core"  # broad: that by alcohol and drugs, too
     task_signals: Literal["paper", "strict"] = "paper"  # items removed before features are fitted
     recording_hospitals: bool = True  # arf, shock: only hospitals that record its signs (eICU)
 
@@ -151,6 +155,8 @@ class Features:
     discretize: bool = True  # false: real values, missing cells imputed with the mean
     ordinal: bool = False  # cumulative instead of one-hot bins
     drop_near_copies: bool = False  # drop features within 1e-5 of correlation 1, as FIDDLE; slower
+    icd: Literal["joint", "icd9_only", "to_icd9"] = "joint"  # icd9_only: such admissions, as paper
+    code_levels: tuple[Literal[0, 1, 2], ...] = ()  # add chapters 0, blocks 1, categories 2
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
     drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
     min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped

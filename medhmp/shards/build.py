@@ -66,6 +66,7 @@ class Frozen:
     indicators: list[str]  # variables whose repeats became indicators
     fitted: Fitted
     vocabularies: Mapping[Kind, Vocabulary]
+    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> what it has become
 
     @staticmethod
     def of(manifest: Manifest) -> "Frozen":
@@ -75,6 +76,7 @@ class Frozen:
             list(manifest.indicators),
             Fitted.from_json(json.dumps(manifest.fiddle)),
             {kind: Vocabulary(tuple(of)) for kind, of in names.items()},  # type: ignore[misc]
+            manifest.icd9_of,
         )
 
 
@@ -91,12 +93,20 @@ def build(
     read, buckets = _scatter(run, sources, index, work, tasks)
     events = sum(r.events for r in read.values())
     command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
-    found = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
-    learnt = frozen or _learn(run, found, index, buckets, work, tasks)
+    training = index.admissions.filter(pl.col("split") == "train")
+    every = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
+    every = every.join(index.admissions, on=["source", "hadm_id"], how="semi")
+    prepared = codes.prepare(every, training, run.features, frozen.icd9_of if frozen else None)
     if frozen:
+        learnt = frozen
         _resolve_all(frozen.indicators, index, buckets, work, tasks)
+    else:
+        known = prepared.codes.join(training, on=["source", "hadm_id"], how="semi")
+        vocabularies = codes.fit(known, run.features)
+        indicators, fitted = _fit(run, index, buckets, work, tasks)
+        learnt = Frozen(indicators, fitted, vocabularies, prepared.icd9_of)
     schemas = _schemas(run, learnt)
-    rows = _gather(learnt, schemas, found, index, buckets, work, tasks)
+    rows = _gather(learnt, schemas, prepared.codes, index, buckets, work, tasks)
     entries, tables = _files(run, rows, buckets, shards, work, tasks)
     onsets = {name: of.onsets for name, of in read.items()}
     labeled, counted = write_labels(run, sources, onsets, index, shards)
@@ -105,7 +115,7 @@ def build(
     )
     manifest = Manifest(
         fields=content_of(run, names),
-        **_counts(read, scanned, written),  # type: ignore[arg-type]
+        **_counts(read, scanned, written, prepared, index),  # type: ignore[arg-type]
         splits={s.name: digest(sorted(s.splits.rows())) for s in sources if s.splits is not None},
         **_content(run, learnt),
         tables=tables,
@@ -175,16 +185,13 @@ def _read(source: Source, parts: Sequence[Scattered]) -> Read:
     return Read(onsets, counts, sum(sum(part.rows.values()) for part in parts))
 
 
-def _learn(
-    run: Run,
-    found: pl.DataFrame,
-    index: Index,
-    buckets: Sequence[Bucket],
-    work: Work,
-    tasks: Tasks,
-) -> Frozen:
-    """Resolves repeats in every bucket, then fits FIDDLE, and the vocabularies of the codes
-    ``found``. All learn from training patients alone."""
+def _fit(
+    run: Run, index: Index, buckets: Sequence[Bucket], work: Work, tasks: Tasks
+) -> tuple[list[str], Fitted]:
+    """Resolves repeats in every bucket, then fits FIDDLE. Both learn from training stays alone.
+
+    The first are the variables whose repeats become indicators.
+    """
     training = index.stays.filter(pl.col("split") == "train")
     own = [training.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
     pairs, stays = list(zip(buckets, own, strict=True)), _stays_of(index, buckets)
@@ -204,10 +211,7 @@ def _learn(
     def fit() -> Any:
         return json.loads(fiddle.fit(pairs, settings_of(run), each).to_json())
 
-    fitted = Fitted.from_json(json.dumps(work.once("fitted", fit)))
-    patients = index.patients.filter(pl.col("split") == "train")
-    known = found.join(patients, on=["source", "subject_id"], how="semi")
-    return Frozen(indicators, fitted, codes.fit(known, run.features))
+    return indicators, Fitted.from_json(json.dumps(work.once("fitted", fit)))
 
 
 def _resolve_all(
@@ -327,7 +331,11 @@ def _file(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _counts(
-    read: Mapping[str, Read], scanned: Mapping[str, Mapping[str, int]], notes: Mapping[str, int]
+    read: Mapping[str, Read],
+    scanned: Mapping[str, Mapping[str, int]],
+    notes: Mapping[str, int],
+    prepared: codes.Prepared,
+    index: Index,
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Each source's counts, told apart: of the cohort, of raw tables, of what was left out."""
     sizes, rows, left_out = {}, {}, {}
@@ -336,9 +344,11 @@ def _counts(
         tables = {name: n for name, n in counts.items() if name.isupper()}
         cohort = {name: n for name, n in counts.items() if name in SIZES}
         sizes[source] = {**cohort, "events": of.events, "notes": notes[source]}
+        sizes[source] |= prepared.counts.get(source, {})
         rows[source] = dict(sorted(tables.items()))
         rest = counts.keys() - tables.keys() - cohort.keys()
         left_out[source] = {name: counts[name] for name in sorted(rest)}
+        left_out[source] |= index.left_out[source]
     return {"counts": sizes, "rows_read": rows, "left_out": left_out}
 
 
@@ -355,6 +365,7 @@ def _content(run: Run, learnt: Frozen) -> dict[str, Any]:
         "hours": learnt.fitted.plan.settings.bins,
         "real_valued": not run.features.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
+        "icd9_of": learnt.icd9_of,
         "indicators": learnt.indicators,
         "fiddle": json.loads(learnt.fitted.to_json()),
     }

@@ -4,13 +4,14 @@ Rows ascend by hash(salt, subject_id), then admission time, then stay_id. Bucket
 ranges of that hash: they bound memory, and concatenated in order they are the whole again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from medhmp.run import Run
 from medhmp.shards.split import assert_disjoint, bucket_of, order_key, split_of
+from medhmp.tables import icd
 from medhmp.tables.schema import IDS, Source
 
 
@@ -19,16 +20,22 @@ class Index:
     """Frames with ``source``, ``subject_id``, ``split``, ``bucket`` and what their table needs.
 
     ``stays`` has ``id``, a stay's place in the whole order, by which events and features name it.
+    ``left_out`` has, of each source, the admissions that a rule of the run has left out.
     """
 
     patients: pl.DataFrame
     admissions: pl.DataFrame
     stays: pl.DataFrame
     buckets: int
+    left_out: Mapping[str, Mapping[str, int]]
 
     @staticmethod
     def of(sources: Sequence[Source], run: Run) -> "Index":
-        """Leaves out admissions with neither a stay nor a diagnosis: nothing is known of them."""
+        """Leaves out admissions with neither a stay nor a diagnosis: nothing is known of them.
+
+        Under ``icd9_only`` also those without a diagnosis or with one of ICD-10, as the paper
+        (Appendix A); their stays are kept, as the paper's 100,563 are all stays.
+        """
         stays = _all(sources, "stays").select("source", "hadm_id", "stay_id", "intime")
         buckets = max(1, -(-stays.height // run.shards.bucket_stays))
         patients = _placed(sources, run, buckets)
@@ -47,8 +54,15 @@ class Index:
             .with_row_index("id")
             .with_columns(pl.col("id").cast(pl.Int64))
         )
-        assert_disjoint(patients, admissions, stays)
-        return Index(patients.sort("key", "source", "subject_id"), admissions, stays, buckets)
+        every = admissions
+        if run.features.icd == "icd9_only":
+            nine = icd.of_icd9_alone(codes)
+            admissions = every.join(
+                nine, on=["source", "hadm_id"], how="semi", maintain_order="left"
+            )
+        assert_disjoint(patients, every, stays)
+        patients = patients.sort("key", "source", "subject_id")
+        return Index(patients, admissions, stays, buckets, _left_out(sources, every, admissions))
 
     def place_of(self, source: str) -> pl.DataFrame:
         """``stay_id``, ``id`` and ``bucket`` of each stay of a source."""
@@ -61,6 +75,14 @@ def _all(sources: Sequence[Source], table: str) -> pl.DataFrame:
         getattr(s, table).with_columns(source=pl.lit(s.name)) for s in sources
     ]
     return pl.concat(frames)
+
+
+def _left_out(
+    sources: Sequence[Source], every: pl.DataFrame, kept: pl.DataFrame
+) -> dict[str, dict[str, int]]:
+    gone = every.join(kept, on=["source", "hadm_id"], how="anti")["source"].to_list()
+    name = "admissions without diagnoses of ICD-9 alone"
+    return {s.name: {name: gone.count(s.name)} if gone.count(s.name) else {} for s in sources}
 
 
 def _placed(sources: Sequence[Source], run: Run, buckets: int) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from medhmp.shards.rows import Admissions, Batch, Patients, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder
-from medhmp.tables.cohort import target_codes
+from medhmp.tables.patient_cohort import target_codes
 
 TABLES: dict[Level, str] = {"stay": "stays", "admission": "admissions", "patient": "patients"}
 

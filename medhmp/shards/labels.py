@@ -1,5 +1,7 @@
 """The labels of every task, in the order of the shards, with the counts that explain them."""
 
+import graphlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -67,12 +69,29 @@ def _counts(
     steps: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, unavailable: str
 ) -> TaskCounts:
     """Steps added up over sources, and rows and positives of each split."""
-    names = [name for name, _ in steps[0]] if steps else []
-    total = [sum(of[i][1] for of in steps) for i in range(len(names))]
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     return TaskCounts(
-        steps=list(zip(names, total, strict=True)),
+        steps=added(steps),
         rows={split: own.height for split, own in splits.items()},
         positives={split: int(own["label"].sum()) for split, own in splits.items()},
         unavailable=unavailable,
     )
+
+
+def added(steps: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, int]]:
+    """What each rule left of all sources together, in an order that keeps each source's own.
+
+    A source without a step counts there with what its steps before that one left.
+    """
+    order: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
+    for of in steps:
+        order.add(of[0][0])
+        for (before, _), (after, _) in itertools.pairwise(of):
+            order.add(after, before)
+    totals = dict.fromkeys(order.static_order(), 0)
+    for of in steps:
+        own, left = dict(of), of[0][1]
+        for name in totals:
+            left = own.get(name, left)
+            totals[name] += left
+    return list(totals.items())

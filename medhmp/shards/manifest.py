@@ -4,7 +4,7 @@ Nothing in it depends on workers, buckets, paths or time.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from medhmp.legend import SPLITS, Task, Widths
@@ -65,6 +65,7 @@ class Manifest:
     tables: Mapping[str, Mapping[str, File]]  # stays, admissions, patients -> file name -> File
     notes: int  # discharge notes written
     tasks: Mapping[Task, TaskCounts]
+    icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what ICD-10 codes became
 
     @property
     def widths(self) -> Widths:

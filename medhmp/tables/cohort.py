@@ -5,22 +5,16 @@ field of ``run.Cohort``. Stay tasks observe ``hours`` and predict what follows, 
 hours" means onset after 48 observed hours.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import polars as pl
 
-from medhmp.legend import LEVELS, Task
+from medhmp.legend import LEVELS, PatientTask, Task
 from medhmp.run import Cohort, Run
+from medhmp.tables import icd
+from medhmp.tables.funnel import Funnel, Labels, diagnoses, in_life
+from medhmp.tables.patient_cohort import patients
 from medhmp.tables.schema import Source
-
-CORE: Final = ("9:428", "10:I50")
-BROAD: Final = (
-    *("9:39891", "9:40201", "9:40211", "9:40291", "9:40401", "9:40403", "9:40411", "9:40413"),
-    *("9:40491", "9:40493", "10:I0981", "10:I110", "10:I130", "10:I132"),
-)
-"""Hypertensive and rheumatic heart failure, counted beside ``CORE`` under ``broad``."""
-
 
 PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Types of a planned admission. The second is MIMIC-IV's; MIMIC-III calls it elective."""
@@ -28,43 +22,13 @@ PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 _NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64})
 
 
-@dataclass(frozen=True)
-class Labels:
-    """``rows``: subject_id, row_id, label, prediction_time. ``steps``: what each rule left."""
-
-    rows: pl.DataFrame
-    steps: list[tuple[str, int]]
-
-
-class _Funnel:
-    """A frame narrowed rule by rule, with the count after each."""
-
-    def __init__(self, name: str, frame: pl.DataFrame) -> None:
-        self.frame, self.steps = frame, [(name, frame.height)]
-
-    def keep(self, name: str, rule: pl.Expr) -> None:
-        self.frame = self.frame.filter(rule)
-        self.steps.append((name, self.frame.height))
-
-    def labels(self, row_id: str) -> Labels:
-        label, row = pl.col("label").cast(pl.Int8), pl.col(row_id).alias("row_id")
-        return Labels(self.frame.select("subject_id", row, label, "prediction_time"), self.steps)
-
-
 def label(task: Task, source: Source, onsets: pl.DataFrame, run: Run) -> Labels:
     """One source's rows of a task. ``onsets`` is what ``source.onsets()`` gave."""
     if task == "readmission":
-        return readmission(source, run.cohort)
-    if task == "heart_failure":
-        return heart_failure(source, run)
+        return readmission(source, run)
+    if LEVELS[task] == "patient":
+        return patients(cast(PatientTask, task), source, run)
     return _after_window(task, source, onsets, run.cohort)
-
-
-def target_codes(task: Task, run: Run) -> tuple[str, ...]:
-    """Prefixes of the diagnosis codes that are a patient task's target: never among its inputs."""
-    if LEVELS[task] != "patient":
-        return ()
-    return CORE + BROAD if run.cohort.heart_failure_codes == "broad" else CORE
 
 
 def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohort) -> Labels:
@@ -82,7 +46,7 @@ def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Coho
     # Whole days to four decimals, as the table's LOS has them: 47.9995 hours count as 48.
     days = ((pl.col("outtime") - pl.col("intime")) / pl.duration(days=1)).round(4)
     died, later = pl.col("died"), pl.col("prediction_time")
-    funnel = _Funnel("stays", frame)
+    funnel = Funnel("stays", frame)
     funnel.keep(f"age at least {cohort.min_age}", _adult("intime", cohort.min_age))
     if cohort.recording_hospitals and task != "mortality":
         silent = source.unrecorded.get(task, _NOBODY)["stay_id"].implode()
@@ -101,22 +65,24 @@ def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Coho
     return funnel.labels("stay_id")
 
 
-def readmission(source: Source, cohort: Cohort) -> Labels:
+def readmission(source: Source, run: Run) -> Labels:
     """Admissions discharged alive; the label is a next admission that begins within the days.
 
     The gap counts from discharge. A planned next admission does not count if ``unplanned_only``.
     """
-    alive = _in_life(source)
-    funnel = _Funnel("admissions", source.admissions)
+    cohort, alive = run.cohort, in_life(source)
+    funnel = Funnel("admissions", source.admissions)
     funnel.steps.append(("admitted alive", alive.height))
     funnel.frame = _labeled(_episodes(alive), cohort)
     funnel.steps.append(("overlapping admissions merged", funnel.frame.height))
     funnel.keep("not a birth", pl.col("admission_type").ne_missing("NEWBORN"))
     funnel.keep(f"age at least {cohort.min_age}", _adult("admitted", cohort.min_age))
     funnel.keep("discharged alive", ~pl.col("expired") & pl.col("discharged").is_not_null())
-    funnel.keep(
-        "with a diagnosis code", pl.col("hadm_id").is_in(_coded(source)["hadm_id"].implode())
-    )
+    coded, hadm = diagnoses(source), pl.col("hadm_id")
+    funnel.keep("with a diagnosis code", hadm.is_in(coded["hadm_id"].implode()))
+    if run.features.icd == "icd9_only":
+        nine = icd.of_icd9_alone(coded)["hadm_id"]
+        funnel.keep("with diagnoses of ICD-9 alone", hadm.is_in(nine.implode()))
     if cohort.drop_deaths_within_window:
         soon = pl.col("discharged") + pl.duration(days=cohort.readmission_days)
         survived = (pl.col("death") > soon).fill_null(True)
@@ -127,54 +93,9 @@ def readmission(source: Source, cohort: Cohort) -> Labels:
     return funnel.labels("hadm_id")
 
 
-def heart_failure(source: Source, run: Run) -> Labels:
-    """Patients with two coded admissions: a first heart-failure code later, or none ever.
-
-    A case may use what was discharged ``gap_months`` before the admission of its first code; a
-    control all but its last admission. ``prediction_time`` is that bound.
-    """
-    codes = _coded(source)
-    failing = codes.filter(_starts_with(target_codes("heart_failure", run)))
-    visits = (
-        _in_life(source)
-        .filter(pl.col("discharged").is_not_null())
-        .join(codes.select("hadm_id").unique(), on="hadm_id", how="semi")
-        .with_columns(failing=pl.col("hadm_id").is_in(failing["hadm_id"].implode()))
-        .sort("subject_id", "admitted", "hadm_id")
-    )
-    onset = pl.col("admitted").filter("failing").min()
-    earlier = pl.col("discharged").slice(0, pl.len() - 1).max()
-    cut = onset.dt.offset_by(f"-{run.cohort.gap_months}mo")
-    frame = visits.group_by("subject_id", maintain_order=True).agg(
-        visits=pl.len(),
-        label=pl.col("failing").any(),
-        at_first=pl.col("failing").first(),
-        prediction_time=pl.when(pl.col("failing").any()).then(cut).otherwise(earlier),
-        first=pl.col("discharged").min(),
-    )
-    funnel = _Funnel("patients with a coded admission", frame)
-    funnel.keep("two admissions or more", pl.col("visits") >= 2)
-    funnel.keep("no heart failure at the first admission", ~pl.col("at_first"))
-    known = f"an admission that ended {run.cohort.gap_months} months before heart failure"
-    funnel.keep(known, pl.col("first") <= pl.col("prediction_time"))
-    return funnel.labels("subject_id")
-
-
 def _adult(at: str, years: int) -> pl.Expr:
     """Whether the patient was so many years of 365.25 days old."""
     return (pl.col(at) - pl.col("birth")) >= pl.duration(hours=years * 8766)
-
-
-def _in_life(source: Source) -> pl.DataFrame:
-    """Admissions with ``birth`` and ``death``, without those that begin after the patient's death.
-
-    Organ donors are admitted again. A day of death is known only as its midnight.
-    """
-    patients = source.patients.select("subject_id", "birth", "death")
-    frame = source.admissions.join(patients, on="subject_id", maintain_order="left")
-    died = pl.col("died").min().over("subject_id")
-    after_day = pl.col("admitted") >= pl.col("death") + pl.duration(days=1)
-    return frame.filter(~((pl.col("admitted") > died) | after_day).fill_null(False))
 
 
 def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
@@ -205,11 +126,3 @@ def _labeled(episodes: pl.DataFrame, cohort: Cohort) -> pl.DataFrame:
     return episodes.with_columns(following.name.prefix("next_")).with_columns(
         label=soon.fill_null(False)
     )
-
-
-def _coded(source: Source) -> pl.DataFrame:
-    return source.codes.filter(pl.col("kind") == "diagnosis")
-
-
-def _starts_with(prefixes: tuple[str, ...]) -> pl.Expr:
-    return pl.any_horizontal(pl.col("code").str.starts_with(prefix) for prefix in prefixes)

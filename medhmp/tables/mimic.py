@@ -69,7 +69,7 @@ def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataF
 
 
 def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> pl.DataFrame:
-    """Distinct drugs per admission, none started after discharge. An NDC or GSN of 0 is no code.
+    """Distinct drugs per admission, none started after discharge. Zeros alone are no NDC or GSN.
 
     ``key`` is ``features.drug_key``, ``started`` the column of the time.
     """
@@ -81,7 +81,7 @@ def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> p
     blocks = [
         block.join(discharged, on="hadm_id")
         .filter((pl.col(started) <= pl.col("discharged")).fill_null(True))
-        .filter((code.str.len_chars() > 0) & (code != "0"))
+        .filter(code.str.strip_chars("0").str.len_chars() > 0)
         .select("subject_id", "hadm_id", kind=pl.lit("drug"), code=code)
         .unique(maintain_order=True)
         for block in scan

@@ -34,7 +34,7 @@ and in the unit until then."""
 UNLABELLED: Final[dict[Task, str]] = {
     **dict.fromkeys(("arf", "shock"), f"records end at hour {HOURS}, before an onset to predict"),
     "readmission": "a patient has one admission",
-    "heart_failure": "there are no diagnosis codes",
+    **dict.fromkeys(("heart_failure", "copd", "amnesia"), "there are no diagnosis codes"),
 }
 
 DESCRIPTORS: Final = ("Age", "Gender", "Height", "ICUType")

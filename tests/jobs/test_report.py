@@ -164,10 +164,19 @@ def write_skipped(out: Folder, shards: str) -> None:
     (out / "tune/shock").write_json("skipped.json", {**SKIPPED, "shards": shards})
 
 
-def write_tree(root: Path, tasks: tuple[str, ...], n: int = 300, seeds: int = 2) -> Run:
-    """Everything that a report reads, below ``root``; returns the run that reads it."""
+def write_tree(
+    root: Path,
+    tasks: tuple[str, ...],
+    n: int = 300,
+    seeds: int = 2,
+    known: tuple[str, ...] | None = None,
+) -> Run:
+    """Everything that a report reads, below ``root``; returns the run that reads it.
+
+    ``known`` are the tasks of which there is a truth; None: all.
+    """
     out = Folder(str(root))
-    shards = write_shards(out, "synthetic", write_raw(out, tasks, n))
+    shards = write_shards(out, "synthetic", write_raw(out, tasks if known is None else known, n))
     for task in tasks:
         for start in STARTS:
             if not (LEVELS[task] == "patient" and start == "stay"):
@@ -326,6 +335,21 @@ def test_figures_are_well_formed_and_linked(run: Run) -> None:
     ]
     for name in written:
         assert ElementTree.fromstring((folder / name).read_text()).tag.endswith("svg")
+
+
+def test_copd_is_not_trinetx_s_and_has_no_truth(tmp_path: Path) -> None:
+    tasks = ("mortality", "copd")
+    run = write_tree(tmp_path, tasks, n=80, seeds=1, known=("mortality",))
+    report(run)
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    row = row_of(results, "copd", "both")
+    assert (row["best_achievable"], row["matched"]) == (None, True)
+    assert row["paper"] == {"table": 4, "aupr": 0.5016, "f1": 0.4934, "kappa": 0.3464}
+    assert not row_of(results, "mortality", "both")["matched"]
+    page = (tmp_path / "report/index.html").read_text()
+    assert "COPD (not TriNetX), matched controls: " in page
+    assert "TriNetX, which is not open" in page
+    assert "COPD (not TriNetX)" in (tmp_path / "report/figures/overview.svg").read_text()
 
 
 def test_a_second_report_is_skipped_and_equal_inputs_give_equal_bytes(

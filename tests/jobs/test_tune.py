@@ -17,6 +17,7 @@ from jobs.tune import tune
 from medhmp import command
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import LEVELS, STARTED_FROM, Task
+from medhmp.recipes import PLANTED
 from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.ray
 
 GRIDS = [
     (task, start)
-    for task in LEVELS
+    for task in PLANTED
     for start in ("none", "stay", "admission", "both")
     if (task, start) != ("heart_failure", "stay")
 ]
@@ -247,3 +248,21 @@ def test_a_task_without_test_positives_is_reported_not_trained(
     record = json.loads((Path(run.out) / "tune" / "mortality" / "skipped.json").read_text())
     assert (record["task"], record["counts"]["test"]["positive"]) == ("mortality", 0)
     assert "mortality" in capsys.readouterr().out
+
+
+def test_a_task_without_a_case_is_reported_not_trained(
+    cohort: Run, branch: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The synthetic cohort has no code of amnesia."""
+    run = branch(cohort, "shards", quiet=False)
+    tune(replace(run, tune=replace(run.tune, tasks=("amnesia",))))
+    record = json.loads((Path(run.out) / "tune" / "amnesia" / "skipped.json").read_text())
+    assert record["reason"] == "a split has no positive or no negative row"
+    assert {split: of["rows"] for split, of in record["counts"].items()} == {
+        "train": 0,
+        "validation": 0,
+        "test": 0,
+    }
+    printed = capsys.readouterr().out
+    assert "tune amnesia: skipped" in printed
+    assert "0 grids run" in printed

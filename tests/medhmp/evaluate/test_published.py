@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from medhmp.evaluate.figures import LINES
-from medhmp.evaluate.published import PERCENT, published
-from medhmp.legend import LEVELS
+from medhmp.evaluate.published import MATCHED, PERCENT, Figures, published
+from medhmp.legend import LEVELS, Task
 
 PAPER = Path(__file__).parents[4] / "shared" / "specs" / "paper.txt"
 
@@ -26,14 +26,29 @@ def test_figures_are_fractions_with_the_number_of_their_table() -> None:
     assert published("arf", "medhmp", "admission") is None
 
 
+def test_matched_heart_failure_stands_beside_trinetx_s() -> None:
+    assert published("heart_failure", "medhmp", "both")["aupr"] == 0.5783
+    assert published("heart_failure", "medhmp", "both", matched=True)["aupr"] == 0.5016
+    for start in ("none", "admission", "both"):
+        own = published("copd", "medhmp", start)
+        assert published("copd", "medhmp", start, matched=True) == own
+
+
 def test_keys_are_rows_that_a_report_can_have() -> None:
-    assert all(task in LEVELS and (model, start) in LINES for task, model, start in PERCENT)
+    assert all(
+        task in LEVELS and (model, start) in LINES for task, model, start in [*PERCENT, *MATCHED]
+    )
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text (../shared) is not here")
+@pytest.mark.parametrize("figures", [PERCENT, MATCHED], ids=["own", "matched"])
 @pytest.mark.parametrize("key", PERCENT)
-def test_figures_stand_together_in_a_row_of_the_paper(key: tuple[str, str, str]) -> None:
-    table, percents = PERCENT[key]
+def test_figures_stand_together_in_a_row_of_the_paper(
+    key: tuple[Task, str, str], figures: Figures
+) -> None:
+    if key not in figures:
+        return
+    table, percents = figures[key]
     text = PAPER.read_text()
     before = text[: text.index(f"\nTable {table}:")]
     figures = " ".join(f"{p:.2f}" for p in percents)

@@ -47,3 +47,58 @@ def test_ids_of_an_admission_ascend_once_each_and_skip_unknown_codes():
     )
     ids = vocabulary.ids(rows, "icd_ids").sort("source", "hadm_id")
     assert ids.rows() == [("a", 1, [0, 1]), ("b", 1, [1])]
+
+
+EVERY = frame(
+    ("a", 1, "diagnosis", "9:4019"),
+    ("a", 2, "diagnosis", "10:I10"),
+    ("a", 2, "diagnosis", "10:U071"),
+    ("a", 2, "diagnosis", "9:4280"),
+    ("b", 3, "diagnosis", "10:A419"),
+    ("b", 3, "diagnosis", "9:odd"),
+    ("b", 3, "drug", "10:I10"),
+    ("b", 3, "drug", "10:I10"),
+)
+FIRST = pl.DataFrame({"source": ["a"], "hadm_id": [1]})
+
+
+def coded(prepared):
+    found = {}
+    for source, hadm, kind, code in prepared.codes.iter_rows():
+        found.setdefault((source, hadm, kind), []).append(code)
+    return {key: sorted(codes) for key, codes in found.items()}
+
+
+def test_versions_stay_apart_by_default():
+    prepared = codes.prepare(EVERY, FIRST, Features())
+    assert coded(prepared)["a", 2, "diagnosis"] == ["10:I10", "10:U071", "9:4280"]
+    assert coded(prepared)["b", 3, "drug"] == ["10:I10"]
+    assert prepared.counts == {"a": {}, "b": {}}
+    assert prepared.icd9_of == {}
+
+
+def test_icd10_becomes_the_icd9_that_training_admissions_have_most():
+    prepared = codes.prepare(EVERY, FIRST, Features(icd="to_icd9"))
+    assert coded(prepared) == {
+        ("a", 1, "diagnosis"): ["9:4019"],
+        ("a", 2, "diagnosis"): ["10:U071", "9:4019", "9:4280"],
+        ("b", 3, "diagnosis"): ["9:0389", "9:99591", "9:odd"],
+        ("b", 3, "drug"): ["10:I10"],
+    }
+    assert prepared.icd9_of == {"10:I10": ["9:4019"], "10:A419": ["9:0389", "9:99591"]}
+    name = "diagnoses without an ICD-9 equivalent"
+    assert prepared.counts == {"a": {name: 1}, "b": {name: 0}}
+    nobody = codes.prepare(EVERY, FIRST.clear(), Features(icd="to_icd9"))
+    assert nobody.icd9_of["10:I10"] == ["9:4010"]
+
+
+def test_ancestors_join_an_admission_s_diagnoses_once_each():
+    prepared = codes.prepare(EVERY, FIRST, Features(icd="to_icd9", code_levels=(0, 2)))
+    assert coded(prepared)["a", 2, "diagnosis"] == [
+        *("10:U00-U85", "10:U07", "10:U071"),
+        *("9:390-459", "9:401", "9:4019", "9:428", "9:4280"),
+    ]
+    assert coded(prepared)["b", 3, "drug"] == ["10:I10"]
+    assert [of["diagnoses without ancestors"] for of in prepared.counts.values()] == [0, 1]
+    vocabulary = codes.fit(prepared.codes, Features(min_code_count=2))["diagnosis"]
+    assert vocabulary.codes == ("9:390-459", "9:401", "9:4019")

@@ -14,13 +14,13 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
-from medhmp.shards.labelled import Labelled, counts, lacks_a_class, read_task
-from medhmp.shards.manifest import File, Manifest, content_of
+from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
+from medhmp.shards.manifest import File, Manifest, TaskCounts, content_of
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.launch import Stage, plan_of
 
 HOURS, FEATURES, FILES = 2, 40, 3
-CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:5849")
+CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:49121")
 FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
 """Ids among ``CODES`` of heart failure."""
 EPOCH = datetime(2100, 1, 1)
@@ -107,6 +107,8 @@ def labels(cohort):
         "mortality": cohort.labels(cohort.stays, "stay_id"),
         "readmission": cohort.labels(cohort.admissions, "hadm_id"),
         "heart_failure": cohort.labels(cohort.patients, "subject_id"),
+        "copd": cohort.labels(cohort.patients, "subject_id"),
+        "amnesia": (),  # no case among them
     }
     return {task: {row["row_id"]: row for row in rows} for task, rows in of.items()}
 
@@ -168,7 +170,7 @@ def manifest(files):
         fiddle={},
         tables=files,
         notes=0,
-        tasks={},
+        tasks={"amnesia": TaskCounts([], {}, {})},
     )
 
 
@@ -243,6 +245,26 @@ def test_heart_failure_sees_neither_later_visits_nor_target_codes(
     assert batch["visit_offsets"].diff().tolist() == [len(of) for of in visits]
     shown = [[i for i in v["icd_ids"] if i not in FAILING[codes]] for of in visits for v in of]
     assert sets(batch, "icd") == shown
+
+
+def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
+    """Those of heart failure are no secret of COPD's."""
+    part = read_task(labelling(run, None), "copd")["train"]
+    expected = expected_rows(cohort.patients, "subject_id", labels["copd"], "train")
+    visits = [
+        v for row, of in expected for v in row["visits"] if v["discharged"] <= of["prediction_time"]
+    ]
+    copd = CODES.index("9:49121")
+    shown = sets(everything(part), "icd")
+    assert shown == [[i for i in v["icd_ids"] if i != copd] for v in visits]
+    assert {1, copd} <= {i for v in visits for i in v["icd_ids"]}
+
+
+def test_a_task_without_a_case_has_no_rows_and_a_reason(run):
+    data = read_task(run, "amnesia")
+    assert [len(data[split]) for split in SPLITS] == [0, 0, 0]
+    assert hindrance(run, "amnesia", data) == "a split has no positive or no negative row"
+    assert counts(data) == {split: {"rows": 0, "positive": 0} for split in SPLITS}
 
 
 def test_few_labels_are_the_first_training_rows_and_leave_the_other_splits_alone(run):

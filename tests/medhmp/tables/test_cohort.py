@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medhmp.run import Cohort, Run
+from medhmp.run import Cohort, Features, Run
 from medhmp.tables import cohort, schema
 from medhmp.tables.schema import Source
 
@@ -169,7 +169,7 @@ def slow_readmission(people, admissions, days, unplanned_only, drop_deaths):
 def test_readmission_equals_a_slow_version(patients, unplanned_only, drop_deaths):
     people, admissions, codes = rows_of(patients)
     rules = Cohort(unplanned_only=unplanned_only, drop_deaths_within_window=drop_deaths)
-    labels = cohort.readmission(source(people, admissions, (), codes), rules)
+    labels = cohort.readmission(source(people, admissions, (), codes), Run(cohort=rules))
     expected = slow_readmission(people, admissions, 30, unplanned_only, drop_deaths)
     assert dict(labels.rows.select("row_id", "label").iter_rows()) == expected
     ends = {a["hadm_id"]: a["discharged"] for a in admissions}
@@ -187,7 +187,7 @@ def test_readmission_needs_an_adult_discharged_alive_with_a_diagnosis():
         people[0] |= {k: v for k, v in changes.items() if k in people[0]}
         admissions[0] |= {k: v for k, v in changes.items() if k in admissions[0]}
         own = source(people, admissions, (), coded if codes else ())
-        return cohort.readmission(own, Cohort()).rows.height
+        return cohort.readmission(own, Run()).rows.height
 
     assert count() == 1
     assert count(codes=False) == 0
@@ -196,60 +196,92 @@ def test_readmission_needs_an_adult_discharged_alive_with_a_diagnosis():
     assert count(expired=True) == 0
 
 
-def heart(visits, **rules):
-    """Labels of one patient whose visits are (day of admission, days, codes)."""
-    admissions = [
-        {
-            "subject_id": 7,
-            "hadm_id": number,
-            "admitted": ZERO + begin * DAY,
-            "discharged": ZERO + (begin + days) * DAY,
-        }
-        for number, (begin, days, _) in enumerate(visits)
-    ]
-    codes = [
-        {"subject_id": 7, "hadm_id": number, "kind": "diagnosis", "code": code}
-        for number, (_, _, own) in enumerate(visits)
-        for code in own
-    ]
-    own = source([{"subject_id": 7}], admissions, (), codes)
-    rows = cohort.heart_failure(own, Run(cohort=Cohort(**rules))).rows
-    return [
-        (label, (at - ZERO).days)
-        for label, at in rows.select("label", "prediction_time").iter_rows()
-    ]
+def readmitted(*patients, rules=None):
+    """hadm_id -> label; patient p's n-th admission is 100 p + n."""
+    people, admissions, codes = rows_of(patients)
+    labels = cohort.readmission(
+        source(people, admissions, (), codes), Run(cohort=rules or Cohort())
+    )
+    return dict(labels.rows.select("row_id", "label").iter_rows())
 
 
-def test_a_case_of_heart_failure_is_cut_before_its_first_code():
-    visits = [(0, 5, ["9:4019"]), (300, 5, ["9:4019"]), (400, 5, ["9:42831"]), (900, 5, ["9:4280"])]
-    begin = ZERO + 400 * DAY
-    cut = (datetime(2100, 8, 5) - ZERO).days  # six months before 5 February 2101
-    assert begin == datetime(2101, 2, 5)
-    assert heart(visits) == [(1, cut)]
-    assert heart(visits, gap_months=0) == [(1, 400)]
-    assert heart(visits, gap_months=14) == []  # nothing had ended by then
+def emergency(begin, days, kind="EMERGENCY", expired=False):
+    return (begin, days, kind, expired)
 
 
-@pytest.mark.parametrize("code", ["9:4280", "9:42831", "10:I509", "10:I5022"])
-def test_a_code_of_heart_failure_is_one_in_either_version(code):
-    assert [label for label, _ in heart([(0, 5, ["10:I10"]), (300, 5, [code])])] == [1]
-    for other in ("10:4280", "9:I509", "10:I5", "9:4290"):
-        assert [label for label, _ in heart([(0, 5, ["10:I10"]), (300, 5, [other])])] == [0]
+def test_the_gap_counts_from_discharge_and_not_from_admission():
+    long, next_one = emergency(0, 25), emergency(50, 1)
+    assert readmitted(([long, next_one], None)) == {0: 1, 1: 0}
+    assert readmitted(([emergency(0, 5), emergency(36, 1)], None)) == {0: 0, 1: 0}
 
 
-def test_a_control_keeps_all_but_its_last_admission():
-    visits = [(0, 5, ["9:4019"]), (100, 7, ["9:4019"]), (300, 5, ["9:4019"])]
-    assert heart(visits) == [(0, 107)]
-    assert heart(visits[:1]) == []
-    assert heart([(0, 5, ["9:4280"]), *visits[1:]]) == []  # it began with heart failure
-    assert heart([visits[0], (100, 7, [])]) == []  # one coded admission
+def test_the_last_day_of_the_window_counts():
+    assert readmitted(([emergency(0, 5), emergency(35, 1)], None))[0] == 1
+    assert readmitted(
+        ([emergency(0, 5), emergency(35, 1)], None), rules=Cohort(readmission_days=29)
+    ) == {
+        0: 0,
+        1: 0,
+    }
 
 
-def test_target_codes():
-    assert cohort.target_codes("heart_failure", Run()) == ("9:428", "10:I50")
-    broad = cohort.target_codes("heart_failure", Run(cohort=Cohort(heart_failure_codes="broad")))
-    assert "9:40201" in broad
-    assert cohort.target_codes("readmission", Run()) == ()
-    visits = [(0, 5, ["9:4019"]), (300, 5, ["9:40201"])]
-    assert heart(visits) == [(0, 5)]
-    assert [label for label, _ in heart(visits, heart_failure_codes="broad")] == [1]
+def test_overlapping_transfers_are_one_admission():
+    stays = [emergency(0, 5), emergency(3, 9), emergency(20, 1)]
+    assert readmitted((stays, None)) == {1: 1, 2: 0}
+
+
+def test_a_transfer_in_the_minute_of_discharge_is_no_readmission():
+    assert readmitted(([emergency(0, 5), emergency(5, 2)], None)) == {0: 0, 1: 0}
+
+
+@pytest.mark.parametrize("kind", cohort.PLANNED)
+def test_a_planned_next_admission_is_no_readmission(kind):
+    stays = [emergency(0, 5), emergency(10, 1, kind)]
+    assert readmitted((stays, None)) == {0: 0, 1: 0}
+    assert readmitted((stays, None), rules=Cohort(unplanned_only=False)) == {0: 1, 1: 0}
+
+
+def test_a_planned_index_admission_may_have_a_readmission():
+    assert readmitted(([emergency(0, 5, "ELECTIVE"), emergency(10, 1)], None))[0] == 1
+
+
+def test_who_dies_in_hospital_is_left_out_and_was_readmitted():
+    assert readmitted(([emergency(0, 5), emergency(10, 1, expired=True)], None)) == {0: 1}
+
+
+def test_an_admission_after_death_is_neither_a_row_nor_a_readmission():
+    donor = [emergency(0, 5), emergency(10, 1, expired=True), emergency(12, 1)]
+    assert readmitted((donor, None)) == {0: 1}
+    assert readmitted(([emergency(0, 5), emergency(10, 1)], 8)) == {0: 0}
+
+
+def test_the_last_admission_has_no_follow_up_and_is_negative():
+    assert readmitted(([emergency(0, 5)], None)) == {0: 0}
+
+
+def test_a_death_in_the_window_is_negative_or_left_out():
+    patient = ([emergency(0, 5)], 20)
+    assert readmitted(patient) == {0: 0}
+    assert readmitted(patient, rules=Cohort(drop_deaths_within_window=True)) == {}
+
+
+def test_a_birth_is_no_index_admission():
+    assert readmitted(([emergency(0, 5, "NEWBORN"), emergency(10, 1)], None)) == {1: 0}
+
+
+def test_admissions_follow_in_time_and_not_by_their_number():
+    assert readmitted(([emergency(100, 1), emergency(80, 5)], None)) == {0: 0, 1: 1}
+
+
+def test_the_next_admission_is_of_the_same_patient():
+    assert readmitted(([emergency(0, 5)], None), ([emergency(10, 1)], None)) == {0: 0, 100: 0}
+
+
+def test_under_icd9_only_a_row_has_such_codes_and_any_next_admission_counts():
+    people, admissions, codes = rows_of([([emergency(0, 5), emergency(10, 1)], None)])
+    codes.append({"subject_id": 0, "hadm_id": 1, "kind": "diagnosis", "code": "10:I10"})
+    run = Run(features=Features(icd="icd9_only"))
+    labels = cohort.readmission(source(people, admissions, (), codes), run)
+    assert list(labels.rows.select("row_id", "label").iter_rows()) == [(0, 1)]
+    assert labels.steps[-1] == ("with diagnoses of ICD-9 alone", 1)
+    assert labels.steps[-2] == ("with a diagnosis code", 2)

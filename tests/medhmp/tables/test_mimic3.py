@@ -319,7 +319,10 @@ def test_onsets_are_read_before_signals_are_removed(raw):
 def test_codes(raw):
     raw.add("DIAGNOSES_ICD", subject_id=1, hadm_id=11, icd9_code=" v5861 ")
     raw.add("DIAGNOSES_ICD", subject_id=1, hadm_id=11)
-    for drug, ndc, day in (("Aspirin ", "0", "01"), ("ASPIRIN", "123", "02"), ("Late", "9", "09")):
+    for drug, ndc, gsn, day in (
+        *(("Aspirin ", "0", " 004380", "01"), ("ASPIRIN", "123", "004380", "02")),
+        *(("", "00", "000000", "03"), ("Late", "9", "9", "09")),
+    ):
         raw.add(
             "PRESCRIPTIONS",
             subject_id=1,
@@ -327,6 +330,7 @@ def test_codes(raw):
             startdate=f"2100-01-{day} 00:00:00",
             drug=drug,
             ndc=ndc,
+            gsn=gsn,
         )
     folder = raw.write()
     codes = read(folder).codes.filter(pl.col("hadm_id") == 11)
@@ -334,8 +338,9 @@ def test_codes(raw):
         *(("diagnosis", "9:4019"), ("diagnosis", "9:V5861")),
         ("drug", "aspirin"),  # the other one began after discharge
     }
-    by_ndc = read(folder, features=Features(drug_key="ndc")).codes
-    assert by_ndc.filter(pl.col("kind") == "drug")["code"].to_list() == ["123"]
+    for key, expected in (("name", "aspirin"), ("ndc", "123"), ("gsn", "004380")):
+        drugs = read(folder, features=Features(drug_key=key)).codes.filter(pl.col("kind") == "drug")
+        assert drugs["code"].to_list() == [expected]
 
 
 def summary(raw, hadm, day, text, description="Report", category="Discharge summary", error=""):

@@ -337,7 +337,7 @@ def test_codes_of_both_versions_and_drugs(raw, tmp_path):
         raw.add("hosp/diagnoses_icd", **own, icd_code=code, icd_version=version)
     for drug, ndc, gsn, day in (
         *(("Aspirin ", "0", "001", 1), ("ASPIRIN", "12", " 001", 5), ("", "34", "002", 1)),
-        ("Late", "56", "003", 6),
+        *(("0", "00000000000", "000000", 2), ("Late", "56", "003", 6)),
     ):
         at = f"2150-05-0{day} 11:00:00"
         raw.add("hosp/prescriptions", **own, starttime=at, drug=drug, ndc=ndc, gsn=gsn)
@@ -347,7 +347,7 @@ def test_codes_of_both_versions_and_drugs(raw, tmp_path):
         *(("diagnosis", "10:I10"), ("diagnosis", "10:I5022")),
         *(("diagnosis", "9:4280"), ("diagnosis", "9:V5861"), ("drug", "aspirin")),
     ]
-    for key, expected in (("ndc", ["12", "34"]), ("gsn", ["001", "002"])):
+    for key, expected in (("name", ["aspirin"]), ("ndc", ["12", "34"]), ("gsn", ["001", "002"])):
         drugs = read(folder, features=Features(drug_key=key)).codes.filter(pl.col("kind") == "drug")
         assert drugs["code"].to_list() == expected
 

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from jobs.featurize import featurize
-from medhmp.legend import LEVELS
-from medhmp.recipes import smoke
+from medhmp.recipes import PLANTED, smoke
 from medhmp.run import Shards, Synthetic, Tables
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder
@@ -229,7 +228,7 @@ def test_onsets_and_labels(sources):
     three, four = (source.onsets() for source in sources)
     assert three.equals(four)
     assert all(three[kind].count() > 10 for kind in ("arf", "shock"))
-    for task in LEVELS:
+    for task in PLANTED:
         one, other = (cohort.label(task, s, three, RUN) for s in sources)
         assert one.rows.equals(other.rows)
         assert one.steps == other.steps
@@ -249,9 +248,90 @@ def test_it_is_featurized(ray, folders, tmp_path):
         featurize(run)
         made[name] = read_manifest(run)
     three, four = made["mimic3"], made["mimic4"]
-    assert three.tasks == four.tasks
+    assert all(three.tasks[task] == four.tasks[task] for task in PLANTED)
     assert four.features == three.features
     assert four.rows_read["mimic4"]["INPUTEVENTS"] == three.rows_read["mimic3"]["INPUTEVENTS_MV"]
     versions = {code.partition(":")[0] for code in four.diagnoses}
     assert versions == {"9", "10"}
     assert four.notes == three.notes > 0
+
+
+def icd_run(folders, out, **features):
+    run = replace(
+        RUN,
+        out=str(out),
+        tables=Tables(sources=(f"mimic4={folders[1]}",)),
+        shards=Shards(files=2, buckets=2),
+        features=replace(RUN.features, **features),
+    )
+    featurize(run)
+    return run, read_manifest(run)
+
+
+def admissions_of(run, manifest):
+    shards = Folder(run.out) / "shards"
+    return [
+        row
+        for name in manifest.tables["admissions"]
+        for row in shards.read_parquet(f"admissions/{name}").to_pylist()
+    ]
+
+
+@pytest.mark.ray
+def test_admissions_of_icd9_alone(ray, folders, sources, tmp_path):
+    """Every second admission is of ICD-10 (and none of both, here)."""
+    run, manifest = icd_run(folders, tmp_path, icd="icd9_only")
+    codes = sources[1].codes.filter(pl.col("kind") == "diagnosis")
+    nine = set(codes.filter(pl.col("code").str.starts_with("9:"))["hadm_id"])
+    rows = admissions_of(run, manifest)
+    assert {row["hadm_id"] for row in rows} == nine
+    every = sources[1].admissions.height
+    name = "admissions without diagnoses of ICD-9 alone"
+    assert manifest.left_out["mimic4"][name] == every - len(nine) > 50
+    assert {code.partition(":")[0] for code in manifest.diagnoses} == {"9"}
+    stays = sum(file.rows for file in manifest.tables["stays"].values())
+    assert stays == sources[1].stays.height  # no stay is left out
+    shards = Folder(run.out) / "shards"
+    assert set(shards.read_parquet("labels/readmission.parquet")["row_id"].to_pylist()) <= nine
+    visits = {
+        visit["hadm_id"]: visit
+        for name in manifest.tables["patients"]
+        for patient in shards.read_parquet(f"patients/{name}").to_pylist()
+        for visit in patient["visits"]
+    }
+    assert visits.keys() == nine
+    for row in shards.read_parquet("labels/heart_failure.parquet").to_pylist():
+        own = sources[1].admissions.filter(subject_id=row["subject_id"])["hadm_id"]
+        used = [visits[hadm]["discharged"] for hadm in own if hadm in visits]
+        assert any(end <= row["prediction_time"] for end in used)
+
+
+@pytest.mark.ray
+def test_one_version_with_what_stands_above_a_code(ray, folders, sources, tmp_path):
+    run, manifest = icd_run(folders, tmp_path, icd="to_icd9", code_levels=(0, 2))
+    ten = sources[1].codes.filter(pl.col("code").str.starts_with("10:"))
+    failing = ten.filter(pl.col("code").str.starts_with("10:I50"))
+    unmapped = ten.filter(~pl.col("code").is_in(list(manifest.icd9_of)))
+    counts = manifest.counts["mimic4"]
+    assert counts["diagnoses without an ICD-9 equivalent"] == unmapped.height > 100
+    assert counts["diagnoses without ancestors"] <= unmapped.height
+    assert all(
+        code.startswith("9:428") for c in failing["code"] for code in manifest.icd9_of.get(c, ())
+    )
+    place = {code: n for n, code in enumerate(manifest.diagnoses)}
+    assert "9:390-459" in place
+    own = {row["hadm_id"]: set(row["icd_ids"]) for row in admissions_of(run, manifest)}
+    mapped = failing.filter(pl.col("code").is_in(list(manifest.icd9_of)))["hadm_id"].to_list()
+    assert mapped
+    for hadm in mapped:
+        assert {place["9:428"], place["9:390-459"]} <= own[hadm]
+
+
+def test_the_lists_of_the_tasks_are_found_in_either_version(sources):
+    """A first code of heart failure in ICD-10 makes the case that it makes in ICD-9."""
+    matched = replace(RUN, cohort=replace(RUN.cohort, matched=("heart_failure",)))
+    one, other = (cohort.label("heart_failure", s, s.onsets(), matched) for s in sources)
+    cases = [labels.rows.filter(pl.col("label") == 1) for labels in (one, other)]
+    assert min(of.height for of in cases) > 10
+    eligible = [dict(labels.steps)["cases"] for labels in (one, other)]
+    assert eligible[0] == eligible[1]
