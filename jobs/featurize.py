@@ -22,13 +22,14 @@ from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build import TABLES, WORK, build
 from medhmp.shards.manifest import SYNTHETIC, Manifest, content_of
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import mimic3, mimic4, physionet2012
+from medhmp.tables import fiddle, mimic3, mimic4, physionet2012
 from medhmp.tables.schema import Source
 
 READERS: Final[Mapping[str, ModuleType]] = {
     "mimic3": mimic3,
     "mimic4": mimic4,
     "physionet2012": physionet2012,
+    "fiddle": fiddle,
     SYNTHETIC: mimic3,  # shaped as MIMIC-III
 }
 """``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""

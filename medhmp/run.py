@@ -11,10 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from medhmp.legend import LEVELS, ModelName, Start, Task
 from medhmp.refusal import Refusal
+
+VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
+"""What the values of a variable can be declared as."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[str, ...] = ()  # NAME=URI, one: mimic3, mimic4, physionet2012; none: synthetic
+    sources: tuple[
+        str, ...
+    ] = ()  # NAME=URI: mimic3, mimic4, physionet2012, fiddle; none: synthetic
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def check(self) -> None:
@@ -90,9 +95,29 @@ class Features:
     statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # per bin
     discretize: bool = True  # false: real values, missing cells imputed with the mean
     ordinal: bool = False  # cumulative instead of one-hot bins
+    # NAME=TYPE where values mislead: Numeric, Categorical, hierarchical_ICD9; default: FIDDLE's
+    value_types: tuple[str, ...] = (
+        "FIRST_WARDID=Categorical",
+        "MedA_AMOUNT=Numeric",
+        "MedA_ROUTE=Categorical",
+        "ICD9_CODE=hierarchical_ICD9",
+    )
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
     drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
     min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped
+
+    def types(self) -> dict[str, str]:
+        """Variable -> value type of ``value_types``. Refuses an entry that is not NAME=TYPE."""
+        found = {}
+        for entry in self.value_types:
+            name, equals, kind = entry.rpartition("=")
+            if not (name and equals) or kind not in VALUE_TYPES:
+                raise Refusal(
+                    f"features.value_types has the entry '{entry}'; write it as NAME=TYPE, "
+                    f"with one of {', '.join(VALUE_TYPES)}"
+                )
+            found[name] = kind
+        return found
 
 
 @dataclass(frozen=True)
@@ -229,6 +254,7 @@ class Run:
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()
+        self.features.types()
         if self.features.dt <= 0 or self.model.temperature <= 0:
             raise Refusal("features.dt and model.temperature must be above 0")
         hours = self.cohort.hours / self.features.dt

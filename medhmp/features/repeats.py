@@ -3,8 +3,9 @@
 Each event says how (``repeats``). "sum": amounts given in one bin add up. "indicators": a charted
 variable that is not all numbers and has repeats becomes ``variable: value`` = 1, one row per value,
 and ``variable`` = 1. "apart", and what is left of "indicators": the r-th reading of a moment moves
-r millionths of an hour later. Which variables become indicators is decided on training stays and
-then holds for all. Rows alike in everything count once, but for sums.
+r millionths of an hour later. "named", if all values of a moment are: they stay, for FIDDLE names
+each of several texts; else as "apart". Which variables become indicators is decided on training
+stays and then holds for all. Rows alike in everything count once, but for sums.
 """
 
 from typing import Final
@@ -35,7 +36,7 @@ def decide(surveys: list[pl.DataFrame]) -> list[str]:
 
 
 def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
-    """Events of one bucket as FIDDLE takes them: at most one row per (id, t, variable)."""
+    """Events of one bucket as FIDDLE takes them: one row per (id, t, variable), or only texts."""
     summed = pl.col("repeats") == "sum"
     totals = (
         events.filter(summed).group_by(_MOMENT, maintain_order=True).agg(pl.col("number").sum())
@@ -55,7 +56,8 @@ def distinct(rows: pl.DataFrame) -> pl.DataFrame:
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     repeated = pl.struct(_MOMENT).is_duplicated() & pl.col("t").is_not_null()
     alone, several = rows.filter(~repeated), rows.filter(repeated)
-    place = pl.int_range(pl.len()).over(_MOMENT)
+    named = (pl.col("repeats") == "named").all().over(_MOMENT)
+    place = pl.when(named).then(0).otherwise(pl.int_range(pl.len()).over(_MOMENT))
     return pl.concat([alone, several.with_columns(t=pl.col("t") + place * APART)])
 
 

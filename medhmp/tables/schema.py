@@ -51,7 +51,7 @@ EVENTS = pa.schema(
         "variable": pa.string(),
         "number": pa.float64(),  # the value, if it is a number
         "text": pa.string(),  # the value, if it is not; both null: recorded without a value
-        "repeats": pa.string(),  # several at one time: apart, indicators, sum (features/events.py)
+        "repeats": pa.string(),  # several at one time: a way of features/repeats.py
     }
 )
 CODES = pa.schema(
