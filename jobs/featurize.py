@@ -6,11 +6,12 @@
 Reads   the raw tables of the source, or OUT/raw where none is named; its name decides the reader
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
-        OUT/shards/featurize.json (workers, seconds, memory)
+        OUT/shards/featurize.json (workers, memory, seconds of each stage)
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from types import ModuleType
 from typing import Final
 
@@ -54,7 +55,12 @@ def featurize(run: Run) -> None:
         raise
     seconds = round(time.perf_counter() - started, 1)
     workers = int(ray.cluster_resources()["CPU"])
-    made = {"workers": workers, "seconds": seconds, "peak_worker_bytes": built.peak}
+    made = {
+        "workers": workers,
+        "seconds": seconds,
+        "peak_worker_bytes": built.peak,
+        "stages": {name: asdict(spent) for name, spent in built.stages.items()},
+    }
     shards.write_json("featurize.json", made)  # not content, so not an entry
     publish(shards / "notes", stamp, built.notes)
     publish(shards, stamp, built.entries)

@@ -26,6 +26,7 @@ class Synthetic:
 
     patients: int = 2000  # patients to generate
     seed: int = 0  # same seed, same bytes
+    density: float = 1.0  # how many times as often vital signs, unit items, labs, texts are read
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from medhmp.shards.labels import write_labels
 from medhmp.shards.manifest import NAME, File, Manifest, content_of
 from medhmp.shards.notes import write_notes
 from medhmp.shards.scatter import Bucket, scatter
+from medhmp.shards.stopwatch import Spent
 from medhmp.shards.tasks import Tasks
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
@@ -42,12 +43,13 @@ SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
 
 @dataclass(frozen=True)
 class Built:
-    """What was written: entries of the shards, entries of ``notes/``, a worker's peak in bytes."""
+    """What was written: entries of the shards, entries of ``notes/``; and what it took."""
 
     manifest: Manifest
     entries: list[Entry]
     notes: list[Entry]
-    peak: int
+    peak: int  # bytes of the largest worker
+    stages: Mapping[str, Spent]
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,24 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
     names = tuple(source.name for source in sources)
     buckets = [Bucket(work, number, names) for number in range(run.shards.buckets)]
     try:
+        tasks.watch.begin("read")
         read = _scatter(run, sources, index, work, tasks)
         events = sum(r.events for r in read.values())
         command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
+        tasks.watch.begin("repeats")
         fitted = _fit(run, index, buckets, tasks)
+        tasks.watch.begin("rows")
         gathered = _gather(run, sources, index, buckets, fitted, tasks)
+        tasks.watch.begin("files")
         entries, tables = _files(run, gathered, buckets, shards, tasks)
+        tasks.watch.begin("labels")
         onsets = {name: of.onsets for name, of in read.items()}
         labeled, counted = write_labels(run, sources, onsets, index, shards)
+        tasks.watch.begin("notes")
         ((notes, written, scanned),) = tasks.each(
             write_notes, [(sources, index.admissions, shards / "notes")]
         )
+        tasks.watch.end()
     finally:
         work.remove()
     manifest = Manifest(
@@ -98,7 +107,7 @@ def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
         notes=sum(written.values()),
     )
     entries += [*labeled, shards.write_json(NAME, manifest.to_json())]
-    return Built(manifest, entries, notes, tasks.peak)
+    return Built(manifest, entries, notes, tasks.peak, tasks.watch.stages)
 
 
 def _scatter(
@@ -121,7 +130,9 @@ def _fit(run: Run, index: Index, buckets: Sequence[Bucket], tasks: Tasks) -> Fit
     passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
-        what = f"features, buckets of pass {next(passes)}"
+        number = next(passes)
+        tasks.watch.begin(f"pass {number}")
+        what = f"features, buckets of pass {number}"
         return tasks.each(functools.partial(_of_resolved, function), items, what, stays)
 
     return fiddle.fit(pairs, settings_of(run), each)
