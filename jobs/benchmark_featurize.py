@@ -40,14 +40,14 @@ class Featurize:
 
     fiddle: tuple[int, ...] = (1000, 10_000)  # IDs of FIDDLE's timing input; none: leave it out
     stays: tuple[int, ...] = (1000,)  # of the synthetic tables; none: leave them out
-    density: float = 4.5  # of the synthetic tables; 4.5 makes some 5,000 typed events of a stay
+    density: float = 4.6  # of the synthetic tables; 4.6 makes some 5,000 typed events of a stay
 
     def run(self) -> dict[str, float]:
         idle = measure([sys.executable, "-c", IDLE], ENVIRONMENT).peak
         print(f"an idle Ray: {idle / GIB:.3f} GiB", flush=True)
         found = {"idle_gib": idle / GIB}
         for ids in sorted(self.fiddle):
-            run = _run(ids, "fiddle", lambda folder, n: inputs.write_fiddle(folder, n), FIDDLE)
+            run = _run(ids, "fiddle", inputs.write_fiddle, FIDDLE)
             found |= run.figures("fiddle", ids, idle)
         for stays in sorted(self.stays):
             run = _run(stays, "mimic3", self._write_mimic3, "")

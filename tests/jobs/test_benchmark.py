@@ -34,7 +34,7 @@ def test_synthesize_tells_speed_and_memory_of_each_size(
 
 @pytest.mark.ray
 def test_featurize_tells_what_the_job_takes_of_each_size(
-    measured: Callable[..., dict[str, float]], capfd: pytest.CaptureFixture[str]
+    measured: Callable[..., dict[str, float]],
 ) -> None:
     sizes = ("--fiddle", "40", "20", "--stays", "15", "--density", "0.5")
     found = measured("featurize", *sizes)
