@@ -33,9 +33,8 @@ class Synthetic:
 class Tables:
     """Where the raw tables are."""
 
-    sources: tuple[
-        str, ...
-    ] = ()  # NAME=URI: mimic3, mimic4, physionet2012, fiddle; none: synthetic
+    # NAME=URI, one: mimic3, mimic4, physionet2012, fiddle; none: synthetic
+    sources: tuple[str, ...] = ()
     synthetic: Synthetic = field(default_factory=Synthetic)
 
     def check(self) -> None:
