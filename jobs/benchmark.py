@@ -1,12 +1,15 @@
 """Measure speed and memory. The last line of each is one JSON object.
 
     python -m jobs.benchmark synthesize --patients 500 10000
+    python -m jobs.benchmark featurize --fiddle 1000 10000 --stays 1000
     python -m jobs.benchmark train --width 256 --batch 128
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
-and ``peak_gib_<n>``. ``train``: rows per second of both stages of pretraining on random rows of the
-paper's sizes, ``stays_per_s`` and ``admissions_per_s``, medians of repeated steps on this machine's
-CPU or its first GPU. Reads nothing; ``synthesize`` writes to a temporary folder.
+and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
+published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux. ``train``:
+rows per second of both stages of pretraining on random rows of the paper's sizes, ``stays_per_s``
+and ``admissions_per_s``, medians of repeated steps on this machine's CPU or its first GPU. Reads
+nothing; the first two write to temporary folders.
 """
 
 import gzip
@@ -25,6 +28,7 @@ import numpy as np
 import torch
 import tyro
 
+from jobs.benchmark_featurize import Featurize
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.run import Model, Synthetic
 from medhmp.shards.csr import Csr, from_lengths
@@ -42,23 +46,24 @@ class Generator:
     """Peak memory and rows/s of the synthetic cohort at two sizes."""
 
     patients: tuple[int, ...] = (500, 10_000)  # about two admissions each
+    density: float = 1.0  # how many times as often items are read
 
     def run(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for patients in self.patients:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                rows, seconds, peak = pool.apply(_generate, (patients,))
+                rows, seconds, peak = pool.apply(_generate, (patients, self.density))
             speed = rows / seconds
             print(f"{patients:,} patients: {rows:,} rows, {speed:,.0f}/s, peak {peak:.3f} GiB")
             found |= {f"rows_per_s_{patients}": speed, f"peak_gib_{patients}": peak}
         return found
 
 
-def _generate(patients: int) -> tuple[int, float, float]:
+def _generate(patients: int, density: float) -> tuple[int, float, float]:
     """Rows, seconds and peak GiB of one generation, measured inside a process of its own."""
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
-        synthesize(Synthetic(patients=patients), Folder(place))
+        synthesize(Synthetic(patients=patients, density=density), Folder(place))
         seconds = time.perf_counter() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         return _count_rows(Folder(place)), seconds, peak
@@ -152,6 +157,7 @@ def main() -> None:
     """Parses what to measure, measures it, prints a JSON line."""
     choice = tyro.cli(
         Annotated[Generator, tyro.conf.subcommand("synthesize")]
+        | Annotated[Featurize, tyro.conf.subcommand("featurize")]
         | Annotated[Train, tyro.conf.subcommand("train")],  # type: ignore[arg-type]
         description=__doc__,
     )

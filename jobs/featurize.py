@@ -11,13 +11,14 @@ Reads   the raw tables of the sources, or OUT/raw where none is named; a name de
         the manifest of features.frozen, if given: the same columns, bins and vocabularies, no fit
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
-        OUT/shards/featurize.json (workers, seconds, memory)
+        OUT/shards/featurize.json (workers, memory, seconds of each stage)
 
 Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from types import ModuleType
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, mani
 from medhmp.shards.work import NAME as WORK
 from medhmp.shards.work import Work
 from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import eicu, meds, mimic3, mimic4, physionet2012
+from medhmp.tables import eicu, fiddle, meds, mimic3, mimic4, physionet2012
 from medhmp.tables.schema import Source, apart
 
 READERS: Final[Mapping[str, ModuleType]] = {
@@ -41,6 +42,7 @@ READERS: Final[Mapping[str, ModuleType]] = {
     "eicu": eicu,
     "physionet2012": physionet2012,
     "meds": meds,
+    "fiddle": fiddle,
     SYNTHETIC: mimic3,  # shaped as MIMIC-III
 }
 """``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""
@@ -74,7 +76,12 @@ def featurize(run: Run) -> None:
         raise
     seconds = round(time.perf_counter() - started, 1)
     workers = int(ray.cluster_resources()["CPU"])
-    made = {"workers": workers, "seconds": seconds, "peak_worker_bytes": built.peak}
+    made = {
+        "workers": workers,
+        "seconds": seconds,
+        "peak_worker_bytes": built.peak,
+        "stages": {name: asdict(spent) for name, spent in built.stages.items()},
+    }
     shards.write_json("featurize.json", made)  # not content, so not an entry
     publish(shards / "notes", stamp, built.notes)
     publish(shards, stamp, built.entries)

@@ -11,11 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from medhmp.legend import LEVELS, ModelName, PatientTask, Start, Task
 from medhmp.refusal import Refusal
 from medhmp.tables import meds_patterns
+
+VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
+"""What the values of a variable can be declared as."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Synthetic:
 
     patients: int = 2000  # patients to generate
     seed: int = 0  # same seed, same bytes
+    density: float = 1.0  # how many times as often vital signs, unit items, labs, texts are read
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Meds:
 class Tables:
     """Where the raw tables are."""
 
-    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds or physionet2012; none: the synthetic cohort
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
     sources: tuple[str, ...] = ()
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
@@ -157,10 +161,30 @@ class Features:
     drop_near_copies: bool = False  # drop features within 1e-5 of correlation 1, as FIDDLE; slower
     icd: Literal["joint", "icd9_only", "to_icd9"] = "joint"  # icd9_only: such admissions, as paper
     code_levels: tuple[Literal[0, 1, 2], ...] = ()  # add chapters 0, blocks 1, categories 2
+    # NAME=TYPE where values mislead: Numeric, Categorical, hierarchical_ICD9; default: FIDDLE's
+    value_types: tuple[str, ...] = (
+        "FIRST_WARDID=Categorical",
+        "MedA_AMOUNT=Numeric",
+        "MedA_ROUTE=Categorical",
+        "ICD9_CODE=hierarchical_ICD9",
+    )
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
     drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
     min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
+
+    def types(self) -> dict[str, str]:
+        """Variable -> value type of ``value_types``. Refuses an entry that is not NAME=TYPE."""
+        found = {}
+        for entry in self.value_types:
+            name, equals, kind = entry.rpartition("=")
+            if not (name and equals) or kind not in VALUE_TYPES:
+                raise Refusal(
+                    f"features.value_types has the entry '{entry}'; write it as NAME=TYPE, "
+                    f"with one of {', '.join(VALUE_TYPES)}"
+                )
+            found[name] = kind
+        return found
 
 
 @dataclass(frozen=True)
@@ -297,6 +321,7 @@ class Run:
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()
+        self.features.types()
         if self.features.dt <= 0 or self.model.temperature <= 0:
             raise Refusal("features.dt and model.temperature must be above 0")
         hours = self.cohort.hours / self.features.dt

@@ -3,9 +3,11 @@
 Each event says how (``repeats``). "sum": amounts given in one bin add up. "indicators": a charted
 variable that is not all numbers and has repeats becomes ``variable: value`` = 1, one row per value,
 and ``variable`` = 1. "apart", and what is left of "indicators": the r-th reading of a moment moves
-r millionths of an hour later. "median": the median of the numbers. "first": the first row, in the
-order read, and none beside a median. Which variables become indicators is decided on training stays
-and then holds for all. Rows alike in everything count once, but for sums and medians.
+r millionths of an hour later. "named", if all values of a moment are: they stay, for FIDDLE names
+each of several texts; else as "apart". "median": the median of the numbers. "first": the first row,
+in the order read, and none beside a median. Which variables become indicators is decided on
+training stays and then holds for all. Rows alike in everything count once, but for sums and
+medians.
 
 A bucket has all events of its stays, so a moment is whole here however a source sorts its tables.
 """
@@ -38,7 +40,7 @@ def decide(surveys: list[pl.DataFrame]) -> list[str]:
 
 
 def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
-    """Events of one bucket as FIDDLE takes them: at most one row per (id, t, variable)."""
+    """Events of one bucket as FIDDLE takes them: one row per (id, t, variable), or only texts."""
     way, number = pl.col("repeats"), pl.col("number")
     totals = _reduced(events.filter(way == "sum"), number.sum())
     medians = _reduced(events.filter(way == "median"), number.median())
@@ -64,7 +66,8 @@ def _reduced(rows: pl.DataFrame, number: pl.Expr) -> pl.DataFrame:
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     repeated = pl.struct(_MOMENT).is_duplicated() & pl.col("t").is_not_null()
     alone, several = rows.filter(~repeated), rows.filter(repeated)
-    place = pl.int_range(pl.len()).over(_MOMENT)
+    named = (pl.col("repeats") == "named").all().over(_MOMENT)
+    place = pl.when(named).then(0).otherwise(pl.int_range(pl.len()).over(_MOMENT))
     return pl.concat([alone, several.with_columns(t=pl.col("t") + place * APART)])
 
 

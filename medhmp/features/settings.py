@@ -6,18 +6,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from medhmp.run import Run
+from medhmp.run import Features, Run
 
 Statistic = Literal["min", "max", "mean"]
 
-VALUE_TYPES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "FIRST_WARDID": "Categorical",
-        "MedA_AMOUNT": "Numeric",
-        "MedA_ROUTE": "Categorical",
-        "ICD9_CODE": "hierarchical_ICD9",
-    }
-)
+VALUE_TYPES: Final[Mapping[str, str]] = MappingProxyType(Features().types())
 """FIDDLE's own overrides of the value type of a variable."""
 
 
@@ -67,4 +60,5 @@ def settings_of(run: Run) -> Settings:
         discretize=features.discretize,
         ordinal=features.ordinal,
         drop_near_copies=features.drop_near_copies,
+        value_types=features.types(),
     )

@@ -29,6 +29,7 @@ from medhmp.shards.labels import write_labels
 from medhmp.shards.manifest import NAME, File, Manifest, content_of
 from medhmp.shards.notes import write_notes
 from medhmp.shards.scatter import Bucket, Scattered, scatter
+from medhmp.shards.stopwatch import Spent
 from medhmp.shards.tasks import Tasks
 from medhmp.shards.work import Work
 from medhmp.storage import Entry, Folder
@@ -42,12 +43,13 @@ SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
 
 @dataclass(frozen=True)
 class Built:
-    """What was written: entries of the shards, entries of ``notes/``, a worker's peak in bytes."""
+    """What was written: entries of the shards, entries of ``notes/``; and what it took."""
 
     manifest: Manifest
     entries: list[Entry]
     notes: list[Entry]
-    peak: int
+    peak: int  # bytes of the largest worker
+    stages: Mapping[str, Spent]
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,11 @@ def build(
     """
     tasks, index = Tasks(command.watched(run.quiet)), Index.of(sources, run)
     names = tuple(source.name for source in sources)
+    tasks.watch.begin("read")
     read, buckets = _scatter(run, sources, index, work, tasks)
     events = sum(r.events for r in read.values())
     command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
+    tasks.watch.begin("repeats")
     training = index.admissions.filter(pl.col("split") == "train")
     every = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
     every = every.join(index.admissions, on=["source", "hadm_id"], how="semi")
@@ -106,13 +110,18 @@ def build(
         indicators, fitted = _fit(run, index, buckets, work, tasks)
         learnt = Frozen(indicators, fitted, vocabularies, prepared.icd9_of)
     schemas = _schemas(run, learnt)
+    tasks.watch.begin("rows")
     rows = _gather(learnt, schemas, prepared.codes, index, buckets, work, tasks)
+    tasks.watch.begin("files")
     entries, tables = _files(run, rows, buckets, shards, work, tasks)
+    tasks.watch.begin("labels")
     onsets = {name: of.onsets for name, of in read.items()}
     labeled, counted = write_labels(run, sources, onsets, index, shards)
+    tasks.watch.begin("notes")
     ((notes, written, scanned),) = tasks.each(
         write_notes, [(sources, index.admissions, shards / "notes")]
     )
+    tasks.watch.end()
     manifest = Manifest(
         fields=content_of(run, names),
         **_counts(read, scanned, written, prepared, index),  # type: ignore[arg-type]
@@ -123,7 +132,7 @@ def build(
         notes=sum(written.values()),
     )
     entries += [*labeled, shards.write_json(NAME, manifest.to_json())]
-    return Built(manifest, entries, notes, tasks.peak)
+    return Built(manifest, entries, notes, tasks.peak, tasks.watch.stages)
 
 
 def _scatter(
@@ -205,7 +214,9 @@ def _fit(
     passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
-        what = f"features, buckets of pass {next(passes)}"
+        number = next(passes)
+        tasks.watch.begin(f"pass {number}")
+        what = f"features, buckets of pass {number}"
         return tasks.each(functools.partial(_of_resolved, function), items, what, stays)
 
     def fit() -> Any:

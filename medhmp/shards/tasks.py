@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import ray
 
+from medhmp.shards.stopwatch import Stopwatch
+
 # A task has one CPU. Polars starts a thread for each CPU of the machine, unless told when imported.
 ONE_THREAD = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
 SPOKEN: Final = 10.0
@@ -16,11 +18,12 @@ SPOKEN: Final = 10.0
 class Tasks:
     """Runs functions as Ray tasks; ``peak`` is the largest memory of a worker so far, in bytes.
 
-    ``show`` where somebody watches: a line at times says how far the work is.
+    ``show`` where somebody watches: a line at times says how far the work is. The CPU seconds of
+    the tasks go to the stage of ``watch`` that runs.
     """
 
     def __init__(self, show: bool = False) -> None:
-        self.peak, self._show = 0, show
+        self.peak, self.watch, self._show = 0, Stopwatch(), show
 
     def each(
         self,
@@ -34,8 +37,9 @@ class Tasks:
         ``what`` names the work in progress lines; ``rows`` are those of each item.
         """
         progress = _Progress(what, rows) if self._show and rows else None
-        for result, memory in _in_order(ray.put(function), items):
+        for result, memory, seconds in _in_order(ray.put(function), items):
             self.peak = max(self.peak, memory)
+            self.watch.add(seconds)
             if progress:
                 progress.done_with_one()
             yield result
@@ -93,5 +97,9 @@ class _Progress:
 
 
 @ray.remote(runtime_env=ONE_THREAD)  # type: ignore[untyped-decorator]
-def _call(function: Callable[..., Any], item: Sequence[Any]) -> tuple[Any, int]:
-    return function(*item), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+def _call(function: Callable[..., Any], item: Sequence[Any]) -> tuple[Any, int, float]:
+    """The result, the largest memory of this worker in bytes, the CPU seconds of this call."""
+    begun = time.process_time()
+    result = function(*item)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return result, peak, time.process_time() - begun

@@ -55,7 +55,7 @@ EVENTS = pa.schema(
         "variable": pa.string(),
         "number": pa.float64(),  # the value, if it is a number
         "text": pa.string(),  # the value, if it is not; both null: recorded without a value
-        "repeats": pa.string(),  # several at one time: see features/repeats.py for the five ways
+        "repeats": pa.string(),  # several at one time: a way of features/repeats.py
     }
 )
 CODES = pa.schema(

@@ -32,6 +32,28 @@ def test_synthesize_tells_speed_and_memory_of_each_size(
     assert all(value > 0 for value in found.values())
 
 
+@pytest.mark.ray
+def test_featurize_tells_what_the_job_takes_of_each_size(
+    measured: Callable[..., dict[str, float]],
+) -> None:
+    sizes = ("--fiddle", "40", "20", "--stays", "15", "--density", "0.5")
+    found = measured("featurize", *sizes)
+    each = {
+        "events", "stays", "wall_s", "events_per_s", "cpu_s",
+        "cpu_ms_each", "peak_gib", "mib_out", "columns",
+    }  # fmt: skip
+    runs = {"fiddle_20", "fiddle_40", "mimic3_15"}
+    whole = {"idle_gib", "cpu_s", "cpu_ms_per_id", "peak_gib", "events_per_s"}
+    assert set(found) == {f"{name}_{run}" for name in each for run in runs} | whole
+    assert (found["stays_fiddle_20"], found["stays_fiddle_40"]) == (20, 40)
+    assert found["stays_mimic3_15"] >= 15
+    slope = 1000 * (found["cpu_s_fiddle_40"] - found["cpu_s_fiddle_20"]) / 20
+    assert found["cpu_ms_per_id"] == pytest.approx(slope, abs=0.2)
+    for name in ("cpu_s", "peak_gib", "events_per_s"):
+        assert found[name] == found[f"{name}_fiddle_40"]
+    assert all(value > 0 for name, value in found.items() if name != "cpu_ms_per_id")
+
+
 def test_train_tells_the_speed_of_both_stages(measured: Callable[..., dict[str, float]]) -> None:
     small = ("--width", "8", "--batch", "2", "--active", "3", "--steps", "2", "--threads", "1")
     found = measured("train", *small)

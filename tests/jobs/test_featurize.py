@@ -93,6 +93,16 @@ def test_bytes_do_not_depend_on_buckets_or_who_watches(made, raw, tmp_path, monk
     assert not (tmp_path / "shards" / ".work").exists()
 
 
+def test_featurize_json_tells_what_each_stage_took(made):
+    told = shards_of(made).read_json("featurize.json")
+    passes = [f"pass {number}" for number in (1, 2, 3, 4)]
+    assert list(told["stages"]) == ["read", "repeats", *passes, "rows", "files", "labels", "notes"]
+    for name, spent in told["stages"].items():
+        assert spent["seconds"] > 0, name
+        assert spent["cpu_seconds"] > 0, name
+    assert sum(of["seconds"] for of in told["stages"].values()) < told["seconds"] + 0.1
+
+
 def test_the_manifest_counts_what_is_there(made, raw):
     manifest = read_manifest(made)
     assert manifest.counts["mimic3"]["patients"] == 60
@@ -310,7 +320,7 @@ def test_an_unknown_source_is_refused(tmp_path, ray):
     run = replace(RUN, out=str(tmp_path), tables=Tables(sources=("mimic9=/nowhere",)))
     with pytest.raises(
         Refusal,
-        match=r"'mimic9', for which there is no reader; .* mimic4, eicu, physionet2012, synth",
+        match=r"'mimic9', for which there is no reader; .* mimic3, mimic4, .*fiddle, synthetic",
     ):
         featurize(run)
 

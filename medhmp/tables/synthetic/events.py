@@ -73,8 +73,8 @@ def chart_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 def _chart_numbers(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     catalog, charted = chart_catalog()
-    rows = charted[block.stays.unit]
-    readings = read(rng, block.stays, rows, catalog.loadings, catalog.interval, CHART_FROM)
+    rows, interval = charted[block.stays.unit], catalog.interval / block.density
+    readings = read(rng, block.stays, rows, catalog.loadings, interval, CHART_FROM)
     values = numbers(catalog, readings)
     units = look_up(catalog.units, readings.item)
     return _chart(block, readings.stay, readings.hours, catalog.ids[readings.item], values, units)
@@ -101,7 +101,7 @@ def _chart_texts(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     items = fields(TEXT_ITEMS)
     loadings = np.stack([TEXT_LOADING * along(row[3]) for row in items])
     rows = np.broadcast_to(np.arange(len(items)), (len(block.stays.hours), len(items)))
-    interval = np.array([TEXT_HOURS] * len(items))
+    interval = np.array([TEXT_HOURS] * len(items)) / block.density
     readings = read(rng, block.stays, rows, loadings, interval, CHART_FROM)
     values = [TEXT_VALUES[int(row[0])] for row in items]
     widest = len(CUTS) + 1
@@ -144,7 +144,8 @@ def lab_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
     catalog = lab_catalog()
     stays = block.stays
     rows = np.broadcast_to(np.arange(len(catalog.ids)), (len(stays.hours), len(catalog.ids)))
-    readings = read(rng, stays, rows, catalog.loadings, catalog.interval, LAB_FROM)
+    interval = catalog.interval / block.density
+    readings = read(rng, stays, rows, catalog.loadings, interval, LAB_FROM)
     values = numbers(catalog, readings)
     below = (catalog.ids[readings.item] == 51003) & (rng.random(len(values)) < BELOW_RANGE)
     frame = pl.DataFrame(

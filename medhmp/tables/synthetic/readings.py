@@ -46,12 +46,16 @@ FIRST_STAY: Final = 200_000
 
 @dataclass(frozen=True)
 class Block:
-    """A block of patients with their courses; ``start`` is the cohort's number of its first one."""
+    """A block of patients with their courses; ``start`` is the cohort's number of its first one.
+
+    ``density`` divides the hours between two readings of an item.
+    """
 
     start: int
     patients: Patients
     admissions: Admissions
     stays: Stays
+    density: float
 
     @property
     def subject_id(self) -> Ints:

@@ -72,27 +72,32 @@ TABLES: Final[dict[str, Callable[[np.random.Generator, Block], pl.DataFrame]]] =
 
 
 def synthesize(
-    settings: Synthetic, out: Folder, progress: Callable[[int, int], None] | None = None
+    settings: Synthetic,
+    out: Folder,
+    progress: Callable[[int, int], None] | None = None,
+    gzip_level: int = GZIP_LEVEL,
 ) -> list[Entry]:
     """Writes all tables as ``NAME.csv.gz``, and ``truth.parquet``, into ``out``.
 
     Patients are generated in blocks of ``BLOCK``, each from its own child of the seed, and
     appended to open streams, so memory does not grow with their number. The first k patients are
     the same in every cohort of one seed. ``progress`` is told (patients done, rows written).
-    Returns what was written. Refuses fewer than one patient and a negative seed.
+    Returns what was written. Refuses fewer than one patient, a negative seed and a density of 0.
     """
     if settings.patients < 1 or settings.seed < 0:
         raise Refusal(
             f"the synthetic cohort has {settings.patients} patients and seed {settings.seed}; "
             "give at least 1 patient and a seed of 0 or more"
         )
+    if not 0 < settings.density < float("inf"):
+        raise Refusal(f"the synthetic cohort has density {settings.density}; give a number above 0")
     with ExitStack() as stack:
-        writers = {name: _Table(stack, out, name) for name in HEADERS}
+        writers = {name: _Table(stack, out, name, gzip_level) for name in HEADERS}
         truth = _Truth(stack, out)
         for name, frame in dictionaries().items():
             writers[name].append(frame)
         for start in range(0, settings.patients, BLOCK):
-            block, generators = draw_block(settings.seed, start)
+            block, generators = draw_block(settings, start)
             beyond = FIRST_SUBJECT + settings.patients
             for (name, make), rng in zip(TABLES.items(), generators, strict=True):
                 writers[name].append(make(rng, block).filter(pl.col("SUBJECT_ID") < beyond))
@@ -103,20 +108,21 @@ def synthesize(
     return [*(writer.sink.written for writer in writers.values()), truth.sink.written]
 
 
-def draw_block(seed: int, start: int) -> tuple[Block, list[np.random.Generator]]:
+def draw_block(settings: Synthetic, start: int) -> tuple[Block, list[np.random.Generator]]:
     """Patients ``start`` to ``start + BLOCK``, their courses, and a generator for each table."""
-    child = np.random.SeedSequence(seed, spawn_key=(start // BLOCK,))
+    child = np.random.SeedSequence(settings.seed, spawn_key=(start // BLOCK,))
     latents, *tables = np.random.default_rng(child).spawn(1 + len(TABLES))
     patients = draw_patients(latents, BLOCK)
-    return Block(start, patients, *draw_courses(latents, patients)), tables
+    courses = draw_courses(latents, patients)
+    return Block(start, patients, *courses, settings.density), tables
 
 
 class _Table:
     """One CSV table being written."""
 
-    def __init__(self, stack: ExitStack, out: Folder, name: str) -> None:
+    def __init__(self, stack: ExitStack, out: Folder, name: str, gzip_level: int) -> None:
         self.sink: Sink = stack.enter_context(out.create(f"{name}.csv.gz"))
-        stream = gzip.GzipFile("", "wb", GZIP_LEVEL, self.sink, mtime=0)  # no name and time inside
+        stream = gzip.GzipFile("", "wb", gzip_level, self.sink, mtime=0)  # no name and time inside
         self._stream = stack.enter_context(stream)
         self._columns, self.rows = HEADERS[name].split(), 0
         self._stream.write((",".join(self._columns) + "\n").encode())

@@ -34,7 +34,7 @@ def source(name="s", add=0):
         admissions=frame(rows, schema.ADMISSIONS),
         stays=frame([row for row in rows if row["stay_id"] - add in STAYS], schema.STAYS),
         codes=frame(codes, schema.CODES),
-        events=lambda: iter(()),
+        streams={},
         notes=lambda: iter(()),
         onsets=lambda: None,
         counts={},

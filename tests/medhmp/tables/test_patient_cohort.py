@@ -38,7 +38,7 @@ def source(people):
         admissions=frame(admissions, schema.ADMISSIONS),
         stays=frame([], schema.STAYS),
         codes=frame(codes, schema.CODES),
-        events=lambda: iter(()),
+        streams={},
         notes=lambda: iter(()),
         onsets=lambda: None,
         counts={},

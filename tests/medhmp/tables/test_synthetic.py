@@ -397,6 +397,40 @@ def test_memory_does_not_grow_with_patients(tmp_path: Path) -> None:
     assert peaks[1] < 1.25 * peaks[0]
 
 
+def test_density_is_how_often_items_are_read_and_nothing_else(tmp_path: Path) -> None:
+    usual, same, dense = (
+        synthesize(settings, Folder(str(tmp_path / name)))
+        for name, settings in (
+            ("usual", Synthetic(patients=40)),
+            ("same", Synthetic(patients=40, density=1.0)),
+            ("dense", Synthetic(patients=40, density=3.0)),
+        )
+    )
+    assert usual == same
+    changed = {a.name for a, b in zip(usual, dense, strict=True) if a.sha256 != b.sha256}
+    assert changed == {"CHARTEVENTS.csv.gz", "LABEVENTS.csv.gz"}
+    for name in ("CHARTEVENTS", "LABEVENTS"):
+        few, many = (table(tmp_path / kind, name) for kind in ("usual", "dense"))
+        per_item = (
+            few["ITEMID"]
+            .value_counts()
+            .join(many["ITEMID"].value_counts(), on="ITEMID", suffix="_dense")
+        )
+        assert per_item.height == few["ITEMID"].n_unique()
+        often = per_item.filter(pl.col("count") > 300)
+        times = often["count_dense"] / often["count"]
+        assert often.height > 20
+        assert times.min() > 2.5
+        assert times.max() < 3.5
+
+
+@pytest.mark.parametrize("density", [0.0, -1.0, float("inf"), float("nan")])
+def test_refuses_a_density_that_is_none(tmp_path: Path, density: float) -> None:
+    with pytest.raises(Refusal, match="give a number above 0"):
+        synthesize(Synthetic(density=density), Folder(str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("settings", [Synthetic(patients=0), Synthetic(seed=-1)])
 def test_refuses_what_cannot_be_generated(tmp_path: Path, settings: Synthetic) -> None:
     with pytest.raises(Refusal, match="at least 1 patient"):

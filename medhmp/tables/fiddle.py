@@ -1,0 +1,190 @@
+"""Reads what FIDDLE itself reads: a long table of recordings, and the ids of the population.
+
+``input_data.csv`` or ``data.csv`` has ID, t, variable_name and variable_value, a recording a line;
+``pop.csv`` has the IDs whose rows are wanted, with or without recordings. Either may be gzipped.
+``t`` is in hours; without one a value holds for the whole stay. A value is a number where Python's
+``float`` takes it for one and it is finite, else text. An empty field is null and nothing else is:
+FIDDLE, by pandas, loses values spelled NA, None or nan, which are text here.
+
+An ID is a whole number and stands for one stay, one admission and one patient. Where it is a stay
+of MIMIC's, two stays of a patient may so come into two splits. No dates, codes, notes or outcomes
+are known: every stay begins at ``EPOCH`` and no task has labels.
+
+Of an (ID, t, variable) with several values FIDDLE refuses numbers and names texts one by one. Here
+numbers at one time count as readings one after the other, in the order of the file; texts keep
+FIDDLE's rule; rows alike in everything count once. Several numbers without a time are refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from medhmp.legend import LEVELS, Task
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.storage import Folder
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
+
+POPULATION: Final = "POP"
+RECORDINGS: Final = ("INPUT_DATA", "DATA")
+COLUMNS: Final = {"id": INTEGER, "t": NUMBER, "variable_name": TEXT, "variable_value": TEXT}
+
+EPOCH: Final = datetime(2000, 1, 1)
+"""When every stay begins. No two stays are of one patient, so nothing compares their dates."""
+
+UNLABELLED: Final[dict[Task, str]] = dict.fromkeys(LEVELS, "FIDDLE's input has no outcomes")
+
+
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the two tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+
+    Refuses a folder without them or with two tables of recordings, a table without rows or a
+    needed column, an ID that is not a whole number, a time that is not a number.
+    """
+    raw = find(Folder(folder_uri))
+    counts: dict[str, int] = {}
+    ids = _population(raw, counts)
+    counts |= dict.fromkeys(("patients", "admissions", "stays"), ids.height)
+    recordings = _Recordings(raw, ids, run.cohort.hours, run.features.types(), counts)
+    begin = {"admitted": pl.lit(EPOCH), "intime": pl.lit(EPOCH)}
+    return schema.Source(
+        name=name,
+        patients=_frame(ids, schema.PATIENTS, {}),
+        admissions=_frame(ids, schema.ADMISSIONS, begin),
+        stays=_frame(ids, schema.STAYS, begin),
+        codes=_frame(ids.clear(), schema.CODES, {}),
+        streams={"recordings": recordings.stream},
+        notes=_no_notes,
+        onsets=recordings.onsets,
+        counts=counts,
+        unlabelled=UNLABELLED,
+    )
+
+
+def files(folder: Folder) -> dict[str, int | None]:
+    """Bytes of each of the two tables, by its name."""
+    return find(folder).sizes()
+
+
+def find(folder: Folder) -> RawTables:
+    """The two tables in a folder, whatever else is there."""
+    raw = RawTables.find(folder, ("pop",), ("input_data", "data"))
+    recordings = [table for table in RECORDINGS if raw.has(table)]
+    if len(recordings) != 1:
+        found = "both input_data.csv and data.csv" if recordings else "no table of recordings"
+        raise Refusal(f"'{folder}' has {found}; put one there, input_data.csv or data.csv")
+    tables = (POPULATION, recordings[0])
+    return replace(raw, files={table: raw.files[table] for table in tables}, required=tables)
+
+
+def _population(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
+    """``stay_id`` of the population, each once, in the order of the file."""
+    given = raw.whole(POPULATION, {"id": INTEGER})
+    known = given.drop_nulls()
+    ids = known.unique(maintain_order=True).rename({"id": "stay_id"})
+    if ids.is_empty():
+        raise Refusal(f"table POP in '{raw.folder}' has no ID; list the IDs to make rows of")
+    counts |= raw.rows
+    counts["POP, without an ID"] = given.height - known.height
+    counts["POP, IDs given again"] = known.height - ids.height
+    return ids
+
+
+def _frame(ids: pl.DataFrame, target: pa.Schema, columns: dict[str, pl.Expr]) -> pl.DataFrame:
+    """A table of the schema, a row per ID; what ``columns`` lack is null."""
+    known = dict.fromkeys(("subject_id", "hadm_id", "stay_id"), pl.col("stay_id")) | columns
+    every = {name: known.get(name, pl.lit(None)) for name in target.names}
+    table = ids.select(**every).to_arrow(compat_level=pl.CompatLevel.oldest())
+    frame = pl.from_arrow(table.cast(target))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _no_notes() -> Iterator[pa.RecordBatch]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """Streams the table of recordings."""
+
+    raw: RawTables
+    ids: pl.DataFrame  # stay_id
+    hours: int
+    types: Mapping[str, str]  # declared ones; what is hierarchical is text: "038.9" is not "38.9"
+    counts: dict[str, int]
+
+    def stream(self) -> Iterator[pa.RecordBatch]:
+        """EVENTS batches: rows of the population without a time or with 0 <= t < ``hours``."""
+        (name,) = (table for table in self.raw.files if table != POPULATION)
+        seen: dict[str, int] = {}
+        for block in self.raw.scan(name, COLUMNS):
+            frame = self._events(self._kept(block, name, seen))
+            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+            yield from table.cast(schema.EVENTS).to_batches()
+        self.counts.update(seen | self.raw.rows)
+
+    def onsets(self) -> pl.DataFrame:
+        """None is known of any stay."""
+        never = pl.lit(None, pl.Float64)
+        return self.ids.with_columns(arf=never, shock=never)
+
+    def _kept(self, block: pl.DataFrame, name: str, seen: dict[str, int]) -> pl.DataFrame:
+        """The rows of a block that are used; ``seen`` counts the others by reason."""
+        member = pl.col("id").is_in(self.ids["stay_id"].implode()).fill_null(False)
+        inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < self.hours))
+        rules = {
+            "of no ID of the population": member,
+            "without a variable": pl.col("variable_name").is_not_null(),
+            f"before hour 0 or at or after hour {self.hours}": inside,
+        }
+        for reason, rule in rules.items():
+            kept = block.filter(rule)
+            key = f"{name}, {reason}"
+            seen[key] = seen.get(key, 0) + block.height - kept.height
+            block = kept
+        return block
+
+    def _events(self, block: pl.DataFrame) -> pl.DataFrame:
+        """The columns of EVENTS."""
+        declared = pl.col("variable_name").replace_strict(
+            self.types, default="", return_dtype=pl.String
+        )
+        coded = declared.str.contains("hierarchical")
+        number = pl.when(~coded).then(numbers_in(block["variable_value"]))
+        counted = number.is_not_null() & (declared != "Categorical")
+        return block.select(
+            pl.col("id").alias("subject_id"),
+            pl.col("id").alias("stay_id"),
+            hours="t",
+            variable="variable_name",
+            number=number,
+            text=pl.when(number.is_null()).then("variable_value"),
+            repeats=pl.when(counted).then(pl.lit("apart")).otherwise(pl.lit("named")),
+        )
+
+
+def numbers_in(values: pl.Series) -> pl.Series:
+    """The finite number that Python's ``float`` finds in each text; null where it finds none.
+
+    Polars knows the usual spellings and Python the odd ones (" 5 ", "1_000"), which are few.
+    """
+    number = values.cast(pl.Float64, strict=False)
+    odd = {text: _number(text) for text in values.filter(number.is_null()).drop_nulls().unique()}
+    spelled = {text: value for text, value in odd.items() if value is not None}
+    if spelled:
+        found = values.replace_strict(spelled, default=None, return_dtype=pl.Float64)
+        number = number.fill_null(found)
+    return number.set(~number.is_finite(), None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
