@@ -2,14 +2,16 @@
 
     python -m jobs.benchmark synthesize --patients 500 10000
     python -m jobs.benchmark featurize --fiddle 1000 10000 --stays 1000
+    python -m jobs.benchmark soak --kills 20
     python -m jobs.benchmark train --width 256 --batch 128
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
-published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux. ``train``:
-rows per second of both stages of pretraining on random rows of the paper's sizes, ``stays_per_s``
-and ``admissions_per_s``, medians of repeated steps on this machine's CPU or its first GPU. Reads
-nothing; the first two write to temporary folders.
+published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux. ``soak``:
+featurization killed at random moments, its bytes against an undisturbed run's. ``train``: rows per
+second of both stages of pretraining on random rows of the paper's sizes, ``stays_per_s`` and
+``admissions_per_s``, medians of repeated steps on this machine's CPU or its first GPU. Reads
+nothing; all but ``train`` write to temporary folders.
 """
 
 import gzip
@@ -29,6 +31,7 @@ import torch
 import tyro
 
 from jobs.benchmark_featurize import Featurize
+from jobs.benchmark_soak import Soak
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.run import Model, Synthetic
 from medhmp.shards.csr import Csr, from_lengths
@@ -158,6 +161,7 @@ def main() -> None:
     choice = tyro.cli(
         Annotated[Generator, tyro.conf.subcommand("synthesize")]
         | Annotated[Featurize, tyro.conf.subcommand("featurize")]
+        | Annotated[Soak, tyro.conf.subcommand("soak")]
         | Annotated[Train, tyro.conf.subcommand("train")],  # type: ignore[arg-type]
         description=__doc__,
     )

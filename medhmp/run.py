@@ -120,6 +120,7 @@ class Tables:
 class Cohort:
     """Who is in each task, and what is known at the prediction time."""
 
+    label_sources: tuple[str, ...] = ()  # names of sources whose rows are labelled; none: all
     hours: int = 48  # T: hours observed from unit admission; stay tasks predict at this hour
     min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
     readmission_days: int = 30  # days after discharge within which a readmission counts
@@ -303,6 +304,12 @@ class Run:
     def check(self) -> None:
         """Refuses a run that cannot work, before any time is spent on it."""
         self.tables.check()
+        unknown = set(self.cohort.label_sources) - self.tables.named().keys()
+        if unknown and self.tables.sources:
+            raise Refusal(
+                f"cohort.label_sources names {', '.join(sorted(unknown))}, which tables.sources "
+                "does not; give names from there"
+            )
         shares = (self.splits.train, self.splits.validation, self.splits.test)
         if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
             raise Refusal(

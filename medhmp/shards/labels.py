@@ -37,8 +37,11 @@ def write_labels(
 ) -> tuple[list[Entry], dict[Task, TaskCounts]]:
     """Writes ``labels/<task>.parquet`` in the order of the shards, and counts them.
 
-    A task that no source can have gets a table without rows, and its counts say why.
+    A task that no source can have gets a table without rows, and its counts say why. Sources that
+    ``cohort.label_sources`` leaves out are for pretraining alone.
     """
+    chosen = run.cohort.label_sources
+    sources = [source for source in sources if not chosen or source.name in chosen]
     order = index.patients.with_row_index("place").select("source", "subject_id", "split", "place")
     entries, counted = [], {}
     for task in LEVELS:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 from jobs.featurize import featurize
-from medhmp.legend import LEVELS
 from medhmp.refusal import Refusal
 from medhmp.run import Run, Synthetic, Tables
 from medhmp.shards.manifest import Manifest, read_manifest
@@ -157,7 +156,11 @@ def test_two_sources_share_features_and_no_patient(undisturbed: Run, tmp_path: P
         for expected in (alone, raised):
             twin = next(b for b in both if b[ids[-1]].is_in(expected[ids[-1]].implode()).all())
             assert twin.select(flat).equals(expected.select(flat))
-    for task in LEVELS:
-        assert manifest.tasks[task].positives == {
-            split: 2 * n for split, n in one.tasks[task].positives.items()
-        }
+    labelled = replace(
+        run, out=f"{tmp_path}/labelled", cohort=replace(run.cohort, label_sources=("mimic3",))
+    )
+    featurize(labelled)
+    for task, counts in one.tasks.items():
+        assert read_manifest(labelled).tasks[task].positives == counts.positives
+        twice = {split: 2 * n for split, n in counts.positives.items()}
+        assert manifest.tasks[task].positives == twice

@@ -56,6 +56,10 @@ def test_every_recipe_passes_its_own_check(name):
         (Run(tune=Tune(learning_rates=())), "tune.learning_rates is empty"),
         (Run(features=Features(dt=0.0)), "features.dt and model.temperature"),
         (Run(report=Report(draws=1)), "report.draws must be at least 2"),
+        (
+            Run(tables=Tables(sources=("a=/data",)), cohort=Cohort(label_sources=("b",))),
+            "label_sources names b, which tables.sources does not",
+        ),
         (Run(tune=Tune(starts=("none", "shuffled"))), "without 'both' to compare it with"),
     ],
 )
