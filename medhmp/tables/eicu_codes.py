@@ -35,8 +35,8 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
         unknown += codes["version"].null_count()
         named = pl.concat_str("version", code.str.replace_all(".", "", literal=True), separator=":")
         found.append(_rows(codes.drop_nulls("version"), "diagnosis", named))
-    counts["DIAGNOSIS, without a code"] = without
-    counts["DIAGNOSIS, codes that are neither ICD-9 nor ICD-10"] = unknown
+    counts["codes, blank"] = without
+    counts["codes, neither of ICD-9 nor of ICD-10"] = unknown
     return pl.concat(found).unique(maintain_order=True)
 
 

@@ -50,52 +50,55 @@ def unit_stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
     ``admitted``, ``discharged``, ``expired``, ``intime``, ``outtime``, and ``until``, the hour of
     discharge from hospital.
 
-    Refuses ids that are missing, not as in eICU, or that contradict each other.
+    ``counts`` gets the rows left out. Refuses patients' ids that are not as in eICU or that cannot
+    be told apart, and a table of which nothing is left.
     """
     columns = dict.fromkeys(_INTEGERS, INTEGER) | dict.fromkeys(_TEXTS, TEXT)
     frame = _named(raw, raw.whole("PATIENT", columns))
-    placed = frame.filter(pl.col("hospitaladmitoffset").is_not_null())
-    counts["PATIENT, without a time since hospital admission"] = frame.height - placed.height
-    if placed.is_empty():
+    owner = pl.col("subject_id").first().over("hadm_id")
+    ids = pl.all_horizontal(pl.col("stay_id", "hadm_id", "subject_id").is_not_null())
+    for reason, rule in {
+        "stays, without stay_id or hadm_id or subject_id": ids,
+        "stays, whose stay_id is there already": pl.col("stay_id").is_first_distinct(),
+        "stays, of no admission of that patient": pl.col("subject_id") == owner,
+        "stays, without intime": pl.col("hospitaladmitoffset").is_not_null(),
+    }.items():
+        kept = frame.filter(rule)
+        counts[reason] = frame.height - kept.height
+        frame = kept
+    if frame.is_empty():
         raise Refusal(
-            f"table PATIENT in '{raw.folder}' has no HOSPITALADMITOFFSET; export the table again"
+            f"table PATIENT in '{raw.folder}' has no row with its ids and a HOSPITALADMITOFFSET; "
+            "export the table again"
         )
-    return _timed(placed.sort("hadm_id", "unitvisitnumber", "stay_id"))
+    return _timed(frame.sort("hadm_id", "unitvisitnumber", "stay_id"))
 
 
 def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
     """Adds the ids. ``002-33870`` becomes 2 * 10^6 + 33870."""
-    parts = pl.col("uniquepid").str.strip_chars().str.extract_groups(r"^(\d{1,3})-(\d{1,6})$")
+    text = pl.col("uniquepid").str.strip_chars()
+    parts = text.str.extract_groups(r"^(\d{1,3})-(\d{1,6})$")
     front, back = (parts.struct.field(n).cast(pl.Int64) for n in ("1", "2"))
     named = frame.with_columns(
         subject_id=front * 1_000_000 + back,
         hadm_id="patienthealthsystemstayid",
         stay_id="patientunitstayid",
     )
-    for column, name, wanted in (
-        ("stay_id", "PATIENTUNITSTAYID", "a whole number"),
-        ("hadm_id", "PATIENTHEALTHSYSTEMSTAYID", "a whole number"),
-        ("subject_id", "UNIQUEPID", "a patient's id as in eICU (002-33870)"),
-    ):
-        bad = named.select(pl.col(column).is_null().arg_true()).to_series()
-        if len(bad):
-            raise Refusal(
-                f"table PATIENT in '{raw.folder}' has something else than {wanted} in column "
-                f"{name} at line {bad[0] + 2}; export the table again"
-            )
-    if fault := _contradiction(named):
-        raise Refusal(f"table PATIENT in '{raw.folder}' has {fault}; export the table again")
+    strange = (text.str.len_chars() > 0) & pl.col("subject_id").is_null()
+    bad = named.select(strange.fill_null(False).arg_true()).to_series()
+    if len(bad):
+        raise Refusal(
+            f"table PATIENT in '{raw.folder}' has something else than a patient's id as in eICU "
+            f"(002-33870) in column UNIQUEPID at line {bad[0] + 2}; mend that line or export the "
+            "table again"
+        )
+    whole = named.drop_nulls("subject_id")
+    if whole.select(text.n_unique()).item() > whole["subject_id"].n_unique():
+        raise Refusal(
+            f"table PATIENT in '{raw.folder}' has two UNIQUEPID that differ in leading zeros "
+            "alone; export the table again"
+        )
     return named
-
-
-def _contradiction(named: pl.DataFrame) -> str:
-    if named["stay_id"].is_duplicated().any():
-        return "a PATIENTUNITSTAYID twice"
-    if named.select("hadm_id", "subject_id").n_unique() > named["hadm_id"].n_unique():
-        return "a PATIENTHEALTHSYSTEMSTAYID of two patients"
-    if named["uniquepid"].str.strip_chars().n_unique() > named["subject_id"].n_unique():
-        return "two UNIQUEPID that differ in leading zeros alone"
-    return ""
 
 
 def _timed(frame: pl.DataFrame) -> pl.DataFrame:
