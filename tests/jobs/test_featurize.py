@@ -307,7 +307,7 @@ def test_an_unknown_source_is_refused(tmp_path, ray):
     run = replace(RUN, out=str(tmp_path), tables=Tables(sources=("mimic9=/nowhere",)))
     with pytest.raises(
         Refusal,
-        match=r"'mimic9', for which there is no reader; .* mimic3, mimic4, physionet2012, synth",
+        match=r"'mimic9', for which there is no reader; .*mimic4, physionet2012, meds, synth",
     ):
         featurize(run)
 
