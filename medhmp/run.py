@@ -39,7 +39,7 @@ class Meds:
     groups take parts out of a code. Codes that no pattern matches are left out, and counted.
     """
 
-    # groups, each if the code has it: admission_type, admission_location, insurance, language,
+    # groups, each where the code has it: admission_type, admission_location, insurance, language,
     # religion, marital_status, ethnicity
     hospital_admission: str = (
         r"HOSPITAL_ADMISSION//(?P<admission_type>.+?)//(?P<admission_location>.+)"
@@ -49,12 +49,12 @@ class Meds:
     hospital_discharge: str = r"HOSPITAL_DISCHARGE//((?P<died>DIED)|.+)"
     # group first_careunit; empty: every hospital admission is taken for a stay
     icu_admission: str = r"ICU_ADMISSION//(.*\()?(?P<first_careunit>[^()]+)\)?"
-    icu_discharge: str = r"ICU_DISCHARGE//.+"
-    birth: str = r"(MEDS_BIRTH|DOB)(//.*)?"
-    death: str = r"MEDS_DEATH(//.*)?"
+    icu_discharge: str = r"ICU_DISCHARGE//.+"  # end of a stay
+    birth: str = r"(MEDS_BIRTH|DOB)(//.*)?"  # its time is the patient's birth
+    death: str = r"MEDS_DEATH(//.*)?"  # its time is the patient's death
     sex: str = r"GENDER//(?P<sex>.+)"  # group sex
-    # the groups of hospital_admission, given by a code of its own; without a time: for all
-    # admissions of the patient
+    # the groups of hospital_admission, said by a code of its own: of the admission it names, else
+    # of all of the patient's that had not ended by then
     fact: str = (
         r"INSURANCE//(?P<insurance>.+)|LANGUAGE//(?P<language>.+)"
         r"|MARITAL_STATUS//(?P<marital_status>.+)|RACE//(?P<ethnicity>.+)"

@@ -23,6 +23,7 @@ from medhmp.tables.meds_visits import of_admissions
 VALUES: Final = {"numeric_value": "numeric_value", "text_value": "text_value"}
 
 OF_NO_STAY: Final = "rows of patients without a stay"
+TIMELESS: Final = "events without a time, of a variable that has times"
 ELSEWHERE: Final = "events outside the hours of every stay"
 """Reasons for which rows are no events."""
 
@@ -40,8 +41,12 @@ def with_values(rows: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass
 class Events:
-    """Scans the shards. ``kinds`` says of each ``variable`` whether it is ever ``numeric`` or
-    ``textual``: one that is neither, such as a procedure, has the value 1 wherever it stands."""
+    """Scans the shards. ``kinds`` says of each ``variable`` whether it is ever ``numeric``,
+    ``textual`` or ``timed``.
+
+    One without any value, such as a procedure, has the value 1 wherever it stands. One that never
+    has a time holds for the whole stay.
+    """
 
     shards: Shards
     run: Run
@@ -66,8 +71,8 @@ class Events:
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         small = (self.patients, self.admissions, self.stays)
-        known = {c for frame in small for c in frame.columns if frame[c].count()}
-        texts = {name: c for name, c in mimic_events.STATIC.items() if c in known}
+        given = {c for frame in small for c in frame.columns if frame[c].count()}
+        texts = {name: c for name, c in mimic_events.STATIC.items() if c in given}
         yield from mimic_events.batches(
             mimic_events.static_events(self.stays, self.patients, self.admissions, texts)
         )
@@ -80,7 +85,11 @@ class Events:
             known = book.of(rows).select("code", "role", "variable")
             rows = rows.join(known, on="code", maintain_order="left").with_row_index("line")
             self._see_onsets(rows.filter(pl.col("role").is_in(SIGNALS)), clock)
-            events = rows.filter(pl.col("role") == "event")
+            every = rows.filter(pl.col("role") == "event").join(
+                self.kinds, on="variable", maintain_order="left"
+            )
+            events = every.filter(pl.col("time").is_not_null() | ~pl.col("timed"))
+            self._count(TIMELESS, every.height - events.height)
             inside = mv.within(self.run.cohort.hours) | pl.col("hours").is_null()
             placed = _placed(events, clock).filter(inside)
             self._count(ELSEWHERE, events.height - placed["line"].n_unique())
@@ -130,7 +139,7 @@ class Events:
     def _valued(self, placed: pl.DataFrame) -> pl.DataFrame:
         """The columns of EVENTS. Where a variable is text alone, several values at one time are
         several findings, as in MIMIC's charts; other repeats are readings."""
-        rows = with_values(placed).join(self.kinds, on="variable", maintain_order="left")
+        rows = with_values(placed)
         neither = ~pl.col("numeric") & ~pl.col("textual")
         findings = ~pl.col("numeric") & pl.col("textual")
         return rows.with_columns(

@@ -25,9 +25,7 @@ SCHEMAS: Final = {
     "codes": schema.CODES,
 }
 
-_KINDS: Final = pl.DataFrame(
-    schema={"variable": pl.String, "numeric": pl.Boolean, "textual": pl.Boolean}
-)
+KINDS: Final = ("numeric", "textual", "timed")
 
 OWN: Final = "own_"
 """What columns of facts are called in a block: ``own_insurance``."""
@@ -38,12 +36,14 @@ Of = dict[str, pl.DataFrame]
 
 class Tables:
     """``roles`` counts the rows of each role; ``kinds`` says of each variable of an event whether
-    it ever has a number, and a text."""
+    it ever has a number, a text and a time."""
 
     def __init__(self, run: Run, named_admissions: bool, named_stays: bool) -> None:
         self.counts: dict[str, int] = {"DATA": 0}
         self.roles: dict[str, int] = {}
-        self.kinds = _KINDS
+        self.kinds = pl.DataFrame(
+            schema={"variable": pl.String(), **dict.fromkeys(KINDS, pl.Boolean())}
+        )
         self._run, self._book = run, Codebook(run)
         self._named = {"admissions": named_admissions, "stays": named_stays}
         self._parts = {name: [_empty(of)] for name, of in SCHEMAS.items()}
@@ -81,10 +81,11 @@ class Tables:
         self.counts[reason] = self.counts.get(reason, 0) + rows
 
     def _add_kinds(self, events: pl.DataFrame) -> None:
-        ever = (pl.col("number").is_not_null().any(), pl.col("text").is_not_null().any())
-        own = with_values(events).group_by("variable").agg(numeric=ever[0], textual=ever[1])
+        ever = zip(KINDS, ("number", "text", "time"), strict=True)
+        rows = with_values(events).group_by("variable")
+        own = rows.agg(**{kind: pl.col(column).is_not_null().any() for kind, column in ever})
         both = pl.concat([self.kinds, own])
-        self.kinds = both.group_by("variable").agg(pl.col("numeric", "textual").any())
+        self.kinds = both.group_by("variable").agg(pl.col(KINDS).any())
 
     def _numbered(self, table: str, key: str, frame: pl.DataFrame) -> pl.DataFrame:
         """The ids of visits that have none: running numbers."""
@@ -120,19 +121,23 @@ class Tables:
         return self._with_facts(frame, of["fact"])
 
     def _with_facts(self, admissions: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
-        """What codes of their own say of an admission or, without a time, of the patient."""
-        first = pl.col(FACTS).drop_nulls().first()
-        timeless = pl.col("time").is_null() & pl.col("admission").is_null()
-        of_one = of_admissions(facts.filter(~timeless), admissions)
-        self._tally("facts of no admission", facts.filter(~timeless).height - of_one.height)
-        known = [
-            of_one.group_by("hadm_id").agg(first),
-            facts.filter(timeless).group_by("subject_id").agg(first),
-        ]
-        for frame in known:
-            key = frame.columns[0]
+        """What codes of their own say: of the admission that they name; else of every one of the
+        patient's that had not ended by then, the last said."""
+        last = pl.col(FACTS).drop_nulls().last()
+        lines, alone = facts.with_row_index("row"), pl.col("admission").is_null()
+        own = of_admissions(lines.filter(~alone), admissions)
+        spans = admissions.select("subject_id", "hadm_id", "discharged")
+        in_time = (pl.col("time") <= pl.col("discharged")).fill_null(True)
+        general = lines.filter(alone).join(spans, on="subject_id", maintain_order="left")
+        general = general.filter(in_time)
+        used = own.height + general["row"].n_unique()
+        self._tally("facts of no admission", facts.height - used)
+        for said in (own, general):
+            by_admission = said.group_by("hadm_id", maintain_order=True).agg(last)
             admissions = (
-                admissions.join(frame, on=key, how="left", maintain_order="left", suffix="_said")
+                admissions.join(
+                    by_admission, on="hadm_id", how="left", maintain_order="left", suffix="_said"
+                )
                 .with_columns(**{c: pl.coalesce(c, f"{c}_said") for c in FACTS})
                 .drop([f"{c}_said" for c in FACTS])
             )

@@ -1,7 +1,7 @@
 """medhmp.run: what check() refuses, the fields an output depends on, the digest."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from medhmp.run import (
     Cohort,
     Features,
     Finetune,
+    Meds,
     Pretrain,
     Report,
     Run,
@@ -89,11 +90,13 @@ def test_fields_of_takes_sections_and_single_fields():
 
 def test_fields_of_flattens_what_is_nested_and_makes_tuples_lists():
     fields = fields_of(Run(tables=Tables(sources=("a=b",))), "tables")
+    patterns = {f"tables.meds.{name}": of for name, of in asdict(Meds()).items()}
     assert fields == {
         "tables.sources": ["a=b"],
         "tables.synthetic.patients": 2000,
         "tables.synthetic.seed": 0,
         "tables.synthetic.density": 1.0,
+        **patterns,
     }
     assert json.loads(json.dumps(fields)) == fields
 
