@@ -18,12 +18,13 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp import command
-from medhmp.features import codes, fiddle, repeats
+from medhmp.features import fiddle, repeats
 from medhmp.features.codes import Kind, Vocabulary
 from medhmp.features.fitted import Fitted
 from medhmp.features.settings import settings_of
 from medhmp.run import Run, digest
 from medhmp.shards import schema, write
+from medhmp.shards.coded import Coded, code_admissions
 from medhmp.shards.index import Index
 from medhmp.shards.labels import write_labels
 from medhmp.shards.manifest import NAME, File, Manifest, content_of
@@ -33,7 +34,6 @@ from medhmp.shards.tasks import Tasks
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 
-ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
 TABLES: Final = ("stays", "admissions", "patients")
 WORK: Final = ".work"
 SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
@@ -64,10 +64,9 @@ class Gathered:
     """Rows of every table in the files of the buckets, and the schemas of those tables."""
 
     fitted: Fitted
-    vocabularies: Mapping[Kind, Vocabulary]
+    coded: Coded
     schemas: Mapping[str, pa.Schema]
     rows: Mapping[str, list[int]]  # table -> rows of each bucket
-    prepared: codes.Prepared
 
 
 def build(run: Run, sources: Sequence[Source], shards: Folder) -> Built:
@@ -156,26 +155,14 @@ def _gather(
     tasks: Tasks,
 ) -> Gathered:
     """Rows of every table, bucket by bucket, with codes as ids of the training vocabularies."""
-    admissions = index.admissions
-    every = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
-    every = every.join(admissions, on=["source", "hadm_id"], how="semi", maintain_order="left")
-    training = admissions.filter(pl.col("split") == "train")
-    prepared = codes.prepare(every, training, run.features)
-    found = prepared.codes
-    known = found.join(training, on=["source", "hadm_id"], how="semi")
-    vocabularies = codes.fit(known, run.features)
-    for kind, name in ID_COLUMNS.items():
-        ids = vocabularies[kind].ids(found.filter(pl.col("kind") == kind), name)
-        admissions = admissions.join(
-            ids, on=["source", "hadm_id"], how="left", maintain_order="left"
-        ).with_columns(pl.col(name).fill_null([]))
-    schemas = _schemas(run, fitted, vocabularies)
-    frames = (index.patients, admissions, index.stays)
+    coded = code_admissions(sources, index, run.features)
+    schemas = _schemas(run, fitted, coded.vocabularies)
+    frames = (index.patients, coded.admissions, index.stays)
     own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
     write_rows = functools.partial(_rows, fitted, schemas)
     counted = list(tasks.each(write_rows, own, "rows, buckets", _stays_of(index, buckets)))
     rows = {table: [count[table] for count in counted] for table in schemas}
-    return Gathered(fitted, vocabularies, schemas, rows, prepared)
+    return Gathered(fitted, coded, schemas, rows)
 
 
 def _schemas(
@@ -248,7 +235,7 @@ def _counts(
         tables = {name: n for name, n in counts.items() if name.isupper()}
         cohort = {name: n for name, n in counts.items() if name in SIZES}
         sizes[source] = {**cohort, "events": of.events, "notes": notes[source]}
-        sizes[source] |= gathered.prepared.counts.get(source, {})
+        sizes[source] |= gathered.coded.counts.get(source, {})
         rows[source] = dict(sorted(tables.items()))
         rest = counts.keys() - tables.keys() - cohort.keys()
         left_out[source] = {name: counts[name] for name in sorted(rest)}
@@ -261,14 +248,14 @@ def _content(run: Run, gathered: Gathered) -> dict[str, Any]:
     names = {
         "features": gathered.fitted.hourly.names,
         "demographics": gathered.fitted.static.names,
-        "diagnoses": gathered.vocabularies["diagnosis"].codes,
-        "drugs": gathered.vocabularies["drug"].codes,
+        "diagnoses": gathered.coded.vocabularies["diagnosis"].codes,
+        "drugs": gathered.coded.vocabularies["drug"].codes,
     }
     return {
         **names,
         "hours": gathered.fitted.plan.settings.bins,
         "real_valued": not run.features.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
-        "icd9_of": gathered.prepared.icd9_of,
+        "icd9_of": gathered.coded.icd9_of,
         "fiddle": json.loads(gathered.fitted.to_json()),
     }
