@@ -28,7 +28,8 @@ from medhmp import command
 from medhmp.evaluate.paper_sizes import beside_the_paper
 from medhmp.refusal import Refusal
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build import TABLES, Frozen, build
+from medhmp.shards.build import TABLES, build
+from medhmp.shards.learnt import Learnt
 from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, manifest_in
 from medhmp.shards.work import NAME as WORK
 from medhmp.shards.work import Work
@@ -105,7 +106,7 @@ def _clear(shards: Folder) -> None:
         (shards / name).remove()
 
 
-def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Frozen:
+def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
     """What other shards have learnt. Refuses those of other settings of features."""
     made = opened(shards, "featurize")
     for name, now in fields.items():
@@ -114,7 +115,7 @@ def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Frozen:
                 f"the shards of features.frozen were made with {name} {made.fields.get(name)!r} "
                 f"and this run has {now!r}; give the same --{name}"
             )
-    return Frozen.of(manifest_in(made))
+    return Learnt.of(manifest_in(made))
 
 
 def _refuse_unknown(places: dict[str, str]) -> None:

@@ -20,14 +20,16 @@ from medhmp.evaluate.calibration import curve
 from medhmp.evaluate.predictions import Predictions
 from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
 
+NOT_TRINETX: Final = " (not TriNetX)"
+"""Beside tasks that the paper has from TriNetX, and we from other sources."""
 TASK_NAMES: Final = {
     "arf": "Acute respiratory failure",
     "shock": "Shock",
     "mortality": "Mortality",
     "readmission": "Readmission",
     "heart_failure": "Heart failure",
-    "copd": "COPD (not TriNetX)",
-    "amnesia": "Amnesia (not TriNetX)",
+    "copd": f"COPD{NOT_TRINETX}",
+    "amnesia": f"Amnesia{NOT_TRINETX}",
 }
 
 # Label and color of each model and start; colors that people with color blindness tell apart.

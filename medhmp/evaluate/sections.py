@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from medhmp.evaluate.figures import LINES, TASK_NAMES
+from medhmp.evaluate.figures import LINES, NOT_TRINETX, TASK_NAMES
 from medhmp.evaluate.table import FEW_EVENTS
 from medhmp.legend import SPLITS
 from medhmp.shards.manifest import Manifest, TaskCounts
@@ -69,7 +69,9 @@ def _by_task(rows: Sequence[Row], cells: Any) -> dict[str, list[list[str]]]:
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
         dagger = f" {DAGGER}" if row["few_events"] else ""
-        name = TASK_NAMES[row["task"]] + (", matched controls" if row["matched"] else "")
+        name = TASK_NAMES[row["task"]]
+        if row["matched"]:
+            name = f"{name.removesuffix(NOT_TRINETX)}{NOT_TRINETX}, matched controls"
         head = f"{name}: {row['events']:,} events{dagger} in {row['n']:,} rows"
         if row["best_achievable"] is not None:
             head += f", best achievable AUROC {row['best_achievable']:.3f}"

@@ -17,8 +17,8 @@ NOTES: Final = (
     "patient should rest on it.",
     "Readmission is a contested label on MIMIC, which holds one hospital only: an admission that "
     "counts as not followed by another may have been followed by one elsewhere.",
-    "The paper took COPD and amnesia from TriNetX, which is not open. Here they are of the same "
-    "codes in this run's own source, and the paper's figures beside them are of other patients.",
+    "The paper took COPD and amnesia from TriNetX, which is not open. Here they are read off the "
+    "codes of this run's own source, and the paper's figures beside them are of other patients.",
     "Outcomes are read off charted signals and billing codes, not off a diagnosis at the bedside.",
     "The paper's figures are means of five runs on its own cohorts and splits, printed without "
     "intervals. They are anchors for comparison, not targets.",

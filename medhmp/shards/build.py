@@ -18,14 +18,15 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp import command
-from medhmp.features import codes, fiddle, repeats
-from medhmp.features.codes import Kind, Vocabulary
+from medhmp.features import fiddle, repeats
 from medhmp.features.fitted import Fitted
 from medhmp.features.settings import settings_of
 from medhmp.run import Run, digest
 from medhmp.shards import schema, write
+from medhmp.shards.coded import Coded, code_admissions
 from medhmp.shards.index import Index
 from medhmp.shards.labels import write_labels
+from medhmp.shards.learnt import Learnt
 from medhmp.shards.manifest import NAME, File, Manifest, content_of
 from medhmp.shards.notes import write_notes
 from medhmp.shards.scatter import Bucket, Scattered, scatter
@@ -35,7 +36,6 @@ from medhmp.shards.work import Work
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 
-ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
 TABLES: Final = ("stays", "admissions", "patients")
 SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
 """Counts of a source that describe the cohort; the others are of rows."""
@@ -61,29 +61,8 @@ class Read:
     events: int
 
 
-@dataclass(frozen=True)
-class Frozen:
-    """What is learnt from training patients, and what another run's data may be made with."""
-
-    indicators: list[str]  # variables whose repeats became indicators
-    fitted: Fitted
-    vocabularies: Mapping[Kind, Vocabulary]
-    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> what it has become
-
-    @staticmethod
-    def of(manifest: Manifest) -> "Frozen":
-        """That of shards that are whole."""
-        names = {"diagnosis": manifest.diagnoses, "drug": manifest.drugs}
-        return Frozen(
-            list(manifest.indicators),
-            Fitted.from_json(json.dumps(manifest.fiddle)),
-            {kind: Vocabulary(tuple(of)) for kind, of in names.items()},  # type: ignore[misc]
-            manifest.icd9_of,
-        )
-
-
 def build(
-    run: Run, sources: Sequence[Source], shards: Folder, work: Work, frozen: Frozen | None = None
+    run: Run, sources: Sequence[Source], shards: Folder, work: Work, frozen: Learnt | None = None
 ) -> Built:
     """Writes everything below ``shards`` but ``complete.json``.
 
@@ -97,21 +76,16 @@ def build(
     events = sum(r.events for r in read.values())
     command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
     tasks.watch.begin("repeats")
-    training = index.admissions.filter(pl.col("split") == "train")
-    every = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
-    every = every.join(index.admissions, on=["source", "hadm_id"], how="semi")
-    prepared = codes.prepare(every, training, run.features, frozen.icd9_of if frozen else None)
+    coded = code_admissions(sources, index, run.features, frozen)
     if frozen:
         learnt = frozen
         _resolve_all(frozen.indicators, index, buckets, work, tasks)
     else:
-        known = prepared.codes.join(training, on=["source", "hadm_id"], how="semi")
-        vocabularies = codes.fit(known, run.features)
         indicators, fitted = _fit(run, index, buckets, work, tasks)
-        learnt = Frozen(indicators, fitted, vocabularies, prepared.icd9_of)
+        learnt = Learnt(indicators, fitted, coded.vocabularies, coded.icd9_of)
     schemas = _schemas(run, learnt)
     tasks.watch.begin("rows")
-    rows = _gather(learnt, schemas, prepared.codes, index, buckets, work, tasks)
+    rows = _gather(learnt, schemas, coded.admissions, index, buckets, work, tasks)
     tasks.watch.begin("files")
     entries, tables = _files(run, rows, buckets, shards, work, tasks)
     tasks.watch.begin("labels")
@@ -124,7 +98,7 @@ def build(
     tasks.watch.end()
     manifest = Manifest(
         fields=content_of(run, names),
-        **_counts(read, scanned, written, prepared, index),  # type: ignore[arg-type]
+        **_counts(read, scanned, written, coded, index),  # type: ignore[arg-type]
         splits={s.name: digest(sorted(s.splits.rows())) for s in sources if s.splits is not None},
         **_content(run, learnt),
         tables=tables,
@@ -253,21 +227,15 @@ def _of_resolved(function: Callable[..., Any], bucket: Bucket, ids: Any) -> Any:
 
 
 def _gather(
-    learnt: Frozen,
+    learnt: Learnt,
     schemas: Mapping[str, pa.Schema],
-    found: pl.DataFrame,
+    admissions: pl.DataFrame,
     index: Index,
     buckets: Sequence[Bucket],
     work: Work,
     tasks: Tasks,
 ) -> dict[str, list[int]]:
-    """Rows of every table, bucket by bucket, with codes as ids; how many each bucket has."""
-    admissions = index.admissions
-    for kind, name in ID_COLUMNS.items():
-        ids = learnt.vocabularies[kind].ids(found.filter(pl.col("kind") == kind), name)
-        admissions = admissions.join(
-            ids, on=["source", "hadm_id"], how="left", maintain_order="left"
-        ).with_columns(pl.col(name).fill_null([]))
+    """Rows of every table, bucket by bucket; how many each bucket has. ``admissions`` are coded."""
     frames = (index.patients, admissions, index.stays)
     own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
     write_rows = functools.partial(_rows, learnt.fitted, schemas)
@@ -276,7 +244,7 @@ def _gather(
     return {table: [count[table] for count in counted] for table in schemas}
 
 
-def _schemas(run: Run, learnt: Frozen) -> dict[str, pa.Schema]:
+def _schemas(run: Run, learnt: Learnt) -> dict[str, pa.Schema]:
     fitted = learnt.fitted
     stay = (
         fitted.plan.settings.bins,
@@ -345,7 +313,7 @@ def _counts(
     read: Mapping[str, Read],
     scanned: Mapping[str, Mapping[str, int]],
     notes: Mapping[str, int],
-    prepared: codes.Prepared,
+    coded: Coded,
     index: Index,
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Each source's counts, told apart: of the cohort, of raw tables, of what was left out."""
@@ -355,7 +323,7 @@ def _counts(
         tables = {name: n for name, n in counts.items() if name.isupper()}
         cohort = {name: n for name, n in counts.items() if name in SIZES}
         sizes[source] = {**cohort, "events": of.events, "notes": notes[source]}
-        sizes[source] |= prepared.counts.get(source, {})
+        sizes[source] |= coded.counts.get(source, {})
         rows[source] = dict(sorted(tables.items()))
         rest = counts.keys() - tables.keys() - cohort.keys()
         left_out[source] = {name: counts[name] for name in sorted(rest)}
@@ -363,7 +331,7 @@ def _counts(
     return {"counts": sizes, "rows_read": rows, "left_out": left_out}
 
 
-def _content(run: Run, learnt: Frozen) -> dict[str, Any]:
+def _content(run: Run, learnt: Learnt) -> dict[str, Any]:
     """Names behind the ids, their hashes, and the fitted featurizer."""
     names = {
         "features": learnt.fitted.hourly.names,

@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.legend import Task
+from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
@@ -42,7 +42,10 @@ OPTIONAL: Final = {
 
 UNLABELLED: Final[dict[Task, str]] = {
     "readmission": "it has no dates, so when a patient's next hospital stay began is not known",
-    "heart_failure": "it has no dates, so the time between a patient's hospital stays is not known",
+    **dict.fromkeys(
+        [task for task, level in LEVELS.items() if level == "patient"],
+        "it has no dates, so the time between a patient's hospital stays is not known",
+    ),
 }
 
 

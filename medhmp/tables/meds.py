@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from medhmp import command
-from medhmp.legend import Task
+from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
@@ -123,7 +123,7 @@ def _unlabelled(roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame]) -> 
         ("shock", "shock"),
         ("readmission", "hospital_discharge"),
         ("readmission", "diagnosis"),
-        ("heart_failure", "diagnosis"),
+        *((task, "diagnosis") for task, level in LEVELS.items() if level == "patient"),
     ):
         if not roles.get(role):
             found[task] = lacking + role  # type: ignore[index]

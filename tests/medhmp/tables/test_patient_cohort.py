@@ -247,3 +247,25 @@ def test_no_case_leaves_no_row():
 def test_target_codes():
     assert target_codes("heart_failure", Run()) == ("9:428", "10:I50")
     assert target_codes("readmission", Run()) == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "alike"),
+    [
+        (["WHITE", "WHITE - RUSSIAN", "Caucasian"], True),
+        (["BLACK/AFRICAN AMERICAN", "BLACK/CAPE VERDEAN", "African American"], True),
+        (["ASIAN", "ASIAN - CHINESE", "Asian"], True),
+        (["HISPANIC OR LATINO", "HISPANIC/LATINO - CUBAN", "Hispanic"], True),
+        (["UNKNOWN/NOT SPECIFIED", "UNABLE TO OBTAIN", "PATIENT DECLINED TO ANSWER", None], True),
+        (["OTHER", "AMERICAN INDIAN/ALASKA NATIVE", "MULTI RACE ETHNICITY"], True),
+        (["WHITE", "ASIAN"], False),
+        (["Caucasian", "Asian"], False),
+        (["BLACK/AFRICAN", "HISPANIC OR LATINO"], False),
+        (["OTHER", "UNKNOWN/NOT SPECIFIED"], False),
+    ],
+)
+def test_race_groups_of_what_sources_write(written, alike):
+    case = person((0, ["9:4019"]), (400, ["9:496"]), ethnicity=written[0])
+    for other in written[1:]:
+        control = person((0, ["9:4019"]), (400, ["9:4019"]), ethnicity=other)
+        assert (copd({1: case, 2: control})[0] != {}) == alike
