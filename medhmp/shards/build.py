@@ -79,7 +79,7 @@ def build(
     coded = code_admissions(sources, index, run.features, frozen)
     if frozen:
         learnt = frozen
-        _resolve_all(frozen.indicators, index, buckets, work, tasks)
+        _resolve_all(list(frozen.indicators), index, buckets, work, tasks)
     else:
         indicators, fitted = _fit(run, index, buckets, work, tasks)
         learnt = Learnt(indicators, fitted, coded.vocabularies, coded.icd9_of)
