@@ -104,8 +104,7 @@ class Tables:
         if "died" in re.compile(self._run.tables.meds.hospital_discharge).groupindex:
             expired = pl.col("died").fill_null(False)
         else:
-            inside = (death >= pl.col("time")) & (death <= pl.col("end"))
-            expired = inside.fill_null(False)
+            expired = _inside(death, pl.col("time"), pl.col("end")).fill_null(False)
         own = {c: [pl.col(x) for x in (c, OWN + c) if x in found.columns] for c in FACTS}
         frame = found.with_columns(expired=expired).select(
             "subject_id",
@@ -195,6 +194,13 @@ def _patients(block: pl.DataFrame, of: Of) -> pl.DataFrame:
     for frame in known:
         found = found.join(frame, on="subject_id", how="left", maintain_order="left")
     return found
+
+
+def _inside(death: pl.Expr, admitted: pl.Expr, discharged: pl.Expr) -> pl.Expr:
+    """Whether a death is of an admission. A day of death is known only as its midnight."""
+    is_day = death == death.dt.truncate("1d")
+    since = pl.when(is_day).then(admitted.dt.truncate("1d")).otherwise(admitted)
+    return (since <= death) & (death <= discharged)
 
 
 def _codes(rows: pl.DataFrame, kind: str, code: pl.Expr) -> pl.DataFrame:

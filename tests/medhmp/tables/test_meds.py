@@ -373,9 +373,11 @@ class Slow:
         return found
 
     def death(self, one, death):
-        inside = (
-            death is not None and one["end"] is not None and one["begun"] <= death <= one["end"]
-        )
+        inside = False
+        if death is not None and one["end"] is not None:
+            midnight = one["begun"].replace(hour=0, minute=0, second=0)
+            day_alone = (death.hour, death.minute, death.second) == (0, 0, 0)
+            inside = (midnight if day_alone else one["begun"]) <= death <= one["end"]
         expired = bool(one["last"]) if self.etl.named else inside
         after = death if death is not None and death >= one["begun"] else None
         return expired, (after or one["end"]) if expired else None
@@ -672,11 +674,28 @@ def test_a_death_in_hospital(data, tmp_path):
     source = read(data.write(tmp_path), MIMIC)
     deaths = source.admissions.sort("hadm_id").select("expired", "died").rows()
     assert deaths == [(False, None), (True, datetime(2150, 5, 26))]
+
+
+@pytest.mark.parametrize(
+    ("death", "found"),
+    [
+        (datetime(2150, 5, 24, 1), [(False, None), (True, datetime(2150, 5, 24, 1))]),
+        (datetime(2150, 5, 26), [(False, None), (True, datetime(2150, 5, 26))]),
+        (datetime(2150, 5, 27), [(False, None), (False, None)]),
+        (datetime(2150, 5, 21, 8), [(False, None), (False, None)]),  # an hour before
+        (datetime(2150, 5, 21), [(False, None), (True, datetime(2150, 5, 26, 9))]),  # that day
+        (datetime(2150, 5, 4), [(True, datetime(2150, 5, 4)), (False, None)]),
+    ],
+)
+def test_a_death_by_its_time(data, tmp_path, death, found):
+    for row in data.rows[1]:
+        if row.get("hadm_id") == 12:
+            row["time"] += timedelta(hours=9)
+    add(data, death, "MEDS_DEATH")
     by_time = replace(MIMIC.patterns, hospital_discharge="HOSPITAL_DISCHARGE//.+")
     run = Run(quiet=True, tables=Tables(meds=by_time))
-    source = meds.read("meds", str(tmp_path), run)
-    deaths = source.admissions.sort("hadm_id").select("expired", "died").rows()
-    assert deaths == [(False, None), (True, datetime(2150, 5, 26))]
+    source = meds.read("meds", data.write(tmp_path), run)
+    assert source.admissions.sort("hadm_id").select("expired", "died").rows() == found
 
 
 def test_codes_of_their_own_say_facts_of_an_admission_or_of_the_patient(data, tmp_path):
@@ -753,8 +772,7 @@ def test_notes(tmp_path):
     notes = pl.concat([pl.from_arrow(batch) for batch in source.notes()])
     assert notes.rows() == [(1, 1, "final"), (1, 2, "next")]
     assert source.counts["notes of no admission, or written after its discharge"] == 1
-    other = run_of(Ward(), cohort=Cohort())
-    other = replace(other, tables=Tables(meds=replace(WARD, note="")))
+    other = Run(quiet=True, tables=Tables(meds=replace(WARD, note="")))
     assert list(meds.read("meds", str(tmp_path), other).notes()) == []
 
 
@@ -858,9 +876,16 @@ def test_patterns_are_fields_of_the_shards_made_from_meds():
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("brings", [True, False], ids=["its splits", "no splits"])
-def test_a_dataset_becomes_shards(tmp_path, ray, brings):
-    data = Dataset(MIMIC, patients=60, seed=2)
+@pytest.mark.parametrize(
+    ("etl", "brings", "drugs", "variable"),
+    [
+        (Mimic(), True, ["aspirin", "heparin", "water"], "LAB//220045//bpm"),
+        (Ward(), False, ["heparin"], "OBS/pulse"),
+    ],
+    ids=["MIMIC_IV_MEDS with its splits", "another ETL without"],
+)
+def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
+    data = Dataset(etl, patients=60, seed=2)
     names = itertools.cycle(("train", "train", "tuning", "held_out"))
     splits = dict(zip(data.rows, names, strict=False))
     data.splits = splits if brings else None
@@ -869,7 +894,7 @@ def test_a_dataset_becomes_shards(tmp_path, ray, brings):
         smoke(),
         quiet=True,
         out=str(tmp_path / "out"),
-        tables=Tables(sources=(f"meds={folder}",)),
+        tables=Tables(sources=(f"meds={folder}",), meds=etl.patterns),
         cohort=Cohort(hours=24),
         splits=Splits(train=0.5, validation=0.2, test=0.3),
         shards=Shards(files=3, buckets=2),
@@ -882,15 +907,14 @@ def test_a_dataset_becomes_shards(tmp_path, ray, brings):
     assert (counts["patients"], counts["stays"]) == (60, source.stays.height)
     assert counts["events"] == events_of(source).height
     assert manifest.left_out["meds"]["rows whose code matches no pattern"] > 0
-    assert any(name.startswith("LAB//220045//bpm") for name in manifest.features)
+    assert any(name.startswith(variable) for name in manifest.features)
     assert manifest.diagnoses == ["10:I509", "9:4280"]
-    assert manifest.drugs == ["aspirin", "heparin", "water"]
+    assert manifest.drugs == drugs
     assert set(manifest.splits) == ({"meds"} if brings else set())
-    shards = Folder(run.out) / "shards"
-    rows = splits_in(shards, manifest, "patients")
+    rows = splits_in(Folder(run.out) / "shards", manifest, "patients")
     ours = {"train": "train", "tuning": "validation", "held_out": "test"}
     hashed = dict(zip(rows["subject_id"], split_of(rows["subject_id"], run.splits), strict=True))
     expected = {s: ours[of] for s, of in splits.items()} if brings else hashed
-    assert all(expected[s] == of for s, of in rows.iter_rows())
+    assert {s: expected[s] for s in rows["subject_id"]} == dict(rows.iter_rows())
     assert sum(manifest.tasks["mortality"].rows.values()) > 0
     assert not [task for task, of in manifest.tasks.items() if of.unavailable]
