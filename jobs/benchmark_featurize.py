@@ -52,7 +52,7 @@ class Featurize:
         for stays in sorted(self.stays):
             run = _run(stays, "mimic3", self._write_mimic3, "")
             found |= run.figures("mimic3", stays, idle)
-        return found | _summary(sorted(self.fiddle), found)
+        return found | summary(sorted(self.fiddle), found)
 
     def _write_mimic3(self, folder: Folder, stays: int) -> None:
         inputs.write_mimic3(folder, stays, self.density)
@@ -123,7 +123,7 @@ def _run(size: int, reader: str, write: Callable[[Folder, int], None], more: str
         return _Made(cost, manifest, told, sum(shards.size(name) or 0 for name in shards.names()))
 
 
-def _summary(sizes: Sequence[int], found: dict[str, float]) -> dict[str, float]:
+def summary(sizes: Sequence[int], found: dict[str, float]) -> dict[str, float]:
     """The figures of FIDDLE's largest size, and the slope of CPU from the smallest."""
     if not sizes:
         return {}

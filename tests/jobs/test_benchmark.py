@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs import benchmark
+from jobs.benchmark_featurize import summary
 
 
 @pytest.fixture
@@ -36,22 +37,27 @@ def test_synthesize_tells_speed_and_memory_of_each_size(
 def test_featurize_tells_what_the_job_takes_of_each_size(
     measured: Callable[..., dict[str, float]],
 ) -> None:
-    sizes = ("--fiddle", "40", "20", "--stays", "15", "--density", "0.5")
+    sizes = ("--fiddle", "20", "--stays", "15", "--density", "0.5")
     found = measured("featurize", *sizes)
     each = {
         "events", "stays", "wall_s", "events_per_s", "cpu_s",
         "cpu_ms_each", "peak_gib", "mib_out", "columns",
     }  # fmt: skip
-    runs = {"fiddle_20", "fiddle_40", "mimic3_15"}
-    whole = {"idle_gib", "cpu_s", "cpu_ms_per_id", "peak_gib", "events_per_s"}
+    runs = {"fiddle_20", "mimic3_15"}
+    whole = {"idle_gib", "cpu_s", "peak_gib", "events_per_s"}
     assert set(found) == {f"{name}_{run}" for name in each for run in runs} | whole
-    assert (found["stays_fiddle_20"], found["stays_fiddle_40"]) == (20, 40)
+    assert found["stays_fiddle_20"] == 20
     assert found["stays_mimic3_15"] >= 15
-    slope = 1000 * (found["cpu_s_fiddle_40"] - found["cpu_s_fiddle_20"]) / 20
-    assert found["cpu_ms_per_id"] == pytest.approx(slope, abs=0.2)
     for name in ("cpu_s", "peak_gib", "events_per_s"):
-        assert found[name] == found[f"{name}_fiddle_40"]
-    assert all(value > 0 for name, value in found.items() if name != "cpu_ms_per_id")
+        assert found[name] == found[f"{name}_fiddle_20"]
+    assert all(value > 0 for value in found.values())
+
+
+def test_the_cpu_of_an_id_is_the_slope_between_two_sizes() -> None:
+    figures = {"cpu_s": 7.0, "peak_gib": 0.5, "events_per_s": 9.0}
+    found = {f"{name}_fiddle_40": value for name, value in figures.items()}
+    told = summary([20, 40], found | {"cpu_s_fiddle_20": 6.9})
+    assert told == figures | {"cpu_ms_per_id": pytest.approx(5.0)}
 
 
 def test_train_tells_the_speed_of_both_stages(measured: Callable[..., dict[str, float]]) -> None:

@@ -15,6 +15,7 @@ from jobs.featurize import featurize
 from medhmp.refusal import Refusal
 from medhmp.run import Run, Synthetic, Tables
 from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.work import Work
 from medhmp.storage import COMPLETE, Folder
 from medhmp.tables.schema import ID_COLUMNS, IDS
 from medhmp.tables.synthetic import synthesize
@@ -84,11 +85,13 @@ def test_killed_twice_it_goes_on_and_ends_with_the_same_bytes(
 
 
 def test_what_is_left_of_another_run_is_not_gone_on_with(
-    undisturbed: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
+    undisturbed: Run, branch: Callable[..., Run]
 ) -> None:
     run = branch(undisturbed, "raw")
-    other = ("--features.theta-1", "0.2")
-    start_job("featurize", run.out, *other).kill_once(lambda: bool(records(run, "scatter")))
+    shards = Folder(run.out) / "shards"
+    left = Work.begin(shards, "another run")
+    left.once("indicators", lambda: ["HR"])
+    shards.write_bytes("stays/part-00099.parquet", b"of another run")
     featurize(run)
     assert content(run) == content(undisturbed)
 

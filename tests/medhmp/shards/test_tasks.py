@@ -75,7 +75,7 @@ def fail_often():
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    for turn in range(120):
+    for turn in range(80):
         with pytest.raises(Refusal):
             list(Tasks().each(refuse_soon, [(12 * turn + number,) for number in range(12)]))
     print("still here")

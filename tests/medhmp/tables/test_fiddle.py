@@ -247,7 +247,7 @@ def run_of(asked, raw, out="unused"):
             ordinal=asked["config"]["use_ordinal_encoding"],
             value_types=tuple(f"{name}={kind}" for name, kind in kinds),
         ),
-        shards=Shards(files=2, buckets=3),
+        shards=Shards(files=2, bucket_stays=100),
     )
 
 

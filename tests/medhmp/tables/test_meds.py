@@ -897,7 +897,7 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
         tables=Tables(sources=(f"meds={folder}",), meds=etl.patterns),
         cohort=Cohort(hours=24),
         splits=Splits(train=0.5, validation=0.2, test=0.3),
-        shards=Shards(files=3, buckets=2),
+        shards=Shards(files=3, bucket_stays=100),
     )
     run.check()
     featurize(run)

@@ -243,7 +243,7 @@ def test_it_is_featurized(ray, folders, tmp_path):
             RUN,
             out=str(tmp_path / name),
             tables=Tables(sources=(f"{name}={folder}",)),
-            shards=Shards(files=2, buckets=2),
+            shards=Shards(files=2, bucket_stays=100),
         )
         featurize(run)
         made[name] = read_manifest(run)
@@ -261,7 +261,7 @@ def icd_run(folders, out, **features):
         RUN,
         out=str(out),
         tables=Tables(sources=(f"mimic4={folders[1]}",)),
-        shards=Shards(files=2, buckets=2),
+        shards=Shards(files=2, bucket_stays=100),
         features=replace(RUN.features, **features),
     )
     featurize(run)

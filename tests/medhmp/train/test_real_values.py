@@ -34,7 +34,7 @@ def run(ray, tmp_path_factory):
         quiet=True,
         out=str(tmp_path_factory.mktemp("real")),
         tables=Tables(synthetic=Synthetic(patients=60)),
-        shards=Shards(files=3, buckets=2),
+        shards=Shards(files=3, bucket_stays=100),
         features=replace(small.features, discretize=False),
         model=MODEL,
     )
