@@ -25,7 +25,7 @@ demo: .venv/installed
 	$(BIN)/python -m jobs.all smoke --out runs/demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ IDLE: Final = """
 import time
 from medhmp.command import start_ray
 start_ray(quiet=True)
-time.sleep(8)
+time.sleep({seconds})
 """
 
 GIB: Final = 2**30
@@ -41,9 +41,11 @@ class Featurize:
     fiddle: tuple[int, ...] = (1000, 10_000)  # IDs of FIDDLE's timing input; none: leave it out
     stays: tuple[int, ...] = (1000,)  # of the synthetic tables; none: leave them out
     density: float = 4.6  # of the synthetic tables; 4.6 makes some 5,000 typed events of a stay
+    idle: float = 8.0  # seconds for which an idle Ray is watched
 
     def run(self) -> dict[str, float]:
-        idle = measure([sys.executable, "-c", IDLE], ENVIRONMENT).peak
+        nothing = IDLE.format(seconds=self.idle)
+        idle = measure([sys.executable, "-c", nothing], ENVIRONMENT).peak
         print(f"an idle Ray: {idle / GIB:.3f} GiB", flush=True)
         found = {"idle_gib": idle / GIB}
         for ids in sorted(self.fiddle):

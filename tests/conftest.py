@@ -41,7 +41,10 @@ MOTO_PORT = pytest.StashKey[int]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Chooses the S3 endpoint before Ray starts: the environment's, else a moto server's."""
-    if "AWS_ENDPOINT_URL" in os.environ:
+    shared = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if (
+        "AWS_ENDPOINT_URL" in os.environ or shared
+    ):  # processes that share the suite choose their own
         return
     config.stash[MOTO_PORT] = port = _free_port()
     os.environ.update(
@@ -53,12 +56,20 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the suite (``-n 2``): one has the jobs, one the rest, a Ray each."""
+    for item in items:
+        of_jobs = item.path.is_relative_to(ROOT / "tests" / "jobs")
+        item.add_marker(pytest.mark.xdist_group("jobs" if of_jobs else "rest"))
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     # Not in the header, which -q leaves out.
-    kind = "a moto server of this session" if MOTO_PORT in config.stash else "of the environment"
-    terminalreporter.write_line(f"s3 endpoint: {os.environ['AWS_ENDPOINT_URL']} ({kind})")
+    own = MOTO_PORT in config.stash or "AWS_ENDPOINT_URL" not in os.environ
+    said = "a moto server of this session" if own else os.environ["AWS_ENDPOINT_URL"]
+    terminalreporter.write_line(f"s3 endpoint: {said}")
 
 
 def _free_port() -> int:

@@ -37,7 +37,7 @@ def test_synthesize_tells_speed_and_memory_of_each_size(
 def test_featurize_tells_what_the_job_takes_of_each_size(
     measured: Callable[..., dict[str, float]],
 ) -> None:
-    sizes = ("--fiddle", "20", "--stays", "15", "--density", "0.5")
+    sizes = ("--fiddle", "20", "--stays", "15", "--density", "0.5", "--idle", "1")
     found = measured("featurize", *sizes)
     each = {
         "events", "stays", "wall_s", "events_per_s", "cpu_s",
