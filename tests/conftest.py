@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the suite (``-n 2``): one has the jobs, one the rest, a Ray each."""
     for item in items:
