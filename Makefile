@@ -25,7 +25,10 @@ demo: .venv/installed
 	$(BIN)/python -m jobs.all smoke --out runs/demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@# Two processes with a Ray each: what the jobs wait for, the other tests use.
+	@log=$$(mktemp); $(BIN)/python -m pytest tests/jobs >$$log 2>&1 & jobs=$$!; \
+		$(BIN)/python -m pytest --ignore tests/jobs; rest=$$?; \
+		wait $$jobs; status=$$?; cat $$log; rm $$log; exit $$((rest | status))
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

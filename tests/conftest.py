@@ -56,21 +56,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the suite (``-n 2``): one has the jobs, one the rest, a Ray each."""
-    for item in items:
-        of_jobs = item.path.is_relative_to(ROOT / "tests" / "jobs")
-        item.add_marker(pytest.mark.xdist_group("jobs" if of_jobs else "rest"))
-
-
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     # Not in the header, which -q leaves out.
-    own = MOTO_PORT in config.stash or "AWS_ENDPOINT_URL" not in os.environ
-    said = "a moto server of this session" if own else os.environ["AWS_ENDPOINT_URL"]
-    terminalreporter.write_line(f"s3 endpoint: {said}")
+    kind = "a moto server of this session" if MOTO_PORT in config.stash else "of the environment"
+    terminalreporter.write_line(f"s3 endpoint: {os.environ['AWS_ENDPOINT_URL']} ({kind})")
 
 
 def _free_port() -> int:
