@@ -41,10 +41,7 @@ MOTO_PORT = pytest.StashKey[int]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Chooses the S3 endpoint before Ray starts: the environment's, else a moto server's."""
-    shared = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
-    if (
-        "AWS_ENDPOINT_URL" in os.environ or shared
-    ):  # processes that share the suite choose their own
+    if "AWS_ENDPOINT_URL" in os.environ:
         return
     config.stash[MOTO_PORT] = port = _free_port()
     os.environ.update(
