@@ -61,9 +61,12 @@ def best_f1_threshold(label: Ints, score: Floats) -> float:
     """
     if not label.any():
         return THRESHOLD
-    precision, recall, thresholds = metrics.precision_recall_curve(label, score)
-    total = precision[:-1] + recall[:-1]
-    scores = np.divide(2 * precision[:-1] * recall[:-1], total, where=total > 0, out=0 * total)
+    # 2 TP / (predicted + actual positives), of whole numbers: equal ones are equal to the last bit.
+    thresholds = np.unique(score)
+    predicted = len(score) - np.searchsorted(np.sort(score), thresholds)
+    positive = np.sort(score[label == 1])
+    right = len(positive) - np.searchsorted(positive, thresholds)
+    scores = 2 * right / (predicted + len(positive))
     return float(thresholds[len(scores) - 1 - np.argmax(scores[::-1])])
 
 

@@ -120,5 +120,12 @@ def test_tuned_threshold_has_the_highest_f1(
     assert all(t <= tuned for t, f1 in tried.items() if f1 > tried[tuned] - 1e-12)
 
 
+def test_of_thresholds_with_the_same_f1_the_highest_is_taken() -> None:
+    """F1 is 20/35 at 0 and 16/28 at 1/6, which by way of precision and recall differ in a bit."""
+    label = np.array([0, 1, *[0] * 14, *[1] * 9])
+    score = np.array([*[0.0] * 6, *[1 / 6] * 10, 0.0, *[1 / 6] * 8])
+    assert discrimination.best_f1_threshold(label, score) == 1 / 6
+
+
 def test_tuned_threshold_without_a_positive_is_the_fixed_one() -> None:
     assert discrimination.best_f1_threshold(np.zeros(3, dtype=int), np.ones(3)) == THRESHOLD
