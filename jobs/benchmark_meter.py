@@ -3,7 +3,9 @@
 CPU seconds are those of each process of the tree when it was last seen, so that processes which
 have gone count too; of what a process spends after its last sample nothing is known, ``INTERVAL``
 at most for each. Memory is the sum of PSS (smaps_rollup), in which pages that several processes
-share count once. The sampling runs outside the tree and is in none of the figures but its own.
+share count once. PSS is dear to read: a process is asked for it again where its resident memory has
+changed, and all are where one has come or gone. The sampling runs outside the tree and is in none
+of the figures but its own.
 """
 
 import os
@@ -20,6 +22,9 @@ INTERVAL: Final = 0.2
 LINGER: Final = 10.0
 """Seconds that processes may outlive the command and still be sampled."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+CHANGED: Final = 1 << 20
+"""Bytes of resident memory that count as a change."""
 
 Key = tuple[int, int]
 """A process for all time: its id, which may be given again, and when it started, in ticks."""
@@ -43,6 +48,7 @@ class _Process:
     key: Key
     parent: int
     ticks: int  # of CPU, user and system
+    resident: int  # bytes, what is shared included
     gone: bool  # a zombie: it has ended, and its line still tells its CPU
 
 
@@ -52,6 +58,7 @@ class Tree:
     def __init__(self, root: int) -> None:
         self.peak, self._root = 0, root
         self._ticks: dict[Key, int] = {}
+        self._memory: dict[Key, tuple[int, int]] = {}  # resident and PSS when last asked for
 
     @property
     def cpu_seconds(self) -> float:
@@ -64,7 +71,13 @@ class Tree:
     def sample(self) -> int:
         """Reads the tree once; returns how many of its processes run."""
         running = [process for process in self._members(_processes()) if not process.gone]
-        self.peak = max(self.peak, sum(_pss(process.key[0]) for process in running))
+        if self._memory.keys() != {process.key for process in running}:
+            self._memory = {}
+        for process in running:
+            then, _ = self._memory.get(process.key, (-CHANGED, 0))
+            if abs(process.resident - then) >= CHANGED:
+                self._memory[process.key] = process.resident, _pss(process.key[0])
+        self.peak = max(self.peak, sum(pss for _, pss in self._memory.values()))
         return len(running)
 
     def _members(self, every: Mapping[int, _Process]) -> list[_Process]:
@@ -122,9 +135,10 @@ def _processes() -> dict[int, _Process]:
         if name.isdigit() and (line := _read(f"/proc/{name}/stat")):
             # The second field, in brackets, is the program's name and may hold anything.
             fields = line.rpartition(b")")[2].split()
-            state, parent, user, system, start = (fields[i] for i in (0, 1, 11, 12, 19))
-            key, ticks = (int(name), int(start)), int(user) + int(system)
-            found[int(name)] = _Process(key, int(parent), ticks, state in (b"Z", b"X"))
+            gone = fields[0] in (b"Z", b"X")
+            parent, user, system, start, pages = (int(fields[i]) for i in (1, 11, 12, 19, 21))
+            key = int(name), start
+            found[int(name)] = _Process(key, parent, user + system, pages * PAGE, gone)
     return found
 
 
