@@ -15,6 +15,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 INSTALL = @echo "installing into .venv (once; a few minutes)"; $(PIP) -e $(1) && touch $@
 
+# Tests of jobs that need no run that others have trained.
+ALONE := $(wildcard tests/jobs/test_benchmark*.py tests/jobs/test_featurize*.py tests/jobs/test_submit.py)
+
 .PHONY: help demo test check
 .DEFAULT_GOAL := help
 
@@ -25,9 +28,9 @@ demo: .venv/installed
 	$(BIN)/python -m jobs.all smoke --out runs/demo
 
 test: .venv/installed-test
-	@# Two processes with a Ray each: what the jobs wait for, the other tests use.
-	@log=$$(mktemp); $(BIN)/python -m pytest tests/jobs >$$log 2>&1 & jobs=$$!; \
-		$(BIN)/python -m pytest --ignore tests/jobs; rest=$$?; \
+	@# Two processes with a Ray each: what the one waits for, the other uses.
+	@log=$$(mktemp); $(BIN)/python -m pytest tests/jobs $(addprefix --ignore ,$(ALONE)) >$$log 2>&1 & \
+		jobs=$$!; $(BIN)/python -m pytest tests/cluster tests/medhmp $(ALONE); rest=$$?; \
 		wait $$jobs; status=$$?; cat $$log; rm $$log; exit $$((rest | status))
 
 check: .venv/installed-dev
