@@ -39,7 +39,9 @@ def test_no_task_is_trivial_and_none_is_beaten_by_more_than_chance(
     results: dict[str, Any],
 ) -> None:
     for row in results["rows"]:
-        assert 0.75 <= row["best_achievable"] <= 0.92, row["task"]
+        # Between 0.75 and 0.92 in the whole cohort (test_synthetic); these rows are a sample of it.
+        error = 2 * row["auroc"]["se"]
+        assert 0.75 - error <= row["best_achievable"] <= 0.92 + error, row["task"]
         assert row["auroc"]["value"] < row["best_achievable"] + 0.05, (row["task"], row["start"])
 
 
