@@ -2,7 +2,6 @@
 
     python -m jobs.featurize smoke --out runs/demo
     python -m jobs.featurize paper --tables.sources mimic3=/data/mimic-iii-1.4 --out runs/mimic3
-
     python -m jobs.featurize paper --tables.sources mimic3=/data/iii mimic4=/data/iv --out runs/both
     python -m jobs.featurize paper --tables.sources mimic4=/data/iv --out runs/mimic4 \
         --features.frozen runs/mimic3/shards
@@ -47,7 +46,6 @@ READERS: Final[Mapping[str, ModuleType]] = {
     SYNTHETIC: mimic3,  # shaped as MIMIC-III
 }
 """``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""
-
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
 """How reasons begin for which rows are left out that no table should have."""

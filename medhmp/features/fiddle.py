@@ -61,6 +61,9 @@ __all__ = ["Fitted", "Settings", "Table", "Transformed", "fit", "settings_of", "
 
 Integers = npt.NDArray[np.int64]
 Result = TypeVar("Result")
+T = TypeVar("T")
+Both = tuple[T, T]
+"""The same of the static and of the hourly table."""
 Summand = TypeVar("Summand", Tally, Support, near.Overlap)
 Bucket = tuple[pl.DataFrame, npt.ArrayLike]
 """Events and the ids they may belong to; ids without events count too. Buckets share no id."""
@@ -107,21 +110,30 @@ def fit(
         varied_static(counts.static, settings.static_threshold),
         varied_hourly(counts.hourly, settings.theta_2),
     )
-    alike: tuple[near.Matches, near.Matches] = ({}, {})
+    alike: Both[near.Matches] = ({}, {})
     if settings.discretize and settings.drop_near_copies:
-        suspects = (
-            near.suspects(counts.static, varied[0]),
-            near.suspects(counts.hourly, varied[1]),
-        )
-        both: Pair[near.Overlap] = _sum(each, buckets, overlaps, plan, static, hourly, suspects)
-        alike = (
-            near.matches(counts.static, suspects[0], both.static),
-            near.matches(counts.hourly, suspects[1], both.hourly),
-        )
+        alike = _near_copies(each, buckets, plan, (static, hourly), counts, varied)
     return Fitted(
         plan,
         _fitted(static, counts.static, varied[0], alike[0], static_edges),
         _fitted(hourly, counts.hourly, varied[1], alike[1], hourly_edges),
+    )
+
+
+def _near_copies(
+    each: Each,
+    buckets: Sequence[Any],
+    plan: Plan,
+    tables: Both["Columns"],
+    counts: "Pair[Support]",
+    varied: Both[npt.NDArray[np.bool_]],
+) -> Both[near.Matches]:
+    """Features that nearly are an earlier one; reads the buckets once more."""
+    suspects = near.suspects(counts.static, varied[0]), near.suspects(counts.hourly, varied[1])
+    both: Pair[near.Overlap] = _sum(each, buckets, overlaps, plan, *tables, suspects)
+    return (
+        near.matches(counts.static, suspects[0], both.static),
+        near.matches(counts.hourly, suspects[1], both.hourly),
     )
 
 

@@ -1,6 +1,6 @@
 """From the sources' tables to whole shards, in passes over patient buckets that run as Ray tasks.
 
-    events --(a task per source)--> events per bucket --> repeats resolved --> FIDDLE fitted
+    events --(a task per stream)--> events per bucket --> repeats resolved --> FIDDLE fitted
         --> rows of each table per bucket --> files of equal size
 
 What a pass learns adds up over buckets, and only that reaches the driver. Memory is set by a bucket
@@ -29,7 +29,7 @@ from medhmp.shards.labels import write_labels
 from medhmp.shards.learnt import Learnt
 from medhmp.shards.manifest import NAME, File, Manifest, content_of
 from medhmp.shards.notes import write_notes
-from medhmp.shards.scatter import Bucket, Scattered, scatter
+from medhmp.shards.scatter import Bucket, Read, scatter
 from medhmp.shards.stopwatch import Spent
 from medhmp.shards.tasks import Tasks
 from medhmp.shards.work import Work
@@ -52,15 +52,6 @@ class Built:
     stages: Mapping[str, Spent]
 
 
-@dataclass(frozen=True)
-class Read:
-    """What reading one source taught beside its events."""
-
-    onsets: pl.DataFrame
-    counts: Mapping[str, int]
-    events: int
-
-
 def build(
     run: Run, sources: Sequence[Source], shards: Folder, work: Work, frozen: Learnt | None = None
 ) -> Built:
@@ -72,7 +63,7 @@ def build(
     tasks, index = Tasks(command.watched(run.quiet)), Index.of(sources, run)
     names = tuple(source.name for source in sources)
     tasks.watch.begin("read")
-    read, buckets = _scatter(run, sources, index, work, tasks)
+    read, buckets = scatter(sources, index, work, tasks, command.watched(run.quiet))
     events = sum(r.events for r in read.values())
     command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
     tasks.watch.begin("repeats")
@@ -107,65 +98,6 @@ def build(
     )
     entries += [*labeled, shards.write_json(NAME, manifest.to_json())]
     return Built(manifest, entries, notes, tasks.peak, tasks.watch.stages)
-
-
-def _scatter(
-    run: Run, sources: Sequence[Source], index: Index, work: Work, tasks: Tasks
-) -> tuple[dict[str, Read], list[Bucket]]:
-    """Events of every stream of every source, by bucket; a task reads a stream."""
-    of = {source.name: source for source in sources}
-    places = {name: index.place_of(name) for name in of}
-    items = [
-        (source.name, stream, f"events/{source.name}/{number:03}")
-        for source in sources
-        for number, stream in enumerate(source.streams)
-    ]
-    read = functools.partial(_scatter_one, of, places, work.folder, command.watched(run.quiet))
-    found = [Scattered(**result) for result in work.each("scatter", tasks, read, items)]
-    by_source = {
-        name: [one for one, item in zip(found, items, strict=True) if item[0] == name]
-        for name in of
-    }
-    buckets = [
-        Bucket(
-            work.folder,
-            number,
-            tuple(
-                part
-                for one, (_, _, part) in zip(found, items, strict=True)
-                if str(number) in one.rows
-            ),
-        )
-        for number in range(index.buckets)
-    ]
-    return {name: _read(of[name], parts) for name, parts in by_source.items()}, buckets
-
-
-def _scatter_one(
-    sources: Mapping[str, Source],
-    places: Mapping[str, pl.DataFrame],
-    work: Folder,
-    show: bool,
-    source: str,
-    stream: str,
-    part: str,
-) -> dict[str, Any]:
-    return scatter(sources[source], stream, places[source], work / part, show)
-
-
-def _read(source: Source, parts: Sequence[Scattered]) -> Read:
-    """What the streams of a source taught together."""
-    onset = {"stay_id": pl.Int64, "arf": pl.Float64, "shock": pl.Float64}
-    shown = pl.concat(pl.DataFrame(dict(part.onsets), schema=onset) for part in parts)
-    first = shown.group_by("stay_id").agg(pl.col("arf", "shock").min())
-    onsets = source.stays.select("stay_id").join(
-        first, on="stay_id", how="left", maintain_order="left"
-    )
-    counts = dict(source.counts)
-    for part in parts:
-        for name, n in part.counts.items():
-            counts[name] = counts.get(name, 0) + n
-    return Read(onsets, counts, sum(sum(part.rows.values()) for part in parts))
 
 
 def _fit(

@@ -1,7 +1,8 @@
-"""Events of a source, streamed into one Parquet file per patient bucket."""
+"""Events of every source, streamed into one Parquet file per patient bucket."""
 
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,7 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medhmp.shards.tasks import SPOKEN
+from medhmp.shards.index import Index
+from medhmp.shards.tasks import SPOKEN, Tasks
+from medhmp.shards.work import Work
 from medhmp.storage import Folder
 from medhmp.tables.schema import Source
 
@@ -73,18 +76,73 @@ class Scattered:
     rows: Mapping[str, int]  # number of the bucket -> rows; those without any are left out
 
 
-def scatter(
-    source: Source, stream: str, place: pl.DataFrame, folder: Folder, show: bool
-) -> dict[str, Any]:
-    """Writes ``<bucket>.parquet`` into ``folder``; returns the fields of ``Scattered``.
+@dataclass(frozen=True)
+class Read:
+    """What reading one source taught beside its events."""
 
-    ``place`` says of each ``stay_id`` its ``id`` and ``bucket``. Holds a block of the raw table and
+    onsets: pl.DataFrame
+    counts: Mapping[str, int]
+    events: int
+
+    @staticmethod
+    def of(source: Source, parts: Sequence[Scattered]) -> "Read":
+        """What its streams taught together."""
+        onset = {"stay_id": pl.Int64, "arf": pl.Float64, "shock": pl.Float64}
+        shown = pl.concat(pl.DataFrame(dict(part.onsets), schema=onset) for part in parts)
+        first = shown.group_by("stay_id").agg(pl.col("arf", "shock").min())
+        onsets = source.stays.select("stay_id").join(
+            first, on="stay_id", how="left", maintain_order="left"
+        )
+        counts = dict(source.counts)
+        for part in parts:
+            for name, n in part.counts.items():
+                counts[name] = counts.get(name, 0) + n
+        return Read(onsets, counts, sum(sum(part.rows.values()) for part in parts))
+
+
+def scatter(
+    sources: Sequence[Source], index: Index, work: Work, tasks: Tasks, show: bool
+) -> tuple[dict[str, Read], list[Bucket]]:
+    """Events of every stream of every source, by bucket; a task reads a stream."""
+    of = {source.name: source for source in sources}
+    places = {name: index.place_of(name) for name in of}
+    items = [
+        (name, stream, f"events/{name}/{number:03}")
+        for name, source in of.items()
+        for number, stream in enumerate(source.streams)
+    ]
+    one = functools.partial(_scatter_stream, of, places, work.folder, show)
+    found = [Scattered(**result) for result in work.each("scatter", tasks, one, items)]
+    parts = [(part, scattered) for (_, _, part), scattered in zip(items, found, strict=True)]
+    buckets = [
+        Bucket(work.folder, number, tuple(part for part, at in parts if str(number) in at.rows))
+        for number in range(index.buckets)
+    ]
+    read: dict[str, list[Scattered]] = {name: [] for name in of}
+    for (name, _, _), scattered in zip(items, found, strict=True):
+        read[name].append(scattered)
+    return {name: Read.of(of[name], streams) for name, streams in read.items()}, buckets
+
+
+def _scatter_stream(
+    sources: Mapping[str, Source],
+    places: Mapping[str, pl.DataFrame],
+    work: Folder,
+    show: bool,
+    name: str,
+    stream: str,
+    part: str,
+) -> dict[str, Any]:
+    """Writes ``work/<part>/<bucket>.parquet``; returns the fields of ``Scattered``.
+
+    ``places`` say of each ``stay_id`` its ``id`` and ``bucket``. Holds a block of the raw table and
     ``HELD`` rows at a time.
     """
+    source, place = sources[name], places[name]
     begun = spoken = time.monotonic()
     before, rows = dict(source.counts), 0
     with ExitStack() as stack:
-        files = _Files(folder, stack)
+        files = _Files(work / part, stack)
         for batch in source.streams[stream]():
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)

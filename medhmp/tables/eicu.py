@@ -6,11 +6,9 @@ discharge summaries; notes are never read. Without an optional table its part of
 missing; that is said, and the run goes on.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import polars as pl
-import pyarrow as pa
 
 from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
@@ -20,6 +18,7 @@ from medhmp.tables import eicu_codes, eicu_patient, schema
 from medhmp.tables.csv import RawTables
 from medhmp.tables.eicu_events import Events
 from medhmp.tables.eicu_signs import unrecorded
+from medhmp.tables.frames import no_notes
 from medhmp.tables.mimic import say_what_is_missing
 
 REQUIRED: Final = (
@@ -79,7 +78,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         stays=eicu_patient.stays_of(stays),
         codes=pl.concat(codes),
         streams=events.streams(),
-        notes=_no_notes,
+        notes=no_notes,
         onsets=events.onsets,
         counts=counts,
         unlabelled=UNLABELLED,
@@ -99,7 +98,3 @@ def _refuse_drug_key(run: Run) -> None:
             f"features.drug_key is {run.features.drug_key} and eICU's medication has no such code; "
             "give --features.drug_key name"
         )
-
-
-def _no_notes() -> Iterator[pa.RecordBatch]:
-    return iter(())

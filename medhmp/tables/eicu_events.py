@@ -19,6 +19,7 @@ from medhmp.run import Run
 from medhmp.tables import eicu_patient, schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
 from medhmp.tables.eicu_signs import SIGNS, gives_away
+from medhmp.tables.frames import batches, count, first_onsets, kept
 from medhmp.tables.hours import in_hours
 from medhmp.tables.metavision import events, parsed, within
 
@@ -118,10 +119,6 @@ SHAPES: Final = {
 }
 """Table -> its shapes, in the order read."""
 
-_NO_ONSET: Final = pl.DataFrame(
-    schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
-)
-
 
 @dataclass
 class Events:
@@ -144,21 +141,15 @@ class Events:
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the tables read so far."""
-        first = pl.concat([_NO_ONSET, *self.seen]).group_by("stay_id", "kind")
-        every = first.agg(pl.col("hours").min())
-        frame = self.stays.select("stay_id")
-        for kind in ("arf", "shock"):
-            own = every.filter(kind=kind).select("stay_id", pl.col("hours").alias(kind))
-            frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
-        return frame
+        return first_onsets(self.stays, self.seen)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
-        yield from _batches(eicu_patient.static(self.raw, self.stays))
+        yield from batches(eicu_patient.static(self.raw, self.stays), schema.EVENTS)
         self.counts |= self.raw.rows
 
     def _of(self, table: str) -> Iterator[pa.RecordBatch]:
         for frame in self._scan(table):
-            yield from _batches(frame)
+            yield from batches(frame, schema.EVENTS)
         self.counts |= self.raw.rows
 
     def _scan(self, table: str) -> Iterator[pl.DataFrame]:
@@ -170,12 +161,12 @@ class Events:
         clock = self.stays.select("subject_id", "stay_id", "until")
         for block in self.raw.scan(table, columns | dict(sign.columns if sign else {})):
             rows = block.rename({STAY: "stay_id"}).join(clock, on="stay_id", maintain_order="left")
-            self._count(f"{table}, of no stay in PATIENT", block.height - rows.height)
+            count(self.counts, f"{table}, of no stay in PATIENT", block.height - rows.height)
             self._note(table, rows)
             timed = rows.with_columns(hours=in_hours(pl.col(shapes[0].minute), 60))
             inside = within(self.run.cohort.hours).fill_null(False)
-            kept = self._kept(timed, inside, f"{table}, outside the window")
-            yield pl.concat([self._shaped(kept, table, shape) for shape in shapes])
+            usable = kept(timed, {f"{table}, outside the window": inside}, self.counts)
+            yield pl.concat([self._shaped(usable, table, shape) for shape in shapes])
 
     def _note(self, table: str, rows: pl.DataFrame) -> None:
         """Remembers the onsets that rows tell of."""
@@ -188,23 +179,14 @@ class Events:
         name = pl.lit("")
         if shape.names:
             named = pl.any_horizontal(pl.col(n).is_not_null() for n in shape.names)
-            rows = self._kept(rows, named, f"{table}, without a name")
+            rows = kept(rows, {f"{table}, without a name": named}, self.counts)
             name = pl.concat_str([pl.col(n).fill_null("") for n in shape.names], separator="|")
         signal = gives_away(table, self.run.cohort, HICL in shape.names)
         rows = rows.with_columns(variable=name)
-        rows = self._kept(rows, ~signal, "rows that are signals of a task")
+        rows = kept(rows, {"rows that are signals of a task": ~signal}, self.counts)
         if not shape.stacked:
             return _reading(rows, pl.coalesce(*shape.values, pl.lit(None, pl.String)), shape)
         return pl.concat([_cells(rows, column, shape) for column in shape.stacked])
-
-    def _kept(self, rows: pl.DataFrame, rule: pl.Expr, reason: str) -> pl.DataFrame:
-        """The rows that a rule lets pass; counts the others."""
-        kept = rows.filter(rule)
-        self._count(reason, rows.height - kept.height)
-        return kept
-
-    def _count(self, reason: str, rows: int) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + rows
 
 
 def _reading(rows: pl.DataFrame, value: pl.Expr, shape: Shape) -> pl.DataFrame:
@@ -225,7 +207,3 @@ def _cells(rows: pl.DataFrame, column: str, shape: Shape) -> pl.DataFrame:
         return _reading(named.filter(pl.col(column).is_not_null()), pl.col(column), shape)
     finite = named.filter(pl.col(column).is_finite().fill_null(False))
     return events(finite.with_columns(number=pl.col(column)), shape.repeats)
-
-
-def _batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:
-    yield from frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.EVENTS).to_batches()

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Final
 
 import polars as pl
-import pyarrow as pa
 
 from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
+from medhmp.tables.frames import filled
 from medhmp.tables.hours import hours_between
 from medhmp.tables.metavision import events, parsed
 
@@ -135,7 +135,7 @@ def _minutes(column: str) -> pl.Expr:
 def patients(stays: pl.DataFrame) -> pl.DataFrame:
     sex = pl.col("gender").replace_strict(SEX, default=None, return_dtype=pl.String)
     own = stays.unique("subject_id", keep="first", maintain_order=True)
-    return _of(schema.PATIENTS, own.with_columns(sex=sex, birth=pl.lit(BIRTH)))
+    return filled(own.with_columns(sex=sex, birth=pl.lit(BIRTH)), schema.PATIENTS)
 
 
 def admissions(stays: pl.DataFrame) -> pl.DataFrame:
@@ -143,21 +143,12 @@ def admissions(stays: pl.DataFrame) -> pl.DataFrame:
     first = stays.unique("hadm_id", keep="first", maintain_order=True)
     died = pl.when("expired").then("discharged")
     named = first.with_columns(died=died, admission_location="hospitaladmitsource")
-    return _of(schema.ADMISSIONS, named)
+    return filled(named, schema.ADMISSIONS)
 
 
 def stays_of(stays: pl.DataFrame) -> pl.DataFrame:
     """STAYS of the rows of ``unit_stays``."""
-    return _of(schema.STAYS, stays.with_columns(first_careunit="unittype", first_ward="wardid"))
-
-
-def _of(target: pa.Schema, frame: pl.DataFrame) -> pl.DataFrame:
-    """A table of the schema; what ``frame`` lacks is null."""
-    blank = [pl.lit(None).alias(name) for name in target.names if name not in frame.columns]
-    table = frame.with_columns(blank).select(target.names)
-    made = pl.from_arrow(table.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(target))
-    assert isinstance(made, pl.DataFrame)
-    return made
+    return filled(stays.with_columns(first_careunit="unittype", first_ward="wardid"), schema.STAYS)
 
 
 def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,7 @@ FIDDLE's rule; rows alike in everything count once. Several numbers without a ti
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -29,6 +30,7 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
+from medhmp.tables.frames import batches, filled, first_onsets, kept, named_by_stay, no_notes
 
 POPULATION: Final = "POP"
 RECORDINGS: Final = ("INPUT_DATA", "DATA")
@@ -51,16 +53,16 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     ids = _population(raw, counts)
     counts |= dict.fromkeys(("patients", "admissions", "stays"), ids.height)
     recordings = _Recordings(raw, ids, run.cohort.hours, run.features.types(), counts)
-    begin = {"admitted": pl.lit(EPOCH), "intime": pl.lit(EPOCH)}
+    own = named_by_stay(ids).with_columns(admitted=pl.lit(EPOCH), intime=pl.lit(EPOCH))
     return schema.Source(
         name=name,
-        patients=_frame(ids, schema.PATIENTS, {}),
-        admissions=_frame(ids, schema.ADMISSIONS, begin),
-        stays=_frame(ids, schema.STAYS, begin),
-        codes=_frame(ids.clear(), schema.CODES, {}),
+        patients=filled(own, schema.PATIENTS),
+        admissions=filled(own, schema.ADMISSIONS),
+        stays=filled(own, schema.STAYS),
+        codes=filled(own.clear(), schema.CODES),
         streams={"recordings": recordings.stream},
-        notes=_no_notes,
-        onsets=recordings.onsets,
+        notes=no_notes,
+        onsets=partial(first_onsets, ids, []),
         counts=counts,
         unlabelled=UNLABELLED,
     )
@@ -95,20 +97,6 @@ def _population(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
     return ids
 
 
-def _frame(ids: pl.DataFrame, target: pa.Schema, columns: dict[str, pl.Expr]) -> pl.DataFrame:
-    """A table of the schema, a row per ID; what ``columns`` lack is null."""
-    known = dict.fromkeys(("subject_id", "hadm_id", "stay_id"), pl.col("stay_id")) | columns
-    every = {name: known.get(name, pl.lit(None)) for name in target.names}
-    table = ids.select(**every).to_arrow(compat_level=pl.CompatLevel.oldest())
-    frame = pl.from_arrow(table.cast(target))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _no_notes() -> Iterator[pa.RecordBatch]:
-    return iter(())
-
-
 @dataclass(frozen=True)
 class _Recordings:
     """Streams the table of recordings."""
@@ -124,31 +112,19 @@ class _Recordings:
         (name,) = (table for table in self.raw.files if table != POPULATION)
         seen: dict[str, int] = {}
         for block in self.raw.scan(name, COLUMNS):
-            frame = self._events(self._kept(block, name, seen))
-            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-            yield from table.cast(schema.EVENTS).to_batches()
+            rows = kept(block, self._rules(name), seen)
+            yield from batches(self._events(rows), schema.EVENTS)
         self.counts.update(seen | self.raw.rows)
 
-    def onsets(self) -> pl.DataFrame:
-        """None is known of any stay."""
-        never = pl.lit(None, pl.Float64)
-        return self.ids.with_columns(arf=never, shock=never)
-
-    def _kept(self, block: pl.DataFrame, name: str, seen: dict[str, int]) -> pl.DataFrame:
-        """The rows of a block that are used; ``seen`` counts the others by reason."""
+    def _rules(self, name: str) -> dict[str, pl.Expr]:
+        """Which rows are used, by the reason for which the others are not."""
         member = pl.col("id").is_in(self.ids["stay_id"].implode()).fill_null(False)
         inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < self.hours))
-        rules = {
-            "of no ID of the population": member,
-            "without a variable": pl.col("variable_name").is_not_null(),
-            f"before hour 0 or at or after hour {self.hours}": inside,
+        return {
+            f"{name}, of no ID of the population": member,
+            f"{name}, without a variable": pl.col("variable_name").is_not_null(),
+            f"{name}, before hour 0 or at or after hour {self.hours}": inside,
         }
-        for reason, rule in rules.items():
-            kept = block.filter(rule)
-            key = f"{name}, {reason}"
-            seen[key] = seen.get(key, 0) + block.height - kept.height
-            block = kept
-        return block
 
     def _events(self, block: pl.DataFrame) -> pl.DataFrame:
         """The columns of EVENTS."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 from medhmp.run import Run
 from medhmp.tables import metavision as mv
 from medhmp.tables import mimic_events, schema
+from medhmp.tables.frames import batches, count, first_onsets
 from medhmp.tables.hours import hours_between
 from medhmp.tables.meds_files import Shards
 from medhmp.tables.meds_patterns import SIGNALS, Codebook
@@ -67,21 +68,20 @@ class Events:
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the files read so far."""
-        return mimic_events.first_onsets(self.stays, self.seen)
+        return first_onsets(self.stays, self.seen)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         small = (self.patients, self.admissions, self.stays)
         given = {c for frame in small for c in frame.columns if frame[c].count()}
         texts = {name: c for name, c in mimic_events.STATIC.items() if c in given}
-        yield from mimic_events.batches(
-            mimic_events.static_events(self.stays, self.patients, self.admissions, texts)
-        )
+        static = mimic_events.static_events(self.stays, self.patients, self.admissions, texts)
+        yield from batches(static, schema.EVENTS)
 
     def _of(self, shards: Shards) -> Iterator[pa.RecordBatch]:
         clock, book = self._clock(), Codebook(self.run)
         for block in shards.blocks(VALUES):
             rows = block.join(clock, on="subject_id", how="semi", maintain_order="left")
-            self._count(OF_NO_STAY, block.height - rows.height)
+            count(self.counts, OF_NO_STAY, block.height - rows.height)
             known = book.of(rows).select("code", "role", "variable")
             rows = rows.join(known, on="code", maintain_order="left").with_row_index("line")
             self._see_onsets(rows.filter(pl.col("role").is_in(SIGNALS)), clock)
@@ -89,14 +89,11 @@ class Events:
                 self.kinds, on="variable", maintain_order="left"
             )
             events = every.filter(pl.col("time").is_not_null() | ~pl.col("timed"))
-            self._count(TIMELESS, every.height - events.height)
+            count(self.counts, TIMELESS, every.height - events.height)
             inside = mv.within(self.run.cohort.hours) | pl.col("hours").is_null()
             placed = _placed(events, clock).filter(inside)
-            self._count(ELSEWHERE, events.height - placed["line"].n_unique())
-            yield from mimic_events.batches(self._valued(placed))
-
-    def _count(self, reason: str, rows: int) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + rows
+            count(self.counts, ELSEWHERE, events.height - placed["line"].n_unique())
+            yield from batches(self._valued(placed), schema.EVENTS)
 
     def notes(self) -> Iterator[pa.RecordBatch]:
         """NOTES batches: of each admission the last discharge summary not written after its day."""
@@ -112,8 +109,7 @@ class Events:
             own = own.filter(~late.fill_null(False))
             of_none += rows.height - own.height
             last = own.unique("hadm_id", keep="last", maintain_order=True)
-            table = last.select(schema.NOTES.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-            yield from table.cast(schema.NOTES).to_batches()
+            yield from batches(last, schema.NOTES)
         self.counts["notes of no admission, or written after its discharge"] = of_none
 
     def _clock(self) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from medhmp.run import Run
 from medhmp.tables import schema
+from medhmp.tables.frames import count
 from medhmp.tables.meds_events import with_values
 from medhmp.tables.meds_patterns import FACTS, Codebook
 from medhmp.tables.meds_visits import of_admissions, visits
@@ -78,7 +79,7 @@ class Tables:
         self._rows[table] += part.height
 
     def _tally(self, reason: str, rows: int) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + rows
+        count(self.counts, reason, rows)
 
     def _add_kinds(self, events: pl.DataFrame) -> None:
         ever = zip(KINDS, ("number", "text", "time"), strict=True)

@@ -15,6 +15,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables, table_of
+from medhmp.tables.frames import batches
 from medhmp.tables.mimic_events import Events
 from medhmp.tables.sound import Sound
 
@@ -114,8 +115,7 @@ class Notes:
         columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "text": TEXT}
         for block in self._lines(columns):
             own = block.join(chosen, on="line", how="semi", maintain_order="left")
-            table = own.select(schema.NOTES.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-            yield from table.cast(schema.NOTES).to_batches()
+            yield from batches(own, schema.NOTES)
         self.counts.update(self.raw.rows)
 
     def _chosen(self) -> pl.DataFrame:

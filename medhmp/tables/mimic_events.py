@@ -15,6 +15,7 @@ from medhmp.run import Run
 from medhmp.tables import metavision as mv
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+from medhmp.tables.frames import batches, count, first_onsets, kept
 from medhmp.tables.hours import hours_between
 from medhmp.tables.sound import Sound
 
@@ -34,10 +35,6 @@ STATIC: Final = {
 
 With = tuple[dict[str, pa.DataType], pl.Expr]
 """Columns that only one source has, and an expression that needs them."""
-
-_NO_ONSET: Final = pl.DataFrame(
-    schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
-)
 
 
 @dataclass
@@ -82,7 +79,7 @@ class Events:
 
     def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:
         for frame in scan():
-            yield from batches(frame)
+            yield from batches(frame, schema.EVENTS)
         self.counts |= self.raw.rows
 
     def onsets(self) -> pl.DataFrame:
@@ -91,9 +88,8 @@ class Events:
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         sound = self.sound
-        yield from batches(
-            static_events(sound.stays, sound.patients, sound.admissions, self.static)
-        )
+        static = static_events(sound.stays, sound.patients, sound.admissions, self.static)
+        yield from batches(static, schema.EVENTS)
 
     def _chart(self) -> Iterator[pl.DataFrame]:
         columns, charted = self.items
@@ -103,7 +99,7 @@ class Events:
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT, "valueuom": TEXT}
         for block in self._of_stays("CHARTEVENTS", columns):
             charted_rows = block.join(known, on="itemid", how="semi", maintain_order="left")
-            self._count("CHARTEVENTS, of other items", block.height - charted_rows.height)
+            count(self.counts, "CHARTEVENTS, of other items", block.height - charted_rows.height)
             right = self._timed(charted_rows)
             self.seen.append(mv.onsets(right, "arf", mv.ARF_CHART))
             usable = self._usable(right, "CHARTEVENTS")
@@ -172,7 +168,7 @@ class Events:
         for block in self.raw.scan(table, {self.stay: INTEGER} | columns | marks):
             rows = block.rename({self.stay: "stay_id"})
             own = rows.join(stays, on="stay_id", maintain_order="left")
-            self._count(f"{table}, of no stay that is read", block.height - own.height)
+            count(self.counts, f"{table}, of no stay that is read", block.height - own.height)
             yield own if right is None else self._kept(own, right, f"{table}, marked as errors")
 
     def _of_admissions(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
@@ -181,8 +177,12 @@ class Events:
         for block in self.raw.scan(table, {"subject_id": INTEGER, "hadm_id": INTEGER} | columns):
             copied = self._copied(block.with_row_index("line"), stays)
             without = block.height - copied["line"].n_unique()
-            self._count(f"{table}, of no stay that is read", without)
-            self._count(f"{table}, copies for other stays", without + copied.height - block.height)
+            count(self.counts, f"{table}, of no stay that is read", without)
+            count(
+                self.counts,
+                f"{table}, copies for other stays",
+                without + copied.height - block.height,
+            )
             yield copied
 
     def _copied(self, block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
@@ -231,12 +231,7 @@ class Events:
 
     def _kept(self, block: pl.DataFrame, rule: pl.Expr, reason: str) -> pl.DataFrame:
         """The rows that a rule lets pass; counts the others."""
-        kept = block.filter(rule)
-        self._count(reason, block.height - kept.height)
-        return kept
-
-    def _count(self, reason: str, rows: int) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + rows
+        return kept(block, {reason: rule}, self.counts)
 
 
 def static_events(
@@ -263,18 +258,3 @@ def static_events(
         for name, value in named.items()
     ]
     return pl.concat(parts)
-
-
-def first_onsets(stays: pl.DataFrame, seen: list[pl.DataFrame]) -> pl.DataFrame:
-    """(stay_id, arf, shock): the first hour of each in ``seen`` (stay_id, kind, hours), or null."""
-    first = pl.concat([_NO_ONSET, *seen]).group_by("stay_id", "kind").agg(pl.col("hours").min())
-    frame = stays.select("stay_id")
-    for kind in ("arf", "shock"):
-        own = first.filter(pl.col("kind") == kind).select("stay_id", pl.col("hours").alias(kind))
-        frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
-    return frame
-
-
-def batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:
-    """A frame with the columns of EVENTS as record batches."""
-    yield from frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.EVENTS).to_batches()

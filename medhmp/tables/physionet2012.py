@@ -22,6 +22,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
+from medhmp.tables.frames import batches, filled, first_onsets, kept, named_by_stay, no_notes
 from medhmp.tables.physionet2012_files import Set, find
 
 EPOCH: Final = datetime(2000, 1, 1)
@@ -64,20 +65,20 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         )
     sets = find(Folder(folder_uri))
     counts: dict[str, int] = {}
-    facts = pl.concat([_facts(part, counts) for part in sets])
+    facts = named_by_stay(pl.concat([_facts(part, counts) for part in sets]))
     if facts["stay_id"].is_duplicated().any():
         raise Refusal(f"'{folder_uri}' has a RecordID twice; keep one copy of each record")
     counts |= dict.fromkeys(("patients", "admissions", "stays"), facts.height)
-    readings = _Readings(facts.select("stay_id"), run.cohort.hours, counts)
+    readings = _Readings(run.cohort.hours, counts)
     return schema.Source(
         name=name,
         patients=_patients(facts),
         admissions=_admissions(facts),
         stays=_stays(facts),
-        codes=_frame({}, facts.clear(), schema.CODES),
+        codes=filled(facts.clear(), schema.CODES),
         streams={part.name: partial(readings.of, part) for part in sets},
-        notes=_no_notes,
-        onsets=readings.onsets,
+        notes=no_notes,
+        onsets=partial(first_onsets, facts, []),
         counts=counts,
         unlabelled=UNLABELLED,
     )
@@ -109,14 +110,13 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
 def _patients(facts: pl.DataFrame) -> pl.DataFrame:
     """Ages are whole years: somebody of 18 counts as born 18 years of 365.25 days before."""
     birth = pl.lit(EPOCH) - pl.duration(hours=pl.col("Age").cast(pl.Int64) * 8766)
-    return _frame({"sex": _category("Gender", "Gender"), "birth": birth}, facts, schema.PATIENTS)
+    known = facts.with_columns(sex=_category("Gender", "Gender"), birth=birth)
+    return filled(known, schema.PATIENTS)
 
 
 def _admissions(facts: pl.DataFrame) -> pl.DataFrame:
     """When a stay's admission ended is not known, nor when somebody died in it: after hour 48."""
-    return _frame(
-        {"admitted": pl.lit(EPOCH), "expired": pl.col("expired")}, facts, schema.ADMISSIONS
-    )
+    return filled(facts.with_columns(admitted=pl.lit(EPOCH)), schema.ADMISSIONS)
 
 
 def _stays(facts: pl.DataFrame) -> pl.DataFrame:
@@ -126,18 +126,7 @@ def _stays(facts: pl.DataFrame) -> pl.DataFrame:
         "outtime": pl.lit(EPOCH) + pl.duration(hours=HOURS),
         "first_careunit": _category("ICUType", "ICUType"),
     }
-    return _frame(columns, facts, schema.STAYS)
-
-
-def _frame(columns: dict[str, pl.Expr], facts: pl.DataFrame, target: pa.Schema) -> pl.DataFrame:
-    """A table of the schema, a row per record; what ``columns`` lack is null."""
-    ids = dict.fromkeys(("subject_id", "hadm_id", "stay_id"), pl.col("stay_id"))
-    blank = dict.fromkeys(target.names, pl.lit(None))
-    every = {name: e for name, e in (blank | ids | columns).items() if name in target.names}
-    table = facts.select(**every).to_arrow(compat_level=pl.CompatLevel.oldest())
-    frame = pl.from_arrow(table.cast(target))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return filled(facts.with_columns(**columns), schema.STAYS)
 
 
 def _category(name: str, column: str) -> pl.Expr:
@@ -145,15 +134,10 @@ def _category(name: str, column: str) -> pl.Expr:
     return pl.col(column).replace_strict(CATEGORIES[name], default=None, return_dtype=pl.String)
 
 
-def _no_notes() -> Iterator[pa.RecordBatch]:
-    return iter(())
-
-
 @dataclass(frozen=True)
 class _Readings:
     """Streams the readings of a set."""
 
-    stays: pl.DataFrame  # stay_id
     hours: int
     counts: dict[str, int]
 
@@ -162,34 +146,23 @@ class _Readings:
         seen: dict[str, int] = {part.name: 0}
         for block in part.blocks():
             seen[part.name] += block.height
-            frame = _events(self._kept(block, part.name, seen))
-            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-            yield from table.cast(schema.EVENTS).to_batches()
+            rows = block.filter(pl.col("parameter") != "RecordID")
+            rows = kept(rows, self._rules(part.name), seen)
+            yield from batches(_events(rows), schema.EVENTS)
         self.counts.update(seen)
 
-    def onsets(self) -> pl.DataFrame:
-        """None is known of any stay."""
-        never = pl.lit(None, pl.Float64)
-        return self.stays.with_columns(arf=never, shock=never)
-
-    def _kept(self, block: pl.DataFrame, name: str, seen: dict[str, int]) -> pl.DataFrame:
-        """The rows of a block that are used; ``seen`` counts the others by reason."""
+    def _rules(self, name: str) -> dict[str, pl.Expr]:
+        """Which rows are used, by the reason for which the others are not."""
         static, number = pl.col("parameter").is_in(DESCRIPTORS), pl.col("number")
         coded = pl.col("parameter").is_in(list(CATEGORIES))
         first = pl.struct("stay_id", "parameter").is_first_distinct()
-        rules = {
-            "without a parameter or a value": number.is_not_null() & (pl.col("parameter") != ""),
-            "of unknown value": (number != UNKNOWN) & (~coded | _text().is_not_null()),
-            "descriptors given again": ~static | first,
-            f"at or after hour {self.hours}": static | (pl.col("hours") < self.hours),
+        return {
+            f"{name}, without a parameter or a value": number.is_not_null()
+            & (pl.col("parameter") != ""),
+            f"{name}, of unknown value": (number != UNKNOWN) & (~coded | _text().is_not_null()),
+            f"{name}, descriptors given again": ~static | first,
+            f"{name}, at or after hour {self.hours}": static | (pl.col("hours") < self.hours),
         }
-        block = block.filter(pl.col("parameter") != "RecordID")
-        for reason, rule in rules.items():
-            kept = block.filter(rule)
-            key = f"{name}, {reason}"
-            seen[key] = seen.get(key, 0) + block.height - kept.height
-            block = kept
-        return block
 
 
 def _events(block: pl.DataFrame) -> pl.DataFrame:
