@@ -5,7 +5,7 @@ parse as one, a ``text``; with both null the variable was recorded without a val
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
 import numpy as np
@@ -23,6 +23,9 @@ SCHEMA: Final = {
     "number": pl.Float64(),
     "text": pl.String(),
 }
+
+MOMENT: Final = ("id", "t", "variable")
+"""What two readings must not share."""
 
 COLUMNS: Final = ("ID", "t", "variable_name", "variable_value")
 """Columns of FIDDLE's CSV."""
@@ -79,6 +82,30 @@ def in_window(events: pl.DataFrame, ids: Ids, hours: int) -> pl.DataFrame:
     """The rows of ``ids`` (ascending) without a time or with 0 <= t < ``hours``, in their order."""
     inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < hours))
     return events.filter(inside & pl.col("id").is_in(pl.Series(ids).implode()))
+
+
+def repeated(rows: pl.DataFrame, names: Sequence[str] = MOMENT) -> pl.Series:
+    """Whether another row has the same in all the columns ``names``; a null is like a null.
+
+    Few rows have. A hash of the columns, which is cheap to compare, finds those that may; they
+    alone are compared in full.
+    """
+    several = rows.select(pl.struct(names).hash().is_duplicated()).to_series()
+    if not several.any():
+        return several
+    found = several.to_numpy(writable=True)
+    found[found] = rows.filter(several).select(pl.struct(names).is_duplicated()).to_series()
+    return pl.Series(found)
+
+
+def first_of_each(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The first of the rows that have the same in all the columns ``names``.
+
+    Of rows that have, the order stays, but they come after all others.
+    """
+    several = repeated(rows, names)
+    some = rows.filter(several).unique(names, keep="first", maintain_order=True)
+    return pl.concat([rows.filter(~several), some])
 
 
 def ascending(ids: npt.ArrayLike) -> Ids:

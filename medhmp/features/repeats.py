@@ -16,20 +16,21 @@ from typing import Final
 
 import polars as pl
 
-from medhmp.features.events import SCHEMA, number_text
+from medhmp.features.events import MOMENT, SCHEMA, first_of_each, number_text, repeated
 
 APART: Final = 1e-6
 """Hours between readings charted at one moment."""
 
-_MOMENT: Final = ("id", "t", "variable")
-
 
 def survey(events: pl.DataFrame) -> pl.DataFrame:
     """(variable, textual, repeated) of the "indicators" variables of one bucket's events."""
-    rows = distinct(events.filter(pl.col("repeats") == "indicators"))
-    return rows.group_by("variable").agg(
-        textual=pl.col("text").is_not_null().any(),
-        repeated=pl.struct("id", "t").is_duplicated().any(),
+    rows = events.filter(pl.col("repeats") == "indicators")
+    several = _distinct(rows.filter(repeated(rows)))
+    again = several.filter(repeated(several))["variable"].unique()
+    return (
+        rows.group_by("variable")
+        .agg(textual=pl.col("text").is_not_null().any())
+        .with_columns(repeated=pl.col("variable").is_in(again.implode()))
     )
 
 
@@ -45,30 +46,32 @@ def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
     totals = _reduced(events.filter(way == "sum"), number.sum())
     medians = _reduced(events.filter(way == "median"), number.median())
     first = pl.concat([medians, events.filter(way == "first").select(list(SCHEMA))])
-    rows = distinct(events.filter(~way.is_in(["sum", "median", "first"])))
+    rows = events.filter(~way.is_in(["sum", "median", "first"]))
+    several = repeated(rows)
+    rows = pl.concat([rows.filter(~several), _distinct(rows.filter(several))])
     spelled = pl.col("variable").is_in(indicated)
     apart = _apart(rows.filter(~spelled)).select(list(SCHEMA))
-    first = first.unique(_MOMENT, keep="first", maintain_order=True)
-    return pl.concat([apart, totals, first, _indicators(rows.filter(spelled))])
+    indicators = _indicators(rows.filter(spelled))
+    return pl.concat([apart, totals, first_of_each(first, MOMENT), indicators])
 
 
-def distinct(rows: pl.DataFrame) -> pl.DataFrame:
-    """The first of rows alike in everything."""
+def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
+    """The first of rows alike in everything, in their order."""
     return rows.unique(list(SCHEMA), keep="first", maintain_order=True)
 
 
 def _reduced(rows: pl.DataFrame, number: pl.Expr) -> pl.DataFrame:
     """One number for each moment."""
-    one = rows.group_by(_MOMENT, maintain_order=True).agg(number)
+    one = rows.group_by(MOMENT, maintain_order=True).agg(number)
     return one.with_columns(text=pl.lit(None, pl.String)).select(list(SCHEMA))
 
 
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
-    repeated = pl.struct(_MOMENT).is_duplicated() & pl.col("t").is_not_null()
-    alone, several = rows.filter(~repeated), rows.filter(repeated)
-    named = (pl.col("repeats") == "named").all().over(_MOMENT)
-    place = pl.when(named).then(0).otherwise(pl.int_range(pl.len()).over(_MOMENT))
-    return pl.concat([alone, several.with_columns(t=pl.col("t") + place * APART)])
+    several = repeated(rows) & rows["t"].is_not_null()
+    named = (pl.col("repeats") == "named").all().over(MOMENT)
+    place = pl.when(named).then(0).otherwise(pl.int_range(pl.len()).over(MOMENT))
+    later = rows.filter(several).with_columns(t=pl.col("t") + place * APART)
+    return pl.concat([rows.filter(~several), later])
 
 
 def _indicators(rows: pl.DataFrame) -> pl.DataFrame:
@@ -81,4 +84,4 @@ def _indicators(rows: pl.DataFrame) -> pl.DataFrame:
         variable=pl.col("variable") + ": " + value, **one
     )
     both = pl.concat([values, rows.with_columns(**one)])
-    return both.select(list(SCHEMA)).unique(_MOMENT, keep="first", maintain_order=True)
+    return first_of_each(both.select(list(SCHEMA)), MOMENT)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from medhmp.features import hierarchy
-from medhmp.features.events import Ids, in_window, number_text
+from medhmp.features.events import Ids, in_window, number_text, repeated
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
 
@@ -112,8 +112,8 @@ def refuse_bad_numbers(seen: pl.DataFrame, value_types: Mapping[str, str]) -> No
     words = ("hierarchical", "categorical")
     exempt = [n for n, kind in value_types.items() if any(word in kind.lower() for word in words)]
     rows = seen.filter(~pl.col("variable").is_in(exempt)) if exempt else seen
-    repeated = rows.filter(pl.struct("id", "t", "variable").is_duplicated())
-    inconsistent = repeated.filter(pl.col("number").is_not_null())["variable"].sort()
+    several = rows.filter(repeated(rows))
+    inconsistent = several.filter(pl.col("number").is_not_null())["variable"].sort()
     if len(inconsistent):
         raise Refusal(
             f"Inconsistent numerical values recorded: variable '{inconsistent[0]}' "
@@ -152,13 +152,13 @@ def rename(seen: pl.DataFrame, types: Types, levels: tuple[int, ...]) -> pl.Data
     hierarchical = pl.col("variable").is_in(types.hierarchical)
     paths = hierarchy.expand(words.filter(hierarchical), types.of, levels)
     words = words.filter(~hierarchical)
-    repeated = pl.struct("id", "t", "variable").is_duplicated()
+    several = repeated(words)
     words = words.with_columns(
-        variable=pl.when(repeated)
+        variable=pl.when(several)
         .then(pl.col("variable") + ":" + pl.col("value"))
         .otherwise("variable"),
-        number=pl.when(repeated).then(1.0).otherwise("number"),
-        text=pl.when(~repeated).then("text"),
+        number=pl.when(several).then(1.0).otherwise("number"),
+        text=pl.when(~several).then("text"),
     )
     return pl.concat([plain, words.drop("value"), paths])
 

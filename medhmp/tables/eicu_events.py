@@ -191,9 +191,8 @@ class Events:
 
 def _reading(rows: pl.DataFrame, value: pl.Expr, shape: Shape) -> pl.DataFrame:
     """One event per row."""
-    number, text = parsed()
     one = pl.col("number").fill_null(1.0)
-    frame = rows.with_columns(value=value).with_columns(number, text)
+    frame = parsed(rows.with_columns(value=value))
     if shape.marks:
         frame = frame.with_columns(number=one, text=pl.lit(None, pl.String))
     return events(frame, shape.repeats)

@@ -165,17 +165,16 @@ def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
     named = stays.with_columns(
         pl.concat_str(pl.lit(f"{place}="), place).alias(place) for place in PLACES
     )
-    number, text = parsed()
     return pl.concat(
         events(
-            named.select(
-                *("subject_id", "stay_id"),
-                hours=pl.lit(None, pl.Float64),
-                variable=pl.lit(name),
-                value=pl.col(name).cast(pl.String),
-            )
-            .drop_nulls("value")
-            .with_columns(number, text),
+            parsed(
+                named.select(
+                    *("subject_id", "stay_id"),
+                    hours=pl.lit(None, pl.Float64),
+                    variable=pl.lit(name),
+                    value=pl.col(name).cast(pl.String),
+                ).drop_nulls("value")
+            ),
             "first",
         )
         for name in names

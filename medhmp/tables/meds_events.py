@@ -33,11 +33,9 @@ def with_values(rows: pl.DataFrame) -> pl.DataFrame:
     """Adds ``number`` and ``text``: the finite number if there is one, else what the text spells,
     else the text."""
     number = pl.when(pl.col("numeric_value").is_finite()).then("numeric_value")
-    spelled, text = mv.parsed("text_value")
-    given = pl.when(pl.col("text_value") != "").then(text)
-    return rows.with_columns(number=pl.coalesce(number, spelled)).with_columns(
-        text=pl.when(pl.col("number").is_null()).then(given)
-    )
+    spelled = mv.parsed(rows, "text_value").with_columns(number=pl.coalesce(number, "number"))
+    given = pl.col("number").is_null() & (pl.col("text_value") != "")
+    return spelled.with_columns(text=pl.when(given).then("text"))
 
 
 @dataclass

@@ -82,58 +82,74 @@ def known_share(hours: float) -> pl.Expr:
     return pl.when(pl.col("end") > last).then(share).otherwise(1.0)
 
 
-def parsed(text: str = "value") -> tuple[pl.Expr, pl.Expr]:
-    """(number, text) of a text column: the finite number it spells, else the text itself."""
-    number = pl.col(text).str.strip_chars().cast(pl.Float64, strict=False)
-    number = pl.when(number.is_finite()).then(number)
-    return number.alias("number"), pl.when(number.is_null()).then(pl.col(text)).alias("text")
+def parsed(frame: pl.DataFrame, column: str = "value") -> pl.DataFrame:
+    """Adds ``number`` and ``text``: the finite number that a text spells, else the text itself."""
+    number = frame.with_columns(
+        number=pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
+    )
+    finite = number.with_columns(number=pl.when(pl.col("number").is_finite()).then("number"))
+    return finite.with_columns(text=pl.when(pl.col("number").is_null()).then(column))
 
 
-def chart(frame: pl.DataFrame) -> pl.DataFrame:
-    """CHARTEVENTS rows (``value``, ``valueuom``): grouped, in degrees Celsius, cm and kg."""
-    number, text = parsed()
-    unit = _unit("valueuom")
-    item, x = pl.col("itemid"), pl.col("number")
-    name = item.replace_strict(GROUPS, default=None, return_dtype=pl.String)
+def measured(frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds to CHARTEVENTS rows (``valueuom``) their ``group``, ``conversion`` and ``known_unit``.
+
+    ``conversion`` is null, or what a number is in that is not in degrees Celsius, cm or kg:
+    "fahrenheit", "inch", "pound". ``known_unit`` is false of a height, weight or temperature in a
+    unit that is not converted.
+    """
+    pairs = ["itemid", "valueuom"]  # a table has few, so that each is looked at once
+    item, unit = pl.col("itemid"), pl.col("valueuom").str.to_lowercase().str.strip_chars()
     fahrenheit = pl.when(unit.is_null()).then(item == FAHRENHEIT).otherwise(unit.str.contains("f"))
     inch = pl.when(unit.is_null()).then(item == INCH).otherwise(unit.str.contains("in"))
     pound = pl.when(unit.is_null()).then(item == POUND).otherwise(unit != "kg")
+    temperature, height, weight = (
+        pl.col("group") == name for name in ("Temperature", "Height", "Weight")
+    )
+    wrong = [
+        group & ~unit.str.contains(right)
+        for group, right in (
+            (temperature, r"^(.|deg\.? ?)?[cf]$"),
+            (height, "^(cm|in|inch|inches)$"),
+            (weight, "^(kg|lb|lbs|pound|pounds)$"),
+        )
+    ]
+    seen = frame.select(pairs).unique()
+    told = seen.with_columns(
+        group=item.replace_strict(GROUPS, default=None, return_dtype=pl.String)
+    ).with_columns(
+        conversion=pl.when(temperature & fahrenheit)
+        .then(pl.lit("fahrenheit"))
+        .when(height & inch)
+        .then(pl.lit("inch"))
+        .when(weight & pound)
+        .then(pl.lit("pound")),
+        known_unit=~pl.any_horizontal(wrong).fill_null(False),
+    )
+    return frame.join(told, on=pairs, how="left", nulls_equal=True, maintain_order="left")
+
+
+def chart(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows that are ``measured`` (``value``): grouped, in degrees Celsius, cm and kg."""
+    x, is_in = pl.col("number"), pl.col("conversion")
     return events(
-        frame.with_columns(number, text, group=name).with_columns(
-            number=pl.when((pl.col("group") == "Temperature") & fahrenheit)
+        parsed(frame).with_columns(
+            number=pl.when(is_in == "fahrenheit")
             .then((x - 32) / 1.8)
-            .when((pl.col("group") == "Height") & inch)
+            .when(is_in == "inch")
             .then(x / 0.3937008)
-            .when((pl.col("group") == "Weight") & pound)
+            .when(is_in == "pound")
             .then(x / 2.2046226218)
             .otherwise(x),
-            variable=pl.coalesce("group", item.cast(pl.String)),
+            variable=pl.coalesce("group", pl.col("itemid").cast(pl.String)),
         ),
         repeats="indicators",
     )
 
 
-def of_known_unit() -> pl.Expr:
-    """Chart rows but those of a height, weight or temperature in a unit that is not converted."""
-    unit = _unit("valueuom")
-    known = {
-        "Temperature": unit.str.contains(r"^(.|deg\.? ?)?[cf]$"),
-        "Height": unit.str.contains("^(cm|in|inch|inches)$"),
-        "Weight": unit.str.contains("^(kg|lb|lbs|pound|pounds)$"),
-    }
-    wrong = [
-        pl.col("itemid").is_in([i for i, group in GROUPS.items() if group == name]) & ~right
-        for name, right in known.items()
-    ]
-    return ~pl.any_horizontal(wrong).fill_null(False)
-
-
 def points(frame: pl.DataFrame, repeats: str = "apart") -> pl.DataFrame:
     """Rows of one item and one ``value``: laboratory results, outputs."""
-    number, text = parsed()
-    return events(
-        frame.with_columns(number, text, variable=pl.col("itemid").cast(pl.String)), repeats
-    )
+    return events(parsed(frame).with_columns(variable=pl.col("itemid").cast(pl.String)), repeats)
 
 
 def indicators(frame: pl.DataFrame) -> pl.DataFrame:

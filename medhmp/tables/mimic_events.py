@@ -102,8 +102,9 @@ class Events:
             count(self.counts, "CHARTEVENTS, of other items", block.height - charted_rows.height)
             right = self._timed(charted_rows)
             self.seen.append(mv.onsets(right, "arf", mv.ARF_CHART))
-            usable = self._usable(right, "CHARTEVENTS")
-            yield mv.chart(self._kept(usable, mv.of_known_unit(), "CHARTEVENTS, of unknown unit"))
+            usable = mv.measured(self._usable(right, "CHARTEVENTS"))
+            of_known = pl.col("known_unit")
+            yield mv.chart(self._kept(usable, of_known, "CHARTEVENTS, of unknown unit"))
 
     def _labs(self) -> Iterator[pl.DataFrame]:
         more, result = self.result
