@@ -10,6 +10,7 @@ import io
 import json
 import os
 import posixpath
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -109,7 +110,13 @@ class Folder:
         return bool(fs.get_file_info(path).type != pafs.FileType.NotFound)
 
     def names(self) -> list[str]:
-        """Names of all files below this folder, relative to it, sorted."""
+        """Names of all files below this folder, relative to it, sorted.
+
+        What a killed process has left half-written is none of them.
+        """
+        return [name for name in self._listed() if not _is_partial(name)]
+
+    def _listed(self) -> list[str]:
         fs, path = self.resolve()
         selector = pafs.FileSelector(path, recursive=True, allow_not_found=True)
         try:
@@ -214,6 +221,11 @@ class Folder:
         fs, path = self.resolve(name)
         fs.delete_file(path)
 
+    def delete_partial(self) -> None:
+        """Deletes what killed processes have left half-written; nothing may be writing now."""
+        for name in filter(_is_partial, self._listed()):
+            self.delete(name)
+
     def remove(self) -> None:
         """Deletes this folder and all below it. ``complete.json`` goes first, so that a folder
         half deleted is never taken for an output."""
@@ -222,6 +234,11 @@ class Folder:
             fs.delete_file(posixpath.join(path, COMPLETE))
         if self.exists():
             fs.delete_dir(path)
+
+
+def _is_partial(name: str) -> bool:
+    """Whether a file has the name that ``Folder.create`` gives it until it is whole."""
+    return re.fullmatch(r"\..+\.\d+", posixpath.basename(name)) is not None
 
 
 @dataclass(frozen=True)
@@ -370,6 +387,7 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any,
 
 def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
     """Declares an output whole: writes ``complete.json``, the last write of a stage."""
+    folder.delete_partial()
     files = [asdict(e) for e in sorted(entries, key=lambda e: e.name)]
     folder.write_json(
         COMPLETE,
