@@ -1,6 +1,8 @@
 """Pretraining on Ray Train: the same function for both stages, one worker or many.
 
-The four places where Ray enters ordinary PyTorch are numbered [1] to [4].
+The three places where Ray enters ordinary PyTorch are numbered [1] to [3]. Nothing is reported to
+Ray: weights and metrics are in our own checkpoints, and a worker that reports waits until the
+controller next asks for it, which is longer than an epoch may take.
 """
 
 import tempfile
@@ -206,7 +208,6 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
             checkpoint.save(folder, now, run, stamp, settings.keep)
             if config["show"]:
                 print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
-        ray.train.report(summary)  # [4] a barrier; the weights are in our own checkpoint already
         return True
 
     start = begun.epoch + 1 if begun else 0
