@@ -27,7 +27,7 @@ EVENTS: Final = pa.schema(
         "repeats": pa.string(),
     }
 )
-HELD: Final = 1 << 21
+HELD: Final = 1 << 19
 """Rows in memory before they go to their files: row groups are long, however many buckets."""
 
 
