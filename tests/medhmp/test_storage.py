@@ -3,6 +3,9 @@
 import errno
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -281,6 +284,20 @@ def test_a_disk_that_fails_at_the_rename_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         Folder(str(tmp_path)).write_bytes("a", b"1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_no_file_and_goes_once_the_output_is_whole(tmp_path):
+    killed = f"""
+import os, signal
+from medhmp.storage import Folder
+with Folder({str(tmp_path)!r}).create("records/one.json") as sink:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
+    assert [path.name[:9] for path in (tmp_path / "records").iterdir()] == [".one.json"]
+    assert Folder(str(tmp_path)).names() == []
+    publish(Folder(str(tmp_path)), stamp(), [])
+    assert not list((tmp_path / "records").iterdir())
 
 
 @pytest.mark.s3
