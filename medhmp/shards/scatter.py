@@ -150,10 +150,10 @@ def _scatter_stream(
             files.add(own.select(*EVENTS.names, "bucket"))
             rows += own.height
             now = time.monotonic()
-            if show and now - spoken >= SPOKEN:  # how many are left, raw tables do not say
+            if show and now - spoken >= SPOKEN:
                 spoken = now
-                speed = rows / (now - begun)
-                print(f"  {stream}: {rows:,} events read  {speed:,.0f} rows/s", flush=True)
+                share = source.shares.get(stream)
+                print(f"  {stream}: {progress(rows, now - begun, share)}", flush=True)
         files.flush()
     shown = source.onsets().filter(pl.any_horizontal(pl.col("arf", "shock").is_not_null()))
     added = {name: n - before.get(name, 0) for name, n in source.counts.items()}
@@ -162,6 +162,12 @@ def _scatter_stream(
         "counts": {name: n for name, n in added.items() if n or name not in before},
         "rows": {str(number): n for number, n in files.rows.items()},
     }
+
+
+def progress(rows: int, seconds: float, share: float | None) -> str:
+    """Events read so far, their rate and, where the share of the file is known, the time left."""
+    left = f"  {seconds * (1 - share) / share:.0f} s left" if share else ""
+    return f"{rows:,} events read  {rows / seconds:,.0f} rows/s{left}"
 
 
 @dataclass

@@ -41,12 +41,14 @@ _WANTED: Final = {
 
 @dataclass(frozen=True)
 class RawTables:
-    """The CSV files of one folder. ``rows`` fills with the count of each table read to its end."""
+    """The CSV files of one folder. ``rows`` fills with the count of each table read to its end,
+    ``shares`` with how much of each file, 0 to 1, has been read so far."""
 
     folder: Folder
     files: Mapping[str, str]  # TABLE -> file name, below ``folder``
     required: tuple[str, ...]  # tables that must be there and must have rows
     rows: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
     def find(
@@ -119,8 +121,9 @@ class RawTables:
     def _header(self, table: str, columns: Mapping[str, pa.DataType]) -> dict[str, str]:
         """Lower-case column -> its name in the file. Refuses a missing column, an empty file."""
         try:
-            with self._stream(table) as stream:
-                line = _first_line(stream)
+            _, text = self._stream(table)
+            with text:
+                line = _first_line(text)
         except OSError as error:
             raise self._refusal(table, columns, {}, error) from None
         try:
@@ -147,14 +150,18 @@ class RawTables:
             )
         return names
 
-    def _stream(self, table: str) -> Any:
+    def _stream(self, table: str) -> tuple[Any, Any]:
+        """The file as it lies there, and its text."""
         fs, path = self.folder.resolve(self.files[table])
+        file = fs.open_input_stream(path, compression=None)
         gz = path.lower().endswith(".gz")
-        return fs.open_input_stream(path, compression="gzip" if gz else None)
+        return file, pa.CompressedInputStream(file, "gzip") if gz else file
 
     def _open(self, table: str, columns: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+        file, text = self._stream(table)
+        size = self.folder.size(self.files[table]) or 1
         reader = pacsv.open_csv(
-            self._stream(table),
+            text,
             read_options=pacsv.ReadOptions(block_size=BLOCK),
             parse_options=pacsv.ParseOptions(newlines_in_values=table in _PROSE),
             convert_options=pacsv.ConvertOptions(
@@ -165,7 +172,9 @@ class RawTables:
             ),
         )
         with reader:
-            yield from reader
+            for batch in reader:
+                self.shares[table] = _share_read(file, size)
+                yield batch
 
     def _refusal(
         self,
@@ -232,6 +241,14 @@ def _listed(folder: Folder, place: str, first: str) -> list[str]:
         ) from None
     names = sorted(posixpath.basename(i.path) for i in infos if i.type == pafs.FileType.File)
     return [posixpath.join(place, name) for name in names]
+
+
+def _share_read(file: Any, size: int) -> float:
+    """How much of a file of so many bytes has been read."""
+    try:
+        return float(file.tell()) / size
+    except OSError:  # Arrow closes what it has read to the end
+        return 1.0
 
 
 def _first_line(stream: Any) -> str:

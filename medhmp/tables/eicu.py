@@ -83,6 +83,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         counts=counts,
         unlabelled=UNLABELLED,
         unrecorded=silent,
+        shares=raw.shares,
     )
 
 

@@ -60,11 +60,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         admissions=filled(own, schema.ADMISSIONS),
         stays=filled(own, schema.STAYS),
         codes=filled(own.clear(), schema.CODES),
-        streams={"recordings": recordings.stream},
+        streams={recordings.table: recordings.stream},
         notes=no_notes,
         onsets=partial(first_onsets, ids, []),
         counts=counts,
         unlabelled=UNLABELLED,
+        shares=raw.shares,
     )
 
 
@@ -107,10 +108,15 @@ class _Recordings:
     types: Mapping[str, str]  # declared ones; what is hierarchical is text: "038.9" is not "38.9"
     counts: dict[str, int]
 
+    @property
+    def table(self) -> str:
+        """The one that is not the population."""
+        (name,) = (table for table in self.raw.files if table != POPULATION)
+        return name
+
     def stream(self) -> Iterator[pa.RecordBatch]:
         """EVENTS batches: rows of the population without a time or with 0 <= t < ``hours``."""
-        (name,) = (table for table in self.raw.files if table != POPULATION)
-        seen: dict[str, int] = {}
+        name, seen = self.table, dict[str, int]()
         for block in self.raw.scan(name, COLUMNS):
             rows = kept(block, self._rules(name), seen)
             yield from batches(self._events(rows), schema.EVENTS)

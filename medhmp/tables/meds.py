@@ -63,6 +63,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         counts=counts,
         unlabelled=_unlabelled(tables.roles, whole),
         splits=splits,
+        shares=shards.shares,
     )
 
 

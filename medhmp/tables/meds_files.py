@@ -11,7 +11,7 @@ other, ascending in time, those without a time first.
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -61,6 +61,7 @@ class Shards:
     folder: Folder
     names: tuple[str, ...]  # of the files, below ``folder``
     ids: tuple[str, str]  # columns that name an admission and a stay, if they are there
+    shares: dict[str, float] = field(default_factory=dict)  # of each file that has been read so far
 
     @staticmethod
     def find(folder: Folder, admission_id: str = "", stay_id: str = "") -> "Shards":
@@ -117,7 +118,10 @@ class Shards:
         with _reading(self.folder, name) as file:
             usable = _checked(self.folder, name, file.schema_arrow, REQUIRED, self.ids)
             here = sorted(set(wanted.values()) & set(usable))
+            done = 0
             for batch in file.iter_batches(BATCH, columns=here):
+                done += batch.num_rows
+                self.shares[name] = done / file.metadata.num_rows
                 if batch.num_rows:
                     yield self._frame(name, batch, wanted)
 

@@ -165,6 +165,7 @@ def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -
         notes=notes.notes,
         onsets=events.onsets,
         counts=counts,
+        shares=events.raw.shares,
     )
 
 

@@ -88,7 +88,8 @@ class Source:
     are read, are rows per raw table and rows left out, by reason. ``unlabelled`` has the tasks that
     the source cannot tell the labels of, each with the reason; ``unrecorded``, by kind of onset,
     the stays in hospitals that record no sign of it. ``splits`` has the split of every patient, of
-    a source that brings them; else a hash decides.
+    a source that brings them; else a hash decides. ``shares`` says how much of a stream, from 0 to
+    1, has been read so far, of one that knows.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Source:
     unlabelled: Mapping[Task, str] = field(default_factory=dict)
     unrecorded: Mapping[Task, pl.DataFrame] = field(default_factory=dict)  # stay_id
     splits: pl.DataFrame | None = None  # subject_id, split (one of legend.SPLITS)
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def events(self) -> Iterator[pa.RecordBatch]:
         """EVENTS batches of all streams, one after the other."""
