@@ -29,6 +29,9 @@ TEXT: Final = pa.string()
 BLOCK: Final = 16 << 20
 """Bytes of decompressed CSV parsed at a time: what a scan holds in memory, and little more."""
 
+READ: Final = 4 << 20
+"""Bytes of a file read at a time; Arrow by itself would ask a bucket for 64 KiB at a time."""
+
 _PROSE: Final = ("NOTEEVENTS", "DISCHARGE")
 """Tables whose text has line breaks. Arrow reads them more slowly: no other is taken for one."""
 
@@ -153,9 +156,10 @@ class RawTables:
     def _stream(self, table: str) -> tuple[Any, Any]:
         """The file as it lies there, and its text."""
         fs, path = self.folder.resolve(self.files[table])
-        file = fs.open_input_stream(path, compression=None)
+        file = fs.open_input_file(path)  # Arrow's other streams do not tell where they are
+        text = pa.BufferedInputStream(file, READ)
         gz = path.lower().endswith(".gz")
-        return file, pa.CompressedInputStream(file, "gzip") if gz else file
+        return file, pa.CompressedInputStream(text, "gzip") if gz else text
 
     def _open(self, table: str, columns: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         file, text = self._stream(table)
@@ -247,7 +251,7 @@ def _share_read(file: Any, size: int) -> float:
     """How much of a file of so many bytes has been read."""
     try:
         return float(file.tell()) / size
-    except OSError:  # Arrow closes what it has read to the end
+    except (OSError, ValueError):  # Arrow closes what it has read to the end
         return 1.0
 
 
