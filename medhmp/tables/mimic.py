@@ -3,19 +3,21 @@
 Columns that they name differently are arguments, or class variables that each sets.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import IO, ClassVar
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from medhmp import command
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables, table_of
-from medhmp.tables.frames import batches
+from medhmp.tables.frames import as_table, batches
 from medhmp.tables.mimic_events import Events
 from medhmp.tables.sound import Sound
 
@@ -111,21 +113,33 @@ class Notes:
         written after the day of discharge: it may tell of the next admission."""
         if not self.raw.has(self.table):
             return
-        chosen = self._chosen()
-        columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "text": TEXT}
-        for block in self._lines(columns):
-            own = block.join(chosen, on="line", how="semi", maintain_order="left")
-            yield from batches(own, schema.NOTES)
+        with tempfile.TemporaryFile() as place:  # it has no name: of its text nothing can be left
+            chosen = self._choose(self._summaries(place))
+            file = pq.ParquetFile(pa.PythonFile(place, mode="r"))
+            for group in range(file.num_row_groups):
+                block = pl.from_arrow(file.read_row_group(group))
+                assert isinstance(block, pl.DataFrame)
+                own = block.join(chosen, on="line", how="semi", maintain_order="left")
+                yield from batches(own, schema.NOTES)
         self.counts.update(self.raw.rows)
 
-    def _chosen(self) -> pl.DataFrame:
+    def _summaries(self, place: IO[bytes]) -> pl.DataFrame:
+        """What the choice needs of each discharge summary; keeps them, with ``line``, the number of
+        the row in the table, as Parquet in ``place``."""
+        columns = {"subject_id": INTEGER, "hadm_id": INTEGER, **self.order, **self.columns}
+        report, line, found = self.report.alias("report"), 0, []
+        kept = schema.NOTES.append(pa.field("line", pa.uint32()))
+        with pq.ParquetWriter(pa.PythonFile(place, mode="w"), kept, compression="zstd") as writer:
+            for block in self.raw.scan(self.table, columns | {"text": TEXT}):
+                rows = block.with_row_index("line", line).filter(self.summary)
+                line += block.height
+                found.append(rows.select("line", "hadm_id", *self.order, report))
+                if rows.height:
+                    writer.write_table(as_table(rows, kept))
+        return pl.concat(found)
+
+    def _choose(self, found: pl.DataFrame) -> pl.DataFrame:
         """Lines of the chosen notes."""
-        columns = {"hadm_id": INTEGER, **self.order, **self.columns}
-        report = self.report.alias("report")
-        found = pl.concat(
-            block.filter(self.summary).select("line", "hadm_id", *self.order, report)
-            for block in self._lines(columns)
-        )
         ends = self.admissions.select("hadm_id", pl.col("discharged").dt.date())
         written = found.join(ends, on="hadm_id")
         late = pl.col(next(iter(self.order))).dt.date() > pl.col("discharged")
@@ -133,13 +147,6 @@ class Notes:
         self.counts[f"{self.table}, written after discharge"] = written.height - known.height
         best = known.sort(["report", *self.order, "line"], descending=True, nulls_last=True)
         return best.unique("hadm_id", maintain_order=True).select("line")
-
-    def _lines(self, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
-        """The table with ``line``, a row's number in it."""
-        line = 0
-        for block in self.raw.scan(self.table, columns):
-            yield block.with_row_index("line", line)
-            line += block.height
 
 
 def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -> schema.Source:
