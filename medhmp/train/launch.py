@@ -3,8 +3,9 @@
 The four places where Ray enters ordinary PyTorch are numbered [1] to [4].
 """
 
+import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray.train
@@ -18,10 +19,11 @@ from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import Manifest, read_manifest, shards_of
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import FileDeal, Plan, Table
+from medhmp.shards.stream import FileDeal, Plan, Share, Table
 from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
-from medhmp.train import checkpoint
-from medhmp.train.loop import train
+from medhmp.train import checkpoint, curves
+from medhmp.train.loop import ingest, train
+from medhmp.train.meter import line
 from medhmp.train.objective import (
     AdmissionPretraining,
     StayReconstruction,
@@ -55,6 +57,8 @@ class Stage:
 def pretrain(run: Run, stage: Stage) -> None:
     """Trains one stage to its last epoch and publishes it, or finds it whole. Begun again after any
     interruption, it goes on from the newest whole checkpoint."""
+    if run.loop.skip_step:
+        return _measure_ingest(run, replace(stage, start=None))
     folder, shards = Folder(stage.folder), Folder(run.out) / "shards"
     stamp = _stamp(run, stage, shards)
     if is_done(folder, stamp, run.overwrite):
@@ -70,9 +74,26 @@ def pretrain(run: Run, stage: Stage) -> None:
     checkpointed = checkpoint.newest(folder, stamp)
     if checkpointed is None:
         raise RuntimeError(f"{stage.name} ended without a checkpoint in {folder}")
-    publish(folder, stamp, checkpoint.write_model(folder, checkpointed.weights, run, metrics))
+    entries = checkpoint.write_model(folder, checkpointed.weights, run, metrics)
+    publish(folder, stamp, entries + curves.publish(folder, metrics))
     command.say(
         run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
+    )
+
+
+def _measure_ingest(run: Run, stage: Stage) -> None:
+    """``--loop.skip_step``: says how fast the workers get batches; trains and writes nothing."""
+    manifest, plan = read_manifest(run), plan_of(run, stage)
+    stamp = _stamp(run, stage, Folder(plan.shards))
+    with tempfile.TemporaryDirectory() as scratch:
+        result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
+    rows = result.return_value
+    rate = statistics.median(row["rows_per_s"] for row in rows)
+    kept = "from memory" if Share(plan, 0, stage.settings(run).workers).is_kept else "streamed"
+    command.say(
+        run,
+        f"{stage.name}: ingest alone {rate:,.0f} rows/s, {kept} "
+        f"({len(rows)} epochs of {rows[0]['steps']:.0f} steps); nothing was trained or written",
     )
 
 
@@ -178,7 +199,11 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     settings, folder = stage.settings(run), Folder(stage.folder)
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    batches = ray.train.get_dataset_shard("train").batches()  # [2] this rank's share
+    device = ray.train.torch.get_device()
+    # [2] this rank's share
+    batches = ray.train.get_dataset_shard("train").batches(pinned=device.type == "cuda")
+    if run.loop.skip_step:
+        return ingest(batches, range(settings.epochs), device)
 
     torch.manual_seed(settings.seed)
     objective = _objective(run, stage, config["widths"])
@@ -193,6 +218,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     if begun:
         optimizer.load_state_dict(begun.state["optimizer"])
     metrics = list(begun.metrics) if begun else []
+    drawn = curves.Curves(folder, metrics) if rank == 0 else None
 
     def seeded(epoch: int) -> Any:
         seed_epoch(objective, settings.seed, epoch, rank)
@@ -205,13 +231,16 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
             now = checkpoint.Checkpoint(epoch, objective.state_dict(), state, metrics)
             checkpoint.save(folder, now, run, stamp, settings.keep)
             if config["show"]:
-                print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
+                print(line(stage.name, epoch, settings.epochs, summary), flush=True)
+        if drawn:
+            drawn.add(metrics[-1])
         ray.train.report(summary)  # [4] a barrier; the weights are in our own checkpoint already
         return True
 
     start = begun.epoch + 1 if begun else 0
-    device = ray.train.torch.get_device()
     train(model, optimizer, seeded, range(start, settings.epochs), after_epoch, device)
+    if drawn:
+        drawn.close()
     return metrics
 
 
@@ -224,14 +253,3 @@ def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
             objective.admission, checkpoint.read_weights(Folder(stage.start), "pretrain_stay")
         )
     return objective
-
-
-def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:
-    """One steady line: epoch, loss and its terms, rows/s, waiting, time left."""
-    quiet = ("steps", "rows_per_s", "wait_share", "seconds")
-    terms = " ".join(f"{k} {v:.4g}" for k, v in summary.items() if k not in quiet)
-    left = (epochs - epoch - 1) * summary["seconds"]
-    return (
-        f"{name} {epoch + 1}/{epochs}  {terms}  {summary['rows_per_s']:,.0f} rows/s  "
-        f"waiting {summary['wait_share']:.0%}  {left:.0f} s left"
-    )
