@@ -3,6 +3,7 @@
 The four places where Ray enters ordinary PyTorch are numbered [1] to [4].
 """
 
+import os
 import statistics
 import tempfile
 from dataclasses import dataclass, replace
@@ -147,6 +148,7 @@ def _trainer(
         "stamp": stamp,
         "widths": manifest.widths,
         "show": command.watched(run.quiet),
+        "threads": _threads(settings.workers),
     }
     return ray.train.torch.TorchTrainer(  # [1] W processes, each running _worker
         _worker,
@@ -192,9 +194,20 @@ def _check_room(settings: Pretrain) -> None:
         )
 
 
+def _threads(workers: int) -> int:
+    """CPU threads of a worker's PyTorch: ``OMP_NUM_THREADS`` where the job has it, else the
+    worker's part of the smallest node, wherever it comes to run. By itself Ray would give it one,
+    since it reserves less than a CPU, and leave the others idle."""
+    if given := os.environ.get("OMP_NUM_THREADS"):
+        return int(given)
+    cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return max(1, int(min(filter(None, cpus), default=1) // workers))
+
+
 def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     """One rank's training. Returns the metrics of every epoch, the resumed ones included."""
     command.hush_ray_data()
+    torch.set_num_threads(config["threads"])
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)
     context = ray.train.get_context()

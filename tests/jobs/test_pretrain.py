@@ -25,7 +25,8 @@ from medhmp.refusal import Refusal
 from medhmp.run import Loop, Pretrain, Run
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import COMPLETE, Folder
-from medhmp.train.launch import Stage, pretrain
+from medhmp.train import launch
+from medhmp.train.launch import Stage, plan_of, pretrain
 from medhmp.train.meter import MEASURED
 from medhmp.train.objective import build_admission_pretraining
 
@@ -102,29 +103,43 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(
         torch.testing.assert_close(two[name], fresh[name], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("budget", [4.0, 0.0], ids=["from memory", "streamed"])
+@pytest.mark.parametrize(
+    ("kept", "budget", "workers"), [("from memory", 4.0, 1), ("streamed", 0.0, 2)]
+)
 def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(
-    cohort: Run, branch: Callable[..., Run], capsys: pytest.CaptureFixture[str], budget: float
+    cohort: Run,
+    branch: Callable[..., Run],
+    capsys: pytest.CaptureFixture[str],
+    kept: str,
+    budget: float,
+    workers: int,
 ) -> None:
-    """Both stages alike, the second without the first."""
-    run = branch(cohort, "shards", quiet=False, loop=Loop(skip_step=True), share_budget_gib=budget)
+    """Both stages alike, the second without the first. Two workers that stream, on two CPUs, would
+    wait for ever if they took what the readers need."""
+    run = branch(
+        cohort,
+        "shards",
+        quiet=False,
+        loop=Loop(skip_step=True),
+        share_budget_gib=budget,
+        tune=replace(cohort.tune, starts=("both",)),
+        pretrain_stay=replace(cohort.pretrain_stay, epochs=3, workers=workers),
+        pretrain_admission=replace(cohort.pretrain_admission, epochs=1, workers=workers),
+    )
     before = Folder(run.out).names()
     pretrain_stay(run)
-    pretrain_admission(replace(run, tune=replace(run.tune, starts=("both",))))
+    pretrain_admission(run)
     assert Folder(run.out).names() == before
-    kept = "streamed" if budget == 0 else "from memory"
-    rows = read_manifest(run).rows_per_file("stays", ("train",))
-    steps = sum(rows.values()) // run.pretrain_stay.batch_size
     one, two = capsys.readouterr().out.splitlines()
     found = re.fullmatch(
-        r"pretrain_stay: ingest alone ([\d,]+) rows/s, (.+) \(8 epochs of (\d+) steps\); "
+        r"pretrain_stay: ingest alone ([\d,]+) rows/s, (.+) \(3 epochs of (\d+) steps\); "
         "nothing was trained or written",
         one,
     )
     assert found
     assert int(found[1].replace(",", "")) > 0
     assert found[2] == kept
-    assert int(found[3]) == steps
+    assert int(found[3]) == plan_of(run, Stage("pretrain_stay", run.out)).steps(workers)
     assert two.startswith("pretrain_admission: ingest alone ")
 
 
@@ -132,7 +147,7 @@ def test_every_stage_without_steps_is_refused(
     refused: Callable[..., str], arguments: list[str], tmp_path: Path
 ) -> None:
     sentence = refused(
-        run_all, *arguments, "--out", str(tmp_path), "--loop.skip-step", "True", needs_ray=False
+        run_all, *arguments, "--out", str(tmp_path), "--loop.skip_step", needs_ray=False
     )
     assert "loop.skip_step trains nothing that later stages could read" in sentence
 
@@ -175,6 +190,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(
     undisturbed = Path(pretrained.out) / "pretrain_stay"
     assert sha256(folder / "model.safetensors") == sha256(undisturbed / "model.safetensors")
     assert metrics_of(folder) == metrics_of(undisturbed)
+    assert points_of(folder, "loss") == points_of(undisturbed, "loss")  # every epoch once
 
 
 def test_another_runs_output_is_refused(
@@ -201,6 +217,16 @@ def test_two_workers_take_the_same_number_of_equal_steps(
     assert metrics[1]["loss"] < metrics[0]["loss"]
     weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_workers_share_the_cpus_of_the_smallest_node(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two CPUs here. Ray by itself gives each worker one thread."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert [launch._threads(workers) for workers in (1, 2, 5)] == [2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert launch._threads(2) == 3
 
 
 def attempts_of(run: Run, tmp_path: Path, fault: Callable[[int], None]) -> int:
