@@ -20,39 +20,51 @@ class _Ended:
         self.error = error
 
 
-def ahead(batches: Iterable[T], depth: int = DEPTH) -> Iterator[T]:
-    """Yields ``batches`` in their order; a thread makes up to ``depth`` of them in advance.
+class Ahead(Iterator[T]):
+    """Yields ``batches`` in their order; a thread makes up to ``depth`` of them in advance, from now on.
 
     What making a batch raises is raised here, after the batches before it. The thread ends with the
-    batches, or when this generator is closed: with the loop that runs it, however that ends.
+    batches, or when this is closed or no longer held: with the loop that runs it, however that ends.
     """
-    ready: queue.Queue[T | _Ended] = queue.Queue(depth)
-    stopped = threading.Event()
 
-    def fill() -> None:
-        try:
-            for batch in batches:
-                ready.put(batch)
-                if stopped.is_set():
-                    return
-            ready.put(_Ended(None))
-        except BaseException as error:
-            ready.put(_Ended(error))
+    def __init__(self, batches: Iterable[T], depth: int = DEPTH) -> None:
+        self._ready: queue.Queue[T | _Ended] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        # The thread holds nothing of this object, or nobody could let go of it.
+        work = (batches, self._ready, self._stopped)
+        self._thread = threading.Thread(target=_fill, args=work, name="batches ahead", daemon=True)
+        self._thread.start()
 
-    thread = threading.Thread(target=fill, name="batches ahead", daemon=True)
-    thread.start()
+    def __next__(self) -> T:
+        if self._stopped.is_set():
+            raise StopIteration
+        batch = self._ready.get()
+        if not isinstance(batch, _Ended):
+            return batch
+        self.close()
+        raise batch.error or StopIteration
+
+    def close(self) -> None:
+        """Ends the thread; there are no more batches."""
+        self._stopped.set()
+        _drain(self._ready)  # so that a thread that waits for room goes on, and finds it is over
+        self._thread.join(PATIENCE)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _fill(
+    batches: Iterable[T], ready: "queue.Queue[T | _Ended]", stopped: threading.Event
+) -> None:
     try:
-        while True:
-            batch = ready.get()
-            if isinstance(batch, _Ended):
-                if batch.error is not None:
-                    raise batch.error
+        for batch in batches:
+            ready.put(batch)
+            if stopped.is_set():
                 return
-            yield batch
-    finally:
-        stopped.set()
-        _drain(ready)  # so that a thread that waits for room goes on, and finds that it is over
-        thread.join(PATIENCE)
+        ready.put(_Ended(None))
+    except BaseException as error:
+        ready.put(_Ended(error))
 
 
 def _drain(ready: "queue.Queue[T]") -> None:

@@ -23,7 +23,7 @@ import ray.train
 
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
-from medhmp.shards.ahead import ahead
+from medhmp.shards.ahead import Ahead
 from medhmp.shards.rows import Admissions, Batch, Notes, Stays
 from medhmp.storage import Folder
 
@@ -103,24 +103,32 @@ class Share:
     rank: int
     world_size: int
 
-    def batches(self, pinned: bool = False) -> Batches:
-        """The batches of every epoch, made ahead by a thread; reads the share, if it stays in
-        memory, at once. ``pinned``: for a GPU, which copies from such memory without waiting, and
-        with ids as they are stored: a quarter of the bytes, to be widened there."""
+    def batches(self, pinned: bool = False, epochs: int | None = None) -> Batches:
+        """The batches of every epoch, made ahead by a thread.
+
+        Reads the share, if it stays in memory, at once. Where it is streamed, the next epoch is
+        begun while the last steps of one are made.
+
+        Args:
+            pinned: for a GPU, which copies from such memory without waiting, and with ids as they
+                are stored: a quarter of the bytes, to be widened there.
+            epochs: none of this number or a later one will be asked for.
+        """
         steps = self.plan.steps(self.world_size)
         notes = Notes.none()
         if self.plan.table == "admissions":
             notes = read_notes(Folder(self.plan.shards))
-        if self.is_kept:
+        is_kept = self.is_kept
+        if is_kept:
             made = functools.partial(self._in_memory, self._kept(notes), steps, pinned)
         else:
             made = functools.partial(self._streamed, notes, steps, pinned)
 
-        def batches(epoch: int, first: int = 0) -> Iterator[Batch]:
+        def begin(epoch: int, first: int = 0) -> Ahead[Batch]:
             one_by_one = made(epoch, first)
-            return ahead(map(_pinned, one_by_one) if pinned else one_by_one)
+            return Ahead(map(_pinned, one_by_one) if pinned else one_by_one)
 
-        return batches
+        return begin if is_kept else _begun_early(begin, steps, epochs)
 
     @property
     def is_kept(self) -> bool:
@@ -215,6 +223,22 @@ class Share:
 
     def _generator(self, epoch: int, *more: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, epoch, self.rank, self.world_size, *more])
+
+
+def _begun_early(begin: Batches, steps: int, epochs: int | None) -> Batches:
+    """Epochs of ``steps`` steps, of which each is begun a window before the one before it ends:
+    by then that is read, and what starting to read takes is no longer waited for."""
+    early: dict[int, Iterator[Batch]] = {}
+
+    def batches(epoch: int, first: int = 0) -> Iterator[Batch]:
+        coming = None if first else early.pop(epoch, None)
+        early.clear()  # what was begun in vain ends
+        for step, batch in enumerate(coming or begin(epoch, first), first):
+            if step == max(first, steps - WINDOW) and epoch + 1 != epochs:
+                early[epoch + 1] = begin(epoch + 1)
+            yield batch
+
+    return batches
 
 
 def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iterator[pa.Table]:

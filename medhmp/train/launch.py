@@ -213,8 +213,8 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     device = ray.train.torch.get_device()
-    # [2] this rank's share
-    batches = ray.train.get_dataset_shard("train").batches(pinned=device.type == "cuda")
+    share = ray.train.get_dataset_shard("train")  # [2] this rank's
+    batches = share.batches(device.type == "cuda", settings.epochs)
     if run.loop.skip_step:
         return ingest(batches, range(settings.epochs), device)
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from medhmp.refusal import Refusal
-from medhmp.shards.rows import Batch, widened
+from medhmp.shards.rows import Batch
+from medhmp.train.device import to_device
 from medhmp.train.meter import Meter
 
 
@@ -75,10 +76,3 @@ def gradient_norm(objective: torch.nn.Module) -> Tensor:
     """Length of the gradient of all parameters together, on their device."""
     gradients = [p.grad for p in objective.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
-
-
-def to_device(batch: Batch, device: torch.device | None) -> Batch:
-    """The batch on the device, copied without waiting; narrow ids are widened there."""
-    if device is None:
-        return batch
-    return {name: widened(value.to(device, non_blocking=True)) for name, value in batch.items()}

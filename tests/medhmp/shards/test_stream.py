@@ -1,5 +1,6 @@
 """Who reads which rows, in which order: files of odd sizes, several world sizes, both modes."""
 
+import time
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -16,6 +17,7 @@ from medhmp.refusal import Refusal
 from medhmp.shards import schema
 from medhmp.shards.stream import WINDOW, FileDeal, Plan, Share, read_notes, windows
 from medhmp.storage import Folder
+from medhmp.train.device import to_device
 
 pytestmark = pytest.mark.ray
 
@@ -353,8 +355,8 @@ def test_a_resumed_epoch_is_the_tail_and_reads_from_its_file_on(
     except Refusal:
         return
     share, other = Cut(plan, world_size - 1, world_size), Cut(plan, world_size - 1, world_size)
-    whole = list(share.batches()(5))
-    resumed = other.batches()
+    whole = list(share.batches(epochs=6)(5))
+    resumed = other.batches(epochs=6)
     other.read.clear()
     object.__setattr__(other, "cut", 3)  # wherever the reader cuts
     assert_equal(list(resumed(5, first)), whole[first:])
@@ -367,6 +369,25 @@ def test_a_resumed_epoch_is_the_tail_and_reads_from_its_file_on(
         assert before > first // WINDOW * WINDOW * batch  # the first file holds a row of the window
 
 
+def test_the_next_epoch_is_begun_before_one_ends():
+    plan = plan_of([40, 40], 2, STREAMED)  # 40 steps
+    expected = [order(Cut(plan, 0, 1).batches(epochs=epoch + 1)(epoch)) for epoch in range(3)]
+    share = Cut(plan, 0, 1)
+    batches = share.batches(epochs=3)
+    for epoch in range(3):
+        coming, reads = batches(epoch), len(share.read)
+        found = [next(coming)["subject_id"].tolist() for _ in range(40 - WINDOW)]
+        assert len(share.read) == max(reads, 1)
+        found += order(coming)
+        assert found == expected[epoch]
+        deadline = time.monotonic() + 30
+        while len(share.read) < min(epoch + 2, 3) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert len(share.read) == min(epoch + 2, 3)
+    assert order(batches(1)) == expected[1]  # whatever was begun meanwhile
+    assert order(batches(1, 30)) == expected[1][30:]
+
+
 @pytest.mark.parametrize("budget", [MEMORY, STREAMED])
 def test_no_row_is_left_out_for_good(budget):
     """A file many times as long as the others: the batches of an epoch hold two of its rows."""
@@ -376,6 +397,20 @@ def test_no_row_is_left_out_for_good(budget):
     epochs = range(0, 900, 1 if budget else 3)  # when it streams, rank 1 has the file every third
     seen = set(chain(*(chain(*order(batches(epoch))) for epoch in epochs)))
     assert seen == set(range(40, 80))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("budget", [MEMORY, STREAMED])
+def test_what_a_gpu_gets_is_the_same_batch(budget):
+    share = Cut(plan_of([40, 40], 4, budget), 0, 1)
+    batches, pinned = share.batches()(1), share.batches(pinned=True)(1)
+    for batch, narrow in zip(batches, pinned, strict=True):
+        assert all(value.is_pinned() for value in narrow.values())
+        assert narrow["feature_ids"].dtype == torch.uint16
+        there = to_device(narrow, torch.device("cuda"))
+        assert all(there[name].is_cuda for name in batch)
+        assert_equal([{name: value.cpu() for name, value in there.items()}], [batch])
 
 
 @given(
