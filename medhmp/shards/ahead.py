@@ -21,10 +21,10 @@ class _Ended:
 
 
 class Ahead(Iterator[T]):
-    """Yields ``batches`` in their order; a thread makes up to ``depth`` of them in advance, from now on.
+    """Yields ``batches`` in their order; from now on a thread makes up to ``depth`` in advance.
 
-    What making a batch raises is raised here, after the batches before it. The thread ends with the
-    batches, or when this is closed or no longer held: with the loop that runs it, however that ends.
+    What making a batch raises is raised here, after the batches before it. The thread ends with
+    the batches, or when this is closed or no longer held: with its loop, however that ends.
     """
 
     def __init__(self, batches: Iterable[T], depth: int = DEPTH) -> None:
