@@ -18,6 +18,7 @@ from jobs.report import report
 from jobs.synthesize import synthesize
 from jobs.tune import tune
 from medhmp import command
+from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 
@@ -34,6 +35,11 @@ STAGES: tuple[Callable[[Run], None], ...] = (
 
 def run_all(run: Run) -> None:
     """The stages in the order of the data path, each timed."""
+    if run.loop.skip_step:
+        raise Refusal(
+            "loop.skip_step trains nothing that later stages could read; give it to "
+            "jobs.pretrain_stay or jobs.pretrain_admission alone"
+        )
     begun = time.perf_counter()
     for stage in STAGES:
         if stage is synthesize and run.tables.sources:

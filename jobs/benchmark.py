@@ -38,7 +38,7 @@ from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.rows import Admissions, Stays
 from medhmp.storage import Folder
 from medhmp.tables.synthetic import synthesize
-from medhmp.train.loop import to_device
+from medhmp.train.device import to_device
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
 
 PAPER = Widths(hours=48, features=1318, demographics=73, diagnoses=7686, drugs=1701)

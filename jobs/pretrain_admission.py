@@ -5,7 +5,8 @@
 Reads ``shards/`` and ``pretrain_stay/``. Writes what tune.starts asks for, each as stage one's
 output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's whole stay encoder;
 ``pretrain_admission/from_scratch/`` for *admission*; and, for the control, *shuffled*,
-``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``.
+``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``. With
+``--loop.skip_step`` it trains and writes nothing: it tells how fast batches come.
 """
 
 from medhmp import command

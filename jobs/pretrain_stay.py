@@ -2,10 +2,11 @@
 
     python -m jobs.pretrain_stay smoke --out runs/demo --pretrain-stay.epochs 20
 
-Reads ``shards/``. Writes ``pretrain_stay/``: model.safetensors, run.json, metrics.jsonl and
-checkpoints/; for the control, where tune.starts has *shuffled*, the same in
+Reads ``shards/``. Writes ``pretrain_stay/``: model.safetensors, run.json, metrics.jsonl,
+tensorboard/ and checkpoints/; for the control, where tune.starts has *shuffled*, the same in
 ``control/pretrain_stay/``. The same command goes on from the newest checkpoint after any
-interruption.
+interruption. With ``--loop.skip_step`` it trains and writes nothing: it tells how fast batches
+come.
 """
 
 from medhmp import command

@@ -26,7 +26,6 @@ from medhmp.run import Run
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # 32 by default: slower than the reading itself here
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers

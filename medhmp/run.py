@@ -237,6 +237,13 @@ class Pretrain:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """How a stage of pretraining is run; nothing here shapes its weights."""
+
+    skip_step: bool = False  # fetch batches and make no step: measures ingest, writes nothing
+
+
+@dataclass(frozen=True)
 class Finetune:
     """Supervised training on a task, and the one fit that ``jobs.finetune`` makes."""
 
@@ -297,6 +304,7 @@ class Run:
     pretrain_admission: Pretrain = field(
         default_factory=lambda: Pretrain(epochs=300, batch_size=4096, learning_rate=2e-5)
     )
+    loop: Loop = field(default_factory=Loop)
     finetune: Finetune = field(default_factory=Finetune)
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)

@@ -19,6 +19,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from medhmp.evaluate.calibration import curve
 from medhmp.evaluate.predictions import Predictions
 from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
+from medhmp.train.meter import terms
 
 NOT_TRINETX: Final = " (not TriNetX)"
 """Beside tasks that the paper has from TriNetX, and we from other sources."""
@@ -201,7 +202,8 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
     ``runs`` maps the folder of a pretraining (a key of ``PRETRAININGS``) to its ``metrics.jsonl``.
     """
-    panels = list(dict.fromkeys((r[0]["stage"], term) for r in runs.values() for term in _terms(r)))
+    of_stage = ((row["stage"], term) for row, *_ in runs.values() for term in terms(row))
+    panels = list(dict.fromkeys(of_stage))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(0.3 + 2.9 * len(panels), 2.7))
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -218,9 +220,3 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             axis.legend(fontsize=8)
         figure.tight_layout(w_pad=1.5)
         return _svg(figure)
-
-
-def _terms(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The loss, then the terms that its objective reported; not what the meter says of time."""
-    meter = ("stage", "epoch", "loss", "steps", "rows_per_s", "wait_share", "seconds")
-    return ["loss", *(name for name in epochs[0] if name not in meter)]

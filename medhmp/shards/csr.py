@@ -26,14 +26,16 @@ class Csr:
 
     def positions(self, rows: Ints) -> npt.NDArray[np.int64]:
         """Where the values of the given rows lie in ``values``, row after row."""
-        lengths = self.lengths[rows]
+        starts = self.offsets[rows]
+        lengths = self.offsets[np.asarray(rows) + 1] - starts
         ends = np.cumsum(lengths)
-        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-        return np.asarray(np.repeat(self.offsets[rows], lengths) + within)
+        within = np.arange(ends[-1] if len(ends) else 0)
+        return np.asarray(np.repeat(starts - ends + lengths, lengths) + within)
 
     def take(self, rows: Ints) -> "Csr":
         """The given rows, in the given order; rows may repeat."""
-        return Csr(from_lengths(self.lengths[rows]), self.values[self.positions(rows)])
+        lengths = self.offsets[np.asarray(rows) + 1] - self.offsets[rows]
+        return Csr(from_lengths(lengths), self.values[self.positions(rows)])
 
     @staticmethod
     def from_arrow(column: pa.ChunkedArray | pa.Array) -> "Csr":
@@ -44,6 +46,15 @@ class Csr:
         offsets = array.offsets.to_numpy().astype(np.int64)  # absolute where the array is a slice
         values = array.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]]
         return Csr(offsets - offsets[0], values)
+
+
+def joined(
+    values: npt.NDArray[Any], starts: Ints, ends: Ints, dtype: type[np.integer[Any]] | None = None
+) -> npt.NDArray[Any]:
+    """``values[start:end]`` of each span, one after the other, as ``dtype``. What is contiguous is
+    copied as such: for spans of hundreds several times faster than by an index for each value."""
+    spans = [values[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return np.concatenate(spans, dtype=dtype) if spans else values[:0].astype(dtype or values.dtype)
 
 
 def from_lengths(lengths: Ints) -> npt.NDArray[np.int64]:

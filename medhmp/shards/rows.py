@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from medhmp.legend import NOTE_WIDTH
-from medhmp.shards.csr import Csr, Ints, from_lengths
+from medhmp.shards.csr import Csr, Ints, from_lengths, joined
 
 Batch = dict[str, Tensor]
 Floats = npt.NDArray[np.float32]
@@ -55,24 +55,26 @@ class Stays:
     def hours_per_stay(self) -> int:
         return len(self.hours) // max(len(self), 1)
 
-    def batch(self, rows: Ints) -> Batch:
-        """Stay keys of the schema for the given rows."""
-        steps = self.hours_per_stay
-        hours = (np.asarray(rows)[:, None] * steps + np.arange(steps)).ravel()
-        taken, demographics = self.hours.take(hours), self.demographics.take(rows)
+    def batch(self, rows: Ints, narrow: bool = False) -> Batch:
+        """Stay keys of the schema for the given rows; ``narrow``: ids as they are stored, fewer
+        bytes to move before ``widened``."""
+        steps, demographics = self.hours_per_stay, self.demographics.take(rows)
+        begins = self.hours.offsets[np.asarray(rows)[:, None] * steps + np.arange(steps + 1)]
+        starts, ends = begins[:, 0], begins[:, -1]  # (B): the hours of a stay are neighbors
         batch = {
-            "hour_offsets": torch.from_numpy(taken.offsets),
-            "feature_ids": _ids(taken),
+            "hour_offsets": torch.from_numpy(from_lengths(np.diff(begins).ravel())),
+            "feature_ids": torch.from_numpy(
+                joined(self.hours.values, starts, ends, None if narrow else np.int64)
+            ),
             "demographic_offsets": torch.from_numpy(demographics.offsets),
-            "demographic_ids": _ids(demographics),
+            "demographic_ids": _ids(demographics, narrow),
             "subject_id": torch.from_numpy(self.subject_id[rows]),
         }
         if self.feature_values is not None:
-            taken_values = self.feature_values[self.hours.positions(hours)]
-            batch["feature_values"] = torch.from_numpy(taken_values)
+            batch["feature_values"] = torch.from_numpy(joined(self.feature_values, starts, ends))
         if self.demographic_values is not None:
-            taken_values = self.demographic_values[self.demographics.positions(rows)]
-            batch["demographic_values"] = torch.from_numpy(taken_values)
+            values = self.demographic_values[self.demographics.positions(rows)]
+            batch["demographic_values"] = torch.from_numpy(values)
         return batch
 
     def shuffled(self, generator: np.random.Generator) -> "Stays":
@@ -131,19 +133,19 @@ class Admissions:
     def __len__(self) -> int:
         return len(self.subject_id)
 
-    def batch(self, rows: Ints) -> Batch:
-        """Admission keys of the schema for the given rows."""
+    def batch(self, rows: Ints, narrow: bool = False) -> Batch:
+        """Admission keys of the schema for the given rows; ``narrow`` as for stays."""
         own = self.stay_rows.take(rows)
         slot = np.repeat(np.arange(len(rows)) * self.max_stays, own.lengths)
         slot += np.arange(len(own.values)) - np.repeat(own.offsets[:-1], own.lengths)
         icd, drug = self.icd.take(rows), self.drug.take(rows)
         return {
-            **self.stays.batch(own.values),
+            **self.stays.batch(own.values, narrow),
             "stay_slot": torch.from_numpy(slot),
             "icd_offsets": torch.from_numpy(icd.offsets),
-            "icd_ids": _ids(icd),
+            "icd_ids": _ids(icd, narrow),
             "drug_offsets": torch.from_numpy(drug.offsets),
-            "drug_ids": _ids(drug),
+            "drug_ids": _ids(drug, narrow),
             "note": torch.from_numpy(self.note[rows]),
             "has_note": torch.from_numpy(self.has_note[rows]),
             "subject_id": torch.from_numpy(self.subject_id[rows]),
@@ -158,6 +160,11 @@ class Admissions:
             drug=_deal(self.drug, generator),
             stays=self.stays.shuffled(generator),
         )
+
+
+def widened(value: Tensor) -> Tensor:
+    """Narrow ids as int64, which PyTorch computes with; any other tensor as it is."""
+    return value.long() if value.dtype in (torch.uint16, torch.uint32) else value
 
 
 @dataclass(frozen=True)
@@ -262,8 +269,8 @@ def _values(table: pa.Table, name: str) -> Floats | None:
     return np.asarray(pc.list_flatten(table[name]).to_numpy(), np.float32)
 
 
-def _ids(csr: Csr) -> Tensor:
-    return torch.from_numpy(csr.values.astype(np.int64))
+def _ids(csr: Csr, narrow: bool = False) -> Tensor:
+    return torch.from_numpy(csr.values if narrow else csr.values.astype(np.int64))
 
 
 def _fixed_lists(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:

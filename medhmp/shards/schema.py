@@ -20,7 +20,8 @@ admissions  the same keys for the S stays of the batch, first ``model.max_stays`
 patients    ``visit_offsets`` (B + 1) and, for the V visits, ``icd_offsets`` (V + 1), ``icd_ids``
 all         ``subject_id`` (B); for a task, ``label`` (B) in {0, 1} as float32
 
-Offsets and ids are int64, masks bool, everything else float32.
+Offsets and ids are int64, masks bool, everything else float32. On the way to a GPU ids are as
+narrow as they are stored; there they are widened.
 """
 
 import pyarrow as pa

@@ -1,15 +1,19 @@
 """How rows reach a training worker: Ray Data reads, ``FileDeal`` deals, ``Share`` orders.
 
-Rank r of W reads the files r, r + W, ...; every rank takes the same number of equal batches,
-counted from the manifest before training. A share that fits the budget stays in memory, sparse, and
-is reshuffled every epoch; a larger one is read anew every epoch in a seeded order of files and
-shuffled inside a window. Either way the order depends on (seed, epoch, world size) alone.
+Of W ranks, rank r reads the files r, r + W, ...; every rank takes the same number of equal batches,
+counted from the manifest before training. Where every rank's share fits the budget they stay in
+memory, sparse, and each is reshuffled every epoch. Else all ranks read anew every epoch: the deal
+begins one file later, a rank's files come in a seeded order, and rows are shuffled inside a window.
+Either way the order depends on (seed, epoch, world size) alone, and an epoch can begin at any step.
+
+Rows left over when the batches are equal are not always the same: in memory each epoch draws them;
+when streaming, other files meet, and reading begins at a row drawn among those that can be spared.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +23,7 @@ import ray.train
 
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
+from medhmp.shards.ahead import Ahead
 from medhmp.shards.rows import Admissions, Batch, Notes, Stays
 from medhmp.storage import Folder
 
@@ -26,6 +31,12 @@ WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
 
 Table = Literal["stays", "admissions"]
+
+
+class Batches(Protocol):
+    """The batches of an epoch, from step ``first`` on: the tail of the whole epoch's."""
+
+    def __call__(self, epoch: int, first: int = 0) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -42,22 +53,30 @@ class Plan:
     max_stays: int
     shuffle_between_patients: bool = False  # the control of the evidence recipe
 
-    def files_of(self, rank: int, world_size: int) -> list[str]:
-        return sorted(self.rows_per_file)[rank::world_size]
+    def files_of(self, rank: int, world_size: int, epoch: int = 0) -> list[str]:
+        """Every W-th file from the rank's own on; the deal begins one file later every epoch."""
+        names = sorted(self.rows_per_file)
+        begin = epoch % len(names)
+        return (names[begin:] + names[:begin])[rank::world_size]
+
+    def rows_of(self, files: Iterable[str]) -> int:
+        return sum(self.rows_per_file[name] for name in files)
 
     def steps(self, world_size: int) -> int:
-        """Equal batches every rank can take in an epoch. Refuses a batch larger than a share."""
-        rows = [
-            sum(self.rows_per_file[f] for f in self.files_of(rank, world_size))
+        """Equal batches every rank can take in an epoch, whichever: the smallest share of any deal
+        decides. Refuses a batch larger than that share."""
+        rows = min(
+            self.rows_of(self.files_of(rank, world_size, epoch))
             for rank in range(world_size)
-        ]
-        if min(rows) < self.batch_size:
+            for epoch in range(len(self.rows_per_file))
+        )
+        if rows < self.batch_size:
             raise Refusal(
-                f"a worker has {min(rows)} training {self.table} for batches of {self.batch_size}; "
-                f"lower pretrain batch_size to {max(1, min(rows)) * world_size} or less, "
+                f"a worker has {rows} training {self.table} for batches of {self.batch_size}; "
+                f"lower pretrain batch_size to {max(1, rows) * world_size} or less, "
                 "or use fewer workers"
             )
-        return min(rows) // self.batch_size
+        return rows // self.batch_size
 
 
 class FileDeal(ray.train.DataConfig):  # type: ignore[misc]
@@ -84,61 +103,107 @@ class Share:
     rank: int
     world_size: int
 
-    def batches(self) -> Callable[[int], Iterator[Batch]]:
-        """A function from epoch to its batches; fills the memory share, if it fits, once."""
-        files = self.plan.files_of(self.rank, self.world_size)
-        steps = self.plan.steps(self.world_size)
-        notes = (
-            read_notes(Folder(self.plan.shards))
-            if self.plan.table == "admissions"
-            else Notes.none()
-        )
-        if self._bytes(files) > self.plan.budget:
-            if self.plan.shuffle_between_patients:
-                raise Refusal(
-                    "the shuffled control needs its share in memory; raise share_budget_gib"
-                )
-            return lambda epoch: self._streamed(files, steps, notes, epoch)
-        rows = self._rows(pa.concat_tables(self._tables(files)), notes)
-        if self.plan.shuffle_between_patients:
-            rows = rows.shuffled(np.random.default_rng([self.plan.seed, self.rank]))
-        return lambda epoch: self._in_memory(rows, steps, epoch)
+    def batches(self, pinned: bool = False, epochs: int | None = None) -> Batches:
+        """The batches of every epoch, made ahead by a thread.
 
-    def _in_memory(self, rows: Stays | Admissions, steps: int, epoch: int) -> Iterator[Batch]:
-        order = self._generator(epoch).permutation(len(rows))
-        for step in range(steps):
-            yield rows.batch(order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size])
+        Reads the share, if it stays in memory, at once. Where it is streamed, the next epoch is
+        begun while the last steps of one are made.
 
-    def _streamed(self, files: list[str], steps: int, notes: Notes, epoch: int) -> Iterator[Batch]:
-        """Reads the files in a new order and shuffles inside one window of rows after the other."""
-        generator = self._generator(epoch)
-        order = [files[i] for i in generator.permutation(len(files))]
-        windows = self._tables(order, WINDOW * self.plan.batch_size)
-        return itertools.islice(self._shuffled(windows, notes, generator), steps)
-
-    def _shuffled(
-        self, windows: Iterable[pa.Table], notes: Notes, generator: np.random.Generator
-    ) -> Iterator[Batch]:
-        """Batches of each window's rows; those too few for another go into the next window."""
-        size, rest = self.plan.batch_size, None
-        for table in windows:
-            window = table if rest is None else pa.concat_tables([rest, table])
-            rows, order = self._rows(window, notes), generator.permutation(window.num_rows)
-            whole = len(order) // size * size
-            for at in range(0, whole, size):
-                yield rows.batch(order[at : at + size])
-            rest = window.take(order[whole:])
-
-    def _tables(self, files: list[str], rows: int | None = None) -> Iterator[pa.Table]:
-        """The files' rows of the plan's splits, in order, through Ray Data.
-
-        A table has what the splits leave of ``rows`` rows; none: of a block, whose size is Ray's.
+        Args:
+            pinned: for a GPU, which copies from such memory without waiting, and with ids as they
+                are stored: a quarter of the bytes, to be widened there.
+            epochs: none of this number or a later one will be asked for.
         """
+        steps = self.plan.steps(self.world_size)
+        notes = Notes.none()
+        if self.plan.table == "admissions":
+            notes = read_notes(Folder(self.plan.shards))
+        is_kept = self.is_kept
+        if is_kept:
+            made = functools.partial(self._in_memory, self._kept(notes), steps, pinned)
+        else:
+            made = functools.partial(self._streamed, notes, steps, pinned)
+
+        def begin(epoch: int, first: int = 0) -> Ahead[Batch]:
+            one_by_one = made(epoch, first)
+            return Ahead(map(_pinned, one_by_one) if pinned else one_by_one)
+
+        return begin if is_kept else _begun_early(begin, steps, epochs)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every rank's share stays in memory: ranks that read in different ways would read
+        each other's rows."""
+        shares = [self.plan.files_of(rank, self.world_size) for rank in range(self.world_size)]
+        if max(self._bytes(files) for files in shares) <= self.plan.budget:
+            return True
+        if self.plan.shuffle_between_patients:
+            raise Refusal("the shuffled control needs its share in memory; raise share_budget_gib")
+        return False
+
+    def _kept(self, notes: Notes) -> Stays | Admissions:
+        """All rows of the rank."""
+        files = self.plan.files_of(self.rank, self.world_size)
+        expected = self.plan.rows_of(files)
+        (table,) = windows(self._tables(files), expected, 0, expected)
+        rows = self._rows(table, notes)
+        if self.plan.shuffle_between_patients:
+            return rows.shuffled(np.random.default_rng([self.plan.seed, self.rank]))
+        return rows
+
+    def _in_memory(
+        self, rows: Stays | Admissions, steps: int, narrow: bool, epoch: int, first: int
+    ) -> Iterator[Batch]:
+        order, size = self._generator(epoch).permutation(len(rows)), self.plan.batch_size
+        for step in range(first, steps):
+            yield rows.batch(order[step * size : (step + 1) * size], narrow)
+
+    def _streamed(
+        self, notes: Notes, steps: int, narrow: bool, epoch: int, first: int
+    ) -> Iterator[Batch]:
+        """Shuffles inside one window of rows after the other. Of what lies before the window of
+        step ``first`` only the rest of a file is read."""
+        if first >= steps:
+            return
+        size, step = self.plan.batch_size, first // WINDOW * WINDOW
+        files, skip = self._reading(epoch, steps, step * size)
+        for table in windows(self._tables(files), WINDOW * size, skip, (steps - step) * size):
+            rows = self._rows(table, notes)
+            order = self._generator(epoch, 1 + step).permutation(table.num_rows)
+            for at in range(0, table.num_rows, size):
+                if step >= first:
+                    yield rows.batch(order[at : at + size], narrow)
+                step += 1
+
+    def _reading(self, epoch: int, steps: int, before: int) -> tuple[list[str], int]:
+        """The files of an epoch from the one on in which row ``before`` lies, of those that the
+        epoch takes, in the order of reading; and how many rows come before it in that file."""
+        generator = self._generator(epoch)
+        files = self.plan.files_of(self.rank, self.world_size, epoch)
+        files = [files[i] for i in generator.permutation(len(files))]
+        spared = self.plan.rows_of(files) - steps * self.plan.batch_size
+        start = before + int(generator.integers(spared + 1))
+        while files and start >= (rows := self.plan.rows_per_file[files[0]]):
+            files, start = files[1:], start - rows
+        return files, start
+
+    def _tables(self, files: list[str]) -> Iterator[pa.Table]:
+        """The files' rows of the plan's splits, in order, through Ray Data; cut where Ray cuts."""
+        if not files:
+            return
         folder = Folder(self.plan.shards) / self.plan.table
         fs, base = folder.resolve()
-        dataset = ray.data.read_parquet([f"{base}/{name}" for name in files], filesystem=fs)
-        dataset.context.execution_options.preserve_order = True
-        for table in dataset.iter_batches(batch_size=rows, batch_format="pyarrow"):
+        paths = [f"{base}/{name}" for name in files]
+        context = ray.data.DataContext.get_current().copy()
+        context.use_datasource_v2 = False  # its footer actors take seconds to start, every epoch
+        with ray.data.DataContext.current(context):
+            dataset = ray.data.read_parquet(paths, filesystem=fs, override_num_blocks=len(paths))
+        options = dataset.context.execution_options
+        options.preserve_order = True
+        # Half of the object store, as Ray Data takes by itself, for all ranks together.
+        store = ray.cluster_resources()["object_store_memory"] / 2 / self.world_size
+        options.resource_limits = options.resource_limits.copy(object_store_memory=store)
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield table.filter(pc.is_in(table["split"], pa.array(self.plan.splits)))
 
     def _rows(self, table: pa.Table, notes: Notes) -> Stays | Admissions:
@@ -156,8 +221,53 @@ class Share:
         rows = sum(self.plan.rows_per_file[name] for name in files)
         return sparse + rows * NOTE_WIDTH * np.dtype(np.float32).itemsize
 
-    def _generator(self, epoch: int) -> np.random.Generator:
-        return np.random.default_rng([self.plan.seed, epoch, self.rank, self.world_size])
+    def _generator(self, epoch: int, *more: int) -> np.random.Generator:
+        return np.random.default_rng([self.plan.seed, epoch, self.rank, self.world_size, *more])
+
+
+def _begun_early(begin: Batches, steps: int, epochs: int | None) -> Batches:
+    """Epochs of ``steps`` steps, of which each is begun a window before the one before it ends:
+    by then that is read, and what starting to read takes is no longer waited for."""
+    early: dict[int, Iterator[Batch]] = {}
+
+    def batches(epoch: int, first: int = 0) -> Iterator[Batch]:
+        coming = None if first else early.pop(epoch, None)
+        early.clear()  # what was begun in vain ends
+        for step, batch in enumerate(coming or begin(epoch, first), first):
+            if step == max(first, steps - WINDOW) and epoch + 1 != epochs:
+                early[epoch + 1] = begin(epoch + 1)
+            yield batch
+
+    return batches
+
+
+def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iterator[pa.Table]:
+    """The ``rows`` rows after the first ``skip``, in tables of ``size`` (the last has the rest),
+    however ``tables`` are cut. Refuses fewer rows than that."""
+    parts: list[pa.Table] = []
+    held, wanted = 0, min(size, rows)
+    for table in tables:
+        at = min(skip, table.num_rows)
+        skip -= at
+        while wanted and held + table.num_rows - at >= wanted:
+            taken = table.slice(at, wanted - held)
+            yield pa.concat_tables([*parts, taken])
+            at += taken.num_rows
+            rows -= wanted
+            parts, held, wanted = [], 0, min(size, rows)
+        if not wanted:
+            return
+        parts.append(table.slice(at))
+        held += table.num_rows - at
+    if wanted:
+        raise Refusal(
+            f"the shards have {skip + rows - held} rows fewer than their manifest says; "
+            "run jobs.featurize again with --overwrite"
+        )
+
+
+def _pinned(batch: Batch) -> Batch:
+    return {name: value.pin_memory() for name, value in batch.items()}
 
 
 def read_notes(shards: Folder) -> Notes:

@@ -5,8 +5,10 @@ Ray: weights and metrics are in our own checkpoints, and a worker that reports w
 controller next asks for it, which is longer than an epoch may take.
 """
 
+import os
+import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray.train
@@ -20,10 +22,11 @@ from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import Manifest, read_manifest, shards_of
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import FileDeal, Plan, Table
+from medhmp.shards.stream import FileDeal, Plan, Share, Table
 from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
-from medhmp.train import checkpoint
-from medhmp.train.loop import train
+from medhmp.train import checkpoint, curves
+from medhmp.train.loop import ingest, train
+from medhmp.train.meter import line
 from medhmp.train.objective import (
     AdmissionPretraining,
     StayReconstruction,
@@ -57,6 +60,8 @@ class Stage:
 def pretrain(run: Run, stage: Stage) -> None:
     """Trains one stage to its last epoch and publishes it, or finds it whole. Begun again after any
     interruption, it goes on from the newest whole checkpoint."""
+    if run.loop.skip_step:
+        return _measure_ingest(run, replace(stage, start=None))
     folder, shards = Folder(stage.folder), Folder(run.out) / "shards"
     stamp = _stamp(run, stage, shards)
     if is_done(folder, stamp, run.overwrite):
@@ -72,9 +77,26 @@ def pretrain(run: Run, stage: Stage) -> None:
     checkpointed = checkpoint.newest(folder, stamp)
     if checkpointed is None:
         raise RuntimeError(f"{stage.name} ended without a checkpoint in {folder}")
-    publish(folder, stamp, checkpoint.write_model(folder, checkpointed.weights, run, metrics))
+    entries = checkpoint.write_model(folder, checkpointed.weights, run, metrics)
+    publish(folder, stamp, entries + curves.publish(folder, metrics))
     command.say(
         run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
+    )
+
+
+def _measure_ingest(run: Run, stage: Stage) -> None:
+    """``--loop.skip_step``: says how fast the workers get batches; trains and writes nothing."""
+    manifest, plan = read_manifest(run), plan_of(run, stage)
+    stamp = _stamp(run, stage, Folder(plan.shards))
+    with tempfile.TemporaryDirectory() as scratch:
+        result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
+    rows = result.return_value
+    rate = statistics.median(row["rows_per_s"] for row in rows)
+    kept = "from memory" if Share(plan, 0, stage.settings(run).workers).is_kept else "streamed"
+    command.say(
+        run,
+        f"{stage.name}: ingest alone {rate:,.0f} rows/s, {kept} "
+        f"({len(rows)} epochs of {rows[0]['steps']:.0f} steps); nothing was trained or written",
     )
 
 
@@ -128,6 +150,7 @@ def _trainer(
         "stamp": stamp,
         "widths": manifest.widths,
         "show": command.watched(run.quiet),
+        "threads": _threads(settings.workers),
     }
     return ray.train.torch.TorchTrainer(  # [1] W processes, each running _worker
         _worker,
@@ -173,14 +196,29 @@ def _check_room(settings: Pretrain) -> None:
         )
 
 
+def _threads(workers: int) -> int:
+    """CPU threads of a worker's PyTorch: ``OMP_NUM_THREADS`` where the job has it, else the
+    worker's part of the smallest node, wherever it comes to run. By itself Ray would give it one,
+    since it reserves less than a CPU, and leave the others idle."""
+    if given := os.environ.get("OMP_NUM_THREADS"):
+        return int(given)
+    cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return max(1, int(min(filter(None, cpus), default=1) // workers))
+
+
 def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     """One rank's training. Returns the metrics of every epoch, the resumed ones included."""
     command.hush_ray_data()
+    torch.set_num_threads(config["threads"])
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    batches = ray.train.get_dataset_shard("train").batches()  # [2] this rank's share
+    device = ray.train.torch.get_device()
+    share = ray.train.get_dataset_shard("train")  # [2] this rank's
+    batches = share.batches(device.type == "cuda", settings.epochs)
+    if run.loop.skip_step:
+        return ingest(batches, range(settings.epochs), device)
 
     torch.manual_seed(settings.seed)
     objective = _objective(run, stage, config["widths"])
@@ -195,6 +233,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     if begun:
         optimizer.load_state_dict(begun.state["optimizer"])
     metrics = list(begun.metrics) if begun else []
+    drawn = curves.Curves(folder, metrics) if rank == 0 else None
 
     def seeded(epoch: int) -> Any:
         seed_epoch(objective, settings.seed, epoch, rank)
@@ -207,12 +246,15 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
             now = checkpoint.Checkpoint(epoch, objective.state_dict(), state, metrics)
             checkpoint.save(folder, now, run, stamp, settings.keep)
             if config["show"]:
-                print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
+                print(line(stage.name, epoch, settings.epochs, summary), flush=True)
+        if drawn:
+            drawn.add(metrics[-1])
         return True
 
     start = begun.epoch + 1 if begun else 0
-    device = ray.train.torch.get_device()
     train(model, optimizer, seeded, range(start, settings.epochs), after_epoch, device)
+    if drawn:
+        drawn.close()
     return metrics
 
 
@@ -225,14 +267,3 @@ def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
             objective.admission, checkpoint.read_weights(Folder(stage.start), "pretrain_stay")
         )
     return objective
-
-
-def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:
-    """One steady line: epoch, loss and its terms, rows/s, waiting, time left."""
-    quiet = ("steps", "rows_per_s", "wait_share", "seconds")
-    terms = " ".join(f"{k} {v:.4g}" for k, v in summary.items() if k not in quiet)
-    left = (epochs - epoch - 1) * summary["seconds"]
-    return (
-        f"{name} {epoch + 1}/{epochs}  {terms}  {summary['rows_per_s']:,.0f} rows/s  "
-        f"waiting {summary['wait_share']:.0%}  {left:.0f} s left"
-    )

@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor
 
 from medhmp.refusal import Refusal
 from medhmp.shards.rows import Batch
+from medhmp.train.device import to_device
 from medhmp.train.meter import Meter
 
 
@@ -41,9 +43,10 @@ def train(
             loss, report = objective(on_device)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            report["gradient_norm"] = gradient_norm(objective)
             optimizer.step()
             meter.step(len(batch["subject_id"]), loss, report)
-        summary = meter.summary()
+        summary = meter.summary() | {"learning_rate": optimizer.param_groups[0]["lr"]}
         if not math.isfinite(summary.get("loss", math.nan)):
             raise Diverged(
                 f"the loss of epoch {epoch} is {summary.get('loss')}; lower the learning rate"
@@ -52,8 +55,24 @@ def train(
             return
 
 
-def to_device(batch: Batch, device: torch.device | None) -> Batch:
-    """The batch on the device, copied without waiting."""
-    if device is None:
-        return batch
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+def ingest(
+    batches: Callable[[int], Iterable[Batch]], epochs: range, device: torch.device | None = None
+) -> list[dict[str, float]]:
+    """Takes all batches to the device and makes no step of them: a summary per epoch of what the
+    stream delivers by itself."""
+    summaries = []
+    for epoch in epochs:
+        meter = Meter()
+        for batch in meter.waiting(batches(epoch)):
+            to_device(batch, device)
+            meter.fetched(len(batch["subject_id"]))
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)  # copies that are still under way
+        summaries.append(meter.summary())
+    return summaries
+
+
+def gradient_norm(objective: torch.nn.Module) -> Tensor:
+    """Length of the gradient of all parameters together, on their device."""
+    gradients = [p.grad for p in objective.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)

@@ -1,16 +1,36 @@
-"""What an epoch cost and what it reached: rows/s, waiting for data, loss and its terms.
+"""What an epoch cost and what it reached: speed, waiting for data, memory, loss and its terms.
 
 Under ``torch.distributed`` a rank's loss is its share: the loss is the mean over the ranks.
 """
 
+import os
+import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from medhmp.model.contrast import world_size
+
+MEASURED: Final = (
+    "rows_per_s",
+    "wait_share",
+    "step_s",
+    "seconds",
+    "ended",
+    "resident_gib",
+    "gpu_peak_gib",
+)
+"""Fields of a row of ``metrics.jsonl`` that a clock or the memory decides. All others are the same
+whenever the run is, also where it was killed in between."""
+
+NO_TERM: Final = ("stage", "epoch", "steps", "gradient_norm", "learning_rate", *MEASURED)
+"""Fields of a row that are no term of the loss."""
+
+GIB: Final = 2**30
 
 
 class Meter:
@@ -21,7 +41,10 @@ class Meter:
         self._waited = 0.0
         self._rows = 0
         self._steps = 0
-        self._sums: dict[str, Tensor] = {}
+        self._names: list[str] = []
+        self._sums = torch.zeros(0, dtype=torch.float64)  # one for each name
+        if _on_gpu():
+            torch.cuda.reset_peak_memory_stats()
 
     def waiting(self, batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
         """Passes batches on and times how long each took to arrive."""
@@ -34,33 +57,110 @@ class Meter:
                 return
             yield batch
 
-    def step(self, rows: int, loss: Tensor, report: dict[str, Tensor]) -> None:
+    def fetched(self, rows: int) -> None:
+        """Counts a batch that no step was made of."""
         self._rows += rows
         self._steps += 1
-        for name, value in {"loss": loss, **report}.items():
-            total = value.detach().to(torch.float64)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
 
-    def summary(self) -> dict[str, float]:
-        """Means over steps and ranks of the loss and its terms; rows/s of all ranks together; this
-        rank's steps, seconds, and share of them spent waiting. Every rank has to call it."""
-        seconds = time.perf_counter() - self._start
-        rate = {"rows_per_s": torch.tensor(self._rows / seconds, dtype=torch.float64)}
-        totals = _sum_over_ranks({**self._sums, **rate})
-        means = {name: totals[name] / (self._steps * world_size()) for name in self._sums}
+    def step(self, rows: int, loss: Tensor, report: dict[str, Tensor]) -> None:
+        """Adds a step: the rows of its batch, its loss, scalars to report; the same every step."""
+        self.fetched(rows)
+        terms = {"loss": loss, **report}
+        values = torch.stack([value.detach() for value in terms.values()]).to(torch.float64)
+        if self._names:
+            values = self._sums.to(values.device) + values
+        self._names, self._sums = list(terms), values
+
+    def state(self) -> dict[str, Any]:
+        """What a Meter needs to go on from here. Sums are left on the device and never changed:
+        whoever writes them waits, not the step."""
         return {
-            **means,
-            "steps": float(self._steps),
-            "rows_per_s": totals["rows_per_s"],
-            "wait_share": self._waited / seconds,
-            "seconds": seconds,
+            "rows": self._rows,
+            "steps": self._steps,
+            "names": self._names,
+            "sums": self._sums,
+            "seconds": time.perf_counter() - self._start,
+            "waited": self._waited,
         }
 
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a ``state``: the summary is that of an undisturbed epoch, bit for bit, but
+        for what is in ``MEASURED``."""
+        self._rows, self._steps = state["rows"], state["steps"]
+        self._names, self._sums = list(state["names"]), state["sums"]
+        self._start = time.perf_counter() - state["seconds"]
+        self._waited = state["waited"]
 
-def _sum_over_ranks(terms: dict[str, Tensor]) -> dict[str, float]:
-    """Scalars (float64), the same names on every rank -> their sums, in one message."""
-    device = next(iter(terms.values())).device
-    vector = torch.stack([term.to(device) for term in terms.values()])
-    if world_size() > 1:
-        dist.all_reduce(vector)
-    return dict(zip(terms, vector.tolist(), strict=True))
+    def summary(self) -> dict[str, float]:
+        """Means over steps and ranks of the loss and what else was reported; rows/s of all ranks
+        together; the mean over ranks of the share of time spent waiting for batches; of this rank
+        its steps, seconds of the epoch and of a step without that waiting, when it ended (Unix
+        time) and GiB: resident, and the GPU's peak. Every rank has to call it, and waits for its
+        device."""
+        *sums, rows, waited = self._over_ranks()
+        seconds = time.perf_counter() - self._start
+        ranks, steps = world_size(), max(self._steps, 1)
+        return {
+            **{
+                name: total / (steps * ranks) for name, total in zip(self._names, sums, strict=True)
+            },
+            "steps": float(self._steps),
+            "rows_per_s": rows / seconds,
+            "wait_share": waited / ranks / seconds,
+            "step_s": (seconds - self._waited) / steps,
+            "seconds": seconds,
+            "ended": time.time(),
+            **_memory(),
+        }
+
+    def _over_ranks(self) -> list[float]:
+        """Sums over steps and ranks, rows and seconds waited of all ranks, in one message."""
+        device = self._sums.device
+        if world_size() > 1 and dist.get_backend() == "nccl":
+            device = torch.device("cuda", torch.cuda.current_device())
+        counts = torch.tensor([self._rows, self._waited], dtype=torch.float64)
+        vector = torch.cat([self._sums.to(device), counts.to(device)])
+        if world_size() > 1:
+            dist.all_reduce(vector)
+        found: list[float] = vector.tolist()
+        return found
+
+
+def terms(row: Mapping[str, Any]) -> list[str]:
+    """The loss, then the terms that its objective reported, of a row of ``metrics.jsonl``."""
+    return ["loss", *(name for name in row if name != "loss" and name not in NO_TERM)]
+
+
+def line(name: str, epoch: int, epochs: int, row: Mapping[str, float]) -> str:
+    """One steady line: epoch, loss and its terms, speed, waiting, memory, time left."""
+    shown = [of for of in (*terms(row), "gradient_norm", "learning_rate") if of in row]
+    values = " ".join(f"{of} {row[of]:.4g}" for of in shown)
+    gpu = f" + GPU {row['gpu_peak_gib']:.1f}" if "gpu_peak_gib" in row else ""
+    return (
+        f"{name} {epoch + 1}/{epochs}  {values}  "
+        f"{row['rows_per_s']:,.0f} rows/s  step {1000 * row['step_s']:,.1f} ms  "
+        f"waiting {row['wait_share']:.1%}  {row['resident_gib']:.1f}{gpu} GiB  "
+        f"{(epochs - epoch - 1) * row['seconds']:.0f} s left"
+    )
+
+
+def _memory() -> dict[str, float]:
+    """GiB resident in this process and, where it uses a GPU, the peak there since the Meter."""
+    found = {"resident_gib": _resident() / GIB}
+    if _on_gpu():
+        found["gpu_peak_gib"] = torch.cuda.max_memory_allocated() / GIB
+    return found
+
+
+def _on_gpu() -> bool:
+    """Whether this process has used a GPU, without being the first to."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def _resident() -> int:
+    """Resident bytes of this process; where there is no /proc, on macOS, the most it has had."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

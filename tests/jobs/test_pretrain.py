@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,27 +15,37 @@ import pytest
 import ray.train
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from jobs.all import run_all
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.command import find_refusal
 from medhmp.refusal import Refusal
-from medhmp.run import Pretrain, Run
+from medhmp.run import Loop, Pretrain, Run
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import COMPLETE, Folder
-from medhmp.train.launch import Stage, pretrain
+from medhmp.train import launch
+from medhmp.train.launch import Stage, plan_of, pretrain
+from medhmp.train.meter import MEASURED
 from medhmp.train.objective import build_admission_pretraining
 
 pytestmark = pytest.mark.ray
 
 STAGE_TWO = ("pretrain_admission/from_stay", "pretrain_admission/from_scratch")
-TIMES = {"rows_per_s", "wait_share", "seconds"}
 
 
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl`` without what a clock says."""
+    """The lines of ``metrics.jsonl`` without what a clock or the memory says."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line.keys() - TIMES} for line in lines]
+    return [{name: line[name] for name in line.keys() - set(MEASURED)} for line in lines]
+
+
+def points_of(folder: Path, curve: str) -> list[float]:
+    """What TensorBoard shows of a curve, by epoch."""
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [event.value for event in events.Scalars(curve)]
 
 
 def sha256(path: Path) -> str:
@@ -45,10 +56,12 @@ def sha256(path: Path) -> str:
 def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> None:
     folder = Path(pretrained.out) / place
     written = {path.name for path in folder.iterdir()}
-    assert written == {"model.safetensors", "run.json", "metrics.jsonl", "checkpoints", COMPLETE}
+    files = {"model.safetensors", "run.json", "metrics.jsonl"}
+    assert written == files | {"tensorboard", "checkpoints", COMPLETE}
     record = json.loads((folder / COMPLETE).read_text())
+    curves = [f"tensorboard/{path.name}" for path in (folder / "tensorboard").iterdir()]
     assert {f["name"]: f["sha256"] for f in record["files"]} == {
-        name: sha256(folder / name) for name in ("model.safetensors", "run.json", "metrics.jsonl")
+        name: sha256(folder / name) for name in (*files, *curves)
     }
     assert json.loads((folder / "run.json").read_text())["model"]["width"] == 16
     name = place.partition("/")[0]
@@ -58,6 +71,9 @@ def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> 
         (name, e) for e in range(settings.epochs)
     ]
     assert metrics[-1]["loss"] < metrics[0]["loss"]
+    assert {m["learning_rate"] for m in metrics} == {settings.learning_rate}
+    assert all(m["gradient_norm"] > 0 for m in metrics)
+    assert points_of(folder, "loss") == pytest.approx([m["loss"] for m in metrics])
     table = "stays" if name == "pretrain_stay" else "admissions"
     rows = read_manifest(pretrained).rows_per_file(table, ("train",))
     assert {m["steps"] for m in metrics} == {sum(rows.values()) // settings.batch_size}
@@ -85,6 +101,55 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(
         assert not torch.allclose(two[f"admission.{name}"], fresh[f"admission.{name}"])
     for name in two.keys() - {f"admission.{name}" for name in stay}:
         torch.testing.assert_close(two[name], fresh[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kept", "budget", "workers"), [("from memory", 4.0, 1), ("streamed", 0.0, 2)]
+)
+def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(
+    cohort: Run,
+    branch: Callable[..., Run],
+    capsys: pytest.CaptureFixture[str],
+    kept: str,
+    budget: float,
+    workers: int,
+) -> None:
+    """Both stages alike, the second without the first. Two workers that stream, on two CPUs, would
+    wait for ever if they took what the readers need."""
+    run = branch(
+        cohort,
+        "shards",
+        quiet=False,
+        loop=Loop(skip_step=True),
+        share_budget_gib=budget,
+        tune=replace(cohort.tune, starts=("both",)),
+        pretrain_stay=replace(cohort.pretrain_stay, epochs=3, workers=workers),
+        pretrain_admission=replace(cohort.pretrain_admission, epochs=1, workers=workers),
+    )
+    before = Folder(run.out).names()
+    pretrain_stay(run)
+    pretrain_admission(run)
+    assert Folder(run.out).names() == before
+    one, two = capsys.readouterr().out.splitlines()
+    found = re.fullmatch(
+        r"pretrain_stay: ingest alone ([\d,]+) rows/s, (.+) \(3 epochs of (\d+) steps\); "
+        "nothing was trained or written",
+        one,
+    )
+    assert found
+    assert int(found[1].replace(",", "")) > 0
+    assert found[2] == kept
+    assert int(found[3]) == plan_of(run, Stage("pretrain_stay", run.out)).steps(workers)
+    assert two.startswith("pretrain_admission: ingest alone ")
+
+
+def test_every_stage_without_steps_is_refused(
+    refused: Callable[..., str], arguments: list[str], tmp_path: Path
+) -> None:
+    sentence = refused(
+        run_all, *arguments, "--out", str(tmp_path), "--loop.skip_step", needs_ray=False
+    )
+    assert "loop.skip_step trains nothing that later stages could read" in sentence
 
 
 def test_a_rerun_is_skipped(pretrained: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,6 +190,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(
     undisturbed = Path(pretrained.out) / "pretrain_stay"
     assert sha256(folder / "model.safetensors") == sha256(undisturbed / "model.safetensors")
     assert metrics_of(folder) == metrics_of(undisturbed)
+    assert points_of(folder, "loss") == points_of(undisturbed, "loss")  # every epoch once
 
 
 def test_another_runs_output_is_refused(
@@ -151,6 +217,16 @@ def test_two_workers_take_the_same_number_of_equal_steps(
     assert metrics[1]["loss"] < metrics[0]["loss"]
     weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_workers_share_the_cpus_of_the_smallest_node(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two CPUs here. Ray by itself gives each worker one thread."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert [launch._threads(workers) for workers in (1, 2, 5)] == [2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert launch._threads(2) == 3
 
 
 def attempts_of(run: Run, tmp_path: Path, fault: Callable[[int], None]) -> int:

@@ -4,12 +4,13 @@ import itertools
 
 import numpy as np
 import pyarrow as pa
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.shards import schema
 from medhmp.shards.csr import Csr
-from medhmp.shards.rows import Admissions, Notes, Patients, Stays
+from medhmp.shards.rows import Admissions, Notes, Patients, Stays, widened
 
 HOURS = 3
 
@@ -93,6 +94,17 @@ def test_admission_batch_keeps_the_first_stays_in_their_slots():
     assert batch["subject_id"].tolist() == [2, 1, 1]
 
 
+def test_narrow_ids_are_those_stored_and_widen_to_the_same_batch():
+    notes = Notes(np.array([12]), np.ones((1, 768), np.float32))
+    admissions = Admissions.from_arrow(admissions_table(), max_stays=2, notes=notes)
+    rows = np.array([2, 1, 0])
+    wide, narrow = admissions.batch(rows), admissions.batch(rows, narrow=True)
+    ids = {"feature_ids", "demographic_ids", "icd_ids", "drug_ids"}
+    assert {name for name, value in narrow.items() if value.dtype == torch.uint16} == ids
+    assert all(torch.equal(widened(narrow[name]), value) for name, value in wide.items())
+    assert all(widened(narrow[name]).dtype == value.dtype for name, value in wide.items())
+
+
 def test_patient_rows_hide_later_visits_old_visits_and_target_codes():
     visit = [
         {"hadm_id": n, "admitted": None, "discharged": f"2100-0{n}-01", "icd_ids": ids}
@@ -128,6 +140,44 @@ def stays_rows(n, seed):
         for i in range(n)
     ]
     return Stays.from_arrow(pa.Table.from_pylist(rows, schema.stays(HOURS, 20, 5, False)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.lists(st.integers(0, 19), max_size=4), min_size=HOURS, max_size=HOURS),
+        min_size=1,
+        max_size=6,
+    ),
+    st.randoms(),
+)
+def test_a_batch_of_stays_holds_their_hours_and_values(stays, random):
+    """Real values are read along: each is its id plus a half."""
+    known = {"source": "s", "hadm_id": 0, "split": "train"}
+    table = pa.Table.from_pylist(
+        [
+            {
+                **known,
+                "subject_id": row,
+                **stay(row, hours, [row % 3]),
+                "feature_values": [f + 0.5 for hour in hours for f in hour],
+                "demographic_values": [row % 3 + 0.5],
+            }
+            for row, hours in enumerate(stays)
+        ],
+        schema.stays(HOURS, 20, 5, True),
+    )
+    cut = table.slice(random.randrange(len(stays)))
+    rows = [random.randrange(len(cut)) for _ in range(random.randrange(5))]
+    batch = Stays.from_arrow(cut).batch(np.array(rows, np.int64))
+    wanted = [stays[len(stays) - len(cut) + row] for row in rows]
+    assert hours_of(batch) == [hour for hours in wanted for hour in hours]
+    assert batch["feature_values"].tolist() == [i + 0.5 for i in batch["feature_ids"].tolist()]
+    assert batch["demographic_values"].tolist() == [
+        i + 0.5 for i in batch["demographic_ids"].tolist()
+    ]
+    assert batch["feature_ids"].dtype == batch["hour_offsets"].dtype == torch.int64
+    assert batch["feature_values"].dtype == torch.float32
 
 
 def test_shuffled_control_keeps_each_hour_of_the_clock_but_no_patient_course():

@@ -1,19 +1,23 @@
 """Who reads which rows, in which order: files of odd sizes, several world sizes, both modes."""
 
+import time
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.shards import schema
-from medhmp.shards.stream import WINDOW, FileDeal, Plan, Share, read_notes
+from medhmp.shards.stream import WINDOW, FileDeal, Plan, Share, read_notes, windows
 from medhmp.storage import Folder
+from medhmp.train.device import to_device
 
 pytestmark = pytest.mark.ray
 
@@ -104,16 +108,19 @@ def order(batches):
 def test_ranks_take_as_many_batches_of_different_rows(ray, plans, world_size, budget):
     plan = replace(plans["stays"], budget=budget)
     dealt = [order(share.batches()(3)) for share in shares(plan, world_size)]
+    check_deal(plan, world_size, 3, dealt, lambda name: subjects(int(name[5:10])))
+
+
+def check_deal(plan, world_size, epoch, dealt, rows_of):
+    """What holds of the batches (lists of rows) that each rank takes in an epoch."""
     assert {len(batches) for batches in dealt} == {plan.steps(world_size)}
-    assert {len(batch) for batches in dealt for batch in batches} == {SMALL}
-    rows = [subject for batches in dealt for batch in batches for subject in batch]
+    assert {len(batch) for batches in dealt for batch in batches} == {plan.batch_size}
+    rows = [row for batches in dealt for batch in batches for row in batch]
     assert len(rows) == len(set(rows))
+    deal = 0 if plan.budget else epoch  # what is kept in memory stays where it is
     for rank, batches in enumerate(dealt):
-        own = set(chain(*(subjects(file) for file in range(rank, len(ROWS), world_size))))
+        own = set(chain(*map(rows_of, plan.files_of(rank, world_size, deal))))
         assert set(chain(*batches)) <= own
-    # Most that equal batches can have: less than a batch of the smallest share is left out.
-    smallest = min(sum(ROWS[rank::world_size]) for rank in range(world_size))
-    assert smallest - SMALL < len(rows) / world_size <= smallest
 
 
 @pytest.mark.parametrize("budget", [MEMORY, STREAMED])
@@ -127,6 +134,24 @@ def test_the_order_depends_on_seed_epoch_and_world_size_alone(ray, plans, budget
     assert order(batches(3)) == third  # whatever was read in between
     assert order(rank.batches()(3)) == third
     assert order(Share(replace(plan, seed=1), 1, 2).batches()(3)) != third
+
+
+@pytest.mark.parametrize("table", ["stays", "admissions"])
+@pytest.mark.parametrize("budget", [MEMORY, STREAMED])
+def test_an_epoch_begun_at_a_step_is_the_tail_of_the_whole(ray, plans, table, budget):
+    batches = Share(replace(plans[table], budget=budget), rank=0, world_size=1).batches()
+    whole, first = list(batches(1)), WINDOW + 3
+    assert_equal(list(batches(1, first)), whole[first:])
+    assert list(batches(1, len(whole))) == []
+
+
+def assert_equal(some, others):
+    """That the batches hold the same tensors, bit for bit."""
+    assert len(some) == len(others) > 0
+    for one, other in zip(some, others, strict=True):
+        assert one.keys() == other.keys()
+        assert all(one[name].dtype == other[name].dtype for name in one)
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_blocks_of_another_size_change_nothing(ray, plans):
@@ -230,25 +255,200 @@ def test_note_vectors_count_towards_the_budget(plans):
 
 def test_a_batch_larger_than_a_ranks_rows_is_refused(plans):
     plan = replace(plans["stays"], batch_size=6)
-    assert plan.steps(3) == (7 + 5) // 6
+    assert plan.steps(2) == (7 + 5) // 6  # the smaller share of the deal that begins at file 2
     with pytest.raises(Refusal, match="5 training stays for batches of 6; lower"):
-        plan.steps(4)  # rank 3 has the file of 5 rows alone
+        plan.steps(4)  # in most deals somebody has the file of 5 rows alone
     with pytest.raises(Refusal, match="0 training stays"):
         plan.steps(6)
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 20))
 def test_files_are_dealt_once_and_every_rank_has_rows_for_every_step(rows, world_size, batch):
-    names = {f"{file:03}": count for file, count in enumerate(rows)}
-    plan = Plan("", "stays", names, ("train",), batch, 0, 0.0, 3)
-    dealt = [plan.files_of(rank, world_size) for rank in range(world_size)]
-    assert sorted(chain(*dealt)) == sorted(names)
-    totals = [sum(names[name] for name in files) for files in dealt]
+    plan = plan_of(rows, batch)
+    totals = []
+    for epoch in range(2 * len(rows)):
+        dealt = [plan.files_of(rank, world_size, epoch) for rank in range(world_size)]
+        assert sorted(chain(*dealt)) == sorted(plan.rows_per_file)
+        totals += [plan.rows_of(files) for files in dealt]
     if min(totals) < batch:
         with pytest.raises(Refusal):
             plan.steps(world_size)
     else:
         assert plan.steps(world_size) == min(total // batch for total in totals)
+
+
+def test_the_deal_rotates_over_all_files():
+    """Five files for two ranks: each file is at times one of three and at times one of two."""
+    plan = plan_of([1, 1, 1, 1, 1], 1)
+    shares = [plan.files_of(1, 2, epoch) for epoch in range(5)]
+    assert shares[0] == ["1", "3"]
+    assert shares[1] == ["2", "4"]
+    assert set(chain(*shares)) == set(plan.rows_per_file)
+
+
+def plan_of(rows, batch_size, budget=MEMORY):
+    """A plan over files "0", "1", ... with these rows, which lie nowhere."""
+    width = len(str(len(rows) - 1))
+    names = {f"{file:0{width}}": count for file, count in enumerate(rows)}
+    return Plan("", "stays", names, ("train",), batch_size, 0, budget, 3)
+
+
+ALL = pa.Table.from_pylist(
+    [
+        {"source": "s", "hadm_id": 0, "subject_id": row, "split": "train", **stay(row)}
+        for row in range(12 * 40)
+    ],
+    schema.stays(HOURS, 50, 3, False),
+)
+
+
+class Cut(Share):
+    """A share whose reader yields file i's rows, 40 i and on, cut at the multiples of a number."""
+
+    cut = 7
+
+    def _bytes(self, files):
+        return 1.0
+
+    def _tables(self, files):
+        self.read.append(files)
+        for name in files:
+            rows = self.plan.rows_per_file[name]
+            for at in range(0, rows, self.cut):
+                yield ALL.slice(40 * int(name) + at, min(self.cut, rows - at))
+
+    @cached_property
+    def read(self):
+        return []
+
+
+FILES = st.lists(st.integers(0, 40), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    FILES, st.integers(1, 4), st.integers(1, 5), st.integers(0, 30), st.sampled_from([MEMORY, 0.0])
+)
+def test_every_rank_sees_as_many_equal_batches(rows, world_size, batch, epoch, budget):
+    plan = plan_of(rows, batch, budget)
+    try:
+        plan.steps(world_size)
+    except Refusal:
+        return
+    ranks = [Cut(plan, rank, world_size) for rank in range(world_size)]
+    dealt = [order(rank.batches()(epoch)) for rank in ranks]
+    check_deal(
+        plan, world_size, epoch, dealt, lambda name: range(40 * int(name), 40 * int(name) + 40)
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    FILES, st.integers(1, 3), st.integers(1, 3), st.integers(0, 90), st.sampled_from([MEMORY, 0.0])
+)
+def test_a_resumed_epoch_is_the_tail_and_reads_from_its_file_on(
+    rows, world_size, batch, first, budget
+):
+    plan = plan_of(rows, batch, budget)
+    try:
+        first %= plan.steps(world_size)
+    except Refusal:
+        return
+    share, other = Cut(plan, world_size - 1, world_size), Cut(plan, world_size - 1, world_size)
+    whole = list(share.batches(epochs=6)(5))
+    resumed = other.batches(epochs=6)
+    other.read.clear()
+    object.__setattr__(other, "cut", 3)  # wherever the reader cuts
+    assert_equal(list(resumed(5, first)), whole[first:])
+    if budget:
+        assert other.read == []
+    else:
+        (files,) = other.read
+        assert files == share.read[-1][-len(files) :]
+        before = plan.rows_of(share.read[-1]) - plan.rows_of(files[1:])
+        assert before > first // WINDOW * WINDOW * batch  # the first file holds a row of the window
+
+
+def test_the_next_epoch_is_begun_before_one_ends():
+    plan = plan_of([40, 40], 2, STREAMED)  # 40 steps
+    expected = [order(Cut(plan, 0, 1).batches(epochs=epoch + 1)(epoch)) for epoch in range(3)]
+    share = Cut(plan, 0, 1)
+    batches = share.batches(epochs=3)
+    for epoch in range(3):
+        coming, reads = batches(epoch), len(share.read)
+        found = [next(coming)["subject_id"].tolist() for _ in range(40 - WINDOW)]
+        assert len(share.read) == max(reads, 1)
+        found += order(coming)
+        assert found == expected[epoch]
+        deadline = time.monotonic() + 30
+        while len(share.read) < min(epoch + 2, 3) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert len(share.read) == min(epoch + 2, 3)
+    assert order(batches(1)) == expected[1]  # whatever was begun meanwhile
+    assert order(batches(1, 30)) == expected[1][30:]
+
+
+@pytest.mark.parametrize("budget", [MEMORY, STREAMED])
+def test_no_row_is_left_out_for_good(budget):
+    """A file many times as long as the others: the batches of an epoch hold two of its rows."""
+    plan = plan_of([3, 40, 4], 2, budget)
+    assert plan.steps(3) == 1
+    batches = Cut(plan, rank=1, world_size=3).batches()
+    epochs = range(0, 900, 1 if budget else 3)  # when it streams, rank 1 has the file every third
+    seen = set(chain(*(chain(*order(batches(epoch))) for epoch in epochs)))
+    assert seen == set(range(40, 80))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("budget", [MEMORY, STREAMED])
+def test_what_a_gpu_gets_is_the_same_batch(budget):
+    share = Cut(plan_of([40, 40], 4, budget), 0, 1)
+    batches, pinned = share.batches()(1), share.batches(pinned=True)(1)
+    for batch, narrow in zip(batches, pinned, strict=True):
+        assert all(value.is_pinned() for value in narrow.values())
+        assert narrow["feature_ids"].dtype == torch.uint16
+        there = to_device(narrow, torch.device("cuda"))
+        assert all(there[name].is_cuda for name in batch)
+        assert_equal([{name: value.cpu() for name, value in there.items()}], [batch])
+
+
+@given(
+    st.lists(st.integers(0, 9), max_size=9),
+    st.integers(1, 8),
+    st.integers(0, 12),
+    st.integers(0, 30),
+)
+def test_windows_are_the_same_wherever_tables_are_cut(cuts, size, skip, rows):
+    tables, at = [], 0
+    for cut in cuts:
+        tables.append(pa.table({"row": pa.array(range(at, at + cut), pa.int64())}))
+        at += cut
+    if rows and skip + rows > at:
+        with pytest.raises(Refusal, match=f"{skip + rows - at} rows fewer than their manifest"):
+            list(windows(tables, size, skip, rows))
+        return
+    found = [table["row"].to_pylist() for table in windows(tables, size, skip, rows)]
+    assert list(chain(*found)) == list(range(skip, skip + rows))
+    assert all(len(window) == size for window in found[:-1])
+    assert all(found)
+
+
+def test_shards_with_fewer_rows_than_their_manifest_says_are_refused():
+    plan = plan_of([5, 5], 2)
+    share = Cut(replace(plan, rows_per_file={"0": 5, "11": 60}), 0, 1)  # rows end at 480
+    with pytest.raises(Refusal, match="20 rows fewer than their manifest says"):
+        share.batches()
+
+
+def test_the_ranks_stream_or_keep_their_rows_together(plans):
+    """Rank 1 of 2 alone would fit: it would then read rows that rank 0 streams."""
+    plan, table = plans["stays"], Folder(plans["stays"].shards) / "stays"
+    sizes = [sum(2 * table.size(name) for name in plan.files_of(rank, 2)) for rank in range(2)]
+    assert sizes[1] < sizes[0]
+    for budget, kept in ((sizes[0], True), (sizes[1], False)):
+        ranks = shares(replace(plan, budget=budget), 2)
+        assert [share.is_kept for share in ranks] == [kept] * 2
 
 
 def test_notes_are_those_of_every_file_or_none(tmp_path):

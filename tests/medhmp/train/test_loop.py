@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medhmp.train.early_stop import EarlyStop
-from medhmp.train.loop import Diverged, train
+from medhmp.train.loop import Diverged, ingest, train
 
 
 class Square(torch.nn.Module):
@@ -35,6 +35,17 @@ def test_the_loop_takes_the_optimizers_steps():
     assert [epoch for epoch, _ in seen] == [2, 3]
     assert seen[0][1]["loss"] == pytest.approx(((0 - 1) ** 2 + (0 - 3) ** 2) / 4 + 1 / 2)
     assert seen[0][1]["steps"] == 2
+    assert seen[0][1]["gradient_norm"] == pytest.approx((4 + 2) / 2)  # at w = 0, then at w = 1
+    assert seen[0][1]["learning_rate"] == 0.25
+
+
+def test_ingest_takes_every_batch_and_makes_no_step():
+    first, second = ingest(batches, range(2))
+    for summary in (first, second):
+        assert summary["steps"] == 2
+        assert summary["rows_per_s"] == pytest.approx(4 / summary["seconds"])
+        assert 0 < summary["wait_share"] <= 1
+        assert "loss" not in summary
 
 
 def test_after_epoch_can_end_it():
