@@ -1,7 +1,9 @@
-"""Where a fit computes: what Ray reserved for it, and nothing else."""
+"""Where a fit computes: what Ray reserved for it, and nothing else; batches brought there."""
 
 import ray
 import torch
+
+from medhmp.shards.rows import Batch
 
 
 def reserved_device() -> torch.device:
@@ -12,3 +14,10 @@ def reserved_device() -> torch.device:
     """
     reserved = ray.get_runtime_context().get_accelerator_ids().get("GPU")
     return torch.device("cuda" if reserved else "cpu")
+
+
+def to_device(batch: Batch, device: torch.device | None) -> Batch:
+    """The batch on the device, copied without waiting."""
+    if device is None:
+        return batch
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}

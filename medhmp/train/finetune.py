@@ -22,8 +22,9 @@ from medhmp.shards.rows import Batch
 from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import Folder, fingerprint
 from medhmp.train.checkpoint import Metrics, pretrained, read_weights
+from medhmp.train.device import to_device
 from medhmp.train.early_stop import EarlyStop
-from medhmp.train.loop import Diverged, to_device, train
+from medhmp.train.loop import Diverged, train
 from medhmp.train.objective import Classification, build_classifier
 
 SCORING_BATCH = 256

@@ -12,6 +12,7 @@ import torch
 
 from medhmp.refusal import Refusal
 from medhmp.shards.rows import Batch
+from medhmp.train.grad_cache import backward
 from medhmp.train.meter import Meter
 
 
@@ -26,10 +27,12 @@ def train(
     epochs: range,
     after_epoch: Callable[[int, dict[str, float]], bool],
     device: torch.device | None = None,
+    chunk: int | None = None,
 ) -> None:
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
     ``objective(batch) -> (loss, report)``; whoever wrapped it averages gradients over workers.
+    ``chunk`` rows pass the encoder at once; none: all of a batch.
     Raises Diverged after an epoch whose mean loss is not finite: on every worker, as the mean is
     over all of them.
     """
@@ -37,10 +40,8 @@ def train(
         objective.train()
         meter = Meter()
         for batch in meter.waiting(batches(epoch)):
-            on_device = to_device(batch, device)
-            loss, report = objective(on_device)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss, report = backward(objective, batch, device, chunk)
             optimizer.step()
             meter.step(len(batch["subject_id"]), loss, report)
         summary = meter.summary()
@@ -50,10 +51,3 @@ def train(
             )
         if not after_epoch(epoch, summary):
             return
-
-
-def to_device(batch: Batch, device: torch.device | None) -> Batch:
-    """The batch on the device, copied without waiting."""
-    if device is None:
-        return batch
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
