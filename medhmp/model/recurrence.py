@@ -155,7 +155,7 @@ def run_dense(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
     if not runs_natively(x.device):
         return run_gates(lstm, F.linear(x, *first_layer(lstm)))
     with full_precision(x):  # autocast runs nn.LSTM in float16, whose range gradients leave
-        hidden, (_, cell) = lstm(x.to(lstm.weight_ih_l0.dtype))
+        hidden, (_, cell) = lstm(x.to(lstm.all_weights[0][0].dtype))
     return hidden, cell[-1]
 
 

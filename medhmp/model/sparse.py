@@ -103,8 +103,8 @@ class Sparse:
             return self.dense.to(table.dtype).t() @ table
         table = table.contiguous()
         total = None
-        for rows, *entries in self._by_column:
-            product = _sum_bags(table[rows], *entries)
+        for rows, ids, offsets, values in self._by_column:
+            product = _sum_bags(table[rows], ids, offsets, values)
             total = product if total is None else total.add_(product)
         return table.new_zeros(self.columns, table.shape[1]) if total is None else total
 
