@@ -30,7 +30,7 @@ demo: .venv/installed
 test: .venv/installed-test
 	@# Two processes with a Ray each: what the one waits for, the other uses.
 	@log=$$(mktemp); $(BIN)/python -m pytest tests/jobs $(addprefix --ignore ,$(ALONE)) >$$log 2>&1 & \
-		jobs=$$!; $(BIN)/python -m pytest tests/cluster tests/medhmp $(ALONE); rest=$$?; \
+		jobs=$$!; $(BIN)/python -m pytest tests/cluster tests/gpu tests/medhmp $(ALONE); rest=$$?; \
 		wait $$jobs; status=$$?; cat $$log; rm $$log; exit $$((rest | status))
 
 check: .venv/installed-dev

@@ -229,6 +229,7 @@ class Pretrain:
 
     epochs: int = 200  # passes over the training patients
     batch_size: int = 128  # rows per step, all workers together
+    chunk: int = 1024  # rows that pass the encoder at once, for memory; the contrast sees them all
     learning_rate: float = 5e-4  # AdamW
     weight_decay: float = 1e-8  # AdamW
     workers: int = 1  # training processes
@@ -331,8 +332,8 @@ class Run:
                     f"{name}.batch_size is {stage.batch_size} for {stage.workers} workers; "
                     "give a batch size that is a multiple of the number of workers"
                 )
-            if stage.epochs < 1 or stage.keep < 1:
-                raise Refusal(f"{name}.epochs and {name}.keep must be at least 1")
+            if min(stage.epochs, stage.keep, stage.chunk) < 1:
+                raise Refusal(f"{name}.epochs, {name}.keep and {name}.chunk must be at least 1")
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()

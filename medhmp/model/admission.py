@@ -1,14 +1,15 @@
 """The admission level: encoder (Eqs. 4 to 7) and masked code prediction (Eqs. 8 and 9)."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from medhmp.legend import NOTE_WIDTH, Widths
-from medhmp.model.blocks import CodeMLP, FusionBlock, row_of_entry
-from medhmp.model.contrast import global_mean
+from medhmp.model.blocks import CodeMLP, FusionBlock
+from medhmp.model.contrast import global_count, global_mean
+from medhmp.model.sparse import Sparse, full_precision, row_of_entry
 from medhmp.model.stay import StayEncoder
 from medhmp.run import Model
 
@@ -82,16 +83,22 @@ class AdmissionEncoder(nn.Module):
         return a
 
 
-def draw_masks(
-    batch: dict[str, Tensor], rate: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+Salts = tuple[int, int]
+
+
+def draw_salts(generator: torch.Generator) -> Salts:
+    """What the masks of diagnoses and of drugs of one step depend on."""
+    icd, drug = torch.randint(2**62, (2,), generator=generator).tolist()
+    return icd, drug
+
+
+def masks_of(batch: dict[str, Tensor], rate: float, salts: Salts) -> tuple[Tensor, Tensor]:
     """Which diagnoses and which drugs are masked: two (nnz) bool.
 
-    Each code is masked with probability ``rate``, by a hash of the patient, the code and a number
-    that the generator gives. So the masks depend neither on how a batch is dealt to processes nor
-    on the device. Admissions of one patient in one batch share the draws of the codes they share.
+    Each code is masked with probability ``rate``, by a hash of the patient, the code and the salt.
+    So the masks depend neither on how a batch is dealt to processes or cut into chunks nor on the
+    device. Admissions of one patient in one batch share the draws of the codes they share.
     """
-    salts = torch.randint(2**62, (2,), generator=generator).tolist()
     masks = []
     for kind, salt in zip(("icd", "drug"), salts, strict=True):
         ids = batch[f"{kind}_ids"]
@@ -125,7 +132,13 @@ class MaskedCodePrediction(nn.Module):
         for layer in (self.diagnoses, self.drugs):
             nn.init.constant_(layer.bias, math.log(RARE / (1 - RARE)))
 
-    def forward(self, a: Tensor, batch: dict[str, Tensor], masks: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        self,
+        a: Tensor,
+        batch: dict[str, Tensor],
+        masks: tuple[Tensor, Tensor],
+        coded: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """L_MCP, the terms of diagnoses and drugs added: a scalar, this process's share.
 
         Each is a mean over the admissions that have such codes of a sum over the vocabulary, as
@@ -135,16 +148,61 @@ class MaskedCodePrediction(nn.Module):
             a: (B, R), fused with the masked codes left out.
             batch: the admissions.
             masks: which of their diagnoses and drugs are masked, (nnz) bool each.
+            coded: ``count_coded`` of what these are a part of; none: of these.
         """
+        coded = count_coded(batch) if coded is None else coded
         terms = []
-        for kind, layer, masked in zip(
-            ("icd", "drug"), (self.diagnoses, self.drugs), masks, strict=True
+        for kind, layer, masked, count in zip(
+            ("icd", "drug"), (self.diagnoses, self.drugs), masks, coded, strict=True
         ):
             ids, offsets = batch[f"{kind}_ids"], batch[f"{kind}_offsets"]
-            p = layer(a).sigmoid()  # (B, C) or (B, G)
-            row = row_of_entry(offsets, ids.numel())
-            target = torch.zeros_like(p).index_put((row, ids), masked.to(p.dtype))
-            error = (p - target).square()
-            error = error.sum(1) if self.reduction == "sum" else error.mean(1)
-            terms.append(global_mean(error, offsets.diff() > 0))
+            target = Sparse(ids, offsets, layer.out_features)
+            error = squared_error_of_sets(layer(a), target, masked)  # (B)
+            if self.reduction == "mean":
+                error = error / layer.out_features
+            terms.append(global_mean(error, offsets.diff() > 0, count))
         return terms[0] + terms[1]
+
+
+def count_coded(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """How many admissions of all processes have a diagnosis, and how many a drug."""
+    icd, drug = (batch[f"{kind}_offsets"].diff() > 0 for kind in ("icd", "drug"))
+    return global_count(icd), global_count(drug)
+
+
+class _SquaredErrorOfSets(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Sparse, values: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        ctx.target, ctx.values = target, values
+        ctx.save_for_backward(p)
+        at_entries = ctx.values * (1 - 2 * p[target.row, target.ids])
+        return p.square().sum(1).index_add_(0, target.row, at_entries)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (p,), row = ctx.saved_tensors, ctx.target.row
+        by_p = p * (2 * grad).unsqueeze(1)
+        entries = row * p.shape[1] + ctx.target.ids
+        by_p.view(-1).index_add_(0, entries, -2 * grad[row] * ctx.values)
+        torch.ops.aten.sigmoid_backward.grad_input(by_p, p, grad_input=by_p)
+        return by_p, None, None
+
+
+def squared_error_of_sets(logits: Tensor, target: Sparse, chosen: Tensor) -> Tensor:
+    """The squared error of sigmoid(logits) (B, V) summed over V, without an array for the target.
+
+    Args:
+        logits: (B, V).
+        target: (B, V), no entry twice.
+        chosen: (nnz) bool, which of its entries are ones; all else is zero.
+
+    Returns:
+        (B), float32 under autocast too.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    values = chosen.to(logits.dtype)
+    with full_precision(logits):
+        error: Tensor = _SquaredErrorOfSets.apply(logits, target, values)  # type: ignore[no-untyped-call]
+    return error

@@ -1,67 +1,10 @@
-"""What the figures of the paper share: sparse linear maps, two MLPs, attention fusion."""
-
-from typing import Any
+"""What the figures of the paper share: two MLPs over sparse rows, attention fusion."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def row_of_entry(offsets: Tensor, entries: int) -> Tensor:
-    """The row that each of the ``entries`` entries of a CSR belongs to, (nnz) int64."""
-    rows = torch.arange(offsets.numel() - 1, device=offsets.device)
-    return torch.repeat_interleave(rows, offsets.diff(), output_size=entries)
-
-
-class _BagLinear(torch.autograd.Function):
-    """W x for CSR rows x, with a backward pass that sums the bags of the transposed CSR.
-
-    PyTorch's own for ``embedding_bag`` scatters entry by entry, up to three times slower on a CPU.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(ids, offsets, values)
-        ctx.columns = weight.shape[1]
-        return _sum_bags(weight.t().contiguous(), ids, offsets, values)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        ids, offsets, values = ctx.saved_tensors
-        # Sorting short integers is several times faster than sorting long ones.
-        narrow = torch.int16 if ctx.columns <= 1 << 15 else torch.int32
-        order = ids.to(narrow).sort(stable=True).indices
-        rows = row_of_entry(offsets, ids.numel())[order]
-        starts = F.pad(torch.bincount(ids, minlength=ctx.columns).cumsum(0), (1, 0))
-        values = None if values is None else values[order]
-        return _sum_bags(grad.contiguous(), rows, starts, values).t(), None, None, None
-
-
-def _sum_bags(table: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None) -> Tensor:
-    return F.embedding_bag(
-        ids, table, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
-    )
-
-
-def bag_linear(
-    weight: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None = None
-) -> Tensor:
-    """W x for rows x given as CSR: the sum of the columns of W that x switches on.
-
-    Args:
-        weight: (out, in), as ``nn.Linear`` stores it; alone gets a gradient.
-        ids: (nnz) columns of W, row after row, int64.
-        offsets: (rows + 1) where each row begins in ``ids``, int64.
-        values: (nnz) what each entry is multiplied by; none: ones.
-
-    Returns:
-        (rows, out); zeros for a row without entries.
-    """
-    product: Tensor = _BagLinear.apply(weight, ids, offsets, values)  # type: ignore[no-untyped-call]
-    return product
+from medhmp.model.sparse import Sparse, bag_linear
 
 
 class DemographicMLP(nn.Module):
@@ -72,10 +15,9 @@ class DemographicMLP(nn.Module):
         self.first = nn.Linear(demographics, hidden)
         self.second = nn.Linear(hidden, width)
 
-    def forward(self, ids: Tensor, offsets: Tensor, values: Tensor | None = None) -> Tensor:
-        """Rows (S) of demographic ids, with their values or ones -> d (S, R)."""
-        summed = bag_linear(self.first.weight, ids, offsets, values)  # (S, hidden)
-        d: Tensor = self.second(F.relu(summed + self.first.bias))
+    def forward(self, x: Sparse) -> Tensor:
+        """Rows of demographic features (S, P) -> d (S, R)."""
+        d: Tensor = self.second(F.relu(bag_linear(self.first.weight, x, self.first.bias)))
         return d
 
 
@@ -101,7 +43,8 @@ class CodeMLP(nn.Module):
             (B, R), never negative.
         """
         values = None if kept is None else kept.to(self.first.weight.dtype)
-        hidden = bag_linear(self.first.weight, ids, offsets, values) + self.first.bias
+        x = Sparse(ids, offsets, self.first.in_features, values)
+        hidden = bag_linear(self.first.weight, x, self.first.bias)
         hidden = F.relu(self.first_norm(hidden))  # (B, R)
         return F.relu(self.second_norm(self.second(hidden)))
 

@@ -12,6 +12,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from medhmp.model.sparse import full_precision
+
 
 def world_size() -> int:
     """W, 1 where ``torch.distributed`` is not in use."""
@@ -45,7 +47,15 @@ def gather_rows(x: Tensor) -> Tensor:
     return gathered
 
 
-def global_mean(terms: Tensor, counted: Tensor) -> Tensor:
+def global_count(counted: Tensor) -> Tensor:
+    """How many are counted (bool) on all processes together, at least 1."""
+    count = counted.sum()
+    if world_size() > 1:
+        dist.all_reduce(count)
+    return count.clamp(min=1)
+
+
+def global_mean(terms: Tensor, counted: Tensor, count: Tensor | None = None) -> Tensor:
     """This process's share of the mean of the counted terms of all processes.
 
     The share is scaled by W, so that the average over processes (which DistributedDataParallel
@@ -54,14 +64,13 @@ def global_mean(terms: Tensor, counted: Tensor) -> Tensor:
     Args:
         terms: any shape, finite also where not counted.
         counted: the same shape, bool.
+        count: ``global_count`` of what the terms are a part of; none: of these.
 
     Returns:
         A scalar.
     """
-    count = counted.sum()
-    if world_size() > 1:
-        dist.all_reduce(count)
-    return world_size() * torch.where(counted, terms, 0).sum() / count.clamp(min=1)
+    count = global_count(counted) if count is None else count
+    return world_size() * torch.where(counted, terms, 0).sum() / count
 
 
 def contrastive_loss(
@@ -91,10 +100,11 @@ def contrastive_loss(
         A scalar, this process's share (see ``global_mean``).
     """
     exact = torch.promote_types(queries.dtype, torch.float32)
-    queries = F.normalize(queries.to(exact), dim=-1)
-    keys = F.normalize(keys.to(exact), dim=-1)
-    columns = gather_rows(keys)  # (W*B, K, R)
-    similarity = queries.transpose(0, 1) @ columns.permute(1, 2, 0) / temperature  # (K, B, W*B)
+    with full_precision(queries):
+        queries = F.normalize(queries.to(exact), dim=-1)
+        keys = F.normalize(keys.to(exact), dim=-1)
+        columns = gather_rows(keys)  # (W*B, K, R)
+        similarity = queries.transpose(0, 1) @ columns.permute(1, 2, 0) / temperature  # (K, B, W*B)
     positive = (queries * keys).sum(-1).t() / temperature  # (K, B)
 
     stranger = subject_id.unsqueeze(1) != gather_rows(subject_id)  # (B, W*B)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from medhmp.legend import Widths
 from medhmp.model.admission import AdmissionEncoder
-from medhmp.model.blocks import CodeMLP, row_of_entry
-from medhmp.model.recurrence import input_weight, run_lstm
+from medhmp.model.blocks import CodeMLP
+from medhmp.model.recurrence import run_dense
+from medhmp.model.sparse import row_of_entry
 from medhmp.model.stay import StayEncoder
 from medhmp.refusal import Refusal
 from medhmp.run import Model
@@ -69,7 +70,7 @@ class PatientLSTM(nn.Module):
         slot = torch.arange(visits.shape[0], device=offsets.device) - offsets[row] + row * N
         grid = visits.new_zeros(B * N, visits.shape[1]).index_copy(0, slot, visits)
         # Padding comes after the visits, so it changes no state of theirs; the max leaves it out.
-        hidden, _ = run_lstm(self.lstm, (grid @ input_weight(self.lstm).t()).view(B, N, -1))
+        hidden, _ = run_dense(self.lstm, grid.view(B, N, -1))
         valid = torch.arange(N, device=offsets.device) < counts.unsqueeze(1)  # (B, N)
         pooled = hidden.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
         return torch.where(valid.any(1, keepdim=True), pooled, 0)

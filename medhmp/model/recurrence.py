@@ -1,10 +1,11 @@
 """The LSTM recurrence with a hand-written backward pass, over parameters that ``nn.LSTM`` holds.
 
-``nn.LSTM`` wants dense inputs. Ours are sparse, so the products W_ih x arrive ready-made and only
-the recurrence is left. Autograd would record some ten nodes an hour for it; here the backward pass
-is six small operations an hour and one matrix product for the whole weight gradient.
+``nn.LSTM`` wants dense inputs. Ours are sparse, so on a CPU the products W_ih x arrive ready-made
+and only the recurrence is left, in small operations on one hour that stay in the cache; on a GPU
+``nn.LSTM`` runs on inputs made dense.
 
-Gates are in PyTorch's order i, f, g, o and have width 4R.
+Gates are in PyTorch's order i, f, g, o and have width 4R. Buffers are laid out hour by hour; their
+shapes are as ``batch_first`` has them all the same.
 """
 
 from typing import Any
@@ -12,6 +13,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from medhmp.model.sparse import Sparse, bag_linear, full_precision
+
+sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+
+def runs_natively(device: torch.device) -> bool:
+    """Whether ``nn.LSTM`` runs on this device. ``jobs.benchmark train`` measures both ways."""
+    return device.type == "cuda"
+
+
+def _tanh(x: Tensor, minus_one: Tensor, out: Tensor) -> None:
+    """2 sigmoid(2x) - 1: on a CPU a sixth of the time of PyTorch's tanh, as exact in sums."""
+    torch.mul(x, 2, out=out).sigmoid_()
+    torch.add(minus_one, out, alpha=2, out=out)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -23,26 +40,26 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         B, T, _ = gates.shape
         R = weight_hh.shape[1]
-        activated = gates.new_empty(B, T, 4, R)
-        hidden = gates.new_empty(B, T + 1, R)
-        cell = gates.new_empty(B, T + 1, R)
-        tanh_cell = gates.new_empty(B, T, R)
-        hidden[:, 0], cell[:, 0] = h_0, c_0
+        # Of g the sigmoid of twice its argument: then one call activates all gates.
+        activated = gates.new_empty(T, B, 4, R)
+        hidden = gates.new_empty(T + 1, B, R)
+        cell = gates.new_empty(T + 1, B, R)
+        tanh_cell = gates.new_empty(T, B, R)
+        hidden[0], cell[0] = h_0, c_0
+        minus_one, weight = gates.new_full((), -1), weight_hh.t()
         # Every hour's views at once: one by one they cost more than narrow arithmetic.
-        now = activated.view(B, T, 4 * R).unbind(1)
-        i, f, g, o = (gate.unbind(1) for gate in activated.unbind(2))
-        i_and_f = activated[:, :, :2].unbind(1)
-        h, c, tanh_c = hidden.unbind(1), cell.unbind(1), tanh_cell.unbind(1)
+        now = activated.view(T, B, 4 * R).unbind(0)
+        i, f, g, o = (gate.unbind(0) for gate in activated.unbind(2))
+        h, c, tanh_c = hidden.unbind(0), cell.unbind(0), tanh_cell.unbind(0)
         for t, given in enumerate(gates.unbind(1)):
-            torch.addmm(given, h[t], weight_hh.t(), out=now[t])
-            i_and_f[t].sigmoid_()
-            g[t].tanh_()
-            o[t].sigmoid_()
-            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
-            torch.tanh(c[t + 1], out=tanh_c[t])
+            torch.addmm(given, h[t], weight, out=now[t])
+            g[t].mul_(2)
+            now[t].sigmoid_()
+            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t], value=2).sub_(i[t])
+            _tanh(c[t + 1], minus_one, tanh_c[t])
             torch.mul(o[t], tanh_c[t], out=h[t + 1])
         ctx.save_for_backward(weight_hh, activated, hidden, cell, tanh_cell)
-        return hidden[:, 1:], cell[:, T]
+        return hidden[1:].transpose(0, 1), cell[T]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -50,37 +67,28 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, grad_hidden: Tensor, grad_cell: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         weight_hh, activated, hidden, cell, tanh_cell = ctx.saved_tensors
-        B, T, R = tanh_cell.shape
-        i, f, g, o = activated.unbind(2)
-        # Local derivatives of every hour at once: of c_t by the gates i, f, g and of h_t by o, all
-        # before activation, and of h_t by c_t. The loop scales them into the gates' gradient.
-        grad = torch.stack(
-            (
-                g * i * (1 - i),
-                cell[:, :-1] * f * (1 - f),
-                i * (1 - g * g),
-                tanh_cell * o * (1 - o),
-            ),
-            dim=2,
-        )
-        hidden_by_cell = (o * (1 - tanh_cell * tanh_cell)).unbind(1)
-        grad_gates = grad.view(B, T, 4 * R)
-        i_f_g, o_alone, now = (
-            grad[:, :, :3].unbind(1),
-            grad[:, :, 3].unbind(1),
-            grad_gates.unbind(1),
-        )
-        forget, above = f.unbind(1), grad_hidden.unbind(1)
+        T, B, _, R = activated.shape
+        grad = torch.empty_like(activated)  # by the gates before activation
+        grad_gates = grad.view(T, B, 4 * R)
+        by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in grad.unbind(2))
+        i, f, g, o = (gate.unbind(0) for gate in activated.unbind(2))
+        after, by_gates, now = activated.unbind(0), grad.unbind(0), grad_gates.unbind(0)
+        c, tanh_c, above = cell.unbind(0), tanh_cell.unbind(0), grad_hidden.unbind(1)
         grad_h, grad_c = torch.zeros_like(grad_cell), grad_cell.clone()
+        onto_c, zero = torch.empty_like(grad_c), grad_c.new_zeros(())
         for t in reversed(range(T)):
             grad_h += above[t]
-            grad_c.addcmul_(grad_h, hidden_by_cell[t])
-            i_f_g[t].mul_(grad_c.unsqueeze(1))
-            o_alone[t].mul_(grad_h)
-            grad_c.mul_(forget[t])
+            torch.mul(grad_h, o[t], out=onto_c)
+            grad_c += tanh_backward(onto_c, tanh_c[t], grad_input=onto_c)
+            torch.addcmul(-grad_c, grad_c, g[t], value=2, out=by_i[t])
+            torch.mul(grad_c, c[t], out=by_f[t])
+            torch.addcmul(zero, grad_c, i[t], value=4, out=by_g[t])
+            torch.mul(grad_h, tanh_c[t], out=by_o[t])
+            sigmoid_backward(by_gates[t], after[t], grad_input=by_gates[t])
+            grad_c.mul_(f[t])
             torch.mm(now[t], weight_hh, out=grad_h)
-        grad_weight = grad_gates.reshape(B * T, 4 * R).t() @ hidden[:, :-1].reshape(B * T, R)
-        return grad_gates, grad_weight, grad_h, grad_c
+        grad_weight = grad_gates.view(T * B, 4 * R).t() @ hidden[:-1].view(T * B, R)
+        return grad_gates.transpose(0, 1), grad_weight, grad_h, grad_c
 
 
 def recurrence(
@@ -119,23 +127,63 @@ def remember(lstm: nn.LSTM, steps: int) -> None:
         bias_hh[:R] = -bias_hh[R : 2 * R]
 
 
-def input_weight(lstm: nn.LSTM) -> Tensor:
-    """W_ih (4R, in) of the first layer."""
-    return lstm.all_weights[0][0]
+def first_layer(lstm: nn.LSTM) -> tuple[Tensor, Tensor]:
+    """W_ih (4R, in) and the sum of both biases (4R) of the first layer."""
+    weight_ih, _, bias_ih, bias_hh = lstm.all_weights[0]
+    return weight_ih, bias_ih + bias_hh
 
 
-def run_lstm(lstm: nn.LSTM, projected: Tensor) -> tuple[Tensor, Tensor]:
+def run_gates(lstm: nn.LSTM, gates: Tensor) -> tuple[Tensor, Tensor]:
     """Runs all layers of an ``nn.LSTM``, given what its first layer makes of the input.
 
     Args:
         lstm: one-directional, with biases; only its parameters are used, never its ``forward``.
-        projected: (B, T, 4R) = W_ih x_t of the first layer, without biases.
+        gates: (B, T, 4R) = W_ih x_t + both biases of the first layer.
 
     Returns:
         The top layer's hidden states (B, T, R) and its last cell state (B, R).
     """
-    (_, weight_hh, bias_ih, bias_hh), *upper = lstm.all_weights
-    hidden, cell = recurrence(projected + (bias_ih + bias_hh), weight_hh)
+    (_, weight_hh, _, _), *upper = lstm.all_weights
+    hidden, cell = recurrence(gates, weight_hh)
     for weight_ih, weight_hh, bias_ih, bias_hh in upper:
         hidden, cell = recurrence(F.linear(hidden, weight_ih, bias_ih + bias_hh), weight_hh)
     return hidden, cell
+
+
+def run_dense(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``run_gates``, for inputs x (B, T, in)."""
+    if not runs_natively(x.device):
+        return run_gates(lstm, F.linear(x, *first_layer(lstm)))
+    with full_precision(x):  # autocast runs nn.LSTM in float16, whose range gradients leave
+        hidden, (_, cell) = lstm(x.to(lstm.all_weights[0][0].dtype))
+    return hidden, cell[-1]
+
+
+def run_sparse(lstm: nn.LSTM, x: Sparse, steps: int) -> tuple[Tensor, Tensor]:
+    """As ``run_gates``, for the rows (T*B) of a sparse matrix, T ``steps`` after one another."""
+    weight, bias = first_layer(lstm)
+    if runs_natively(weight.device):
+        return run_dense(lstm, x.dense.view(steps, -1, x.columns).transpose(0, 1))
+    gates = bag_linear(weight, x, bias).view(steps, -1, weight.shape[0])
+    return run_gates(lstm, gates.transpose(0, 1))
+
+
+def run_unfed(weight_hh: Tensor, bias: Tensor, h_0: Tensor, steps: int) -> Tensor:
+    """One LSTM layer that gets no input: hidden states (B, T, R) after h_0 (B, R).
+
+    Args:
+        weight_hh: (4R, R).
+        bias: (4R), the sum of both.
+        h_0: the initial hidden state; the cell begins as zeros.
+        steps: T.
+    """
+    if not runs_natively(h_0.device):
+        hidden, _ = recurrence(bias.expand(h_0.shape[0], steps, -1), weight_hh, h_0)
+        return hidden
+    with full_precision(h_0):
+        h_0 = h_0.to(bias.dtype)
+        nothing = h_0.new_zeros(steps, h_0.shape[0], 1)
+        weights = [bias.new_zeros(bias.numel(), 1), weight_hh, bias, torch.zeros_like(bias)]
+        states = (h_0.unsqueeze(0), torch.zeros_like(h_0).unsqueeze(0))
+        hidden = torch.lstm(nothing, states, weights, True, 1, 0.0, False, False, False)[0]
+    return hidden.transpose(0, 1)

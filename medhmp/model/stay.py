@@ -1,17 +1,31 @@
 """The stay level: encoder (Eqs. 1 and 2), decoder, and the reconstruction loss (Eq. 3)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medhmp.legend import Widths
-from medhmp.model.blocks import DemographicMLP, FusionBlock, bag_linear
-from medhmp.model.recurrence import input_weight, recurrence, remember, run_lstm
+from medhmp.model.blocks import DemographicMLP, FusionBlock
+from medhmp.model.recurrence import remember, run_dense, run_sparse, run_unfed
+from medhmp.model.sparse import Sparse, full_precision
 from medhmp.run import Model
 
 AUTHORS_DROPOUT = 0.1
 """Between the two LSTMs of the three-layer encoder, as the authors ran it."""
+
+
+def hours_of(batch: dict[str, Tensor], hours: int, features: int) -> Sparse:
+    """The features of a batch of stays, (T*S, F): hour by hour, as recurrences go through them."""
+    ids, offsets = batch["feature_ids"], batch["hour_offsets"]
+    return Sparse(ids, offsets, features, batch.get("feature_values")).regrouped(hours)
+
+
+def demographics_of(batch: dict[str, Tensor], demographics: int) -> Sparse:
+    """The demographic features of a batch of stays, (S, P)."""
+    ids, offsets = batch["demographic_ids"], batch["demographic_offsets"]
+    return Sparse(ids, offsets, demographics, batch.get("demographic_values"))
 
 
 class StayEncoder(nn.Module):
@@ -35,26 +49,21 @@ class StayEncoder(nn.Module):
         self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
         self.fusion = FusionBlock(R)
 
-    def encode(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Eq. 1 for a batch of stays: hidden states (S, T, R) and the last cell state h (S, R)."""
-        weight = input_weight(self.lstm)
-        projected = bag_linear(
-            weight, batch["feature_ids"], batch["hour_offsets"], batch.get("feature_values")
-        )
-        projected = projected.view(-1, self.hours, weight.shape[0])  # (S, T, 4R)
-        sequence, cell = run_lstm(self.lstm, projected)
+    def hours_of(self, batch: dict[str, Tensor]) -> Sparse:
+        """The features of a batch of stays, (T*S, F)."""
+        return hours_of(batch, self.hours, self.lstm.input_size)
+
+    def encode(self, hours: Sparse) -> tuple[Tensor, Tensor]:
+        """Eq. 1 for S stays: hidden states (S, T, R) and the last cell state h (S, R)."""
+        sequence, cell = run_sparse(self.lstm, hours, self.hours)
         if self.between is None:
             return sequence, cell
-        return run_lstm(self.upper, self.between(sequence) @ input_weight(self.upper).t())
+        return run_dense(self.upper, self.between(sequence))
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """A batch of stays -> b (S, R), Eq. 2."""
-        _, h = self.encode(batch)
-        d = self.demographics(
-            batch["demographic_ids"],
-            batch["demographic_offsets"],
-            batch.get("demographic_values"),
-        )
+    def forward(self, batch: dict[str, Tensor], hours: Sparse | None = None) -> Tensor:
+        """A batch of stays, with their hours if the caller has them already -> b (S, R), Eq. 2."""
+        _, h = self.encode(self.hours_of(batch) if hours is None else hours)
+        d = self.demographics(demographics_of(batch, self.demographics.first.in_features))
         b: Tensor = self.fusion(torch.stack((h, d), dim=1))
         return b
 
@@ -79,46 +88,58 @@ class StayDecoder(nn.Module):
 
     def forward(self, b: Tensor) -> Tensor:
         """b (B, R) -> hidden states (B, T, R); ``output`` of them is the reconstruction m~."""
-        gates = self.bias.expand(b.shape[0], self.hours, -1)
-        hidden, _ = recurrence(gates, self.weight_hh, h_0=b)
-        return hidden
+        return run_unfed(self.weight_hh, self.bias, b, self.hours)
 
-    def squared_error(self, b: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def squared_error(self, b: Tensor, hours: Sparse) -> Tensor:
         """||m - m~||^2 of Eq. 3, summed over stays, hours and features: a scalar."""
-        return sparse_squared_error(
-            self(b).flatten(0, 1),
-            self.output.weight,
-            self.output.bias,
-            batch["feature_ids"],
-            batch["hour_offsets"],
-            batch.get("feature_values"),
-        )
+        hidden = self(b).transpose(0, 1).flatten(0, 1)  # (T*B, R)
+        return sparse_squared_error(hidden, self.output.weight, self.output.bias, hours)
 
 
-def sparse_squared_error(
-    h: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None
-) -> Tensor:
+class _SquaredError(torch.autograd.Function):
+    """With D = (H W' + b - M) W, half the gradient by H, and s the sum of the rows of H,
+
+    ||M - H W' - b||^2 = <H, D> + b'W s - <M W, H> + n b'b - 2 b'(column sums of M) + ||M||^2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, m: Sparse) -> Tensor:
+        at_entries = m.times(weight)  # (rows, R)
+        constant = bias @ weight
+        half = torch.addmm(constant, h, weight.t() @ weight).sub_(at_entries)
+        sums, columns = h.sum(0), m.column_sums.to(bias.dtype)
+        norm = m.ids.numel() if m.values is None else m.values.square().sum()
+        ctx.m = m
+        ctx.save_for_backward(h, weight, bias, half, sums, columns)
+        quadratic = (h * half.add(at_entries, alpha=-1)).sum()
+        return quadratic + constant @ sums + h.shape[0] * (bias @ bias) - 2 * bias @ columns + norm
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        h, weight, bias, half, sums, columns = ctx.saved_tensors
+        by_weight = torch.addmm(torch.outer(bias, sums), weight, h.t() @ h)
+        by_weight -= ctx.m.transposed_times(h)
+        by_bias = weight @ sums + h.shape[0] * bias - columns
+        grad = 2 * grad
+        return grad * half, grad * by_weight, grad * by_bias, None
+
+
+def sparse_squared_error(h: Tensor, weight: Tensor, bias: Tensor, m: Sparse) -> Tensor:
     """||m - (W h + b)||^2 summed over rows, for sparse m, without an array of the size of m.
 
     Per row it is h'W'Wh + 2b'Wh + b'b - 2 sum_f m_f (w_f h + b_f) + sum_f m_f^2, the sums over the
-    entries of m alone. Exact; the first term of all rows together is the inner product of the Gram
-    matrices W'W and H'H.
+    entries of m alone. Exact, also under autocast.
 
     Args:
         h: (rows, R).
         weight: W (F, R).
         bias: b (F).
-        ids: (nnz) columns of m, row after row.
-        offsets: (rows + 1).
-        values: (nnz) values of m; none: ones.
+        m: (rows, F).
 
     Returns:
         A scalar.
     """
-    quadratic = ((weight.t() @ weight) * (h.t() @ h)).sum()
-    linear = 2 * (bias @ weight) @ h.sum(0) + h.shape[0] * (bias @ bias)
-    at_entries = bag_linear(weight.t(), ids, offsets, values)  # (rows, R)
-    column_sums = torch.bincount(ids, values, minlength=weight.shape[0]).to(bias.dtype)  # (F)
-    crossed = (at_entries * h).sum() + bias @ column_sums
-    norm = ids.numel() if values is None else values.square().sum()
-    return quadratic + linear - 2 * crossed + norm
+    with full_precision(h):
+        error: Tensor = _SquaredError.apply(h, weight, bias, m)  # type: ignore[no-untyped-call]
+    return error

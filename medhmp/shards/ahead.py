@@ -54,9 +54,7 @@ class Ahead(Iterator[T]):
         self.close()
 
 
-def _fill(
-    batches: Iterable[T], ready: "queue.Queue[T | _Ended]", stopped: threading.Event
-) -> None:
+def _fill(batches: Iterable[T], ready: "queue.Queue[T | _Ended]", stopped: threading.Event) -> None:
     try:
         for batch in batches:
             ready.put(batch)

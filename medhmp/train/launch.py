@@ -228,7 +228,10 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     # [3] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     if begun:
         optimizer.load_state_dict(begun.state["optimizer"])
@@ -252,7 +255,8 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
         return True
 
     start = begun.epoch + 1 if begun else 0
-    train(model, optimizer, seeded, range(start, settings.epochs), after_epoch, device)
+    epochs = range(start, settings.epochs)
+    train(model, optimizer, seeded, epochs, after_epoch, device, settings.chunk)
     if drawn:
         drawn.close()
     return metrics

@@ -14,6 +14,7 @@ from torch import Tensor
 from medhmp.refusal import Refusal
 from medhmp.shards.rows import Batch
 from medhmp.train.device import to_device
+from medhmp.train.grad_cache import backward
 from medhmp.train.meter import Meter
 
 
@@ -28,10 +29,12 @@ def train(
     epochs: range,
     after_epoch: Callable[[int, dict[str, float]], bool],
     device: torch.device | None = None,
+    chunk: int | None = None,
 ) -> None:
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
     ``objective(batch) -> (loss, report)``; whoever wrapped it averages gradients over workers.
+    ``chunk`` rows pass the encoder at once; none: all of a batch.
     Raises Diverged after an epoch whose mean loss is not finite: on every worker, as the mean is
     over all of them.
     """
@@ -39,10 +42,8 @@ def train(
         objective.train()
         meter = Meter()
         for batch in meter.waiting(batches(epoch)):
-            on_device = to_device(batch, device)
-            loss, report = objective(on_device)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss, report = backward(objective, batch, device, chunk)
             report["gradient_norm"] = gradient_norm(objective)
             optimizer.step()
             meter.step(len(batch["subject_id"]), loss, report)

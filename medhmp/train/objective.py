@@ -5,6 +5,7 @@ DistributedDataParallel both are this process's share: their average over proces
 the whole batch, in loss and in gradient.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -13,7 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.legend import LEVELS, Level, ModelName, Task, Widths
-from medhmp.model.admission import DIAGNOSES, AdmissionEncoder, MaskedCodePrediction, draw_masks
+from medhmp.model.admission import (
+    DIAGNOSES,
+    AdmissionEncoder,
+    MaskedCodePrediction,
+    Salts,
+    draw_salts,
+    masks_of,
+)
 from medhmp.model.baselines.f_lstm import FLSTM
 from medhmp.model.contrast import contrastive_loss
 from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
@@ -45,9 +53,30 @@ class StayReconstruction(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Step:
         """A batch of stays -> L_stay; reports ``loss`` and ``per_feature``, the loss over F."""
-        stay_hours = batch["hour_offsets"].numel() - 1
-        loss = self.decoder.squared_error(self.stay(batch), batch) / stay_hours
+        hours = self.stay.hours_of(batch)
+        loss = self.decoder.squared_error(self.stay(batch, hours), hours) / hours.rows
         return loss, {"loss": loss.detach(), "per_feature": loss.detach() / self.features}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the contrast compares, of B admissions and K modalities."""
+
+    queries: Tensor  # (B, K, R) the modality embeddings
+    keys: Tensor  # (B, K, R) what the rest of the admission says
+    has_query: Tensor  # (B, K) bool
+    has_key: Tensor  # (B, K) bool
+    subject_id: Tensor  # (B)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a chunk has to know of the batch that it is cut from."""
+
+    salts: Salts  # of the masks
+    coded: tuple[Tensor, Tensor]  # admissions with a diagnosis and with a drug, of all processes
+    by_queries: Tensor  # (B, K, R) gradient of L by the queries of the chunk
+    by_keys: Tensor  # (B, K, R) and by its keys
 
 
 class AdmissionPretraining(nn.Module):
@@ -64,22 +93,38 @@ class AdmissionPretraining(nn.Module):
         self.admission = AdmissionEncoder(widths, model)
         self.masked_codes = MaskedCodePrediction(widths, model)
 
-    def forward(self, batch: dict[str, Tensor]) -> Step:
-        """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``."""
+    def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> Step:
+        """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``.
+
+        With ``whole``, of a chunk of it: a scalar whose gradient is the chunk's part of L's, and of
+        the reported only ``masked_codes`` is a part of the batch's.
+        """
         tokens, present = self.admission.tokens(batch)
-        masks = draw_masks(batch, self.settings.mask_rate, self.masks)
-        masked = self.admission.mask_codes(tokens, batch, masks)
-        codes = self.masked_codes(self.admission.fusion(masked, present), batch, masks)
+        salts = draw_salts(self.masks) if whole is None else whole.salts
+        masks = masks_of(batch, self.settings.mask_rate, salts)
+        masked = self.admission.fusion(self.admission.mask_codes(tokens, batch, masks), present)
+        codes = self.masked_codes(masked, batch, masks, whole.coded if whole else None)
+        pairs = self.pairs(tokens, present, batch["subject_id"])
+        if whole is None:
+            contrast = self.contrast(pairs)
+        else:
+            contrast = (pairs.queries * whole.by_queries + pairs.keys * whole.by_keys).sum()
+        return self.total(codes, contrast)
+
+    def pairs(self, tokens: Tensor, present: Tensor, subject_id: Tensor) -> Pairs:
+        """What the contrast compares of tokens (B, 4, R), of which some are ``present``."""
         rest, has_rest = self.admission.leave_one_out(tokens, present)
-        contrast = contrastive_loss(
-            queries=tokens[:, DIAGNOSES:],
-            keys=rest,
-            has_query=present[:, DIAGNOSES:],
-            has_key=has_rest,
-            subject_id=batch["subject_id"],
-            temperature=self.settings.temperature,
-            denominator=self.settings.nce_denominator,
+        return Pairs(tokens[:, DIAGNOSES:], rest, present[:, DIAGNOSES:], has_rest, subject_id)
+
+    def contrast(self, pairs: Pairs) -> Tensor:
+        """L_CL, this process's share."""
+        settings = self.settings
+        return contrastive_loss(
+            **vars(pairs), temperature=settings.temperature, denominator=settings.nce_denominator
         )
+
+    def total(self, codes: Tensor, contrast: Tensor) -> Step:
+        """Eq. 11, and what to report of it."""
         loss = codes + self.settings.contrast_weight * contrast
         report = {"loss": loss, "masked_codes": codes, "contrast": contrast}
         return loss, {name: term.detach() for name, term in report.items()}

@@ -60,11 +60,31 @@ def test_the_cpu_of_an_id_is_the_slope_between_two_sizes() -> None:
     assert told == figures | {"cpu_ms_per_id": pytest.approx(5.0)}
 
 
-def test_train_tells_the_speed_of_both_stages(measured: Callable[..., dict[str, float]]) -> None:
-    small = ("--width", "8", "--batch", "2", "--active", "3", "--steps", "2", "--threads", "1")
-    found = measured("train", *small)
-    assert set(found) == {"stays_per_s", "admissions_per_s"}
-    assert all(value > 0 for value in found.values())
+SMALL = ("--width", "8", "--batch", "2", "--active", "3", "--steps", "2", "--threads", "1")
+
+
+@pytest.mark.ray
+def test_train_tells_the_speed_of_both_stages(
+    measured: Callable[..., dict[str, float]], ray: object
+) -> None:
+    """And holds the plain form's loss to ours, or it would have ended."""
+    found = measured("train", *SMALL, "--streamed", "2", "--workers", "2")
+    asked = {
+        "stays_per_s", "stays_vs_plain", "admissions_per_s", "wait_share", "stream_vs_preloaded",
+        "skip_step_vs_train", "gemm_gflops", "stays_gflops", "admissions_gflops", "peak_gib",
+        "workers_vs_one_step", "gradient_mib",
+    }  # fmt: skip
+    assert asked <= set(found)
+    assert all(value >= 0 for value in found.values())
+    assert found["stays_per_s"] / found["plain_stays_per_s"] == pytest.approx(
+        found["stays_vs_plain"], rel=1e-2
+    )
+
+
+def test_train_tells_memory_where_asked(measured: Callable[..., dict[str, float]]) -> None:
+    found = measured("train", *SMALL, "--streamed", "0", "--workers", "0", "--growth", "12")
+    assert found["growth_gib"] >= 0
+    assert "wait_share" not in found
 
 
 def test_what_to_measure_has_to_be_said(measured: Callable[..., dict[str, float]]) -> None:

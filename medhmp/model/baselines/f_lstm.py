@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.legend import Widths
-from medhmp.model.blocks import bag_linear
-from medhmp.model.recurrence import input_weight, run_lstm
+from medhmp.model.recurrence import first_layer, run_gates
+from medhmp.model.sparse import bag_linear
+from medhmp.model.stay import demographics_of, hours_of
 
 
 class FLSTM(nn.Module):
@@ -27,20 +28,11 @@ class FLSTM(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """A batch of stays -> logits (B)."""
-        weight = input_weight(self.lstm)  # (4H, F + P)
-        hourly = bag_linear(
-            weight[:, : self.features],
-            batch["feature_ids"],
-            batch["hour_offsets"],
-            batch.get("feature_values"),
-        )
-        constant = bag_linear(
-            weight[:, self.features :],
-            batch["demographic_ids"],
-            batch["demographic_offsets"],
-            batch.get("demographic_values"),
-        )
-        projected = hourly.view(-1, self.hours, weight.shape[0]) + constant.unsqueeze(1)
-        hidden, _ = run_lstm(self.lstm, projected)  # (B, T, H)
+        weight, bias = first_layer(self.lstm)  # (4H, F + P) and (4H)
+        hours = hours_of(batch, self.hours, self.features)
+        constant = demographics_of(batch, weight.shape[1] - self.features)
+        hourly = bag_linear(weight[:, : self.features], hours).view(self.hours, -1, bias.numel())
+        gates = hourly + bag_linear(weight[:, self.features :], constant, bias)  # (T, B, 4H)
+        hidden, _ = run_gates(self.lstm, gates.transpose(0, 1))  # (B, T, H)
         logits: Tensor = self.second(F.relu(self.first(hidden[:, -1])))
         return logits.squeeze(1)

@@ -3,7 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medhmp.model.admission import AdmissionEncoder, MaskedCodePrediction, draw_masks
+from medhmp.model.admission import (
+    AdmissionEncoder,
+    MaskedCodePrediction,
+    draw_salts,
+    masks_of,
+    squared_error_of_sets,
+)
+from medhmp.model.sparse import Sparse
 from medhmp.run import Model
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -18,8 +25,9 @@ def dense_codes(batch, kind, vocabulary):
     return dense
 
 
-def masks_of(batch, rate, seed=0):
-    return draw_masks(batch, rate, torch.Generator().manual_seed(seed))
+def drawn(batch, rate, seed=0):
+    salts = draw_salts(torch.Generator().manual_seed(seed))
+    return masks_of(batch, rate, salts)
 
 
 def test_stays_are_aggregated_in_their_slots(records):
@@ -95,7 +103,7 @@ def test_masked_codes_are_removed(records):
     encoder = AdmissionEncoder(records.widths, MODEL)
     admissions = [records.admission(i) for i in range(5)]
     batch = records.admission_batch(admissions)
-    masks = masks_of(batch, 0.4)
+    masks = drawn(batch, 0.4)
     tokens, _ = encoder.tokens(batch)
     masked = encoder.mask_codes(tokens, batch, masks)
     left = []
@@ -112,13 +120,13 @@ def test_masked_codes_are_removed(records):
 
 def test_masks_have_their_rate_and_repeat_and_differ(records):
     batch = records.admission_batch([records.admission(i) for i in range(400)])
-    masks = masks_of(batch, 0.15)
+    masks = drawn(batch, 0.15)
     for mask, kind in zip(masks, ("icd", "drug"), strict=True):
         n = batch[f"{kind}_ids"].numel()
         assert mask.numel() == n
         assert mask.sum().item() == pytest.approx(0.15 * n, abs=4 * (0.15 * 0.85 * n) ** 0.5)
-    assert all(map(torch.equal, masks, masks_of(batch, 0.15)))
-    assert not torch.equal(masks[0], masks_of(batch, 0.15, seed=1)[0])
+    assert all(map(torch.equal, masks, drawn(batch, 0.15)))
+    assert not torch.equal(masks[0], drawn(batch, 0.15, seed=1)[0])
     codes = [masks[0][batch["icd_ids"] == code].double().mean().item() for code in range(40)]
     assert min(codes) > 0
     assert max(codes) < 0.5
@@ -126,9 +134,9 @@ def test_masks_have_their_rate_and_repeat_and_differ(records):
 
 def test_masks_do_not_depend_on_the_rest_of_the_batch(records):
     admissions = [records.admission(i) for i in range(6)]
-    whole = masks_of(records.admission_batch(admissions), 0.5)
+    whole = drawn(records.admission_batch(admissions), 0.5)
     halves = [
-        masks_of(records.admission_batch(part), 0.5) for part in (admissions[:2], admissions[2:])
+        drawn(records.admission_batch(part), 0.5) for part in (admissions[:2], admissions[2:])
     ]
     for kind in range(2):
         assert torch.equal(whole[kind], torch.cat([half[kind] for half in halves]))
@@ -140,7 +148,7 @@ def test_masked_code_loss_is_equation_9(records, reduction):
     predict = MaskedCodePrediction(records.widths, replace(MODEL, mcp_reduction=reduction))
     admissions = [records.admission(0), records.admission(1, drugs=False), records.admission(2)]
     batch, a = records.admission_batch(admissions), torch.randn(3, 8)
-    masks = masks_of(batch, 0.5)
+    masks = drawn(batch, 0.5)
     c, g = dense_codes(batch, "icd", 40), dense_codes(batch, "drug", 20)
     for target, kind, mask in ((c, "icd", masks[0]), (g, "drug", masks[1])):
         row = torch.repeat_interleave(torch.arange(3), batch[f"{kind}_offsets"].diff())
@@ -178,3 +186,19 @@ def test_predictions_begin_rare(records):
     )
     a = torch.randn(20, 8)
     assert predict(a, batch, nothing) < 2 * 0.02**2  # 0.5 from one half
+
+
+def test_squared_error_of_sets_has_the_gradient_of_the_dense_form():
+    torch.manual_seed(0)
+    on = torch.rand(6, 9) < 0.4
+    chosen = torch.rand(int(on.sum())) < 0.5
+    offsets = torch.nn.functional.pad(on.sum(1).cumsum(0), (1, 0))
+    logits, weight = torch.randn(6, 9, requires_grad=True), torch.randn(6)
+    target = torch.zeros(6, 9)
+    target[on] = chosen.double()
+    ours = squared_error_of_sets(logits, Sparse(on.nonzero()[:, 1], offsets, 9), chosen)
+    theirs = (logits.sigmoid() - target).square().sum(1)
+    torch.testing.assert_close(ours, theirs)
+    (mine,) = torch.autograd.grad(ours @ weight, [logits])
+    (other,) = torch.autograd.grad(theirs @ weight, [logits])
+    torch.testing.assert_close(mine, other)

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from medhmp.model.blocks import CodeMLP, DemographicMLP, FusionBlock, bag_linear, row_of_entry
+from medhmp.model.blocks import CodeMLP, DemographicMLP, FusionBlock
+from medhmp.model.sparse import Sparse, row_of_entry
 
 
 def dense_and_csr(rows, columns, density, seed, real=False):
@@ -16,34 +15,15 @@ def dense_and_csr(rows, columns, density, seed, real=False):
     return torch.tensor(on * values), ids, offsets, torch.tensor(values[on])
 
 
-@given(
-    rows=st.integers(0, 6),
-    columns=st.integers(1, 9),
-    density=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
-    real=st.booleans(),
-    seed=st.integers(0, 99),
-)
-@settings(max_examples=60, deadline=None)
-def test_bag_linear_is_the_dense_product(rows, columns, density, real, seed):
-    x, ids, offsets, values = dense_and_csr(rows, columns, density, seed, real)
-    weight = torch.randn(5, columns, dtype=torch.float64, requires_grad=True)
-    onto = torch.randn(rows, 5, dtype=torch.float64)
-    sparse = bag_linear(weight, ids, offsets, values if real else None)
-    dense = x @ weight.t()
-    torch.testing.assert_close(sparse, dense)
-    (mine,) = torch.autograd.grad((sparse * onto).sum(), weight)
-    (theirs,) = torch.autograd.grad((dense * onto).sum(), weight)
-    torch.testing.assert_close(mine, theirs)
-    assert torch.equal(row_of_entry(offsets, ids.numel()), x.nonzero()[:, 0])
-
-
 @pytest.mark.usefixtures("float64")
 def test_mlps_are_the_dense_networks():
     mlp = DemographicMLP(12, 5, 3)
     x, ids, offsets, values = dense_and_csr(4, 12, 0.4, seed=0, real=True)
-    torch.testing.assert_close(mlp(ids, offsets, values), mlp.second(mlp.first(x).relu()))
+    ours = mlp(Sparse(ids, offsets, 12, values))
+    torch.testing.assert_close(ours, mlp.second(mlp.first(x).relu()))
     x, ids, offsets, _ = dense_and_csr(4, 12, 0.4, seed=0)
-    torch.testing.assert_close(mlp(ids, offsets), mlp.second(mlp.first(x).relu()))
+    ours = mlp(Sparse(ids, offsets, 12))
+    torch.testing.assert_close(ours, mlp.second(mlp.first(x).relu()))
     codes = CodeMLP(12, 3)
     layers = (codes.first, codes.first_norm, torch.relu, codes.second, codes.second_norm)
     dense = torch.nn.Sequential(

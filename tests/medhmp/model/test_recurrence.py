@@ -3,7 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from medhmp.model.recurrence import input_weight, recurrence, run_lstm
+from medhmp.model import recurrence as module
+from medhmp.model.recurrence import recurrence, run_dense, run_sparse, run_unfed
+from medhmp.model.sparse import Sparse
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -20,7 +22,7 @@ def test_values_and_gradients_are_those_of_nn_lstm(layers, shape):
     lstm = nn.LSTM(inputs, R, num_layers=layers, batch_first=True)
     x = torch.randn(B, T, inputs, requires_grad=True)
     above, onto_cell = torch.randn(B, T, R), torch.randn(B, R)
-    ours = run_lstm(lstm, F.linear(x, input_weight(lstm)))
+    ours = run_dense(lstm, x)
     hidden, (_, cell) = lstm(x)
     for mine, theirs in zip(ours, (hidden, cell[-1]), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
@@ -70,3 +72,35 @@ def test_no_rows_at_all():
     assert cell.shape == (0, 2)
     (grad,) = gradients(hidden.sum() + cell.sum(), [weight])
     assert torch.equal(grad, torch.zeros(8, 2))
+
+
+def test_gates_may_come_hour_by_hour():
+    """In memory the gates of an hour are together, as sparse products make them."""
+    torch.manual_seed(4)
+    weight, hourly = torch.randn(8, 2), torch.randn(5, 3, 8, requires_grad=True)
+    together = hourly.detach().transpose(0, 1).contiguous().requires_grad_()
+    ours, theirs = recurrence(hourly.transpose(0, 1), weight), recurrence(together, weight)
+    torch.testing.assert_close(ours, theirs)
+    (mine,), (other,) = (
+        gradients(h.sum(), [x]) for (h, _), x in ((ours, hourly), (theirs, together))
+    )
+    torch.testing.assert_close(mine.transpose(0, 1), other)
+
+
+def test_the_path_of_a_gpu_gives_the_same(monkeypatch):
+    """``nn.LSTM`` over inputs made dense: the choice is the device's, here it is ours."""
+    torch.manual_seed(5)
+    lstm, T, B = nn.LSTM(7, 4, batch_first=True), 6, 3
+    on = torch.rand(T * B, 7) < 0.3
+    offsets = F.pad(on.sum(1).cumsum(0), (1, 0))
+    h_0 = torch.randn(B, 4, requires_grad=True)
+    results = []
+    for natively in (False, True):
+        monkeypatch.setattr(module, "runs_natively", lambda _, natively=natively: natively)
+        x = Sparse(on.nonzero()[:, 1], offsets, 7, torch.ones(int(on.sum())))
+        hidden, cell = run_sparse(lstm, x, T)
+        unfed = run_unfed(lstm.weight_hh_l0, lstm.bias_hh_l0, h_0, T)
+        loss = hidden.square().sum() + cell.sum() + unfed.square().sum()
+        results.append([hidden, cell, unfed, *gradients(loss, [h_0, *lstm.parameters()])])
+    for ours, native in zip(*results, strict=True):
+        torch.testing.assert_close(ours, native)

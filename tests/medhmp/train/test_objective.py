@@ -6,8 +6,9 @@ Run as a program this file is one of those processes: ``test_objective.py FOLDER
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from medhmp.model.baselines.f_lstm import FLSTM
 from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
 from medhmp.refusal import Refusal
 from medhmp.run import Model, Run
+from medhmp.train.grad_cache import backward
 from medhmp.train.objective import (
     UNREAD,
     AdmissionPretraining,
@@ -30,26 +32,41 @@ from medhmp.train.objective import (
 )
 
 MODEL = Model(width=8, demographic_hidden=5)
+
+
+@dataclass(frozen=True)
+class Case:
+    dtype: torch.dtype
+    stage: Literal["stay", "admission"] = "admission"
+    denominator: Literal["exclude_positive", "include_positive"] = "exclude_positive"
+    reduction: Literal["mean", "sum"] = "mean"
+    chunk: int | None = None
+
+
 CASES = [
-    (torch.float64, "exclude_positive", "mean"),
-    (torch.float64, "include_positive", "sum"),
-    (torch.float32, "exclude_positive", "mean"),
+    Case(torch.float64),
+    Case(torch.float64, denominator="include_positive", reduction="sum"),
+    Case(torch.float64, chunk=5),
+    Case(torch.float32),
+    Case(torch.float32, chunk=7),
+    Case(torch.float32, "stay"),
+    Case(torch.float32, "stay", chunk=3),
 ]
-WORLDS = (2, 4)
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+WORLDS = (1, 2, 4)
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-6}
 
 
 def step(batch, widths, case, wrap=lambda objective: objective):
-    """One pass of stage two from fixed weights: its report and every gradient."""
-    dtype, denominator, reduction = case
+    """One pass from fixed weights: its report and every gradient."""
     torch.manual_seed(0)
-    model = replace(MODEL, nce_denominator=denominator, mcp_reduction=reduction)
-    objective = build_admission_pretraining(model, widths).to(dtype)
-    batch = {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
-    objective.masks.manual_seed(1)
-    wrapped = wrap(objective)
-    loss, report = wrapped(batch)
-    loss.backward()
+    model = replace(MODEL, nce_denominator=case.denominator, mcp_reduction=case.reduction)
+    if case.stage == "stay":
+        objective = build_stay_pretraining(model, widths).to(case.dtype)
+    else:
+        objective = build_admission_pretraining(model, widths).to(case.dtype)
+        objective.masks.manual_seed(1)
+    batch = {name: x.to(case.dtype) if x.is_floating_point() else x for name, x in batch.items()}
+    _, report = backward(wrap(objective), batch, chunk=case.chunk)
     gradients = {name: parameter.grad for name, parameter in objective.named_parameters()}
     return report, gradients
 
@@ -62,40 +79,54 @@ def process(folder: Path, rank: int) -> None:
             continue
         store = f"file://{folder}/rendezvous-{world}"
         dist.init_process_group("gloo", store, rank=rank, world_size=world)
-        batch = torch.load(folder / f"batch-{world}-{rank}.pt", weights_only=True)
-        results = [step(batch, widths, case, DistributedDataParallel) for case in CASES]
-        for report, _ in results:
+        results = []
+        for case in CASES:
+            name = f"{case.stage}-{world}-{rank}.pt"
+            batch = torch.load(folder / name, weights_only=True)
+            report, gradients = step(batch, widths, case, DistributedDataParallel)
             for term in report.values():
                 dist.all_reduce(term)
                 term /= world
+            results.append((report, gradients))
         torch.save(results, folder / f"result-{world}-{rank}.pt")
         dist.destroy_process_group()
 
 
 def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path):
+    """Of the same rows, whole or in chunks, for 1, 2 and 4 processes."""
     # Patients repeat, some on other processes; modalities are missing; one process has no drugs.
     admissions = [records.incomplete(subject=i % 50) for i in range(64)]
     admissions[:16] = [replace(admission, drugs=[]) for admission in admissions[:16]]
+    stays = [records.stay() for _ in range(32)]
     torch.save(vars(records.widths), tmp_path / "widths.pt")
-    for world in WORLDS:
-        share = 64 // world
-        for rank in range(world):
-            part = records.admission_batch(admissions[rank * share : (rank + 1) * share])
-            torch.save(part, tmp_path / f"batch-{world}-{rank}.pt")
+    rows = {"admission": (records.admission_batch, admissions), "stay": (stay_rows(records), stays)}
+    for stage, (batch, every) in rows.items():
+        for world in WORLDS:
+            share = len(every) // world
+            for rank in range(world):
+                part = batch(every[rank * share : (rank + 1) * share])
+                torch.save(part, tmp_path / f"{stage}-{world}-{rank}.pt")
     command = [sys.executable, __file__, str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen([*command, str(rank)], env=environment) for rank in range(max(WORLDS))
     ]
     assert not any(process.wait(timeout=180) for process in processes)
-    whole = records.admission_batch(admissions)
     for number, case in enumerate(CASES):
-        report, gradients = step(whole, records.widths, case)
+        batch, every = rows[case.stage]
+        report, gradients = step(batch(every), records.widths, replace(case, chunk=None))
         for result in tmp_path.glob("result-*.pt"):
             averaged = torch.load(result, weights_only=True)[number]
-            assert_relative(averaged[0], report, TOLERANCE[case[0]])
-            assert_relative(averaged[1], gradients, TOLERANCE[case[0]])
+            assert_relative(averaged[0], report, TOLERANCE[case.dtype])
+            assert_relative(averaged[1], gradients, TOLERANCE[case.dtype])
     assert len(list(tmp_path.glob("result-*.pt"))) == sum(WORLDS)
+
+
+def stay_rows(records):
+    return lambda stays: {
+        **records.stay_batch(stays),
+        "subject_id": torch.arange(len(stays)),
+    }
 
 
 def drawn(objective, batches, seed, epoch, rank):

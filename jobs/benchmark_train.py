@@ -1,0 +1,280 @@
+"""Both stages of pretraining, measured at the paper's sizes beside the plain form."""
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from jobs import benchmark_workers as workers
+from jobs.benchmark_plain import PlainStays, dense
+from jobs.benchmark_rows import PAPER, random_admissions, random_stays, write_stays
+from medhmp import command
+from medhmp.run import Model
+from medhmp.shards.rows import Batch
+from medhmp.shards.stream import Share
+from medhmp.storage import Folder
+from medhmp.train.grad_cache import backward
+from medhmp.train.loop import train
+from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
+
+GIB: Final = 2**30
+STAYS: Final = 100_563
+ADMISSIONS: Final = 99_000
+"""The paper's corpus."""
+GLOBAL_BATCH: Final = 4096
+"""The paper's of stage two."""
+MODES: Final = ("memory", "streamed")
+"""How a share is read: once, or anew in every epoch."""
+SQUARE: Final = 2048
+"""Rows and columns of the product that the arithmetic is held against."""
+
+Batches = Callable[[int], Iterator[Batch]]
+"""The batches of an epoch."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Steps of both stages on random rows: interleaved with the plain form, read from shards as a
+    worker reads them, and on several workers."""
+
+    width: int = 256  # R
+    batch: int = 128  # stays per step; admissions take twice as many, one stay each
+    active: int = 60  # features on in an hour
+    steps: int = 9  # timed steps of each; the median counts
+    threads: int = 2  # CPU threads
+    device: str = "cpu"  # or cuda
+    workers: int = 2  # CPU processes of one thread, each on a core of its own; below 2: none
+    streamed: int = 16  # steps of an epoch that is read from shards; 0: leave the stream out
+    epochs: bool = False  # one whole epoch of the paper's corpus of each stage
+    paper_batch: bool = False  # a step of admissions at 4,096, and the memory it takes
+    growth: int = 0  # steps of both stages over which memory must not grow; 0: none
+
+    def run(self) -> dict[str, float]:
+        found = {}
+        if self.workers > 1:
+            found |= workers.compare(self.workers, self.width, self.batch, self.active, self.steps)
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(0)
+        stays = self._stays(self.batch)
+        admissions = self._admissions(2 * self.batch)
+        for step in (stays, admissions):
+            step()
+        found["peak_gib"] = self._peak()
+        if self.paper_batch:
+            found |= self._at_the_papers_batch()
+        if self.growth:
+            found |= self._growth(stays, admissions)
+        found |= self._beside_the_plain_form(stays, admissions)
+        if self.streamed:
+            found |= self._from_shards(stays)
+        if self.epochs:
+            found |= self._whole_epochs()
+        return found
+
+    def _stays(self, rows: int) -> "Step":
+        batch = random_stays(rows, self.active).batch(np.arange(rows))
+        return Step(build_stay_pretraining(self._model, PAPER), batch, self._device)
+
+    def _admissions(self, rows: int) -> "Step":
+        batch = random_admissions(rows, self.active).batch(np.arange(rows))
+        return Step(build_admission_pretraining(self._model, PAPER), batch, self._device, 1024)
+
+    @property
+    def _model(self) -> Model:
+        return Model(width=self.width)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device(self.device)
+
+    def _peak(self) -> float:
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated() / GIB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+    def _beside_the_plain_form(self, stays: "Step", admissions: "Step") -> dict[str, float]:
+        """Steps in turn: ours, the plain form, ours of stage two, and a product of matrices."""
+        ours = stays.objective
+        plain = Step(PlainStays(ours), dense(stays.batch, ours), self._device)
+        same = _loss(plain) / _loss(stays) - 1
+        if abs(same) > 1e-5:
+            raise SystemExit(f"the plain form's loss is another: {same:.2e} of ours apart")
+        square = torch.randn(SQUARE, SQUARE, device=self._device)
+        works = (stays, plain, admissions, lambda: square @ square)
+        seconds = medians(works, self.steps, self._device)
+        rows = (self.batch, self.batch, 2 * self.batch)
+        rates = [n / s for n, s in zip(rows, seconds[:3], strict=True)]
+        gemm = 2 * SQUARE**3 / seconds[3] / 1e9
+        achieved = [
+            work.flops / s / 1e9 for work, s in ((stays, seconds[0]), (admissions, seconds[2]))
+        ]
+        print(
+            f"stays {rates[0]:,.0f}/s, plain form {rates[1]:,.0f}/s, "
+            f"admissions {rates[2]:,.0f}/s; GFLOP/s {achieved[0]:,.0f} and {achieved[1]:,.0f}, "
+            f"a matrix product {gemm:,.0f}; losses {same:.1e} apart",
+            flush=True,
+        )
+        return {
+            "stays_per_s": rates[0],
+            "stays_vs_plain": rates[0] / rates[1],
+            "plain_stays_per_s": rates[1],
+            "admissions_per_s": rates[2],
+            "admissions_vs_plain_stays": rates[2] / rates[1],
+            "gemm_gflops": gemm,
+            "stays_gflops": achieved[0],
+            "admissions_gflops": achieved[1],
+        }
+
+    def _from_shards(self, step: "Step") -> dict[str, float]:
+        """Epochs of the loop over shards on disk, in turn with epochs of one preloaded batch."""
+        command.start_ray(quiet=True)
+        found = {}
+        rows = random_stays(self.batch * self.streamed, self.active)
+        with tempfile.TemporaryDirectory() as place:
+            for mode, budget in (("memory", 1e12), ("streamed", 0)):
+                plan = write_stays(Folder(place) / mode, rows, 4, self.batch, budget)
+                found |= self._read(mode, step, Share(plan, 0, 1).batches())
+        worst = {
+            name: max(found[f"{name}_{m}"] for m in MODES)
+            for name in ("stream_vs_preloaded", "wait_share")
+        }
+        ingest = min(found[f"skip_step_vs_train_{m}"] for m in MODES)
+        return found | worst | {"skip_step_vs_train": ingest}
+
+    def _read(self, mode: str, step: "Step", batches: Batches) -> dict[str, float]:
+        marks: dict[str, list[float]] = {"stream": [], "preloaded": []}
+        waits = []
+        list(batches(0))  # the first epoch starts what reads
+        for epoch in range(1, 4):
+            summary = step.epoch(_marking(batches(epoch), marks["stream"]))
+            waits.append(summary["wait_share"])
+            step.epoch(_marking([step.batch] * self.streamed, marks["preloaded"]))
+        begun = time.perf_counter()
+        for epoch in range(4, 7):
+            for _ in batches(epoch):
+                pass
+        alone = 3 * self.streamed / (time.perf_counter() - begun)
+        seconds = {name: statistics.median(of) for name, of in marks.items()}
+        wait = statistics.median(waits)
+        print(
+            f"{mode}: a step {seconds['stream']:.3f} s, of one preloaded batch "
+            f"{seconds['preloaded']:.3f} s, waiting {wait:.1%}; ingest alone "
+            f"{alone * self.batch:,.0f} stays/s",
+            flush=True,
+        )
+        return {
+            f"stream_vs_preloaded_{mode}": seconds["stream"] / seconds["preloaded"],
+            f"wait_share_{mode}": wait,
+            f"skip_step_vs_train_{mode}": alone * seconds["stream"],
+        }
+
+    def _at_the_papers_batch(self) -> dict[str, float]:
+        step = self._admissions(GLOBAL_BATCH)
+        step()
+        (seconds,) = medians((step,), 1, self._device)
+        print(
+            f"admissions at {GLOBAL_BATCH:,}: {seconds:.2f} s a step, peak {self._peak():.2f} GiB"
+        )
+        return {f"step_s_{GLOBAL_BATCH}": seconds, f"peak_gib_{GLOBAL_BATCH}": self._peak()}
+
+    def _growth(self, *works: "Step") -> dict[str, float]:
+        """Bytes by which the peak rises after the first tenth of the steps."""
+        for at in range(self.growth):
+            for work in works:
+                work()
+            if at == self.growth // 10:
+                before = self._peak()
+        print(f"over {self.growth} steps the peak rose by {self._peak() - before:.3f} GiB")
+        return {"growth_gib": self._peak() - before}
+
+    def _whole_epochs(self) -> dict[str, float]:
+        stays, admissions = self._stays(self.batch), self._admissions(GLOBAL_BATCH)
+        found = {}
+        for name, work, rows in (("stay", stays, STAYS), ("admission", admissions, ADMISSIONS)):
+            work()
+            begun = time.perf_counter()
+            work.epoch([work.batch] * (rows // len(work.batch["subject_id"])))
+            found[f"{name}_epoch_s"] = time.perf_counter() - begun
+            print(f"an epoch of {rows:,} {name}s: {found[f'{name}_epoch_s']:.2f} s", flush=True)
+        return found
+
+
+class Step:
+    """A call is a step on one batch: loss, gradients, AdamW."""
+
+    def __init__(
+        self,
+        objective: torch.nn.Module,
+        batch: Batch,
+        device: torch.device,
+        chunk: int | None = None,
+    ) -> None:
+        self.objective, self.batch = objective.to(device), batch
+        self._device, self._chunk = device, chunk
+        self._optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4, fused=True)
+
+    def __call__(self) -> torch.Tensor:
+        """The loss, unread."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss, _ = backward(self.objective, self.batch, self._device, self._chunk)
+        self._optimizer.step()
+        return loss
+
+    def epoch(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """One epoch of the training loop over other batches: its summary."""
+        summaries: list[dict[str, float]] = []
+        train(
+            self.objective,
+            self._optimizer,
+            lambda epoch, first=0: batches,
+            range(1),
+            lambda epoch, summary: summaries.append(summary) is None,
+            self._device,
+        )
+        return summaries[0]
+
+    @property
+    def flops(self) -> float:
+        """Multiplications and additions of a step: of its dense products, counted, and of its
+        sparse ones, two of each entry and output in both directions."""
+        with FlopCounterMode(display=False) as counter:
+            self()
+        R = self.objective.settings.width if "icd_ids" in self.batch else None
+        width = R or self.objective.decoder.output.in_features
+        maps = 2 * 4 if R else 2 * (4 + 1)  # the decoder's loss has products with W, too
+        return counter.get_total_flops() + 2 * maps * width * self.batch["feature_ids"].numel()
+
+
+def _loss(step: Step) -> float:
+    with torch.no_grad():
+        return float(step.objective(step.batch)[0])
+
+
+def medians(works: Iterable[Callable[[], object]], times: int, device: torch.device) -> list[float]:
+    """Median seconds of each work, all in turn."""
+    works, seconds = list(works), []
+    for _ in range(times):
+        for work in works:
+            begun = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - begun)
+    return [statistics.median(seconds[at :: len(works)]) for at in range(len(works))]
+
+
+def _marking(batches: Iterable[Batch], seconds: list[float]) -> Iterator[Batch]:
+    """Passes batches on; notes how long each step took from its request to the next."""
+    iterator = iter(batches)
+    asked = time.perf_counter()
+    while (batch := next(iterator, None)) is not None:
+        yield batch
+        seconds.append(time.perf_counter() - asked)
+        asked = time.perf_counter()

@@ -1,0 +1,167 @@
+"""Sparse inputs: matrices of mostly zeros as CSR, and linear maps of their rows.
+
+On a CPU a product adds up the rows of the other matrix that are switched on (an embedding bag); on
+a GPU the matrix is made dense there, where a product of dense matrices is the faster one.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 2048
+"""Rows of a transposed product that are read together: what fits a cache near the processor."""
+
+Block = tuple[slice, Tensor, Tensor, Tensor | None]
+"""Rows of a matrix, and their entries by column: row inside the block, (columns + 1) offsets,
+values."""
+
+
+def densifies(device: torch.device) -> bool:
+    """Whether products on this device are dense. ``jobs.benchmark train`` measures both ways."""
+    return device.type == "cuda"
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Turns autocast off, for what has to be exact, on the device of ``x``."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def row_of_entry(offsets: Tensor, entries: int) -> Tensor:
+    """The row that each of the ``entries`` entries of a CSR belongs to, (nnz) int64."""
+    rows = torch.arange(offsets.numel() - 1, device=offsets.device)
+    return torch.repeat_interleave(rows, offsets.diff(), output_size=entries)
+
+
+class Sparse:
+    """A matrix of ones, or of ``values``, as the columns that are on in each row.
+
+    What several products of one matrix share is worked out once.
+
+    Args:
+        ids: (nnz) columns, row after row, int64; an id that a row has twice counts twice.
+        offsets: (rows + 1) where each row begins in ``ids``, int64.
+        columns: how many there are.
+        values: (nnz) what stands at each entry; none: ones. Gets no gradient.
+    """
+
+    def __init__(
+        self, ids: Tensor, offsets: Tensor, columns: int, values: Tensor | None = None
+    ) -> None:
+        self.ids, self.offsets, self.columns, self.values = ids, offsets, columns, values
+
+    @property
+    def rows(self) -> int:
+        return self.offsets.numel() - 1
+
+    @cached_property
+    def row(self) -> Tensor:
+        """The row of each entry, (nnz) int64."""
+        return row_of_entry(self.offsets, self.ids.numel())
+
+    @property
+    def _values(self) -> Tensor:
+        if self.values is None:
+            return torch.ones_like(self.ids, dtype=torch.float32)
+        return self.values
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """(rows, columns) float32, or of the type of ``values``."""
+        values = self._values
+        flat = values.new_zeros(self.rows * self.columns)
+        return flat.index_add_(0, self.row * self.columns + self.ids, values).view(-1, self.columns)
+
+    @cached_property
+    def column_sums(self) -> Tensor:
+        """(columns) float32, or of the type of ``values``."""
+        values = self._values
+        return values.new_zeros(self.columns).index_add_(0, self.ids, values)
+
+    def regrouped(self, steps: int) -> "Sparse":
+        """Rows (n, steps) in the order (steps, n): hours of stays as stays of hours."""
+        lengths = self.offsets.diff().view(-1, steps).t().flatten()
+        offsets = F.pad(lengths.cumsum(0), (1, 0))
+        shift = self.offsets[:-1].view(-1, steps).t().flatten() - offsets[:-1]
+        entries = self.ids.numel()
+        at = torch.repeat_interleave(shift, lengths, output_size=entries)
+        at += torch.arange(entries, device=at.device)
+        values = None if self.values is None else self.values[at]
+        return Sparse(self.ids[at], offsets, self.columns, values)
+
+    def times(self, table: Tensor) -> Tensor:
+        """This matrix times ``table`` (columns, n): (rows, n). Without a gradient."""
+        if densifies(table.device):
+            return self.dense.to(table.dtype) @ table
+        return _sum_bags(table.contiguous(), self.ids, self.offsets, self.values)
+
+    def transposed_times(self, table: Tensor) -> Tensor:
+        """This matrix transposed, times ``table`` (rows, n): (columns, n). Without a gradient."""
+        if densifies(table.device):
+            return self.dense.to(table.dtype).t() @ table
+        table = table.contiguous()
+        total = None
+        for rows, ids, offsets, values in self._by_column:
+            product = _sum_bags(table[rows], ids, offsets, values)
+            total = product if total is None else total.add_(product)
+        return table.new_zeros(self.columns, table.shape[1]) if total is None else total
+
+    @cached_property
+    def _by_column(self) -> list[Block]:
+        # Sorting short integers is several times faster than sorting long ones.
+        narrow = self.ids.to(torch.int16 if self.columns <= 1 << 15 else torch.int32)
+        blocks: list[Block] = []
+        for start in range(0, self.rows, BLOCK):
+            rows = slice(start, min(start + BLOCK, self.rows))
+            entries = slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
+            order = narrow[entries].sort(stable=True).indices
+            counts = torch.bincount(self.ids[entries], minlength=self.columns)
+            values = None if self.values is None else self.values[entries][order]
+            row = self.row[entries][order] - start
+            blocks.append((rows, row, F.pad(counts.cumsum(0), (1, 0)), values))
+        return blocks
+
+
+def _sum_bags(table: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None) -> Tensor:
+    if values is not None:
+        values = values.to(table.dtype)
+    return F.embedding_bag(
+        ids, table, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+
+
+class _BagLinear(torch.autograd.Function):
+    """x W' + b for sparse x.
+
+    PyTorch's own backward pass of ``embedding_bag`` scatters entry by entry, several times slower
+    on a CPU than to sum the bags of the transposed matrix.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, x: Sparse) -> Tensor:
+        ctx.x, ctx.biased = x, bias is not None
+        product = x.times(weight.t())
+        return product if bias is None else product.add_(bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        return ctx.x.transposed_times(grad).t(), grad.sum(0) if ctx.biased else None, None
+
+
+def bag_linear(weight: Tensor, x: Sparse, bias: Tensor | None = None) -> Tensor:
+    """W x + b for the rows x of a sparse matrix: the sum of the columns of W that x switches on.
+
+    Args:
+        weight: (out, columns), as ``nn.Linear`` stores it.
+        x: its rows.
+        bias: (out); none: zeros.
+
+    Returns:
+        (rows, out), float32 under autocast too.
+    """
+    with full_precision(weight):
+        product: Tensor = _BagLinear.apply(weight, bias, x)  # type: ignore[no-untyped-call]
+    return product

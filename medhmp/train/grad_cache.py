@@ -1,0 +1,162 @@
+"""One step's loss and gradients, the batch whole or in chunks that memory has room for.
+
+The contrast sees the whole batch either way, by gradient caching (Gao et al. 2021): all chunks are
+encoded without a graph; the loss gives the gradient by what was encoded; then each chunk is encoded
+again, with its graph, and takes its rows of that gradient further back.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from medhmp.model.admission import count_coded, draw_salts
+from medhmp.shards.rows import Batch
+from medhmp.train.device import to_device
+from medhmp.train.objective import AdmissionPretraining, Pairs, Step, Whole
+
+
+def backward(
+    objective: nn.Module,
+    batch: Batch,
+    device: torch.device | None = None,
+    chunk: int | None = None,
+) -> Step:
+    """Adds the gradient of a batch's loss to the parameters'; nothing waits for the device.
+
+    Args:
+        objective: the objective or what DistributedDataParallel made of it.
+        batch: on the host, as it is cut there.
+        device: where the objective is, and under bf16 autocast if a GPU; none: the CPU.
+        chunk: rows that pass the encoder at once; none: all.
+
+    Returns:
+        The loss of the whole batch and what is reported of it, without a graph.
+    """
+    bare = objective.module if isinstance(objective, DistributedDataParallel) else objective
+    stage_two = bare if isinstance(bare, AdmissionPretraining) else None
+    rows = batch["subject_id"].numel()
+    if chunk is None or rows <= chunk:
+        with _autocast(device):
+            loss, report = objective(to_device(batch, device))
+        loss.backward()
+        return loss.detach(), report
+    max_stays = stage_two.admission.max_stays if stage_two else 1
+    chunks = [to_device(part, device) for part in cut(batch, chunk, max_stays)]
+    if stage_two:
+        coded = {name: batch[name] for name in ("icd_offsets", "drug_offsets")}
+        return _cached(objective, stage_two, chunks, to_device(coded, device), device)
+    return _accumulated(objective, chunks, device)
+
+
+def _accumulated(objective: nn.Module, chunks: list[Batch], device: torch.device | None) -> Step:
+    """Of a loss that is a mean over rows."""
+    rows = [part["subject_id"].numel() for part in chunks]
+    total: dict[str, Tensor] = {}
+    for part, share, syncing in zip(chunks, rows, _last(objective, len(chunks)), strict=True):
+        with syncing:
+            with _autocast(device):
+                loss, report = objective(part)
+            weight = share / sum(rows)
+            (weight * loss).backward()
+        for name, term in report.items():
+            total[name] = total.get(name, 0) + weight * term
+    return total["loss"], total
+
+
+def _cached(
+    objective: nn.Module,
+    bare: AdmissionPretraining,
+    chunks: list[Batch],
+    offsets: Batch,
+    device: torch.device | None,
+) -> Step:
+    """Of stage two; ``offsets`` say which admissions of the whole batch have codes."""
+    salts, coded = draw_salts(bare.masks), count_coded(offsets)
+    states, encoded = [], []
+    with torch.no_grad(), _autocast(device):
+        for part in chunks:
+            states.append(_random_state(device))
+            encoded.append(bare.pairs(*bare.admission.tokens(part), part["subject_id"]))
+    pairs = Pairs(*(torch.cat(of) for of in zip(*(vars(p).values() for p in encoded), strict=True)))
+    compared = (pairs.queries.requires_grad_(), pairs.keys.requires_grad_())
+    contrast = bare.contrast(pairs)
+    gradients = torch.autograd.grad(contrast, compared)
+    sizes = [part["subject_id"].numel() for part in chunks]
+    onto = zip(*(torch.split(gradient, sizes) for gradient in gradients), strict=True)
+    codes = torch.zeros_like(contrast)
+    for part, state, by_pairs, syncing in zip(
+        chunks, states, onto, _last(objective, len(chunks)), strict=True
+    ):
+        _set_random_state(state, device)  # dropout draws the same again
+        with syncing:
+            with _autocast(device):
+                loss, report = objective(part, Whole(salts, coded, *by_pairs))
+            loss.backward()
+        codes += report["masked_codes"]
+    return bare.total(codes, contrast.detach())
+
+
+def cut(batch: Batch, size: int, max_stays: int) -> list[Batch]:
+    """The rows of a batch in order, ``size`` at a time, the last as many as are left.
+
+    Args:
+        batch: stays or admissions, on the host.
+        size: rows of a chunk.
+        max_stays: slots of an admission in ``stay_slot``.
+    """
+    rows = batch["subject_id"].numel()
+    starts = range(0, rows, size)
+    return [_rows(batch, at, min(at + size, rows), max_stays) for at in starts]
+
+
+def _rows(batch: Batch, start: int, stop: int, max_stays: int) -> Batch:
+    taken = {"subject_id": batch["subject_id"][start:stop]}
+    stays = start, stop
+    if "stay_slot" in batch:
+        slots = batch["stay_slot"]
+        bounds = torch.tensor([start, stop]) * max_stays
+        first, last = torch.searchsorted(slots, bounds).tolist()
+        stays = first, last
+        taken["stay_slot"] = slots[first:last] - start * max_stays
+        taken |= {name: batch[name][start:stop] for name in ("note", "has_note")}
+        taken |= _csr(batch, "icd_offsets", "icd", start, stop)
+        taken |= _csr(batch, "drug_offsets", "drug", start, stop)
+    every = batch["demographic_offsets"].numel() - 1
+    hours = (batch["hour_offsets"].numel() - 1) // max(every, 1)
+    taken |= _csr(batch, "demographic_offsets", "demographic", *stays)
+    return taken | _csr(batch, "hour_offsets", "feature", *(hours * stay for stay in stays))
+
+
+def _csr(batch: Batch, offsets: str, name: str, start: int, stop: int) -> Batch:
+    own = batch[offsets][start : stop + 1]
+    entries = slice(int(own[0]), int(own[-1]))
+    arrays = (f"{name}_ids", f"{name}_values")
+    return {offsets: own - own[0]} | {a: batch[a][entries] for a in arrays if a in batch}
+
+
+def _autocast(device: torch.device | None) -> torch.autocast:
+    """bf16 on a GPU; what has to be exact is float32 there, too (see medhmp/model/)."""
+    kind = "cpu" if device is None else device.type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
+
+
+def _last(objective: nn.Module, chunks: int) -> list[AbstractContextManager[None]]:
+    """For each chunk, what keeps processes from averaging gradients before the last."""
+    if not isinstance(objective, DistributedDataParallel):
+        return [nullcontext()] * chunks
+    return [*(objective.no_sync() for _ in range(chunks - 1)), nullcontext()]
+
+
+def _random_state(device: torch.device | None) -> Tensor:
+    if device is None or device.type != "cuda":
+        return torch.get_rng_state()
+    return torch.cuda.get_rng_state(device)
+
+
+def _set_random_state(state: Tensor, device: torch.device | None) -> None:
+    if device is None or device.type != "cuda":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)
