@@ -1,4 +1,4 @@
-"""Random stays and admissions of the paper's sizes, in memory and as shards."""
+"""Random stays and admissions of any size, in memory and as shards: what training is measured on."""
 
 from typing import Final
 
@@ -8,79 +8,126 @@ import pyarrow as pa
 
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.shards import schema
-from medhmp.shards.csr import Csr, from_lengths
-from medhmp.shards.rows import Admissions, Stays
-from medhmp.shards.stream import Plan
+from medhmp.shards.csr import Ints
+from medhmp.shards.rows import Admissions, Notes, Stays
+from medhmp.shards.stream import Plan, Table
+from medhmp.shards.write import cut
 from medhmp.storage import Folder
 
 PAPER: Final = Widths(hours=48, features=1318, demographics=73, diagnoses=7686, drugs=1701)
-POOL: Final = 6144
-"""Different rows of ids that are drawn; more rows than that repeat some."""
+
+DEMOGRAPHICS, DIAGNOSES, DRUGS = 10, 12, 20
+"""Ids of a row of each kind."""
+BUDGET = 4 * 2**30
+"""Bytes of a share that stays in memory."""
 
 
 def random_stays(n: int, active: int, widths: Widths = PAPER, seed: int = 0) -> Stays:
     """n stays with ``active`` features on in every hour."""
-    random, ids = np.random.default_rng(seed), np.arange(n)
-    hours = _sets(random, n * widths.hours, active, widths.features)
-    return Stays(ids, ids, hours, _sets(random, n, 10, widths.demographics))
+    return Stays.from_arrow(_stays(np.arange(n), widths, active, np.random.default_rng(seed)))
 
 
 def random_admissions(n: int, active: int, widths: Widths = PAPER, seed: int = 0) -> Admissions:
-    """n admissions of one stay each, with 12 diagnoses, 20 drugs and a note."""
-    random, ids = np.random.default_rng(seed), np.arange(n)
-    return Admissions(
-        subject_id=ids,
-        row_id=ids,
-        icd=_sets(random, n, 12, widths.diagnoses),
-        drug=_sets(random, n, 20, widths.drugs),
-        note=random.standard_normal((n, NOTE_WIDTH)).astype(np.float32),
-        has_note=np.ones(n, np.bool_),
-        stays=random_stays(n, active, widths, seed),
-        stay_rows=Csr(from_lengths(np.ones(n, np.int64)), ids),
-        max_stays=3,
-    )
+    """n admissions of one such stay each, with codes and a note."""
+    subjects, generator = np.arange(n), np.random.default_rng(seed)
+    stays = _stays(subjects, widths, active, generator)
+    table = _admissions(subjects, stays, widths, generator)
+    return Admissions.from_arrow(table, 3, Notes.from_arrow(_notes(subjects, generator)))
 
 
-def write_stays(folder: Folder, stays: Stays, files: int, batch: int, budget: float) -> Plan:
-    """Writes ``stays/part-*.parquet`` as featurize would; returns how to read them."""
-    target = schema.stays(PAPER.hours, PAPER.features, PAPER.demographics, real_valued=False)
-    rows = {}
-    for at, part in enumerate(np.array_split(np.arange(len(stays)), files)):
-        name = f"part-{at:05d}.parquet"
-        table = _table(stays, part, target)
-        (folder / "stays").write_parquet(name, table, row_group_size=4096)
-        rows[name] = len(part)
-    return Plan(folder.uri, "stays", rows, ("train",), batch, 0, budget, max_stays=3)
+def write_rows(
+    shards: Folder,
+    table: Table,
+    rows: int,
+    widths: Widths,
+    batch_size: int,
+    files: int = 24,
+    active: int = 60,
+    seed: int = 0,
+) -> Plan:
+    """Writes ``rows`` training rows of one table, each of a patient of its own, into ``files``.
+
+    A stay has ``active`` features on in every hour; an admission has one stay and a note vector.
+
+    Returns:
+        A plan to read them by; its ``budget`` lets a share stay in memory, 0 streams it.
+    """
+    generator, rows_per_file = np.random.default_rng(seed), {}
+    for part, (start, stop) in enumerate(cut(rows, files)):
+        name, subjects = f"part-{part:05}.parquet", np.arange(start, stop)
+        content = _stays(subjects, widths, active, generator)
+        if table == "admissions":
+            content = _admissions(subjects, content, widths, generator)
+            shards.write_parquet(f"note_embeddings/{name}", _notes(subjects, generator))
+        shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
+        rows_per_file[name] = stop - start
+    return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, seed, BUDGET, 3)
 
 
-def _table(stays: Stays, rows: npt.NDArray[np.int64], target: pa.Schema) -> pa.Table:
-    steps = stays.hours_per_stay
-    hours = stays.hours.take((rows[:, None] * steps + np.arange(steps)).ravel())
-    within = hours.offsets[np.arange(len(rows))[:, None] * steps + np.arange(steps + 1)]
-    within -= within[:, :1]
-    demographics = stays.demographics.take(rows)
-    columns = {
-        "source": pa.array(["random"] * len(rows)),
-        "subject_id": pa.array(stays.subject_id[rows]),
-        "hadm_id": pa.array(stays.subject_id[rows]),
-        "split": pa.array(["train"] * len(rows)),
-        "stay_id": pa.array(stays.row_id[rows]),
-        "hour_offsets": pa.FixedSizeListArray.from_arrays(
-            pa.array(within.ravel(), pa.uint32()), steps + 1
-        ),
-        "feature_ids": _lists(hours.offsets[::steps], hours.values),
-        "demographic_ids": _lists(demographics.offsets, demographics.values),
+def _known(subjects: Ints) -> dict[str, object]:
+    """What every row has beside its content."""
+    n = len(subjects)
+    return {
+        "source": ["noise"] * n,
+        "subject_id": subjects,
+        "hadm_id": subjects,
+        "split": ["train"] * n,
     }
-    return pa.table([columns[name] for name in target.names], schema=target)
 
 
-def _lists(offsets: npt.NDArray[np.int64], values: npt.NDArray[np.generic]) -> pa.ListArray:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, pa.uint16()))
+def _stays(subjects: Ints, widths: Widths, active: int, generator: np.random.Generator) -> pa.Table:
+    n, hours = len(subjects), widths.hours
+    target = schema.stays(hours, widths.features, widths.demographics, False)
+    offsets = np.tile(np.arange(hours + 1) * active, n)
+    features = _distinct(n * hours, active, widths.features, generator).reshape(n, -1)
+    demographics = _distinct(n, DEMOGRAPHICS, widths.demographics, generator)
+    columns = {
+        **_known(subjects),
+        "stay_id": subjects,
+        "hour_offsets": pa.FixedSizeListArray.from_arrays(
+            pa.array(offsets, pa.uint32()), hours + 1
+        ),
+        "feature_ids": _lists(features),
+        "demographic_ids": _lists(demographics),
+    }
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
-def _sets(random: np.random.Generator, rows: int, length: int, vocabulary: int) -> Csr:
-    """Rows of ``length`` different ids each, ascending."""
-    pool = random.random((min(rows, POOL), vocabulary)).argpartition(length, 1)[:, :length]
-    pool.sort(1)
-    drawn = pool if rows <= POOL else pool[random.integers(0, POOL, rows)]
-    return Csr(from_lengths(np.full(rows, length)), drawn.ravel().astype(np.uint16))
+def _admissions(
+    subjects: Ints, stays: pa.Table, widths: Widths, generator: np.random.Generator
+) -> pa.Table:
+    sizes = (widths.hours, widths.features, widths.demographics, False)
+    target = schema.admissions(*sizes, widths.diagnoses, widths.drugs)
+    kind = target.field("stays").type.value_type
+    inner = [stays[field.name].combine_chunks() for field in kind]
+    nested = pa.StructArray.from_arrays(inner, fields=list(kind))
+    n = len(subjects)
+    columns = {
+        **_known(subjects),
+        "admitted": pa.nulls(n),
+        "discharged": pa.nulls(n),
+        "icd_ids": _lists(_distinct(n, DIAGNOSES, widths.diagnoses, generator)),
+        "drug_ids": _lists(_distinct(n, DRUGS, widths.drugs, generator)),
+        "stays": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32), nested),
+    }
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
+
+
+def _notes(subjects: Ints, generator: np.random.Generator) -> pa.Table:
+    vectors = generator.standard_normal((len(subjects), NOTE_WIDTH), np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), NOTE_WIDTH)
+    return pa.table([pa.array(subjects), lists], schema=schema.NOTE_EMBEDDINGS)
+
+
+def _distinct(
+    rows: int, each: int, width: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """(rows, each) ids below ``width``, ascending: one from each of ``each`` equal parts."""
+    edges = np.arange(each + 1) * width // each
+    drawn = generator.random((rows, each), np.float32) * np.diff(edges)
+    return np.asarray(edges[:-1] + drawn.astype(np.int64))
+
+
+def _lists(ids: npt.NDArray[np.int64]) -> pa.ListArray:
+    offsets = np.arange(len(ids) + 1, dtype=np.int32) * ids.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(ids.ravel(), pa.uint32()))

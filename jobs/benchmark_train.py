@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jobs import benchmark_workers as workers
 from jobs.benchmark_plain import PlainStays, dense
-from jobs.benchmark_rows import PAPER, random_admissions, random_stays, write_stays
+from jobs.benchmark_rows import PAPER, random_admissions, random_stays, write_rows
 from medhmp import command
 from medhmp.run import Model
 from medhmp.shards.rows import Batch
@@ -136,11 +136,13 @@ class Train:
         """Epochs of the loop over shards on disk, in turn with epochs of one preloaded batch."""
         command.start_ray(quiet=True)
         found = {}
-        rows = random_stays(self.batch * self.streamed, self.active)
+        rows = self.batch * self.streamed
         with tempfile.TemporaryDirectory() as place:
             for mode, budget in (("memory", 1e12), ("streamed", 0)):
-                plan = write_stays(Folder(place) / mode, rows, 4, self.batch, budget)
-                found |= self._read(mode, step, Share(plan, 0, 1).batches())
+                shards = Folder(place) / mode
+                plan = write_rows(shards, "stays", rows, PAPER, self.batch, 4, self.active)
+                share = Share(replace(plan, budget=budget), 0, 1)
+                found |= self._read(mode, step, share.batches())
         worst = {
             name: max(found[f"{name}_{m}"] for m in MODES)
             for name in ("stream_vs_preloaded", "wait_share")

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from jobs.benchmark_rows import DEMOGRAPHICS, DIAGNOSES, DRUGS, write_rows
 from medhmp.legend import Widths
 from medhmp.shards import schema
-from medhmp.shards.noise import DEMOGRAPHICS, DIAGNOSES, DRUGS, write_noise
 from medhmp.shards.rows import Admissions, Stays
 from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder
@@ -23,7 +23,7 @@ def rows_of(offsets, ids):
 @pytest.mark.parametrize("table", ["stays", "admissions"])
 def test_shards_have_the_sizes_asked_for(tmp_path, table):
     shards = Folder(str(tmp_path))
-    plan = write_noise(shards, table, 17, WIDTHS, batch_size=4, files=3, active=6)
+    plan = write_rows(shards, table, 17, WIDTHS, batch_size=4, files=3, active=6)
     assert sum(plan.rows_per_file.values()) == 17
     assert plan.steps(1) == 4
     target = {
