@@ -1,13 +1,17 @@
 """Pretraining on Ray Train: the same function for both stages, one worker or many.
 
-The four places where Ray enters ordinary PyTorch are numbered [1] to [4].
+The places where Ray enters ordinary PyTorch are numbered, [1] to [9].
 """
 
+import contextlib
+import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import ray.train
+import ray.train.collective
 import ray.train.torch
 import torch
 
@@ -17,21 +21,31 @@ from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import Manifest, read_manifest, shards_of
+from medhmp.shards.rows import Batch
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import FileDeal, Plan, Table
 from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
 from medhmp.train import checkpoint
-from medhmp.train.loop import train
+from medhmp.train.checkpoint import Checkpoint, Position
+from medhmp.train.guard import Guard
+from medhmp.train.loop import Diverged, Midway, train
 from medhmp.train.objective import (
     AdmissionPretraining,
     StayReconstruction,
     build_admission_pretraining,
     build_stay_pretraining,
     model_fields,
-    seed_epoch,
+    seed_step,
 )
+from medhmp.train.watch import Rhythm, Watch
+from medhmp.train.writer import Writer, copied
 
 Objective = StayReconstruction | AdmissionPretraining
+
+IN_VAIN: Final = 3
+"""Failures of workers without a new checkpoint that do not end a run yet."""
+COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
+"""The environment's name for how long ranks wait for one another, in Ray's collectives and ours."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +74,18 @@ def pretrain(run: Run, stage: Stage) -> None:
     if is_done(folder, stamp, run.overwrite):
         return command.say(run, f"{stage.name}: whole already, {folder}")
     manifest = read_manifest(run)
-    checkpoint.newest(folder, stamp, run.overwrite)  # refuses another run's before workers start
+    # Before workers start: refuses another run's, and says what is damaged.
+    checkpoint.newest(folder, stamp, run.overwrite, lambda line: command.say(run, line))
     plan = plan_of(run, stage)
-    plan.steps(stage.settings(run).workers)
-    _objective(run, stage, manifest.widths)  # refuses weights that do not fit, before workers start
+    plan.steps(stage.settings(run).workers)  # refuses a batch larger than a share
+    _objective(run, stage, manifest.widths)  # refuses weights that do not fit
     with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping, nothing of ours
         result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
     metrics = result.return_value
-    checkpointed = checkpoint.newest(folder, stamp)
-    if checkpointed is None:
-        raise RuntimeError(f"{stage.name} ended without a checkpoint in {folder}")
-    publish(folder, stamp, checkpoint.write_model(folder, checkpointed.weights, run, metrics))
+    last = checkpoint.newest(folder, stamp)
+    if last is None or last.position != Position(stage.settings(run).epochs):
+        raise RuntimeError(f"{stage.name} ended without its last checkpoint in {folder}")
+    publish(folder, stamp, checkpoint.write_model(folder, last.weights, run, metrics))
     command.say(
         run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
     )
@@ -79,7 +94,8 @@ def pretrain(run: Run, stage: Stage) -> None:
 def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
     fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
     fields |= model_fields(run, stage.name)
-    del fields[f"{stage.name}.keep"]  # alone of its section it shapes no weights
+    for name in ("keep", "checkpoint_steps"):  # alone of their section they shape no weights
+        del fields[f"{stage.name}.{name}"]
     inputs = {"shards": shards_of(run).fingerprint}
     if stage.table == "admissions":
         inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
@@ -121,6 +137,7 @@ def _trainer(
         [f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs
     )
     loop = {
+        "steps": plan.steps(settings.workers),
         "run": run,
         "stage": stage,
         "stamp": stamp,
@@ -138,27 +155,54 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=stamp.hash[:16],
             storage_path=scratch,
-            failure_config=ray.train.FailureConfig(max_failures=3),  # lost workers
-            callbacks=[EndAtOnce()],
+            failure_config=ray.train.FailureConfig(max_failures=-1),  # Failures says when to end
+            callbacks=[Failures(Folder(stage.folder))],
             # Errors reach the driver, which says them once and without the traceback of a refusal.
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
         ),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=int(_collective_timeout())),
         datasets={"train": dataset},
         dataset_config=FileDeal(plan),
     )
 
 
-class EndAtOnce(ray.train.UserCallback):  # type: ignore[misc]
-    """Ends a run that a worker refuses, a diverged one too: begun again, it would end the same.
+class Failures(ray.train.UserCallback):  # type: ignore[misc]
+    """Ends a run that would end the same if it were begun again; without this, Ray starts all
+    workers again for whatever one of them raises. Runs in Ray's controller.
 
-    Ray starts all workers again for whatever one of them raises, but not for what its controller
-    raises, which is where this runs. Other workers, which may wait for the refusing one, are ended.
+    What a worker refuses, a diverged loss too, ends it at once, and with it other workers, which
+    may wait for the refusing one. So does the fourth failure without a new checkpoint in between.
     """
 
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._newest: Position | None = None
+        self._in_vain = 0
+
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        for error in worker_exceptions.values():
+        errors = [*worker_exceptions.values()]
+        for error in errors:
             if refusal := command.find_refusal(error):
                 raise refusal
+        # Told anew as long as other workers go on; it can happen as often as it will.
+        if any(_is_preempted(error) for error in errors):
+            return
+        newest = max(checkpoint.positions(self._folder, whole=True), default=None)
+        self._in_vain = self._in_vain + 1 if newest == self._newest else 1
+        self._newest = newest
+        if self._in_vain > IN_VAIN:
+            raise RuntimeError(
+                f"{self._folder}: workers failed {self._in_vain} times at the same checkpoint"
+            ) from errors[0]
+
+
+def _is_preempted(error: Exception) -> bool:
+    """Whether a worker was lost with a node that was taken away."""
+    return bool(getattr(getattr(error, "health_check_failure", error), "preempted", False))
+
+
+def _collective_timeout() -> float:
+    return float(os.environ.get(COLLECTIVE_TIMEOUT, command.RAY_ENVIRONMENT[COLLECTIVE_TIMEOUT]))
 
 
 def _check_room(settings: Pretrain) -> None:
@@ -176,43 +220,92 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     command.hush_ray_data()
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
+    rank = ray.train.get_context().get_world_rank()
     batches = ray.train.get_dataset_shard("train").batches()  # [2] this rank's share
 
     torch.manual_seed(settings.seed)
     objective = _objective(run, stage, config["widths"])
-    begun = checkpoint.newest(folder, stamp)
+    begun = _begun(folder, stamp, rank)
     if begun:
         objective.load_state_dict(begun.weights, strict=True)
-    # [3] to the device; gradients averaged over ranks
+    # [4] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     if begun:
-        optimizer.load_state_dict(begun.state["optimizer"])
+        optimizer.load_state_dict(begun.optimizer)
     metrics = list(begun.metrics) if begun else []
+    guard = Guard(begun.guard if begun else None)
+    at = begun.position if begun else Position(0)
+    writer = Writer(
+        lambda now: checkpoint.save(folder, now, run, stamp, settings.keep),
+        begun.position if begun else None,
+    )
 
-    def seeded(epoch: int) -> Any:
-        seed_epoch(objective, settings.seed, epoch, rank)
-        return batches(epoch)
+    def seeded(epoch: int, first: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(epoch, first), first):
+            seed_step(objective, settings.seed, epoch, step, rank)
+            yield batch
+
+    def save(at: Position, meters: list[dict[str, Any]], is_due: bool) -> None:
+        if rank == 0 and (is_due or not writer.is_busy):
+            weights, optimized = copied(objective.state_dict()), copied(optimizer.state_dict())
+            now = checkpoint.Checkpoint(at, weights, optimized, [*metrics], meters, guard.state())
+            writer.begin(now)
+
+    watch = Watch(
+        Rhythm(config["steps"], settings.epochs, settings.checkpoint_steps),
+        guard,
+        save,
+        ray.train.collective.broadcast_from_rank_zero,  # [5] one pulse for all
+        lambda: ray.train.get_preemption_info() is not None,  # [6] a node is about to go
+    )
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         metrics.append({"stage": stage.name, "epoch": epoch, **summary})
-        if rank == 0:
-            state = {"optimizer": optimizer.state_dict()}
-            now = checkpoint.Checkpoint(epoch, objective.state_dict(), state, metrics)
-            checkpoint.save(folder, now, run, stamp, settings.keep)
-            if config["show"]:
-                print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
-        ray.train.report(summary)  # [4] a barrier; the weights are in our own checkpoint already
+        watch.after_epoch(epoch)
+        if rank == 0 and config["show"]:
+            print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
+        ray.train.report(summary)  # [7] a barrier; the weights are in our own checkpoints
         return True
 
-    start = begun.epoch + 1 if begun else 0
-    device = ray.train.torch.get_device()
-    train(model, optimizer, seeded, range(start, settings.epochs), after_epoch, device)
+    epochs, device = range(at.epoch, settings.epochs), ray.train.torch.get_device()
+    midway = Midway(at.step, begun.meters[rank]) if begun and at.step else None
+    with _explained(folder, writer):
+        train(model, optimizer, seeded, epochs, after_epoch, device, watch.after_step, midway)
+        writer.wait()
     return metrics
+
+
+def _begun(folder: Folder, stamp: Stamp, rank: int) -> Checkpoint | None:
+    """The checkpoint to go on from: the same for all ranks, the newest that rank 0 finds sound."""
+    found = checkpoint.newest(folder, stamp) if rank == 0 else None
+    # [3] the others take it from rank 0
+    at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
+    if rank == 0:
+        checkpoint.remove_others(folder, at)
+        return found
+    return checkpoint.load(folder, at) if at else None
+
+
+@contextlib.contextmanager
+def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
+    """Adds to what ends a rank's training what only all ranks together know: the last good
+    checkpoint of one that diverged, the number of a rank that hangs."""
+    try:
+        yield
+    except Diverged as error:
+        with contextlib.suppress(Diverged):
+            writer.wait()
+        # [8] only rank 0 writes
+        last = ray.train.collective.broadcast_from_rank_zero(writer.last)
+        good = f"the last good checkpoint is {checkpoint.place_of(folder, last)}"
+        raise Diverged(f"{error}; {good if last else 'no checkpoint is good'}") from None
+    except RuntimeError as error:
+        if "timed out" in str(error).lower():
+            ray.train.collective.barrier()  # [9] raises an error that names who does not come
+        raise
 
 
 def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
