@@ -7,8 +7,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import ray.train
 import ray.train.collective
@@ -16,61 +15,30 @@ import ray.train.torch
 import torch
 
 from medhmp import command
-from medhmp.legend import Widths
-from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
-from medhmp.run import Pretrain, Run, fields_of
-from medhmp.shards.manifest import Manifest, read_manifest, shards_of
+from medhmp.run import Pretrain, Run
+from medhmp.shards.manifest import Manifest, read_manifest
 from medhmp.shards.rows import Batch
-from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import FileDeal, Plan, Table
-from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
+from medhmp.shards.stream import FileDeal, Plan
+from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Checkpoint, Position
+from medhmp.train.failures import Failures
 from medhmp.train.guard import Guard
 from medhmp.train.loop import Diverged, Midway, train
-from medhmp.train.objective import (
-    AdmissionPretraining,
-    StayReconstruction,
-    build_admission_pretraining,
-    build_stay_pretraining,
-    model_fields,
-    seed_step,
-)
+from medhmp.train.objective import seed_step
+from medhmp.train.stage import Stage, objective_of, plan_of, stamp_of
 from medhmp.train.watch import Rhythm, Watch
 from medhmp.train.writer import Writer, copied
 
-Objective = StayReconstruction | AdmissionPretraining
-
-IN_VAIN: Final = 3
-"""Failures of workers without a new checkpoint that do not end a run yet."""
 COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
 """The environment's name for how long ranks wait for one another, in Ray's collectives and ours."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One pretraining: what it reads, where it writes, what it starts from."""
-
-    name: Literal["pretrain_stay", "pretrain_admission"]
-    folder: str  # URI of its output
-    start: str | None = None  # URI of a stage-one output whose stay encoder it begins from
-    shuffled: bool = False  # the control: data shuffled between patients
-
-    @property
-    def table(self) -> Table:
-        return "stays" if self.name == "pretrain_stay" else "admissions"
-
-    def settings(self, run: Run) -> Pretrain:
-        settings: Pretrain = getattr(run, self.name)
-        return settings
 
 
 def pretrain(run: Run, stage: Stage) -> None:
     """Trains one stage to its last epoch and publishes it, or finds it whole. Begun again after any
     interruption, it goes on from the newest whole checkpoint."""
-    folder, shards = Folder(stage.folder), Folder(run.out) / "shards"
-    stamp = _stamp(run, stage, shards)
+    folder, stamp = Folder(stage.folder), stamp_of(run, stage)
     if is_done(folder, stamp, run.overwrite):
         return command.say(run, f"{stage.name}: whole already, {folder}")
     manifest = read_manifest(run)
@@ -78,7 +46,7 @@ def pretrain(run: Run, stage: Stage) -> None:
     checkpoint.newest(folder, stamp, run.overwrite, lambda line: command.say(run, line))
     plan = plan_of(run, stage)
     plan.steps(stage.settings(run).workers)  # refuses a batch larger than a share
-    _objective(run, stage, manifest.widths)  # refuses weights that do not fit
+    objective_of(run, stage, manifest.widths)  # refuses weights that do not fit
     with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping, nothing of ours
         result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
     metrics = result.return_value
@@ -88,41 +56,6 @@ def pretrain(run: Run, stage: Stage) -> None:
     publish(folder, stamp, checkpoint.write_model(folder, last.weights, run, metrics))
     command.say(
         run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
-    )
-
-
-def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
-    fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
-    fields |= model_fields(run, stage.name)
-    for name in ("keep", "checkpoint_steps"):  # alone of their section they shape no weights
-        del fields[f"{stage.name}.{name}"]
-    inputs = {"shards": shards_of(run).fingerprint}
-    if stage.table == "admissions":
-        inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
-    if stage.start:
-        begun = Folder(stage.start)
-        inputs["start"] = checkpoint.pretrained(
-            begun, "pretrain_stay", inputs["shards"], run.pretrain_on
-        )
-    return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
-
-
-def plan_of(run: Run, stage: Stage) -> Plan:
-    """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
-    settings, shards = stage.settings(run), Folder(run.out) / "shards"
-    manifest = read_manifest(run)
-    assert_disjoint(*(splits_in(shards, manifest, name) for name in ("patients", stage.table)))
-    splits = ("train",) if run.pretrain_on == "train" else ("train", "validation", "test")
-    return Plan(
-        shards=shards.uri,
-        table=stage.table,
-        rows_per_file=manifest.rows_per_file(stage.table, splits),
-        splits=splits,
-        batch_size=settings.batch_size // settings.workers,
-        seed=settings.seed,
-        budget=run.share_budget_gib * 2**30,
-        max_stays=run.model.max_stays,
-        shuffle_between_patients=stage.shuffled,
     )
 
 
@@ -166,41 +99,6 @@ def _trainer(
     )
 
 
-class Failures(ray.train.UserCallback):  # type: ignore[misc]
-    """Ends a run that would end the same if it were begun again; without this, Ray starts all
-    workers again for whatever one of them raises. Runs in Ray's controller.
-
-    What a worker refuses, a diverged loss too, ends it at once, and with it other workers, which
-    may wait for the refusing one. So does the fourth failure without a new checkpoint in between.
-    """
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._newest: Position | None = None
-        self._in_vain = 0
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        errors = [*worker_exceptions.values()]
-        for error in errors:
-            if refusal := command.find_refusal(error):
-                raise refusal
-        # Told anew as long as other workers go on; it can happen as often as it will.
-        if any(_is_preempted(error) for error in errors):
-            return
-        newest = max(checkpoint.positions(self._folder, whole=True), default=None)
-        self._in_vain = self._in_vain + 1 if newest == self._newest else 1
-        self._newest = newest
-        if self._in_vain > IN_VAIN:
-            raise RuntimeError(
-                f"{self._folder}: workers failed {self._in_vain} times at the same checkpoint"
-            ) from errors[0]
-
-
-def _is_preempted(error: Exception) -> bool:
-    """Whether a worker was lost with a node that was taken away."""
-    return bool(getattr(getattr(error, "health_check_failure", error), "preempted", False))
-
-
 def _collective_timeout() -> float:
     return float(os.environ.get(COLLECTIVE_TIMEOUT, command.RAY_ENVIRONMENT[COLLECTIVE_TIMEOUT]))
 
@@ -224,7 +122,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     batches = ray.train.get_dataset_shard("train").batches()  # [2] this rank's share
 
     torch.manual_seed(settings.seed)
-    objective = _objective(run, stage, config["widths"])
+    objective = objective_of(run, stage, config["widths"])
     begun = _begun(folder, stamp, rank)
     if begun:
         objective.load_state_dict(begun.weights, strict=True)
@@ -306,17 +204,6 @@ def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
         if "timed out" in str(error).lower():
             ray.train.collective.barrier()  # [9] raises an error that names who does not come
         raise
-
-
-def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
-    if stage.name == "pretrain_stay":
-        return build_stay_pretraining(run.model, widths)
-    objective = build_admission_pretraining(run.model, widths)
-    if stage.start:
-        load_start(
-            objective.admission, checkpoint.read_weights(Folder(stage.start), "pretrain_stay")
-        )
-    return objective
 
 
 def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from medhmp.model.contrast import world_size
 
-
 MEASURED: Final = ("rows_per_s", "wait_share", "seconds")
 """Fields of a row of ``metrics.jsonl`` that a clock or the memory decides. All others are the same
 whenever the run is, also where it was killed in between."""

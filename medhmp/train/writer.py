@@ -36,7 +36,9 @@ class Writer:
             writing.result()
 
     def _checked(self, copied: Checkpoint) -> None:
-        weights, optimizer = (_mapped(part, Tensor.cpu) for part in (copied.weights, copied.optimizer))
+        weights, optimizer = (
+            _mapped(part, Tensor.cpu) for part in (copied.weights, copied.optimizer)
+        )
         checkpoint = replace(copied, weights=weights, optimizer=optimizer)
         # The loss was good, but it is of the weights before the last step.
         if not checkpoint.is_finite:
