@@ -21,8 +21,8 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
     may wait for the refusing one. So does the fourth failure without a new checkpoint in between.
     """
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, folder: Folder, show: bool) -> None:
+        self._folder, self._show = folder, show
         self._newest: Position | None = None
         self._in_vain = 0
 
@@ -41,6 +41,11 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
             raise RuntimeError(
                 f"{self._folder}: workers failed {self._in_vain} times at the same checkpoint"
             ) from errors[0]
+        if self._show:
+            ranks = ", ".join(
+                f"{rank} ({type(e).__name__})" for rank, e in worker_exceptions.items()
+            )
+            print(f"{self._folder}: worker {ranks} failed; going on from {newest}", flush=True)
 
 
 def _is_preempted(error: Exception) -> bool:

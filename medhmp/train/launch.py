@@ -89,7 +89,7 @@ def _trainer(
             name=stamp.hash[:16],
             storage_path=scratch,
             failure_config=ray.train.FailureConfig(max_failures=-1),  # Failures says when to end
-            callbacks=[Failures(Folder(stage.folder))],
+            callbacks=[Failures(Folder(stage.folder), command.watched(run.quiet))],
             # Errors reach the driver, which says them once and without the traceback of a refusal.
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
         ),

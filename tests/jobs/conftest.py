@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jobs.benchmark_processes import train_workers, wait_until
 from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
 from jobs.pretrain_admission import pretrain_admission
@@ -85,6 +86,7 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ,
+            start_new_session=True,
         )
 
     def ended(self, seconds: float = 300) -> tuple[int, str, str]:
@@ -93,7 +95,7 @@ class Job:
         return self.process.returncode, out, err
 
     def kill_once(self, reached: Callable[[], bool], seconds: float = 300) -> None:
-        """SIGKILL as soon as the output has come so far."""
+        """SIGKILL as soon as the output has come so far. Workers go on until Ray has seen it."""
         deadline = time.monotonic() + seconds
         while not reached():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -101,6 +103,7 @@ class Job:
             time.sleep(0.01)
         self.process.kill()
         self.ended()
+        wait_until(lambda: not train_workers(self.process.pid))
 
 
 @pytest.fixture

@@ -230,3 +230,30 @@ def test_what_one_worker_refuses_ends_the_job_at_once(
         pretrain(run, stage)
     assert str(find_refusal(ended.value)) == "rank 1 has nothing to read; give it something"
     assert begun.read_text().count("\n") == 1
+
+
+def test_a_rank_that_hangs_is_named(
+    cohort: Run, branch: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other waits for it in the averaging of gradients, and does so for so long only."""
+
+    class AtOnce(ray.train.UserCallback):  # local, so that the controller gets it by value
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def after_exception(self, run_context: Any, worker_exceptions: Any) -> None:
+            raise RuntimeError(f"failed: {worker_exceptions}")
+
+    def hang(rank: int, at: Position) -> None:
+        if rank == 1 and at == Position(0, 1):
+            time.sleep(600)
+
+    monkeypatch.setenv(launch.COLLECTIVE_TIMEOUT, "8")
+    monkeypatch.setattr(launch, "Failures", AtOnce)
+    two = replace(cohort.pretrain_stay, workers=2, epochs=1)
+    run = branch(cohort, "shards", pretrain_stay=two)
+    stage = Faulty(
+        "pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", before_step=hang
+    )
+    with pytest.raises(ray.train.ControllerError, match=r"ranks have not joined .*: \[1\]"):
+        pretrain(run, stage)

@@ -1,0 +1,89 @@
+"""Jobs as processes of their own, with the Ray that each starts: begun, killed, waited for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jobs.benchmark_featurize import ENVIRONMENT
+from medhmp.storage import Folder
+
+GONE_S = 120.0
+"""Seconds that killed processes, and those that live by them, may take to end."""
+
+
+class Job:
+    """A job in a session of its own, which tells all of its processes."""
+
+    def __init__(
+        self, name: str, out: Folder, *arguments: str, environment: Mapping[str, str] = ENVIRONMENT
+    ) -> None:
+        command = [sys.executable, "-m", f"jobs.{name}", "smoke", "--quiet", "--out", str(out)]
+        self._process = subprocess.Popen(
+            [*command, *arguments],
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def finish(self) -> None:
+        """Waits for a job that must not fail."""
+        if status := self._process.wait():
+            raise SystemExit(f"{self._process.args} ended with status {status}")
+
+    def workers(self) -> list[int]:
+        """Ids of its training workers."""
+        return train_workers(self._process.pid)
+
+    def kill_workers(self, workers: list[int]) -> None:
+        """Waits until they are gone."""
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not set(workers) & set(self.workers()))
+
+    def kill_driver(self) -> None:
+        """Training goes on until Ray sees it: waits for the end of that."""
+        self._process.kill()
+        self._process.wait()
+        wait_until(lambda: not self.workers())
+        self.kill()
+
+    def kill(self) -> None:
+        """All at once, as a machine that goes down."""
+        for pid, _ in _members(self._process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def train_workers(session: int) -> list[int]:
+    """Ids of the training workers of a session."""
+    return [pid for pid, name in _members(session) if name.startswith(b"ray::RayTrainWorker")]
+
+
+def _members(session: int) -> list[tuple[int, bytes]]:
+    """Running processes of a session: id and title."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            # The second field, in brackets, is the program's name and may hold anything.
+            fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
+            if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+                found.append((int(name), Path(f"/proc/{name}/cmdline").read_bytes()))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = GONE_S) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {seconds:.0f} s in vain for the end of killed processes")
+        time.sleep(0.01)
