@@ -29,7 +29,7 @@ from medhmp.train.loop import Diverged, Midway, train
 from medhmp.train.objective import seed_step
 from medhmp.train.stage import Stage, objective_of, plan_of, stamp_of
 from medhmp.train.watch import Rhythm, Watch
-from medhmp.train.writer import Writer, copied
+from medhmp.train.writer import NotFinite, Writer, copied
 
 COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
 """The environment's name for how long ranks wait for one another, in Ray's collectives and ours."""
@@ -172,7 +172,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     midway = Midway(at.step, begun.meters[rank]) if begun and at.step else None
     with _explained(folder, writer):
         train(model, optimizer, seeded, epochs, after_epoch, device, watch.after_step, midway)
-        writer.wait()
+    writer.wait()
     return metrics
 
 
@@ -193,8 +193,10 @@ def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
     checkpoint of one that diverged, the number of a rank that hangs."""
     try:
         yield
+    except NotFinite:
+        raise
     except Diverged as error:
-        with contextlib.suppress(Diverged):
+        with contextlib.suppress(NotFinite):
             writer.wait()
         # [8] only rank 0 writes
         last = ray.train.collective.broadcast_from_rank_zero(writer.last)

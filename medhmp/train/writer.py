@@ -11,6 +11,10 @@ from medhmp.train.checkpoint import Checkpoint, Position
 from medhmp.train.loop import Diverged
 
 
+class NotFinite(Diverged):
+    """Weights that are not finite: only the rank that writes knows of them."""
+
+
 class Writer:
     """Writes one checkpoint at a time. What goes wrong is raised by the next call."""
 
@@ -42,8 +46,9 @@ class Writer:
         checkpoint = replace(copied, weights=weights, optimizer=optimizer)
         # The loss was good, but it is of the weights before the last step.
         if not checkpoint.is_finite:
-            raise Diverged(
-                f"weights are not finite at {checkpoint.position}; lower the learning rate"
+            raise NotFinite(
+                f"weights are not finite at {checkpoint.position}; lower the learning rate; the "
+                f"last good checkpoint is {self.last or 'none'}"
             )
         self._write(checkpoint)
         self.last = checkpoint.position

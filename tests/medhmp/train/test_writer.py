@@ -74,7 +74,7 @@ def test_weights_that_are_not_finite_are_not_written():
     written = []
     writer = Writer(written.append, last=Position(0, 1))
     writer.begin(at(2, float("nan")))
-    with pytest.raises(Diverged, match="not finite at epoch-00000-step-000002; lower the learning"):
+    with pytest.raises(Diverged, match=r"not finite at epoch-00000-step-000002; .*-step-000001$"):
         writer.wait()
     assert not written
     assert writer.last == Position(0, 1)
