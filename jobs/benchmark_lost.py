@@ -120,10 +120,8 @@ class Lives:
         while counts["kills"] < kills:
             left = kills - counts["kills"]
             wants_writing = while_writing - counts["while_writing"] >= left * self._moments.random()
-            self._reach(wants_writing)
             lost = self._moments.choice(LOST[2:] if wants_writing else LOST)
-            at, _ = self._seen()
-            self._kill(lost)
+            at = self._lose_at_a_moment(lost, wants_writing)
             begun, whole = self._seen()
             # Where the driver is lost, training goes on a little: what was is not to be seen.
             is_writing = lost != "the driver" and begun != whole
@@ -147,34 +145,37 @@ class Lives:
             raise SystemExit(f"too few kills in the middle of things: {counts}")
         return counts
 
-    def _reach(self, wants_writing: bool) -> None:
+    def _lose_at_a_moment(self, lost: str, wants_writing: bool) -> Position:
         """Waits until the run has begun some more checkpoints, so that each life gets on, and then
-        a moment, or for one that is being written."""
+        a moment, or for one that is being written. Returns where it was."""
         _, whole = self._seen()
         further, seen = self._moments.randint(2, 4), {whole}
         since = time.perf_counter()
-        while True:
-            if self._job.has_ended:
-                raise SystemExit("the run ended before its last kill; give it more --epochs")
-            begun, whole = self._seen()
-            seen.add(begun)
-            if len(seen) > further and (begun != whole or not wants_writing):
-                break
-            time.sleep(0.001)
-        if not wants_writing:
+        while len(seen) <= further:
+            seen.add(self._look()[0])
+        victims = self._victims(lost)  # before, as to find them takes longer than to write
+        if wants_writing:
+            begun = whole
+            while begun == whole:
+                begun, whole = self._look()
+        else:
             each = (time.perf_counter() - since) / len(seen)
             time.sleep(self._moments.uniform(0, min(2 * each, 0.5)))
+            begun, _ = self._seen()
+        self._job.kill(victims)
+        return begun
 
-    def _kill(self, lost: str) -> None:
-        workers = self._job.workers()
+    def _look(self) -> tuple[Position, Position]:
+        if self._job.has_ended:
+            raise SystemExit("the run ended before its last kill; give it more --epochs")
+        time.sleep(0.0005)
+        return self._seen()
+
+    def _victims(self, lost: str) -> list[int]:
+        processes = self._job.processes()
         if lost == "a worker":
-            self._job.kill_workers([self._moments.choice(workers)])
-        elif lost == "all workers":
-            self._job.kill_workers(workers)
-        elif lost == "the driver":
-            self._job.kill_driver()
-        else:
-            self._job.kill()
+            return [self._moments.choice(processes["workers"])]
+        return processes["workers" if lost == "all workers" else lost]
 
     def _seen(self) -> tuple[Position, Position]:
         """The newest checkpoint begun, and the newest that is whole; one after the other, so that

@@ -1,5 +1,6 @@
 """Jobs as processes of their own, with the Ray that each starts: begun, killed, waited for."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,28 +39,24 @@ class Job:
         if status := self._process.wait():
             raise SystemExit(f"{self._process.args} ended with status {status}")
 
-    def workers(self) -> list[int]:
-        """Ids of its training workers."""
-        return train_workers(self._process.pid)
+    def processes(self) -> dict[str, list[int]]:
+        """Ids by what could be lost; *everything*: the driver, its Ray and all workers."""
+        workers = train_workers(self._process.pid)
+        everything = [pid for pid, _ in _members(self._process.pid)]
+        return {"the driver": [self._process.pid], "workers": workers, "everything": everything}
 
-    def kill_workers(self, workers: list[int]) -> None:
-        """Waits until they are gone."""
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not set(workers) & set(self.workers()))
-
-    def kill_driver(self) -> None:
-        """Training goes on until Ray sees it: waits for the end of that."""
-        self._process.kill()
+    def kill(self, victims: list[int]) -> None:
+        """At once, by SIGKILL; then waits until they are gone, and if the driver is, all others:
+        workers go on until Ray sees that, other processes a little longer."""
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._process.pid not in victims:
+            return wait_until(lambda: not set(victims) & set(self.processes()["workers"]))
         self._process.wait()
-        wait_until(lambda: not self.workers())
-        self.kill()
-
-    def kill(self) -> None:
-        """All at once, as a machine that goes down."""
-        for pid, _ in _members(self._process.pid):
+        wait_until(lambda: not self.processes()["workers"])
+        for pid in self.processes()["everything"]:
             os.kill(pid, signal.SIGKILL)
-        self._process.wait()
 
 
 def train_workers(session: int) -> list[int]:
