@@ -1,6 +1,6 @@
 """Pretraining on Ray Train: the same function for both stages, one worker or many.
 
-The places where Ray enters ordinary PyTorch are numbered, [1] to [9].
+The places where Ray enters ordinary PyTorch are numbered, [1] to [8].
 """
 
 import contextlib
@@ -165,8 +165,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
         watch.after_epoch(epoch)
         if rank == 0 and config["show"]:
             print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
-        ray.train.report(summary)  # [7] a barrier; the weights are in our own checkpoints
-        return True
+        return True  # nothing to report to Ray: it would wait for its controller's next look
 
     epochs, device = range(at.epoch, settings.epochs), ray.train.torch.get_device()
     midway = Midway(at.step, begun.meters[rank]) if begun and at.step else None
@@ -198,13 +197,13 @@ def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
     except Diverged as error:
         with contextlib.suppress(NotFinite):
             writer.wait()
-        # [8] only rank 0 writes
+        # [7] only rank 0 writes
         last = ray.train.collective.broadcast_from_rank_zero(writer.last)
         good = f"the last good checkpoint is {checkpoint.place_of(folder, last)}"
         raise Diverged(f"{error}; {good if last else 'no checkpoint is good'}") from None
     except RuntimeError as error:
         if "timed out" in str(error).lower():
-            ray.train.collective.barrier()  # [9] raises an error that names who does not come
+            ray.train.collective.barrier()  # [8] raises an error that names who does not come
         raise
 
 
