@@ -42,39 +42,53 @@ class Job:
     def processes(self) -> dict[str, list[int]]:
         """Ids by what could be lost; *everything*: the driver, its Ray and all workers."""
         workers = train_workers(self._process.pid)
-        everything = [pid for pid, _ in _members(self._process.pid)]
-        return {"the driver": [self._process.pid], "workers": workers, "everything": everything}
+        return {
+            "the driver": [self._process.pid],
+            "workers": workers,
+            "everything": _members(self._process.pid),
+        }
 
     def kill(self, victims: list[int]) -> None:
         """At once, by SIGKILL; then waits until they are gone, and if the driver is, all others:
         workers go on until Ray sees that, other processes a little longer."""
-        for pid in victims:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(victims)
         if self._process.pid not in victims:
             return wait_until(lambda: not set(victims) & set(self.processes()["workers"]))
         self._process.wait()
         wait_until(lambda: not self.processes()["workers"])
-        for pid in self.processes()["everything"]:
+        _kill(self.processes()["everything"])
+
+
+def _kill(victims: list[int]) -> None:
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def train_workers(session: int) -> list[int]:
     """Ids of the training workers of a session."""
-    return [pid for pid, name in _members(session) if name.startswith(b"ray::RayTrainWorker")]
+    return [pid for pid in _members(session) if is_train_worker(pid)]
 
 
-def _members(session: int) -> list[tuple[int, bytes]]:
-    """Running processes of a session: id and title."""
+def is_train_worker(pid: int) -> bool:
+    """Whether a process is there and one."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _members(session: int) -> list[int]:
+    """Ids of the running processes of a session."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             # The second field, in brackets, is the program's name and may hold anything.
             fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-            if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
-                found.append((int(name), Path(f"/proc/{name}/cmdline").read_bytes()))
         except (FileNotFoundError, ProcessLookupError):
             continue
+        if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+            found.append(int(name))
     return found
 
 
