@@ -1,4 +1,4 @@
-"""Random stays and admissions of any size, in memory and as shards: what training is measured on."""
+"""Random stays and admissions, in memory and as shards: what training is measured on."""
 
 from typing import Final
 

@@ -223,8 +223,9 @@ class Folder:
 
     def delete_partial(self) -> None:
         """Deletes what killed processes have left half-written; nothing may be writing now."""
-        for name in filter(_is_partial, self._listed()):
-            self.delete(name)
+        if self.is_local:  # a bucket shows whole objects alone
+            for name in filter(_is_partial, self._listed()):
+                self.delete(name)
 
     def remove(self) -> None:
         """Deletes this folder and all below it. ``complete.json`` goes first, so that a folder
