@@ -219,9 +219,9 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
             epochs,
             after_epoch,
             device,
-            settings.chunk,
             watch.after_step,
             midway,
+            settings.chunk,
         )
     writer.wait()
     if drawn:

@@ -42,9 +42,9 @@ def train(
     epochs: range,
     after_epoch: Callable[[int, dict[str, float]], bool],
     device: torch.device | None = None,
-    chunk: int | None = None,
     after_step: AfterStep | None = None,
     midway: Midway | None = None,
+    chunk: int | None = None,
 ) -> None:
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
