@@ -7,9 +7,9 @@ shuffled inside a window. Either way the order depends on (seed, epoch, world si
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,12 @@ WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
 
 Table = Literal["stays", "admissions"]
+
+
+class Batches(Protocol):
+    """The batches of an epoch, from step ``first`` on: the tail of the whole epoch's."""
+
+    def __call__(self, epoch: int, first: int = 0) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ class Share:
     rank: int
     world_size: int
 
-    def batches(self) -> Callable[[int], Iterator[Batch]]:
-        """A function from epoch to its batches; fills the memory share, if it fits, once."""
+    def batches(self) -> Batches:
+        """The batches of every epoch; fills the memory share, if it fits, once."""
         files = self.plan.files_of(self.rank, self.world_size)
         steps = self.plan.steps(self.world_size)
         notes = (
@@ -98,15 +104,17 @@ class Share:
                 raise Refusal(
                     "the shuffled control needs its share in memory; raise share_budget_gib"
                 )
-            return lambda epoch: self._streamed(files, steps, notes, epoch)
+            return lambda epoch, first=0: itertools.islice(
+                self._streamed(files, steps, notes, epoch), first, None
+            )
         rows = self._rows(pa.concat_tables(self._tables(files)), notes)
         if self.plan.shuffle_between_patients:
             rows = rows.shuffled(np.random.default_rng([self.plan.seed, self.rank]))
-        return lambda epoch: self._in_memory(rows, steps, epoch)
+        return lambda epoch, first=0: self._in_memory(rows, range(first, steps), epoch)
 
-    def _in_memory(self, rows: Stays | Admissions, steps: int, epoch: int) -> Iterator[Batch]:
+    def _in_memory(self, rows: Stays | Admissions, steps: range, epoch: int) -> Iterator[Batch]:
         order = self._generator(epoch).permutation(len(rows))
-        for step in range(steps):
+        for step in steps:
             yield rows.batch(order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size])
 
     def _streamed(self, files: list[str], steps: int, notes: Notes, epoch: int) -> Iterator[Batch]:

@@ -91,7 +91,7 @@ def fit(
     train(
         objective,
         _optimizer(run, spec, objective),
-        lambda epoch: _epoch(data["train"], spec, epoch),
+        lambda epoch, _: _epoch(data["train"], spec, epoch),
         range(run.finetune.epochs),
         after_epoch,
         device,

@@ -4,13 +4,18 @@ Under ``torch.distributed`` a rank's loss is its share: the loss is the mean ove
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from medhmp.model.contrast import world_size
+
+MEASURED: Final = ("rows_per_s", "wait_share", "seconds")
+"""Fields of a row of ``metrics.jsonl`` that a clock or the memory decides. All others are the same
+whenever the run is, also where it was killed in between."""
 
 
 class Meter:
@@ -39,7 +44,29 @@ class Meter:
         self._steps += 1
         for name, value in {"loss": loss, **report}.items():
             total = value.detach().to(torch.float64)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            before = self._sums.get(name)
+            self._sums[name] = total if before is None else before.to(total.device) + total
+
+    def state(self) -> dict[str, Any]:
+        """What a Meter needs to go on from here. Sums are left on the device and never changed:
+        whoever writes them waits, not the step."""
+        sums = [total.to(torch.float64) for total in self._sums.values()]
+        return {
+            "rows": self._rows,
+            "steps": self._steps,
+            "names": list(self._sums),
+            "sums": torch.stack(sums) if sums else torch.zeros(0, dtype=torch.float64),
+            "seconds": time.perf_counter() - self._start,
+            "waited": self._waited,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a ``state``: the summary is that of an undisturbed epoch, bit for bit, but
+        for what is in ``MEASURED``."""
+        self._rows, self._steps = state["rows"], state["steps"]
+        self._sums = dict(zip(state["names"], state["sums"], strict=True))
+        self._start = time.perf_counter() - state["seconds"]
+        self._waited = state["waited"]
 
     def summary(self) -> dict[str, float]:
         """Means over steps and ranks of the loss and its terms; rows/s of all ranks together; this

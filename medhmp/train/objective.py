@@ -85,13 +85,18 @@ class AdmissionPretraining(nn.Module):
         return loss, {name: term.detach() for name, term in report.items()}
 
 
-def seed_epoch(objective: nn.Module, seed: int, epoch: int, rank: int) -> None:
-    """Makes what an epoch draws depend on (seed, epoch) alone, so that a resumed one repeats it:
-    masks are the same on every rank, dropout is each rank's own."""
+def seed_step(objective: nn.Module, seed: int, epoch: int, step: int, rank: int) -> None:
+    """Makes what a step draws depend on (seed, epoch, step) alone, so that a run goes on at any
+    step without the state of any generator: masks are the same on every rank, dropout is its own.
+    """
     if isinstance(objective, AdmissionPretraining):
-        objective.masks.manual_seed(seed * 100_003 + epoch)
-    (own,) = np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)
-    torch.manual_seed(int(own))
+        objective.masks.manual_seed(_drawn_from(seed, epoch, step))
+    torch.manual_seed(_drawn_from(seed, epoch, step, rank))
+
+
+def _drawn_from(*numbers: int) -> int:
+    (seed,) = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return int(seed)
 
 
 UNREAD: Final[dict[Literal["pretrain_stay", "pretrain_admission", "fit"], tuple[str, ...]]] = {

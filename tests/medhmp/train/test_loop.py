@@ -21,7 +21,7 @@ class Square(torch.nn.Module):
         return loss, {"w": self.w.detach()}
 
 
-def batches(epoch):
+def batches(epoch, first=0):
     for x in ((1.0, 3.0), (2.0, 2.0)):
         yield {"x": torch.tensor(x), "subject_id": torch.arange(2)}
 

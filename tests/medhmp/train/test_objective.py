@@ -26,7 +26,7 @@ from medhmp.train.objective import (
     build_classifier,
     build_stay_pretraining,
     model_fields,
-    seed_epoch,
+    seed_step,
 )
 
 MODEL = Model(width=8, demographic_hidden=5)
@@ -98,11 +98,12 @@ def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path):
     assert len(list(tmp_path.glob("result-*.pt"))) == sum(WORLDS)
 
 
-def drawn(objective, batches, seed, epoch, rank):
-    """What stage two masks in each batch of an epoch, and a number as dropout would draw it."""
+def drawn(objective, batches, rank, seed=0, epoch=4, step=7):
+    """What stage two masks in the last of the batches, all seen in one step, and a number as
+    dropout would draw it."""
     seen = []
     hook = objective.masked_codes.register_forward_pre_hook(lambda _, given: seen.append(given[2]))
-    seed_epoch(objective, seed, epoch, rank)
+    seed_step(objective, seed, epoch, step, rank)
     for batch in batches:
         objective(batch)
     hook.remove()
@@ -116,15 +117,15 @@ def test_ranks_mask_alike_whatever_dropout_they_need(records):
         records.admission_batch([records.admission(i, n) for i in range(9)], dtype=torch.float32)
         for n in (1, 3, 2)
     )
-    masks, number = drawn(objective, [few, last], 0, 4, rank=0)
-    others, other_number = drawn(objective, [many, last], 0, 4, rank=1)
+    masks, number = drawn(objective, [few, last], rank=0)
+    others, other_number = drawn(objective, [many, last], rank=1)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(masks, others, strict=True))
     assert number != other_number
-    again, same_number = drawn(objective, [few, last], 0, 4, rank=0)
+    again, same_number = drawn(objective, [few, last], rank=0)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(masks, again, strict=True))
     assert number == same_number
-    for seed, epoch in ((1, 4), (0, 5)):
-        new, _ = drawn(objective, [few, last], seed, epoch, rank=0)
+    for other in ({"seed": 1}, {"epoch": 5}, {"step": 8}):
+        new, _ = drawn(objective, [few, last], rank=0, **other)
         assert not torch.equal(masks[0], new[0])
 
 
