@@ -12,7 +12,8 @@ from medhmp import command
 from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, Start
 from medhmp.run import Run
 from medhmp.storage import Folder
-from medhmp.train.launch import Stage, pretrain
+from medhmp.train.launch import pretrain
+from medhmp.train.stage import Stage
 
 
 def pretrain_admission(run: Run) -> None:

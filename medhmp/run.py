@@ -234,6 +234,7 @@ class Pretrain:
     workers: int = 1  # training processes
     seed: int = 0  # initial weights, masks, order
     keep: int = 2  # newest checkpoints kept
+    checkpoint_steps: int = 1000  # at most so many steps are repeated after a kill; often fewer
 
 
 @dataclass(frozen=True)
@@ -323,8 +324,10 @@ class Run:
                     f"{name}.batch_size is {stage.batch_size} for {stage.workers} workers; "
                     "give a batch size that is a multiple of the number of workers"
                 )
-            if stage.epochs < 1 or stage.keep < 1:
-                raise Refusal(f"{name}.epochs and {name}.keep must be at least 1")
+            if min(stage.epochs, stage.keep, stage.checkpoint_steps) < 1:
+                raise Refusal(
+                    f"{name}.epochs, {name}.keep and {name}.checkpoint_steps must be at least 1"
+                )
         if self.pretrain_admission.batch_size // self.pretrain_admission.workers < 2:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()

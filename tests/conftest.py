@@ -23,6 +23,7 @@ _ENVIRONMENT = {
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "180",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # A machine that stands still for a minute must not cost the suite its Ray, and with it pytest.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",

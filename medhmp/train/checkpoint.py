@@ -1,14 +1,18 @@
 """Checkpoints: folders in ``checkpoints/``, each whole by its own ``complete.json`` or not there.
 
 A checkpoint holds what a continued run needs to end as the undisturbed one would: weights
-(``model.safetensors``), optimizer state (``state.pt``, read with ``weights_only=True``),
-the metrics so far and the run. No pickle is ever read.
+(``model.safetensors``); optimizer state, what the meters had added up and what the guard had seen
+(``state.pt``, read with ``weights_only=True``); the metrics so far and the run. Its name is its
+position. There is no state of random generators: what a step draws depends on the run's seed and
+the position alone (``objective.seed_step``). No pickle is ever read.
 """
 
 import io
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -21,29 +25,63 @@ from medhmp.storage import COMPLETE, Entry, Folder, Output, Stamp, opened, publi
 
 Metrics = list[dict[str, Any]]
 
+FILES: Final = {"model.safetensors", "run.json", "metrics.jsonl", "state.pt"}
+"""What is in a checkpoint beside its record."""
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where training goes on: epochs 0 to ``epoch`` - 1 are done, and ``step`` steps of the next.
+
+    An epoch's end is the beginning of the next epoch.
+    """
+
+    epoch: int
+    step: int = 0
+
+    def __str__(self) -> str:
+        return f"epoch-{self.epoch:05d}-step-{self.step:06d}"
+
+    @staticmethod
+    def of(name: str) -> "Position | None":
+        """The position that a folder's name tells; None for a name of another kind."""
+        found = re.fullmatch(r"epoch-(\d+)-step-(\d+)", name)
+        return Position(int(found[1]), int(found[2])) if found else None
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state at the end of ``epoch`` (from 0)."""
+    """The state of training at a position."""
 
-    epoch: int
+    position: Position
     weights: dict[str, Tensor]
-    state: dict[str, Any]  # "optimizer"
-    metrics: Metrics
+    optimizer: dict[str, Any]
+    metrics: Metrics  # of the epochs that are done
+    meters: list[dict[str, Any]]  # of every rank; none at an epoch's beginning
+    guard: dict[str, Any]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether weights and optimizer state are numbers throughout."""
+        moments = [value for state in self.optimizer["state"].values() for value in state.values()]
+        tensors = [*self.weights.values(), *filter(torch.is_tensor, moments)]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def save(folder: Folder, checkpoint: Checkpoint, run: Run, stamp: Stamp, keep: int) -> None:
-    """Writes ``checkpoints/epoch-N`` whole, then removes all but the newest ``keep``."""
-    place = folder / "checkpoints" / f"epoch-{checkpoint.epoch:05d}"
+    """Writes a checkpoint, whose tensors are on the CPU, whole; then removes all but the newest
+    ``keep``."""
+    place = place_of(folder, checkpoint.position)
+    state = {name: getattr(checkpoint, name) for name in ("optimizer", "meters", "guard")}
     buffer = io.BytesIO()
-    torch.save(checkpoint.state, buffer)
+    torch.save(state, buffer)
     entries = [
         *write_model(place, checkpoint.weights, run, checkpoint.metrics),
         place.write_bytes("state.pt", buffer.getvalue()),
     ]
     publish(place, stamp, entries)
-    for epoch in _whole_epochs(folder)[:-keep]:
-        (folder / "checkpoints" / f"epoch-{epoch:05d}").remove()
+    for position in positions(folder, whole=True)[:-keep]:
+        place_of(folder, position).remove()
 
 
 def write_model(
@@ -59,32 +97,77 @@ def write_model(
     ]
 
 
-def newest(folder: Folder, stamp: Stamp, overwrite: bool = False) -> Checkpoint | None:
-    """The newest checkpoint that is whole and undamaged, or None. One of another run is refused,
-    or removed under ``overwrite``."""
-    for epoch in reversed(_whole_epochs(folder)):
-        place = folder / "checkpoints" / f"epoch-{epoch:05d}"
+def newest(
+    folder: Folder,
+    stamp: Stamp,
+    overwrite: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Checkpoint | None:
+    """The newest checkpoint that is whole and undamaged, or None. ``tell`` hears why a newer one is
+    not it. One of another run is refused, or removed under ``overwrite``."""
+    for position in reversed(positions(folder)):
+        place = place_of(folder, position)
         output = Output.of(place)
-        if output is None:  # its record is torn
-            continue
-        if output.hash != stamp.hash:
+        if output and output.hash != stamp.hash and _is_consistent(output):
             if not overwrite:
                 raise Refusal(
                     f"{place} is a checkpoint of another run; pass --overwrite to start afresh, "
                     "or another --out"
                 )
             place.remove()
-            continue
-        if _undamaged(output):
-            return _load(place, epoch)
+        elif fault := _fault(output, stamp):
+            tell(f"{place} is not used: {fault}; going on from the one before, if there is one")
+        else:
+            return load(folder, position)
     return None
 
 
-def _load(place: Folder, epoch: int) -> Checkpoint:
+def _is_consistent(output: Output) -> bool:
+    """Whether a record's hash is that of what it says: no bit of either has changed."""
+    return output.hash == Stamp(output.fields, output.inputs).hash
+
+
+def _fault(output: Output | None, stamp: Stamp) -> str | None:
+    """Why a folder cannot be trusted. Every file is read, whatever its size."""
+    if output is None:
+        return "it was not finished, or its complete.json is damaged"
+    if output.hash != stamp.hash or set(output.files) != FILES:
+        return "its complete.json is damaged"
+    for name, entry in output.files.items():
+        if output.folder.size(name) != entry.size or output.folder.entry(name) != entry:
+            return f"its {name} is missing or not what was written"
+    return None
+
+
+def load(folder: Folder, position: Position) -> Checkpoint:
+    """A checkpoint that ``newest`` has found to be sound, on this rank or another."""
+    place = place_of(folder, position)
     state = torch.load(io.BytesIO(place.read_bytes("state.pt")), weights_only=True)
     lines = place.read_bytes("metrics.jsonl").decode().splitlines()
-    weights = load_tensors(place.read_bytes("model.safetensors"))  # its hash was checked
-    return Checkpoint(epoch, weights, state, [json.loads(line) for line in lines])
+    weights = load_tensors(place.read_bytes("model.safetensors"))
+    return Checkpoint(position, weights, metrics=[json.loads(line) for line in lines], **state)
+
+
+def remove_others(folder: Folder, begun: Position | None) -> None:
+    """Removes what a run that goes on from ``begun`` will write anew: every later checkpoint, and
+    what is left of those that were not finished. Only while nobody writes."""
+    whole = positions(folder, whole=True)
+    for position in positions(folder):
+        if begun is None or position > begun or position not in whole:
+            place_of(folder, position).remove()
+
+
+def positions(folder: Folder, whole: bool = False) -> list[Position]:
+    """Where there are checkpoints, in order; ``whole``: those with a record alone."""
+    names = (folder / "checkpoints").names()
+    if whole:
+        names = [name for name in names if name.endswith(f"/{COMPLETE}")]
+    found = {Position.of(name.partition("/")[0]) for name in names}
+    return sorted(position for position in found if position)
+
+
+def place_of(folder: Folder, position: Position) -> Folder:
+    return folder / "checkpoints" / str(position)
 
 
 def read_weights(folder: Folder, made_by: str) -> dict[str, Tensor]:
@@ -113,18 +196,3 @@ def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> s
             f"give --pretrain-on {then}, or run jobs.{made_by} again with --overwrite"
         )
     return output.files["model.safetensors"].sha256
-
-
-def _whole_epochs(folder: Folder) -> list[int]:
-    names = (folder / "checkpoints").names()
-    whole = [n.split("/")[0] for n in names if n.endswith(f"/{COMPLETE}")]
-    return sorted(int(name.removeprefix("epoch-")) for name in whole)
-
-
-def _undamaged(output: Output) -> bool:
-    """Whether every file, of any size, is as it was written."""
-    place = output.folder
-    return all(
-        place.size(name) == entry.size and place.entry(name) == entry
-        for name, entry in output.files.items()
-    )

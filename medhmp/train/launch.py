@@ -1,112 +1,61 @@
 """Pretraining on Ray Train: the same function for both stages, one worker or many.
 
-The four places where Ray enters ordinary PyTorch are numbered [1] to [4].
+The places where Ray enters ordinary PyTorch are numbered, [1] to [8].
 """
 
+import contextlib
+import os
 import tempfile
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Final
 
 import ray.train
+import ray.train.collective
 import ray.train.torch
 import torch
 
 from medhmp import command
-from medhmp.legend import Widths
-from medhmp.model.heads import load_start
 from medhmp.refusal import Refusal
-from medhmp.run import Pretrain, Run, fields_of
-from medhmp.shards.manifest import Manifest, read_manifest, shards_of
-from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import FileDeal, Plan, Table
-from medhmp.storage import Folder, Stamp, fingerprint, is_done, publish
+from medhmp.run import Pretrain, Run
+from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.rows import Batch
+from medhmp.shards.stream import FileDeal, Plan
+from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train import checkpoint
-from medhmp.train.loop import train
-from medhmp.train.objective import (
-    AdmissionPretraining,
-    StayReconstruction,
-    build_admission_pretraining,
-    build_stay_pretraining,
-    model_fields,
-    seed_epoch,
-)
+from medhmp.train.checkpoint import Checkpoint, Position
+from medhmp.train.failures import Failures
+from medhmp.train.guard import Guard
+from medhmp.train.loop import Diverged, Midway, train
+from medhmp.train.objective import seed_step
+from medhmp.train.stage import Stage, objective_of, plan_of, stamp_of
+from medhmp.train.watch import Rhythm, Watch
+from medhmp.train.writer import NotFinite, Writer, copied
 
-Objective = StayReconstruction | AdmissionPretraining
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One pretraining: what it reads, where it writes, what it starts from."""
-
-    name: Literal["pretrain_stay", "pretrain_admission"]
-    folder: str  # URI of its output
-    start: str | None = None  # URI of a stage-one output whose stay encoder it begins from
-    shuffled: bool = False  # the control: data shuffled between patients
-
-    @property
-    def table(self) -> Table:
-        return "stays" if self.name == "pretrain_stay" else "admissions"
-
-    def settings(self, run: Run) -> Pretrain:
-        settings: Pretrain = getattr(run, self.name)
-        return settings
+COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
+"""The environment's name for how long ranks wait for one another, in Ray's collectives and ours."""
 
 
 def pretrain(run: Run, stage: Stage) -> None:
     """Trains one stage to its last epoch and publishes it, or finds it whole. Begun again after any
     interruption, it goes on from the newest whole checkpoint."""
-    folder, shards = Folder(stage.folder), Folder(run.out) / "shards"
-    stamp = _stamp(run, stage, shards)
+    folder, stamp = Folder(stage.folder), stamp_of(run, stage)
     if is_done(folder, stamp, run.overwrite):
         return command.say(run, f"{stage.name}: whole already, {folder}")
     manifest = read_manifest(run)
-    checkpoint.newest(folder, stamp, run.overwrite)  # refuses another run's before workers start
+    # Before workers start: refuses another run's, and says what is damaged.
+    checkpoint.newest(folder, stamp, run.overwrite, lambda line: command.say(run, line))
     plan = plan_of(run, stage)
-    plan.steps(stage.settings(run).workers)
-    _objective(run, stage, manifest.widths)  # refuses weights that do not fit, before workers start
+    plan.steps(stage.settings(run).workers)  # refuses a batch larger than a share
+    objective_of(run, stage, manifest.widths)  # refuses weights that do not fit
     with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping, nothing of ours
         result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
     metrics = result.return_value
-    checkpointed = checkpoint.newest(folder, stamp)
-    if checkpointed is None:
-        raise RuntimeError(f"{stage.name} ended without a checkpoint in {folder}")
-    publish(folder, stamp, checkpoint.write_model(folder, checkpointed.weights, run, metrics))
+    last = checkpoint.newest(folder, stamp)
+    if last is None or last.position != Position(stage.settings(run).epochs):
+        raise RuntimeError(f"{stage.name} ended without its last checkpoint in {folder}")
+    publish(folder, stamp, checkpoint.write_model(folder, last.weights, run, metrics))
     command.say(
         run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
-    )
-
-
-def _stamp(run: Run, stage: Stage, shards: Folder) -> Stamp:
-    fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
-    fields |= model_fields(run, stage.name)
-    del fields[f"{stage.name}.keep"]  # alone of its section it shapes no weights
-    inputs = {"shards": shards_of(run).fingerprint}
-    if stage.table == "admissions":
-        inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
-    if stage.start:
-        begun = Folder(stage.start)
-        inputs["start"] = checkpoint.pretrained(
-            begun, "pretrain_stay", inputs["shards"], run.pretrain_on
-        )
-    return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
-
-
-def plan_of(run: Run, stage: Stage) -> Plan:
-    """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
-    settings, shards = stage.settings(run), Folder(run.out) / "shards"
-    manifest = read_manifest(run)
-    assert_disjoint(*(splits_in(shards, manifest, name) for name in ("patients", stage.table)))
-    splits = ("train",) if run.pretrain_on == "train" else ("train", "validation", "test")
-    return Plan(
-        shards=shards.uri,
-        table=stage.table,
-        rows_per_file=manifest.rows_per_file(stage.table, splits),
-        splits=splits,
-        batch_size=settings.batch_size // settings.workers,
-        seed=settings.seed,
-        budget=run.share_budget_gib * 2**30,
-        max_stays=run.model.max_stays,
-        shuffle_between_patients=stage.shuffled,
     )
 
 
@@ -121,6 +70,7 @@ def _trainer(
         [f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs
     )
     loop = {
+        "steps": plan.steps(settings.workers),
         "run": run,
         "stage": stage,
         "stamp": stamp,
@@ -138,27 +88,19 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=stamp.hash[:16],
             storage_path=scratch,
-            failure_config=ray.train.FailureConfig(max_failures=3),  # lost workers
-            callbacks=[EndAtOnce()],
+            failure_config=ray.train.FailureConfig(max_failures=-1),  # Failures says when to end
+            callbacks=[Failures(Folder(stage.folder), command.watched(run.quiet))],
             # Errors reach the driver, which says them once and without the traceback of a refusal.
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
         ),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=int(_collective_timeout())),
         datasets={"train": dataset},
         dataset_config=FileDeal(plan),
     )
 
 
-class EndAtOnce(ray.train.UserCallback):  # type: ignore[misc]
-    """Ends a run that a worker refuses, a diverged one too: begun again, it would end the same.
-
-    Ray starts all workers again for whatever one of them raises, but not for what its controller
-    raises, which is where this runs. Other workers, which may wait for the refusing one, are ended.
-    """
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        for error in worker_exceptions.values():
-            if refusal := command.find_refusal(error):
-                raise refusal
+def _collective_timeout() -> float:
+    return float(os.environ.get(COLLECTIVE_TIMEOUT, command.RAY_ENVIRONMENT[COLLECTIVE_TIMEOUT]))
 
 
 def _check_room(settings: Pretrain) -> None:
@@ -176,54 +118,93 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     command.hush_ray_data()
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
+    rank = ray.train.get_context().get_world_rank()
     batches = ray.train.get_dataset_shard("train").batches()  # [2] this rank's share
 
     torch.manual_seed(settings.seed)
-    objective = _objective(run, stage, config["widths"])
-    begun = checkpoint.newest(folder, stamp)
+    objective = objective_of(run, stage, config["widths"])
+    begun = _begun(folder, stamp, rank)
     if begun:
         objective.load_state_dict(begun.weights, strict=True)
-    # [3] to the device; gradients averaged over ranks
+    # [4] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     if begun:
-        optimizer.load_state_dict(begun.state["optimizer"])
+        optimizer.load_state_dict(begun.optimizer)
     metrics = list(begun.metrics) if begun else []
+    guard = Guard(begun.guard if begun else None)
+    at = begun.position if begun else Position(0)
+    writer = Writer(
+        lambda now: checkpoint.save(folder, now, run, stamp, settings.keep),
+        begun.position if begun else None,
+    )
 
-    def seeded(epoch: int) -> Any:
-        seed_epoch(objective, settings.seed, epoch, rank)
-        return batches(epoch)
+    def seeded(epoch: int, first: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(epoch, first), first):
+            seed_step(objective, settings.seed, epoch, step, rank)
+            yield batch
+
+    def save(at: Position, meters: list[dict[str, Any]], is_due: bool) -> None:
+        if rank == 0 and (is_due or not writer.is_busy):
+            weights, optimized = copied(objective.state_dict()), copied(optimizer.state_dict())
+            now = checkpoint.Checkpoint(at, weights, optimized, [*metrics], meters, guard.state())
+            writer.begin(now)
+
+    watch = Watch(
+        Rhythm(config["steps"], settings.epochs, settings.checkpoint_steps),
+        guard,
+        save,
+        ray.train.collective.broadcast_from_rank_zero,  # [5] one pulse for all
+        lambda: ray.train.get_preemption_info() is not None,  # [6] a node is about to go
+    )
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         metrics.append({"stage": stage.name, "epoch": epoch, **summary})
-        if rank == 0:
-            state = {"optimizer": optimizer.state_dict()}
-            now = checkpoint.Checkpoint(epoch, objective.state_dict(), state, metrics)
-            checkpoint.save(folder, now, run, stamp, settings.keep)
-            if config["show"]:
-                print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
-        ray.train.report(summary)  # [4] a barrier; the weights are in our own checkpoint already
-        return True
+        watch.after_epoch(epoch)
+        if rank == 0 and config["show"]:
+            print(progress(stage.name, epoch, settings.epochs, summary), flush=True)
+        return True  # nothing to report to Ray: it would wait for its controller's next look
 
-    start = begun.epoch + 1 if begun else 0
-    device = ray.train.torch.get_device()
-    train(model, optimizer, seeded, range(start, settings.epochs), after_epoch, device)
+    epochs, device = range(at.epoch, settings.epochs), ray.train.torch.get_device()
+    midway = Midway(at.step, begun.meters[rank]) if begun and at.step else None
+    with _explained(folder, writer):
+        train(model, optimizer, seeded, epochs, after_epoch, device, watch.after_step, midway)
+    writer.wait()
     return metrics
 
 
-def _objective(run: Run, stage: Stage, widths: Widths) -> Objective:
-    if stage.name == "pretrain_stay":
-        return build_stay_pretraining(run.model, widths)
-    objective = build_admission_pretraining(run.model, widths)
-    if stage.start:
-        load_start(
-            objective.admission, checkpoint.read_weights(Folder(stage.start), "pretrain_stay")
-        )
-    return objective
+def _begun(folder: Folder, stamp: Stamp, rank: int) -> Checkpoint | None:
+    """The checkpoint to go on from: the same for all ranks, the newest that rank 0 finds sound."""
+    found = checkpoint.newest(folder, stamp) if rank == 0 else None
+    # [3] the others take it from rank 0
+    at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
+    if rank == 0:
+        checkpoint.remove_others(folder, at)
+        return found
+    return checkpoint.load(folder, at) if at else None
+
+
+@contextlib.contextmanager
+def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
+    """Adds to what ends a rank's training what only all ranks together know: the last good
+    checkpoint of one that diverged, the number of a rank that hangs."""
+    try:
+        yield
+    except NotFinite:
+        raise
+    except Diverged as error:
+        with contextlib.suppress(NotFinite):
+            writer.wait()
+        # [7] only rank 0 writes
+        last = ray.train.collective.broadcast_from_rank_zero(writer.last)
+        good = f"the last good checkpoint is {checkpoint.place_of(folder, last)}"
+        raise Diverged(f"{error}; {good if last else 'no checkpoint is good'}") from None
+    except RuntimeError as error:
+        if "timed out" in str(error).lower():
+            ray.train.collective.barrier()  # [8] raises an error that names who does not come
+        raise
 
 
 def progress(name: str, epoch: int, epochs: int, summary: dict[str, float]) -> str:

@@ -27,7 +27,7 @@ from medhmp.storage import COMPLETE, Folder
 from medhmp.tables import mimic3
 from medhmp.tables.synthetic import synthesize as write_tables
 from medhmp.train.finetune import FitSpec, fit, scores
-from medhmp.train.launch import Stage, plan_of
+from medhmp.train.stage import Stage, plan_of
 
 pytestmark = pytest.mark.ray
 

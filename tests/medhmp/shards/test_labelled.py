@@ -17,7 +17,7 @@ from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
 from medhmp.shards.manifest import File, Manifest, TaskCounts, content_of
 from medhmp.storage import Folder, Output, Stamp, publish
-from medhmp.train.launch import Stage, plan_of
+from medhmp.train.stage import Stage, plan_of
 
 HOURS, FEATURES, FILES = 2, 40, 3
 CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:49121")
