@@ -2,13 +2,17 @@
 
     python -m jobs.benchmark synthesize --patients 500 10000
     python -m jobs.benchmark featurize --fiddle 1000 10000 --stays 1000
-    python -m jobs.benchmark soak --kills 20
+    python -m jobs.benchmark soak-featurize --kills 20
+    python -m jobs.benchmark soak-train --kills 30
+    python -m jobs.benchmark soak-nodes
     python -m jobs.benchmark train --width 256 --batch 128
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
-published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux. ``soak``:
-featurization killed at random moments, its bytes against an undisturbed run's. ``train``: rows per
+published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux.
+``soak-featurize``: featurization killed at random moments, its bytes against an undisturbed run's.
+``soak-train``: the same of pretraining, its weights and metrics; ``soak-nodes``: pretraining on a
+simulated cluster that loses its nodes; both need Linux. ``train``: rows per
 second of both stages of pretraining on random rows of the paper's sizes, ``stays_per_s`` and
 ``admissions_per_s``, medians of repeated steps on this machine's CPU or its first GPU. Reads
 nothing; all but ``train`` write to temporary folders.
@@ -31,6 +35,8 @@ import torch
 import tyro
 
 from jobs.benchmark_featurize import Featurize
+from jobs.benchmark_lost import SoakTrain
+from jobs.benchmark_nodes import SoakNodes
 from jobs.benchmark_soak import Soak
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.run import Model, Synthetic
@@ -161,7 +167,9 @@ def main() -> None:
     choice = tyro.cli(
         Annotated[Generator, tyro.conf.subcommand("synthesize")]
         | Annotated[Featurize, tyro.conf.subcommand("featurize")]
-        | Annotated[Soak, tyro.conf.subcommand("soak")]
+        | Annotated[Soak, tyro.conf.subcommand("soak-featurize")]
+        | Annotated[SoakTrain, tyro.conf.subcommand("soak-train")]
+        | Annotated[SoakNodes, tyro.conf.subcommand("soak-nodes")]
         | Annotated[Train, tyro.conf.subcommand("train")],  # type: ignore[arg-type]
         description=__doc__,
     )

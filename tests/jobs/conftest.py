@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from jobs.benchmark_processes import is_train_worker, train_workers
 from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
 from jobs.pretrain_admission import pretrain_admission
@@ -85,6 +87,7 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ,
+            start_new_session=True,
         )
 
     def ended(self, seconds: float = 300) -> tuple[int, str, str]:
@@ -93,12 +96,17 @@ class Job:
         return self.process.returncode, out, err
 
     def kill_once(self, reached: Callable[[], bool], seconds: float = 300) -> None:
-        """SIGKILL as soon as the output has come so far."""
+        """SIGKILL as soon as the output has come so far; with the driver goes any training worker,
+        which would go on until Ray has seen it, and may be done by then."""
         deadline = time.monotonic() + seconds
+        workers: list[int] = []
         while not reached():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the job ended or hung before that: {self.ended(1)}")
-            time.sleep(0.01)
+            workers = workers or train_workers(self.process.pid)
+            time.sleep(0.001 if workers else 0.01)
+        for pid in filter(is_train_worker, workers):
+            os.kill(pid, signal.SIGKILL)
         self.process.kill()
         self.ended()
 

@@ -1,0 +1,259 @@
+"""Pretraining that loses workers, its driver or checkpoints: it ends as if it had not."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.train
+import torch
+from safetensors.torch import load_file
+
+from jobs.pretrain_stay import pretrain_stay
+from medhmp.command import find_refusal
+from medhmp.legend import STAY_PRETRAINING
+from medhmp.refusal import Refusal
+from medhmp.run import Pretrain, Run
+from medhmp.shards.manifest import read_manifest
+from medhmp.storage import Folder
+from medhmp.train import checkpoint, launch
+from medhmp.train.checkpoint import Position
+from medhmp.train.launch import pretrain
+from medhmp.train.meter import MEASURED
+from medhmp.train.stage import Stage
+
+pytestmark = pytest.mark.ray
+
+Steps = list[tuple[int, int]]
+
+
+class Faulty(Stage):
+    """A stage whose workers note every step of rank 0, and meet faults. Pickled by value."""
+
+    def __init__(self, name: Any, folder: str, notes: Path, **faults: Callable[..., None]) -> None:
+        """``before_step(rank, at)`` and ``before_record(at)``: before a checkpoint is whole;
+        ``at_start(rank)``."""
+        super().__init__(name, folder)
+        object.__setattr__(self, "plan", (os.getpid(), notes, faults))
+
+    def settings(self, run: Run) -> Pretrain:
+        driver, notes, faults = self.plan  # type: ignore[attr-defined]
+        if os.getpid() != driver:
+            rank = ray.train.get_context().get_world_rank()
+            faults.get("at_start", lambda rank: None)(rank)
+            seed_step, publish = launch.seed_step, checkpoint.publish
+
+            def step(objective: Any, seed: int, epoch: int, step: int, rank: int) -> None:
+                faults.get("before_step", lambda rank, at: None)(rank, Position(epoch, step))
+                if rank == 0:
+                    with notes.open("a") as file:
+                        file.write(f"{epoch} {step}\n")
+                seed_step(objective, seed, epoch, step, rank)
+
+            def record(place: Folder, *rest: Any) -> None:
+                at = Position.of(place.uri.rpartition("/")[2])
+                faults.get("before_record", lambda at: None)(at)
+                publish(place, *rest)
+
+            launch.seed_step, checkpoint.publish = step, record
+        return super().settings(run)
+
+
+def once(marker: Path, fault: Callable[[], None]) -> None:
+    if not marker.exists():
+        marker.touch()
+        fault()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def damage(folder: Folder, how: Callable[[bytes], bytes | None], name: str) -> None:
+    """Changes a file of the newest whole checkpoint, or deletes it."""
+    place = checkpoint.place_of(folder, checkpoint.positions(folder, whole=True)[-1])
+    data = how(place.read_bytes(name))
+    if data is None:
+        place.delete(name)
+    else:
+        place.write_bytes(name, data)
+
+
+def same(run: Run, undisturbed: Run, place: str) -> None:
+    """The weights bit for bit, and the rows but for what a clock says."""
+    ours, theirs = (Path(of.out) / place for of in (run, undisturbed))
+    first, second = (hashlib.sha256((p / "model.safetensors").read_bytes()) for p in (ours, theirs))
+    assert first.hexdigest() == second.hexdigest()
+    assert rows_of(ours) == rows_of(theirs)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line.keys() - set(MEASURED)} for line in lines]
+
+
+def steps_of(notes: Path) -> Steps:
+    return [(int(e), int(s)) for e, s in (line.split() for line in notes.read_text().splitlines())]
+
+
+def test_stage_one_loses_its_driver_its_newest_checkpoint_and_a_worker(
+    pretrained: Run,
+    branch: Callable[..., Run],
+    start_job: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    every = replace(pretrained.pretrain_stay, checkpoint_steps=2, keep=3)
+    run = branch(pretrained, "shards", pretrain_stay=every, quiet=False)
+    folder = Folder(run.out) / STAY_PRETRAINING
+
+    def reached() -> bool:
+        return any(at > Position(1, 0) for at in checkpoint.positions(folder, whole=True))
+
+    start_job("pretrain_stay", run.out, "--pretrain-stay.checkpoint-steps", "2").kill_once(reached)
+    newest = checkpoint.positions(folder, whole=True)[-1]
+    assert newest < Position(run.pretrain_stay.epochs)
+    damage(folder, lambda data: data[:-1] + bytes([data[-1] ^ 1]), "model.safetensors")
+    marker, notes = tmp_path / "lost", tmp_path / "steps"
+    last = run.pretrain_stay.epochs - 1
+
+    def lose(rank: int, at: Position) -> None:
+        if at >= Position(last, 1):
+            once(marker, die)
+
+    pretrain(run, Faulty("pretrain_stay", folder.uri, notes, before_step=lose))
+    said = capsys.readouterr().out
+    assert f"{newest} is not used: its model.safetensors is missing or not what was" in said
+    assert marker.exists()
+    steps = steps_of(notes)
+    assert Position(*steps[0]) < newest
+    assert len(steps) - len(set(steps)) <= every.checkpoint_steps
+    same(run, pretrained, STAY_PRETRAINING)
+
+
+def test_stage_two_loses_workers_mid_epoch_and_while_they_write(
+    pretrained: Run, branch: Callable[..., Run], tmp_path: Path
+) -> None:
+    """With each kill the newest whole checkpoint is lost, too."""
+    every = replace(pretrained.pretrain_admission, checkpoint_steps=2, keep=3)
+    run = branch(pretrained, "shards", pretrain_admission=every)
+    place = "pretrain_admission/from_scratch"
+    folder = Folder(run.out) / place
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def truncate() -> None:
+        damage(folder, lambda data: data[: len(data) // 2], "state.pt")
+        die()
+
+    def delete() -> None:
+        damage(folder, lambda data: None, "metrics.jsonl")
+        die()
+
+    def lose(rank: int, at: Position) -> None:
+        if at.step and len(checkpoint.positions(folder, whole=True)) > 1:
+            once(first, truncate)
+
+    def lose_writing(at: Position) -> None:
+        if first.exists() and at >= Position(1, 1):
+            once(second, delete)
+
+    stage = Faulty(
+        "pretrain_admission",
+        folder.uri,
+        tmp_path / "steps",
+        before_step=lose,
+        before_record=lose_writing,
+    )
+    pretrain(run, stage)
+    assert first.exists()
+    assert second.exists()
+    same(run, pretrained, place)
+
+
+def test_two_workers_take_equal_steps_and_one_may_be_lost(
+    pretrained: Run, branch: Callable[..., Run], tmp_path: Path
+) -> None:
+    """Unequal steps would hang in the averaging of gradients. The output of one worker, which is
+    in the way, is overwritten on demand."""
+    two = replace(pretrained.pretrain_stay, workers=2, epochs=2, checkpoint_steps=2)
+    run = branch(pretrained, "shards", "pretrain_stay", pretrain_stay=two, overwrite=True)
+    pretrain_stay(run)
+    rows = read_manifest(run).rows_per_file("stays", ("train",))
+    shares = [sum(rows[name] for name in sorted(rows)[rank::2]) for rank in range(2)]
+    metrics = rows_of(Path(run.out) / STAY_PRETRAINING)
+    assert [m["steps"] for m in metrics] == [min(shares) // (two.batch_size // 2)] * 2
+    assert metrics[1]["loss"] < metrics[0]["loss"]
+    weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+    other = replace(run, out=f"{tmp_path}/other", overwrite=False)
+    os.makedirs(other.out)
+    os.symlink(f"{run.out}/shards", f"{other.out}/shards")
+    marker, notes = tmp_path / "lost", tmp_path / "steps"
+
+    def lose(rank: int, at: Position) -> None:
+        if rank == 1 and at >= Position(1, 1):
+            once(marker, die)
+
+    folder = Folder(other.out) / STAY_PRETRAINING
+    pretrain(other, Faulty("pretrain_stay", folder.uri, notes, before_step=lose))
+    assert marker.exists()
+    steps = steps_of(notes)
+    assert len(steps) - len(set(steps)) <= two.checkpoint_steps
+    same(other, run, STAY_PRETRAINING)
+
+
+def test_what_one_worker_refuses_ends_the_job_at_once(
+    cohort: Run, branch: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The other worker waits for it, in a collective that it never joins."""
+    begun = tmp_path / "begun"
+
+    def refuse(rank: int) -> None:
+        if rank == 0:
+            begun.open("a").write("once more\n")
+        else:
+            while not begun.exists():
+                time.sleep(0.01)
+            raise Refusal("rank 1 has nothing to read; give it something")
+
+    two = replace(cohort.pretrain_stay, workers=2, epochs=1)
+    run = branch(cohort, "shards", pretrain_stay=two)
+    stage = Faulty("pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", at_start=refuse)
+    with pytest.raises(ray.train.ControllerError) as ended:
+        pretrain(run, stage)
+    assert str(find_refusal(ended.value)) == "rank 1 has nothing to read; give it something"
+    assert begun.read_text().count("\n") == 1
+
+
+def test_a_rank_that_hangs_is_named(
+    cohort: Run, branch: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other waits for it in the averaging of gradients, and does so for so long only."""
+
+    class AtOnce(ray.train.UserCallback):  # local, so that the controller gets it by value
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def after_exception(self, run_context: Any, worker_exceptions: Any) -> None:
+            raise RuntimeError(f"failed: {worker_exceptions}")
+
+    def hang(rank: int, at: Position) -> None:
+        if rank == 1 and at == Position(0, 1):
+            time.sleep(600)
+
+    monkeypatch.setenv(launch.COLLECTIVE_TIMEOUT, "8")
+    monkeypatch.setattr(launch, "Failures", AtOnce)
+    two = replace(cohort.pretrain_stay, workers=2, epochs=1)
+    run = branch(cohort, "shards", pretrain_stay=two)
+    stage = Faulty(
+        "pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", before_step=hang
+    )
+    with pytest.raises(ray.train.ControllerError, match=r"ranks have not joined .*: \[1\]"):
+        pretrain(run, stage)
