@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs.benchmark_featurize import ENVIRONMENT
 from jobs.benchmark_lost import content
-from jobs.benchmark_processes import Job, wait_until
+from jobs.benchmark_processes import ONE_THREAD, Job, wait_until
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
@@ -67,7 +66,7 @@ class SoakNodes:
         )
         try:
             first = cluster.add_node(num_cpus=self.workers)
-            environment = {**ENVIRONMENT, "RAY_ADDRESS": cluster.address}
+            environment = {**ONE_THREAD, "RAY_ADDRESS": cluster.address}
             job = Job("pretrain_stay", out, *arguments, environment=environment)
             _wait_for_more(folder, Position(0))
             second = cluster.add_node(num_cpus=self.workers)

@@ -12,6 +12,8 @@ from pathlib import Path
 from jobs.benchmark_featurize import ENVIRONMENT
 from medhmp.storage import Folder
 
+ONE_THREAD = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+"""Sums are of the same bits only with the same number of threads, wherever a worker runs."""
 GONE_S = 120.0
 """Seconds that killed processes, and those that live by them, may take to end."""
 
@@ -20,7 +22,7 @@ class Job:
     """A job in a session of its own, which tells all of its processes."""
 
     def __init__(
-        self, name: str, out: Folder, *arguments: str, environment: Mapping[str, str] = ENVIRONMENT
+        self, name: str, out: Folder, *arguments: str, environment: Mapping[str, str] = ONE_THREAD
     ) -> None:
         command = [sys.executable, "-m", f"jobs.{name}", "smoke", "--quiet", "--out", str(out)]
         self._process = subprocess.Popen(
