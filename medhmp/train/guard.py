@@ -15,16 +15,17 @@ from medhmp.train.loop import Diverged
 WINDOW: Final = 64
 """Steps over whose losses the reference is the median."""
 FACTOR: Final = 10.0
-"""How far above the reference an exploding loss lies, in units of the largest reference so far."""
+"""How far above the reference an exploding loss lies, in units that ``Guard`` explains."""
 PATIENCE: Final = 8
-"""Exploding losses in a row that end a run: one bad batch does not."""
+"""Exploding losses in a row that end a run: one bad batch does not. As many make a reference."""
 
 
 class Guard:
     """Judges the loss of every step, averaged over ranks. On all ranks it judges alike.
 
-    The unit is the largest reference, by size, because a contrastive loss may cross zero: there
-    ten times the last losses would be nothing.
+    The unit is the largest reference, by size, or distance between quartiles, because a contrastive
+    loss may cross zero: there ten times the last losses would be nothing. The first losses, before
+    there is a reference, need only be finite.
     """
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
@@ -53,9 +54,9 @@ class Guard:
         where = f"at step {step} of epoch {epoch}"
         if not math.isfinite(loss):
             raise Diverged(f"the loss {where} is {loss}; lower the learning rate")
-        reference = statistics.median(self._calm) if self._calm else loss
-        self._unit = max(self._unit, abs(reference))
-        if loss - reference <= FACTOR * self._unit:
+        low, reference, high = _quartiles(self._calm)
+        self._unit = max(self._unit, abs(reference), high - low)
+        if len(self._calm) < PATIENCE or loss - reference <= FACTOR * self._unit:
             self._calm = [*self._calm, loss][-WINDOW:]
             self._exploding = 0
             return
@@ -74,3 +75,11 @@ class Guard:
     def state(self) -> dict[str, Any]:
         """What a Guard needs to go on judging as if never interrupted; after ``check``."""
         return {"calm": self._calm, "unit": self._unit, "exploding": self._exploding}
+
+
+def _quartiles(losses: list[float]) -> tuple[float, float, float]:
+    if len(losses) < 2:
+        only = losses[0] if losses else 0.0
+        return only, only, only
+    low, median, high = statistics.quantiles(losses, n=4)
+    return low, median, high

@@ -55,8 +55,14 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         (Run(pretrain_stay=Pretrain(batch_size=10, workers=4)), "is 10 for 4 workers"),
         (Run(pretrain_stay=Pretrain(workers=0)), "multiple of the number of workers"),
         (Run(pretrain_stay=Pretrain(epochs=0)), "pretrain_stay.epochs, pretrain_stay.keep"),
-        (Run(pretrain_stay=Pretrain(keep=0)), "and pretrain_stay.chunk must be at least 1"),
-        (Run(pretrain_stay=Pretrain(chunk=0)), "and pretrain_stay.chunk must be at least 1"),
+        (
+            Run(pretrain_stay=Pretrain(keep=0)),
+            "pretrain_stay.chunk and pretrain_stay.checkpoint_steps must be",
+        ),
+        (
+            Run(pretrain_stay=Pretrain(chunk=0)),
+            "pretrain_stay.chunk and pretrain_stay.checkpoint_steps must be",
+        ),
         (Run(pretrain_admission=replace(ADMISSION, batch_size=4, workers=4)), "have a negative"),
         (Run(cohort=Cohort(hours=48), features=Features(dt=5.0)), "whole number of bins"),
         (Run(cohort=Cohort(hours=1), features=Features(dt=2.0)), "whole number of bins"),

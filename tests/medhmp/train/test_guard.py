@@ -37,9 +37,9 @@ def test_a_loss_that_explodes_ends_the_run(every):
         watched(falling + [100.0] * 50, every)
 
 
-def test_it_does_from_the_second_step_on():
+def test_it_does_as_soon_as_there_is_a_reference():
     with pytest.raises(Diverged, match="exploded"):
-        watched([1.0] + [1e6] * PATIENCE)
+        watched([1.0] * PATIENCE + [1e6] * PATIENCE)
 
 
 def test_a_few_bad_batches_do_not():
