@@ -15,6 +15,7 @@ def reserved_device() -> torch.device:
     reserved = ray.get_runtime_context().get_accelerator_ids().get("GPU")
     return torch.device("cuda" if reserved else "cpu")
 
+
 def to_device(batch: Batch, device: torch.device | None) -> Batch:
     """The batch on the device, copied without waiting; narrow ids are widened there."""
     if device is None:
