@@ -1,7 +1,9 @@
 """Batches made ready ahead of the step that takes them, by a thread of their own."""
 
+import contextlib
 import queue
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
@@ -24,7 +26,8 @@ class Ahead(Iterator[T]):
     """Yields ``batches`` in their order; from now on a thread makes up to ``depth`` in advance.
 
     What making a batch raises is raised here, after the batches before it. The thread ends with
-    the batches, or when this is closed or no longer held: with its loop, however that ends.
+    the batches, or when this is closed or no longer held: with its loop, however that ends, and
+    before whatever the batches are read with is shut down at the end of the process.
     """
 
     def __init__(self, batches: Iterable[T], depth: int = DEPTH) -> None:
@@ -32,8 +35,9 @@ class Ahead(Iterator[T]):
         self._stopped = threading.Event()
         # The thread holds nothing of this object, or nobody could let go of it.
         work = (batches, self._ready, self._stopped)
-        self._thread = threading.Thread(target=_fill, args=work, name="batches ahead", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=_fill, args=work, name="batches ahead", daemon=True)
+        thread.start()
+        self._end = weakref.finalize(self, _end, self._ready, self._stopped, thread)
 
     def __next__(self) -> T:
         if self._stopped.is_set():
@@ -46,12 +50,7 @@ class Ahead(Iterator[T]):
 
     def close(self) -> None:
         """Ends the thread; there are no more batches."""
-        self._stopped.set()
-        _drain(self._ready)  # so that a thread that waits for room goes on, and finds it is over
-        self._thread.join(PATIENCE)
-
-    def __del__(self) -> None:
-        self.close()
+        self._end()
 
 
 def _fill(batches: Iterable[T], ready: "queue.Queue[T | _Ended]", stopped: threading.Event) -> None:
@@ -65,9 +64,11 @@ def _fill(batches: Iterable[T], ready: "queue.Queue[T | _Ended]", stopped: threa
         ready.put(_Ended(error))
 
 
-def _drain(ready: "queue.Queue[T]") -> None:
-    while True:
-        try:
+def _end(
+    ready: "queue.Queue[T | _Ended]", stopped: threading.Event, thread: threading.Thread
+) -> None:
+    stopped.set()
+    with contextlib.suppress(queue.Empty):
+        while True:  # so that a thread that waits for room goes on, and finds that it is over
             ready.get_nowait()
-        except queue.Empty:
-            return
+    thread.join(PATIENCE)

@@ -1,5 +1,7 @@
 """A thread that makes batches ahead: order, errors, and that nothing of it stays behind."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -94,3 +96,27 @@ def test_a_loop_that_fails_ends_the_thread():
     while threads() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert not threads()
+
+
+def test_at_the_end_of_a_process_it_ends_before_what_it_reads_with():
+    """Ray too is shut down by ``atexit``; asked for a batch after that, it would start anew."""
+    program = """
+import atexit
+atexit.register(print, "shut down")
+from medhmp.shards.ahead import Ahead
+
+def batches():
+    try:
+        while True:
+            yield 1
+    finally:
+        print("read no more")
+
+coming = Ahead(batches())
+next(coming)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert ended.stderr == ""
+    assert ended.stdout == "read no more\nshut down\n"
