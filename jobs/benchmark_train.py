@@ -4,24 +4,23 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from jobs import benchmark_workers as workers
+from jobs.benchmark_parts import parts
 from jobs.benchmark_plain import PlainStays, dense
 from jobs.benchmark_rows import PAPER, random_admissions, random_stays, write_rows
+from jobs.benchmark_step import Step, loss_of, marking, medians
 from medhmp import command
 from medhmp.run import Model
 from medhmp.shards.rows import Batch
 from medhmp.shards.stream import Share
 from medhmp.storage import Folder
-from medhmp.train.grad_cache import backward
-from medhmp.train.loop import train
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
 
 GIB: Final = 2**30
@@ -72,17 +71,18 @@ class Train:
         if self.growth:
             found |= self._growth(stays, admissions)
         found |= self._beside_the_plain_form(stays, admissions)
+        found |= self._parts()
         if self.streamed:
             found |= self._from_shards(stays)
         if self.epochs:
             found |= self._whole_epochs()
         return found
 
-    def _stays(self, rows: int) -> "Step":
+    def _stays(self, rows: int) -> Step:
         batch = random_stays(rows, self.active).batch(np.arange(rows))
         return Step(build_stay_pretraining(self._model, PAPER), batch, self._device)
 
-    def _admissions(self, rows: int) -> "Step":
+    def _admissions(self, rows: int) -> Step:
         batch = random_admissions(rows, self.active).batch(np.arange(rows))
         return Step(build_admission_pretraining(self._model, PAPER), batch, self._device, 1024)
 
@@ -99,11 +99,11 @@ class Train:
             return torch.cuda.max_memory_allocated() / GIB
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
-    def _beside_the_plain_form(self, stays: "Step", admissions: "Step") -> dict[str, float]:
+    def _beside_the_plain_form(self, stays: Step, admissions: Step) -> dict[str, float]:
         """Steps in turn: ours, the plain form, ours of stage two, and a product of matrices."""
         ours = stays.objective
         plain = Step(PlainStays(ours), dense(stays.batch, ours), self._device)
-        same = _loss(plain) / _loss(stays) - 1
+        same = loss_of(plain) / loss_of(stays) - 1
         if abs(same) > 1e-5:
             raise SystemExit(f"the plain form's loss is another: {same:.2e} of ours apart")
         square = torch.randn(SQUARE, SQUARE, device=self._device)
@@ -132,7 +132,15 @@ class Train:
             "admissions_gflops": achieved[1],
         }
 
-    def _from_shards(self, step: "Step") -> dict[str, float]:
+    def _parts(self) -> dict[str, float]:
+        """Milliseconds of the parts of a step of stage one, in both ways."""
+        works = parts(self.width, self.batch, self.active, self._device)
+        seconds = medians(works.values(), self.steps, self._device)
+        taken = {name: 1000 * s for name, s in zip(works, seconds, strict=True)}
+        print("ms  " + "  ".join(f"{name} {ms:.1f}" for name, ms in taken.items()), flush=True)
+        return {f"{name}_ms": ms for name, ms in taken.items()}
+
+    def _from_shards(self, step: Step) -> dict[str, float]:
         """Epochs of the loop over shards on disk, in turn with epochs of one preloaded batch."""
         command.start_ray(quiet=True)
         found = {}
@@ -150,14 +158,14 @@ class Train:
         ingest = min(found[f"skip_step_vs_train_{m}"] for m in MODES)
         return found | worst | {"skip_step_vs_train": ingest}
 
-    def _read(self, mode: str, step: "Step", batches: Batches) -> dict[str, float]:
+    def _read(self, mode: str, step: Step, batches: Batches) -> dict[str, float]:
         marks: dict[str, list[float]] = {"stream": [], "preloaded": []}
         waits = []
         list(batches(0))  # the first epoch starts what reads
         for epoch in range(1, 4):
-            summary = step.epoch(_marking(batches(epoch), marks["stream"]))
+            summary = step.epoch(marking(batches(epoch), marks["stream"]))
             waits.append(summary["wait_share"])
-            step.epoch(_marking([step.batch] * self.streamed, marks["preloaded"]))
+            step.epoch(marking([step.batch] * self.streamed, marks["preloaded"]))
         begun = time.perf_counter()
         for epoch in range(4, 7):
             for _ in batches(epoch):
@@ -186,7 +194,7 @@ class Train:
         )
         return {f"step_s_{GLOBAL_BATCH}": seconds, f"peak_gib_{GLOBAL_BATCH}": self._peak()}
 
-    def _growth(self, *works: "Step") -> dict[str, float]:
+    def _growth(self, *works: Step) -> dict[str, float]:
         """Bytes by which the peak rises after the first tenth of the steps."""
         for at in range(self.growth):
             for work in works:
@@ -206,77 +214,3 @@ class Train:
             found[f"{name}_epoch_s"] = time.perf_counter() - begun
             print(f"an epoch of {rows:,} {name}s: {found[f'{name}_epoch_s']:.2f} s", flush=True)
         return found
-
-
-class Step:
-    """A call is a step on one batch: loss, gradients, AdamW."""
-
-    def __init__(
-        self,
-        objective: torch.nn.Module,
-        batch: Batch,
-        device: torch.device,
-        chunk: int | None = None,
-    ) -> None:
-        self.objective, self.batch = objective.to(device), batch
-        self._device, self._chunk = device, chunk
-        self._optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4, fused=True)
-
-    def __call__(self) -> torch.Tensor:
-        """The loss, unread."""
-        self._optimizer.zero_grad(set_to_none=True)
-        loss, _ = backward(self.objective, self.batch, self._device, self._chunk)
-        self._optimizer.step()
-        return loss
-
-    def epoch(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """One epoch of the training loop over other batches: its summary."""
-        summaries: list[dict[str, float]] = []
-        train(
-            self.objective,
-            self._optimizer,
-            lambda epoch, first=0: batches,
-            range(1),
-            lambda epoch, summary: summaries.append(summary) is None,
-            self._device,
-        )
-        return summaries[0]
-
-    @property
-    def flops(self) -> float:
-        """Multiplications and additions of a step: of its dense products, counted, and of its
-        sparse ones, two of each entry and output in both directions."""
-        with FlopCounterMode(display=False) as counter:
-            self()
-        R = self.objective.settings.width if "icd_ids" in self.batch else None
-        width = R or self.objective.decoder.output.in_features
-        maps = 2 * 4 if R else 2 * (4 + 1)  # the decoder's loss has products with W, too
-        return counter.get_total_flops() + 2 * maps * width * self.batch["feature_ids"].numel()
-
-
-def _loss(step: Step) -> float:
-    with torch.no_grad():
-        return float(step.objective(step.batch)[0])
-
-
-def medians(works: Iterable[Callable[[], object]], times: int, device: torch.device) -> list[float]:
-    """Median seconds of each work, all in turn."""
-    works, seconds = list(works), []
-    for _ in range(times):
-        for work in works:
-            begun = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - begun)
-    return [statistics.median(seconds[at :: len(works)]) for at in range(len(works))]
-
-
-def _marking(batches: Iterable[Batch], seconds: list[float]) -> Iterator[Batch]:
-    """Passes batches on; notes how long each step took from its request to the next."""
-    iterator = iter(batches)
-    asked = time.perf_counter()
-    while (batch := next(iterator, None)) is not None:
-        yield batch
-        seconds.append(time.perf_counter() - asked)
-        asked = time.perf_counter()

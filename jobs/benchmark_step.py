@@ -1,0 +1,88 @@
+"""Steps to be timed: on one batch, in turn with others, in an epoch of the training loop."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from medhmp.shards.rows import Batch
+from medhmp.train.device import to_device
+from medhmp.train.grad_cache import backward
+from medhmp.train.loop import train
+
+
+class Step:
+    """A call is a step on one batch: loss, gradients, AdamW."""
+
+    def __init__(
+        self,
+        objective: torch.nn.Module,
+        batch: Batch,
+        device: torch.device,
+        chunk: int | None = None,
+    ) -> None:
+        self.objective, self.batch = objective.to(device), batch
+        self.device, self._chunk = device, chunk
+        self._optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4, fused=True)
+
+    def __call__(self) -> torch.Tensor:
+        """The loss, unread."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss, _ = backward(self.objective, self.batch, self.device, self._chunk)
+        self._optimizer.step()
+        return loss
+
+    def epoch(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """One epoch of the training loop over other batches: its summary."""
+        summaries: list[dict[str, float]] = []
+        train(
+            self.objective,
+            self._optimizer,
+            lambda epoch, first=0: batches,
+            range(1),
+            lambda epoch, summary: summaries.append(summary) is None,
+            self.device,
+        )
+        return summaries[0]
+
+    @property
+    def flops(self) -> float:
+        """Multiplications and additions of a step: of its dense products, counted, and of its
+        sparse ones, two of each entry and output in both directions."""
+        with FlopCounterMode(display=False) as counter:
+            self()
+        R = self.objective.settings.width if "icd_ids" in self.batch else None
+        width = R or self.objective.decoder.output.in_features
+        maps = 2 * 4 if R else 2 * (4 + 1)  # the decoder's loss has products with W, too
+        return counter.get_total_flops() + 2 * maps * width * self.batch["feature_ids"].numel()
+
+
+def loss_of(step: Step) -> float:
+    """The loss now, of the whole batch."""
+    with torch.no_grad():
+        return float(step.objective(to_device(step.batch, step.device))[0])
+
+
+def medians(works: Iterable[Callable[[], object]], times: int, device: torch.device) -> list[float]:
+    """Median seconds of each work, all in turn."""
+    works, seconds = list(works), []
+    for _ in range(times):
+        for work in works:
+            begun = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - begun)
+    return [statistics.median(seconds[at :: len(works)]) for at in range(len(works))]
+
+
+def marking(batches: Iterable[Batch], seconds: list[float]) -> Iterator[Batch]:
+    """Passes batches on; notes how long each step took from its request to the next."""
+    iterator = iter(batches)
+    asked = time.perf_counter()
+    while (batch := next(iterator, None)) is not None:
+        yield batch
+        seconds.append(time.perf_counter() - asked)
+        asked = time.perf_counter()
