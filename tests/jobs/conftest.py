@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jobs.benchmark_processes import is_train_worker, train_workers
+from jobs.benchmark.processes import is_train_worker, train_workers
 from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
 from jobs.pretrain_admission import pretrain_admission

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs import benchmark
-from jobs.benchmark_featurize import summary
+from jobs.benchmark.featurize import summary
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs import benchmark_inputs as inputs
+from jobs.benchmark import inputs
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import fiddle, mimic3

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.benchmark_meter import INTERVAL, Tree, measure
+from jobs.benchmark.meter import INTERVAL, Tree, measure
 
 MIB = 1 << 20
 HELPERS = """

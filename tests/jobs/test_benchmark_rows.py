@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jobs.benchmark_rows import DEMOGRAPHICS, DIAGNOSES, DRUGS, write_rows
+from jobs.benchmark.rows import DEMOGRAPHICS, DIAGNOSES, DRUGS, write_rows
 from medhmp.legend import Widths
 from medhmp.shards import schema
 from medhmp.shards.rows import Admissions, Stays

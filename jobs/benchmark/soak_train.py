@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from jobs.benchmark_processes import Job
+from jobs.benchmark.processes import Job
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position

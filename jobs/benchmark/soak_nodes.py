@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs.benchmark_lost import content
-from jobs.benchmark_processes import ONE_THREAD, Job, wait_until
+from jobs.benchmark.processes import ONE_THREAD, Job, wait_until
+from jobs.benchmark.soak_train import content
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.benchmark_featurize import ENVIRONMENT
+from jobs.benchmark.featurize import ENVIRONMENT
 from medhmp.run import Synthetic
 from medhmp.shards.work import NAME as WORK
 from medhmp.storage import COMPLETE, Folder
@@ -20,7 +20,7 @@ from medhmp.tables.synthetic import synthesize
 
 
 @dataclass(frozen=True)
-class Soak:
+class SoakFeaturize:
     """Kills, with SIGKILL, of the job and its Ray; the last run is left to end.
 
     After each kill every file of the shards under its final name must have the bytes that an

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs.benchmark_rows import PAPER, random_stays
+from jobs.benchmark.rows import PAPER, random_stays
 from medhmp.run import Model
 from medhmp.train.grad_cache import backward
 from medhmp.train.objective import build_stay_pretraining

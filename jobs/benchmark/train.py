@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 import torch
 
-from jobs import benchmark_workers as workers
-from jobs.benchmark_parts import parts
-from jobs.benchmark_plain import PlainStays, dense
-from jobs.benchmark_rows import PAPER, random_admissions, random_stays, write_rows
-from jobs.benchmark_step import Step, loss_of, marking, medians
+from jobs.benchmark import workers
+from jobs.benchmark.parts import parts
+from jobs.benchmark.plain import PlainStays, dense
+from jobs.benchmark.rows import PAPER, random_admissions, random_stays, write_rows
+from jobs.benchmark.step import Step, loss_of, marking, medians
 from medhmp import command
 from medhmp.run import Model
 from medhmp.shards.rows import Batch

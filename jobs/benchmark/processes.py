@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jobs.benchmark_featurize import ENVIRONMENT
+from jobs.benchmark.featurize import ENVIRONMENT
 from medhmp.storage import Folder
 
 ONE_THREAD = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}

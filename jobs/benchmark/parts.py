@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jobs.benchmark_rows import PAPER, random_stays
+from jobs.benchmark.rows import PAPER, random_stays
 from medhmp.model.recurrence import recurrence
 from medhmp.model.sparse import bag_linear
 from medhmp.model.stay import hours_of, sparse_squared_error

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs import benchmark_inputs as inputs
-from jobs.benchmark_meter import Cost, measure
+from jobs.benchmark import inputs
+from jobs.benchmark.meter import Cost, measure
 from medhmp.storage import Folder
 
 FIDDLE: Final = """
