@@ -15,8 +15,9 @@ published shards, on FIDDLE's timing input and on dense synthetic tables; needs 
 ``soak-featurize``: featurization killed at random moments, its bytes against an undisturbed run's.
 ``soak-train``: the same of pretraining, its weights and metrics; ``soak-nodes``: pretraining on a
 simulated cluster that loses its nodes; both need Linux. ``soak``: the three soaks. ``train``:
-steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form and a matrix product;
-the stream from shards; workers against one. All write to temporary folders alone.
+steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
+and a matrix product; the stream from shards; workers against one. All write to temporary folders
+alone.
 """
 
 import json

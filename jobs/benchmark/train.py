@@ -50,7 +50,7 @@ class Train:
     threads: int = 2  # CPU threads
     device: str = "cpu"  # or cuda
     workers: int = 2  # CPU processes of one thread, each on a core of its own; below 2: none
-    streamed: int = 16  # steps of an epoch that is read from shards; 0: leave the stream out
+    streamed: int = 24  # steps of an epoch that is read from shards; 0: leave the stream out
     epochs: bool = False  # one whole epoch of the paper's corpus of each stage
     paper_batch: bool = False  # a step of admissions at 4,096, and the memory it takes
     growth: int = 0  # steps of both stages over which memory must not grow; 0: none
@@ -150,7 +150,7 @@ class Train:
                 shards = Folder(place) / mode
                 plan = write_rows(shards, "stays", rows, PAPER, self.batch, 4, self.active)
                 share = Share(replace(plan, budget=budget), 0, 1)
-                found |= self._read(mode, step, share.batches())
+                found |= self._read(mode, step, share.batches(epochs=7))
         worst = {
             name: max(found[f"{name}_{m}"] for m in MODES)
             for name in ("stream_vs_preloaded", "wait_share")
