@@ -1,6 +1,5 @@
 """Featurization that goes on after a SIGKILL, takes another's features, or reads two sources."""
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,14 +25,17 @@ TABLES = ("stays", "admissions", "patients")
 
 
 def content(run: Run, *below: str) -> dict[str, str]:
-    """SHA-256 of every file of the shards but the one that tells of the machine."""
-    root = Path(run.out) / "shards"
-    files = [path for path in root.rglob("*") if path.is_file() and path.name != "featurize.json"]
-    named = {str(path.relative_to(root)): path for path in files}
+    """SHA-256 of every file of the shards but the one that tells of the machine.
+
+    Tasks of a driver that was killed may still be writing: a half-written file is none of them.
+    """
+    shards = Folder(run.out) / "shards"
     return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in named.items()
-        if name.startswith(below or "") and "note_embeddings" not in name
+        name: shards.entry(name).sha256
+        for name in shards.names()
+        if name.startswith(below or "")
+        and "note_embeddings" not in name
+        and name != "featurize.json"
     }
 
 
@@ -70,7 +72,7 @@ def test_killed_twice_it_goes_on_and_ends_with_the_same_bytes(
     def whole() -> set[tuple[str, str]]:
         """Files under their final names."""
         assert not (Path(run.out) / "shards" / COMPLETE).exists()
-        return {item for item in content(run).items() if not Path(item[0]).name.startswith(".")}
+        return set(content(run).items())
 
     start_job("featurize", run.out, *small).kill_once(lambda: len(records(run, "scatter")) >= 2)
     read = {path: path.stat().st_mtime_ns for path in records(run, "scatter")}
