@@ -98,5 +98,5 @@ def wait_until(is_so: Callable[[], bool], seconds: float = GONE_S) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise SystemExit(f"waited {seconds:.0f} s in vain for the end of killed processes")
+            raise SystemExit(f"waited {seconds:.0f} s in vain for processes or a checkpoint")
         time.sleep(0.01)

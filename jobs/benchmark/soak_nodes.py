@@ -25,7 +25,7 @@ class SoakNodes:
 
     workers: int = 2
     patients: int = 160  # of the synthetic cohort
-    epochs: int = 2000
+    epochs: int = 600  # enough to outlast the nodes
     checkpoint_steps: int = 200
 
     def run(self) -> dict[str, float]:
@@ -68,14 +68,14 @@ class SoakNodes:
             first = cluster.add_node(num_cpus=self.workers)
             environment = {**ONE_THREAD, "RAY_ADDRESS": cluster.address}
             job = Job("pretrain_stay", out, *arguments, environment=environment)
-            _wait_for_more(folder, Position(0))
+            _wait_for_more(job, folder, Position(0))
             second = cluster.add_node(num_cpus=self.workers)
             announced = _drain(cluster, first, folder, steps, self.checkpoint_steps)
             at = _newest(folder)
             cluster.remove_node(first, allow_graceful=False)
             print(f"first node drained and taken away at {at}", flush=True)
             cluster.add_node(num_cpus=self.workers)
-            _wait_for_more(folder, at)
+            _wait_for_more(job, folder, at)
             at = _newest(folder)
             cluster.remove_node(second, allow_graceful=False)
             print(f"second node taken away at {at}", flush=True)
@@ -106,5 +106,7 @@ def _newest(folder: Folder) -> Position:
     return max(checkpoint.positions(folder, whole=True), default=Position(0))
 
 
-def _wait_for_more(folder: Folder, at: Position) -> None:
-    wait_until(lambda: _newest(folder) > at, PATIENCE_S)
+def _wait_for_more(job: Job, folder: Folder, at: Position) -> None:
+    wait_until(lambda: _newest(folder) > at or job.has_ended, PATIENCE_S)
+    if job.has_ended:
+        raise SystemExit(f"the run ended at {_newest(folder)}, before its nodes were lost")
