@@ -50,7 +50,7 @@ class Train:
     threads: int = 2  # CPU threads
     device: str = "cpu"  # or cuda
     workers: int = 2  # CPU processes of one thread, each on a core of its own; below 2: none
-    streamed: int = 24  # steps of an epoch that is read from shards; 0: leave the stream out
+    streamed: int = 48  # steps of an epoch that is read from shards; 0: leave the stream out
     epochs: bool = False  # one whole epoch of the paper's corpus of each stage
     paper_batch: bool = False  # a step of admissions at 4,096, and the memory it takes
     growth: int = 0  # steps of both stages over which memory must not grow; 0: none
@@ -162,15 +162,15 @@ class Train:
         marks: dict[str, list[float]] = {"stream": [], "preloaded": []}
         waits = []
         list(batches(0))  # the first epoch starts what reads
-        for epoch in range(1, 4):
+        for epoch in range(1, 3):
             summary = step.epoch(marking(batches(epoch), marks["stream"]))
             waits.append(summary["wait_share"])
             step.epoch(marking([step.batch] * self.streamed, marks["preloaded"]))
         begun = time.perf_counter()
-        for epoch in range(4, 7):
+        for epoch in range(3, 5):
             for _ in batches(epoch):
                 pass
-        alone = 3 * self.streamed / (time.perf_counter() - begun)
+        alone = 2 * self.streamed / (time.perf_counter() - begun)
         seconds = {name: statistics.median(of) for name, of in marks.items()}
         wait = statistics.median(waits)
         print(

@@ -1,5 +1,6 @@
 """A step of several processes against one, each of one thread and on a core of its own."""
 
+import copy
 import multiprocessing
 import os
 import statistics
@@ -53,15 +54,18 @@ def _worker(
     torch.manual_seed(0)
     objective = build_stay_pretraining(Model(width=width), PAPER)
     batch = random_stays(rows, active, seed=rank).batch(np.arange(rows))
+    single = copy.deepcopy(objective)
     averaged = DistributedDataParallel(objective)
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4, fused=True)
+    optimizers = [
+        torch.optim.AdamW(each.parameters(), lr=5e-4, fused=True) for each in (averaged, single)
+    ]
     together, alone = [], []
     for _ in range(steps + 1):
         dist.barrier()
-        together.append(_seconds(averaged, batch, optimizer))
+        together.append(_seconds(averaged, batch, optimizers[0]))
         dist.barrier()
         if rank == 0:
-            alone.append(_seconds(objective, batch, optimizer))
+            alone.append(_seconds(single, batch, optimizers[1]))
     dist.barrier()
     dist.destroy_process_group()
     size = sum(p.numel() * p.element_size() for p in objective.parameters())
