@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jobs.benchmark.processes import is_train_worker, train_workers
+from jobs.benchmark.processes import train_workers
 from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
 from jobs.pretrain_admission import pretrain_admission
@@ -99,13 +99,11 @@ class Job:
         """SIGKILL as soon as the output has come so far; with the driver goes any training worker,
         which would go on until Ray has seen it, and may be done by then."""
         deadline = time.monotonic() + seconds
-        workers: list[int] = []
         while not reached():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the job ended or hung before that: {self.ended(1)}")
-            workers = workers or train_workers(self.process.pid)
-            time.sleep(0.001 if workers else 0.01)
-        for pid in filter(is_train_worker, workers):
+            time.sleep(0.02)
+        for pid in train_workers(self.process.pid):
             os.kill(pid, signal.SIGKILL)
         self.process.kill()
         self.ended()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import benchmark
+from jobs.benchmark.__main__ import main
 from jobs.benchmark.featurize import summary
 
 
@@ -17,8 +17,8 @@ def measured(
     """``measured("train", ...)``: the JSON object of the last line."""
 
     def measure(*arguments: str) -> dict[str, float]:
-        monkeypatch.setattr(sys, "argv", ["jobs/benchmark.py", *arguments])
-        benchmark.main()
+        monkeypatch.setattr(sys, "argv", ["jobs/benchmark/__main__.py", *arguments])
+        main()
         found: dict[str, float] = json.loads(capsys.readouterr().out.splitlines()[-1])
         return found
 

@@ -100,18 +100,22 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(
 
 
 @pytest.mark.parametrize(
-    ("kept", "budget", "workers"), [("from memory", 4.0, 1), ("streamed", 0.0, 2)]
+    ("stage", "kept", "budget", "workers"),
+    [(pretrain_stay, "from memory", 4.0, 1), (pretrain_admission, "streamed", 0.0, 2)],
 )
 def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(
     cohort: Run,
     branch: Callable[..., Run],
     capsys: pytest.CaptureFixture[str],
+    stage: Callable[[Run], None],
     kept: str,
     budget: float,
     workers: int,
 ) -> None:
-    """Both stages alike, the second without the first. Two workers that stream, on two CPUs, would
-    wait for ever if they took what the readers need."""
+    """The second stage without the first. Two workers that stream, on two CPUs, would wait for ever
+    if they took what the readers need."""
+    name = stage.__name__
+    settings = replace(getattr(cohort, name), epochs=3, workers=workers)
     run = branch(
         cohort,
         "shards",
@@ -119,24 +123,20 @@ def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(
         loop=Loop(skip_step=True),
         share_budget_gib=budget,
         tune=replace(cohort.tune, starts=("both",)),
-        pretrain_stay=replace(cohort.pretrain_stay, epochs=3, workers=workers),
-        pretrain_admission=replace(cohort.pretrain_admission, epochs=1, workers=workers),
+        **{name: settings},
     )
     before = Folder(run.out).names()
-    pretrain_stay(run)
-    pretrain_admission(run)
+    stage(run)
     assert Folder(run.out).names() == before
-    one, two = capsys.readouterr().out.splitlines()
     found = re.fullmatch(
-        r"pretrain_stay: ingest alone ([\d,]+) rows/s, (.+) \(3 epochs of (\d+) steps\); "
-        "nothing was trained or written",
-        one,
+        rf"{name}: ingest alone ([\d,]+) rows/s, (.+) \(3 epochs of (\d+) steps\); "
+        "nothing was trained or written\n",
+        capsys.readouterr().out,
     )
     assert found
     assert int(found[1].replace(",", "")) > 0
     assert found[2] == kept
-    assert int(found[3]) == plan_of(run, Stage("pretrain_stay", run.out)).steps(workers)
-    assert two.startswith("pretrain_admission: ingest alone ")
+    assert int(found[3]) == plan_of(run, Stage(name, run.out)).steps(workers)
 
 
 def test_every_stage_without_steps_is_refused(
