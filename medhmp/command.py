@@ -26,9 +26,10 @@ from medhmp.run import Run
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",  # our tasks would not take such workers
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
-    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "180",  # that ranks wait for one another: what hangs is named
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",  # that ranks wait for one another: what hangs is named
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -30,7 +30,7 @@ class Step:
     def __call__(self) -> torch.Tensor:
         """The loss, unread."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss, _ = backward(self.objective, self.batch, self.device, self._chunk)
+        loss, _ = backward(self.objective, self.batch, self.device, self._chunk, bf16=True)
         self._optimizer.step()
         return loss
 
@@ -44,6 +44,8 @@ class Step:
             range(1),
             lambda epoch, summary: summaries.append(summary) is None,
             self.device,
+            chunk=self._chunk,
+            bf16=True,
         )
         return summaries[0]
 

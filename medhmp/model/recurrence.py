@@ -185,5 +185,5 @@ def run_unfed(weight_hh: Tensor, bias: Tensor, h_0: Tensor, steps: int) -> Tenso
         nothing = h_0.new_zeros(steps, h_0.shape[0], 1)
         weights = [bias.new_zeros(bias.numel(), 1), weight_hh, bias, torch.zeros_like(bias)]
         states = (h_0.unsqueeze(0), torch.zeros_like(h_0).unsqueeze(0))
-        hidden = torch.lstm(nothing, states, weights, True, 1, 0.0, False, False, False)[0]
+        hidden = torch.lstm(nothing, states, weights, True, 1, 0.0, True, False, False)[0]
     return hidden.transpose(0, 1)

@@ -20,7 +20,7 @@ values."""
 
 
 def densifies(device: torch.device) -> bool:
-    """Whether products on this device are dense. ``jobs.benchmark train`` measures both ways."""
+    """Whether products on this device are dense; ``jobs.benchmark train`` times both on a CPU."""
     return device.type == "cuda"
 
 

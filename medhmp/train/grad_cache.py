@@ -22,23 +22,25 @@ def backward(
     batch: Batch,
     device: torch.device | None = None,
     chunk: int | None = None,
+    bf16: bool = False,
 ) -> Step:
     """Adds the gradient of a batch's loss to the parameters'; nothing waits for the device.
 
     Args:
         objective: the objective or what DistributedDataParallel made of it.
         batch: on the host, as it is cut there.
-        device: where the objective is, and under bf16 autocast if a GPU; none: the CPU.
+        device: where the objective is; none: the CPU.
         chunk: rows that pass the encoder at once; none: all.
+        bf16: on a GPU, under autocast; what has to be exact is float32 all the same.
 
     Returns:
         The loss of the whole batch and what is reported of it, without a graph.
     """
     bare = objective.module if isinstance(objective, DistributedDataParallel) else objective
     stage_two = bare if isinstance(bare, AdmissionPretraining) else None
-    rows = batch["subject_id"].numel()
+    autocast, rows = _autocast(device, bf16), batch["subject_id"].numel()
     if chunk is None or rows <= chunk:
-        with _autocast(device):
+        with autocast:
             loss, report = objective(to_device(batch, device))
         loss.backward()
         return loss.detach(), report
@@ -46,17 +48,17 @@ def backward(
     chunks = [to_device(part, device) for part in cut(batch, chunk, max_stays)]
     if stage_two:
         coded = {name: batch[name] for name in ("icd_offsets", "drug_offsets")}
-        return _cached(objective, stage_two, chunks, to_device(coded, device), device)
-    return _accumulated(objective, chunks, device)
+        return _cached(objective, stage_two, chunks, to_device(coded, device), device, autocast)
+    return _accumulated(objective, chunks, autocast)
 
 
-def _accumulated(objective: nn.Module, chunks: list[Batch], device: torch.device | None) -> Step:
+def _accumulated(objective: nn.Module, chunks: list[Batch], autocast: torch.autocast) -> Step:
     """Of a loss that is a mean over rows."""
     rows = [part["subject_id"].numel() for part in chunks]
     total: dict[str, Tensor] = {}
     for part, share, syncing in zip(chunks, rows, _last(objective, len(chunks)), strict=True):
         with syncing:
-            with _autocast(device):
+            with autocast:
                 loss, report = objective(part)
             weight = share / sum(rows)
             (weight * loss).backward()
@@ -71,11 +73,12 @@ def _cached(
     chunks: list[Batch],
     offsets: Batch,
     device: torch.device | None,
+    autocast: torch.autocast,
 ) -> Step:
     """Of stage two; ``offsets`` say which admissions of the whole batch have codes."""
     salts, coded = draw_salts(bare.masks), count_coded(offsets)
     states, encoded = [], []
-    with torch.no_grad(), _autocast(device):
+    with torch.no_grad(), autocast:
         for part in chunks:
             states.append(_random_state(device))
             encoded.append(bare.pairs(*bare.admission.tokens(part), part["subject_id"]))
@@ -91,7 +94,7 @@ def _cached(
     ):
         _set_random_state(state, device)  # dropout draws the same again
         with syncing:
-            with _autocast(device):
+            with autocast:
                 loss, report = objective(part, Whole(salts, coded, *by_pairs))
             loss.backward()
         codes += report["masked_codes"]
@@ -136,10 +139,10 @@ def _csr(batch: Batch, offsets: str, name: str, start: int, stop: int) -> Batch:
     return {offsets: own - own[0]} | {a: batch[a][entries] for a in arrays if a in batch}
 
 
-def _autocast(device: torch.device | None) -> torch.autocast:
-    """bf16 on a GPU; what has to be exact is float32 there, too (see medhmp/model/)."""
+def _autocast(device: torch.device | None, bf16: bool) -> torch.autocast:
+    """What has to be exact turns it off for itself (see medhmp/model/)."""
     kind = "cpu" if device is None else device.type
-    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
+    return torch.autocast(kind, torch.bfloat16, enabled=bf16 and kind == "cuda")
 
 
 def _last(objective: nn.Module, chunks: int) -> list[AbstractContextManager[None]]:

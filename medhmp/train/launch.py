@@ -34,6 +34,8 @@ from medhmp.train.stage import Stage, objective_of, plan_of, stamp_of
 from medhmp.train.watch import Rhythm, Watch
 from medhmp.train.writer import NotFinite, Writer, copied
 
+INGESTED: Final = 5
+"""Epochs that measure ingest alone, at most."""
 COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
 """The environment's name for how long ranks wait for one another, in Ray's collectives and ours."""
 
@@ -138,8 +140,10 @@ def _check_room(settings: Pretrain) -> None:
 def _threads(workers: int) -> int:
     """CPU threads of a worker's PyTorch: ``OMP_NUM_THREADS`` where the job has it, else the
     worker's part of the smallest node, wherever it comes to run. By itself Ray would give it one,
-    since it reserves less than a CPU, and leave the others idle."""
-    if given := os.environ.get("OMP_NUM_THREADS"):
+    since it reserves less than a CPU, and leave the others idle; so it does to a job that its job
+    server starts, whose 1 is nobody's wish."""
+    given = os.environ.get("OMP_NUM_THREADS")
+    if given and not (given == "1" and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ):
         return int(given)
     cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     return max(1, int(min(filter(None, cpus), default=1) // workers))
@@ -153,9 +157,10 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     settings, folder = stage.settings(run), Folder(stage.folder)
     rank, device = ray.train.get_context().get_world_rank(), ray.train.torch.get_device()
     share = ray.train.get_dataset_shard("train")  # [2] this rank's
-    batches = share.batches(device.type == "cuda", settings.epochs)
+    epochs = min(settings.epochs, INGESTED) if run.loop.skip_step else settings.epochs
+    batches = share.batches(device.type == "cuda", epochs)
     if run.loop.skip_step:
-        return ingest(batches, range(settings.epochs), device)
+        return ingest(batches, range(epochs), device)
 
     torch.manual_seed(settings.seed)
     objective = objective_of(run, stage, config["widths"])
@@ -209,19 +214,19 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
             drawn.add(metrics[-1])
         return True  # nothing to report to Ray: it would wait for its controller's next look
 
-    epochs = range(at.epoch, settings.epochs)
     midway = Midway(at.step, begun.meters[rank]) if begun and at.step else None
     with _explained(folder, writer):
         train(
             model,
             optimizer,
             seeded,
-            epochs,
+            range(at.epoch, epochs),
             after_epoch,
             device,
             watch.after_step,
             midway,
             settings.chunk,
+            bf16=True,
         )
     writer.wait()
     if drawn:

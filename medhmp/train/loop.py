@@ -1,8 +1,9 @@
 """The training loop: one for pretraining under Ray Train, fine-tuning inside a trial, and a test.
 
-It knows neither Ray nor a model: an objective turns a batch into a loss, ``batches(epoch, first)``
-yields the batches of an epoch from step ``first`` on, and what else a step's or an epoch's end
-calls for (validate, checkpoint, report) is done by ``after_step`` and ``after_epoch``.
+It starts nothing on Ray and names no model: an objective turns a batch into a loss,
+``batches(epoch, first)`` yields the batches of an epoch from step ``first`` on, and what else a
+step's or an epoch's end calls for (validate, checkpoint) is done by ``after_step`` and
+``after_epoch``.
 """
 
 import math
@@ -45,11 +46,12 @@ def train(
     after_step: AfterStep | None = None,
     midway: Midway | None = None,
     chunk: int | None = None,
+    bf16: bool = False,
 ) -> None:
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
     ``objective(batch) -> (loss, report)``; whoever wrapped it averages gradients over workers.
-    ``chunk`` rows pass the encoder at once; none: all of a batch.
+    ``chunk`` rows pass the encoder at once; none: all of a batch. ``bf16``: autocast on a GPU.
     Raises Diverged after an epoch whose mean loss is not finite: on every worker, as the mean is
     over all of them.
     """
@@ -61,7 +63,7 @@ def train(
             first = midway.steps
         for done, batch in enumerate(meter.waiting(batches(epoch, first)), first + 1):
             optimizer.zero_grad(set_to_none=True)
-            loss, report = backward(objective, batch, device, chunk)
+            loss, report = backward(objective, batch, device, chunk, bf16)
             report["gradient_norm"] = gradient_norm(objective)
             optimizer.step()
             meter.step(len(batch["subject_id"]), loss, report)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from medhmp.run import Model
-from medhmp.train import grad_cache
 from medhmp.train.device import to_device
 from medhmp.train.grad_cache import backward
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
@@ -35,8 +34,7 @@ def gradients_of(objective):
 
 @pytest.fixture
 def float32(monkeypatch):
-    """No autocast and no TF32."""
-    monkeypatch.setattr(grad_cache, "_autocast", lambda _: torch.autocast("cuda", enabled=False))
+    """No TF32."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
@@ -61,19 +59,14 @@ def test_gradients_are_those_of_a_cpu(records, gpu, build, layers):
 
 
 @pytest.mark.parametrize("build", BUILDS)
-def test_the_loss_in_bf16_stays_within_a_percent(records, gpu, build, monkeypatch):
+def test_the_loss_in_bf16_stays_within_a_percent(records, gpu, build):
     batch, curves = admissions_of(records, 128), []
-    for enabled in (True, False):
-        monkeypatch.setattr(
-            grad_cache,
-            "_autocast",
-            lambda _, on=enabled: torch.autocast("cuda", torch.bfloat16, enabled=on),
-        )
+    for bf16 in (True, False):
         objective, losses = objective_of(records, build, gpu), []
         optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4, fused=True)
         for _ in range(100):
             optimizer.zero_grad(set_to_none=True)
-            loss, _ = backward(objective, batch, gpu)
+            loss, _ = backward(objective, batch, gpu, bf16=bf16)
             optimizer.step()
             losses.append(loss)
         curves.append(torch.stack(losses).cpu())
@@ -85,11 +78,11 @@ def test_a_step_does_not_wait(records, gpu, build):
     objective = objective_of(records, build, gpu)
     optimizer = torch.optim.AdamW(objective.parameters(), fused=True)
     batch = to_device(admissions_of(records, 32), gpu)
-    backward(objective, batch, gpu)
+    backward(objective, batch, gpu, bf16=True)
     optimizer.step()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        backward(objective, batch, gpu)
+        backward(objective, batch, gpu, bf16=True)
         optimizer.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -42,21 +42,22 @@ def devices(folder):
         torch.cuda.is_available = lambda: True
         return reserved_device().type
 
-    def trial(gpus):
-        trainable = ray.tune.with_resources(lambda _: {"kind": kind()}, {"CPU": 1, "GPU": gpus})
+    def trials():
+        asked = ray.tune.with_resources(
+            lambda _: {"kind": kind()}, lambda config: {"CPU": 1, "GPU": config["gpus"]}
+        )
         quiet = ray.tune.RunConfig(storage_path=folder, verbose=0)
-        (result,) = ray.tune.Tuner(trainable, run_config=quiet).fit()
-        return result.metrics["kind"]
+        space = {"gpus": ray.tune.grid_search([0, 0.25])}
+        found = ray.tune.Tuner(asked, param_space=space, run_config=quiet).fit()
+        return {str(result.config["gpus"]): result.metrics["kind"] for result in found}
 
     def task(gpus):
         return ray.get(ray.remote(kind).options(num_gpus=gpus).remote())
 
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     shares = [gpu_share(Run(tune=Tune(gpus_per_trial=given))) for given in (None, 0.0, 1.0)]
-    kinds = {
-        where.__name__: {str(gpus): where(gpus) for gpus in (0, 0.25)} for where in (task, trial)
-    }
-    return {**kinds, "shares": shares}
+    tasks = {str(gpus): task(gpus) for gpus in (0, 0.25)}
+    return {"task": tasks, "trial": trials(), "shares": shares}
 
 
 if __name__ == "__main__":
