@@ -139,14 +139,15 @@ def _check_room(settings: Pretrain) -> None:
 
 def _threads(workers: int) -> int:
     """CPU threads of a worker's PyTorch: ``OMP_NUM_THREADS`` where the job has it, else the
-    worker's part of the smallest node, wherever it comes to run. By itself Ray would give it one,
-    since it reserves less than a CPU, and leave the others idle; so it does to a job that its job
-    server starts, whose 1 is nobody's wish."""
+    worker's part of the smallest node, wherever it comes to run, less one for what makes batches:
+    threads that wait for one another all wait for one that has no CPU. By itself Ray would give it
+    one, since it reserves less than a CPU, and leave the others idle; so it does to a job that its
+    job server starts, whose 1 is nobody's wish."""
     given = os.environ.get("OMP_NUM_THREADS")
     if given and not (given == "1" and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ):
         return int(given)
     cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    return max(1, int(min(filter(None, cpus), default=1) // workers))
+    return max(1, int(min(filter(None, cpus), default=1) // workers) - 1)
 
 
 def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:

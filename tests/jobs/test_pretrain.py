@@ -173,9 +173,11 @@ def test_another_runs_output_is_refused(
 def test_workers_share_the_cpus_of_the_smallest_node(
     ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two CPUs here. Ray by itself gives each worker one thread."""
+    """Two CPUs here, sixteen elsewhere. Ray by itself gives each worker one thread."""
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert [launch._threads(workers) for workers in (1, 2, 5)] == [2, 1, 1]
+    assert [launch._threads(workers) for workers in (1, 2, 5)] == [1, 1, 1]
+    monkeypatch.setattr(launch.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 16.0}}])
+    assert [launch._threads(workers) for workers in (1, 2, 5)] == [15, 7, 2]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert launch._threads(2) == 3
 
