@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import grad
 
 from jobs.benchmark.rows import PAPER, random_stays
 from medhmp.model.recurrence import recurrence
@@ -29,20 +30,23 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     dense, steps = x().dense, PAPER.hours
     make = functools.partial(_parameter, device=device)
     weight, recurrent = make(4 * width, PAPER.features), make(4 * width, width)
-    gates = make(rows, steps, 4 * width)
+    gates = make(steps, rows, 4 * width).transpose(0, 1)  # in memory as the first layer leaves them
     onto_gates = make(rows * steps, 4 * width).detach()
     onto_hidden = make(rows, steps, width).detach()
     h, output, bias = make(rows * steps, width), make(PAPER.features, width), make(PAPER.features)
     lstm = nn.LSTM(1, width, batch_first=True).to(device)
     nothing = torch.zeros(rows, steps, 1, device=device)
+    both, learned = (h, output, bias), [*lstm.parameters()]
     return {
         "densify": lambda: x().dense,
-        "first_layer": lambda: bag_linear(weight, x()).backward(onto_gates),
-        "first_layer_dense": lambda: F.linear(dense, weight).backward(onto_gates),
-        "recurrence": lambda: recurrence(gates, recurrent)[0].backward(onto_hidden),
-        "recurrence_nn_lstm": lambda: lstm(nothing)[0].backward(onto_hidden),
-        "loss": lambda: sparse_squared_error(h, output, bias, x()).backward(),
-        "loss_dense": lambda: (F.linear(h, output, bias) - dense).square().sum().backward(),
+        "first_layer": lambda: grad(bag_linear(weight, x()), weight, onto_gates),
+        "first_layer_dense": lambda: grad(F.linear(dense, weight), weight, onto_gates),
+        "recurrence": lambda: grad(
+            recurrence(gates, recurrent)[0], (gates, recurrent), onto_hidden
+        ),
+        "recurrence_nn_lstm": lambda: grad(lstm(nothing)[0], learned, onto_hidden),
+        "loss": lambda: grad(sparse_squared_error(*both, x()), both),
+        "loss_dense": lambda: grad((F.linear(h, output, bias) - dense).square().sum(), both),
     }
 
 

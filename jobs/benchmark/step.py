@@ -1,6 +1,5 @@
 """Steps to be timed: on one batch, in turn with others, in an epoch of the training loop."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -67,17 +66,29 @@ def loss_of(step: Step) -> float:
         return float(step.objective(to_device(step.batch, step.device))[0])
 
 
-def medians(works: Iterable[Callable[[], object]], times: int, device: torch.device) -> list[float]:
-    """Median seconds of each work, all in turn."""
-    works, seconds = list(works), []
+def in_turn(
+    works: Iterable[Callable[[], object]], times: int, device: torch.device
+) -> list[list[float]]:
+    """Seconds of each work, ``times`` times all in turn, each as in a loop of its own.
+
+    Its first call of a turn is not timed: that pays for memory which the work before it made the
+    allocator give back, as no loop of one work does.
+    """
+    works = list(works)
+    seconds: list[list[float]] = [[] for _ in works]
     for _ in range(times):
-        for work in works:
-            begun = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - begun)
-    return [statistics.median(seconds[at :: len(works)]) for at in range(len(works))]
+        for work, taken in zip(works, seconds, strict=True):
+            _seconds(work, device)
+            taken.append(_seconds(work, device))
+    return seconds
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
 
 
 def marking(batches: Iterable[Batch], seconds: list[float]) -> Iterator[Batch]:

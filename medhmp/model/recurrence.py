@@ -75,14 +75,14 @@ class _Recurrence(torch.autograd.Function):
         after, by_gates, now = activated.unbind(0), grad.unbind(0), grad_gates.unbind(0)
         c, tanh_c, above = cell.unbind(0), tanh_cell.unbind(0), grad_hidden.unbind(1)
         grad_h, grad_c = torch.zeros_like(grad_cell), grad_cell.clone()
-        onto_c, zero = torch.empty_like(grad_c), grad_c.new_zeros(())
+        onto_c = torch.empty_like(grad_c)
         for t in reversed(range(T)):
             grad_h += above[t]
             torch.mul(grad_h, o[t], out=onto_c)
             grad_c += tanh_backward(onto_c, tanh_c[t], grad_input=onto_c)
-            torch.addcmul(-grad_c, grad_c, g[t], value=2, out=by_i[t])
+            torch.mul(grad_c, g[t], out=by_i[t]).mul_(2).sub_(grad_c)
             torch.mul(grad_c, c[t], out=by_f[t])
-            torch.addcmul(zero, grad_c, i[t], value=4, out=by_g[t])
+            torch.mul(grad_c, i[t], out=by_g[t]).mul_(4)
             torch.mul(grad_h, tanh_c[t], out=by_o[t])
             sigmoid_backward(by_gates[t], after[t], grad_input=by_gates[t])
             grad_c.mul_(f[t])
