@@ -1,4 +1,4 @@
-"""How rows reach a training worker: Ray Data reads, ``FileDeal`` deals, ``Share`` orders.
+"""How rows reach a training worker: each reads its own share of the shards, with Ray Data.
 
 Of W ranks, rank r reads the files r, r + W, ...; every rank takes the same number of equal batches,
 counted from the manifest before training. Where every rank's share fits the budget they stay in
@@ -13,22 +13,26 @@ when streaming, other files meet, and reading begins at a row drawn among those 
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray.data
-import ray.train
 
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.shards.ahead import Ahead
+from medhmp.shards.read import Files
 from medhmp.shards.rows import Admissions, Batch, Notes, Stays
 from medhmp.storage import Folder
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
+
+READERS: Final = 2
+"""Files that a rank reads side by side. A reader keeps its part of a CPU while its rank has enough,
+and that rank waits for the others: so those of all ranks, each at the end of an epoch and in the
+next, fit into one CPU together."""
 
 Table = Literal["stays", "admissions"]
 
@@ -79,25 +83,10 @@ class Plan:
         return rows // self.batch_size
 
 
-class FileDeal(ray.train.DataConfig):  # type: ignore[misc]
-    """Deals whole files to ranks, so that who reads what never depends on timing."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self._plan = plan
-
-    def configure(
-        self, datasets: dict[str, Any], world_size: int, *_: Any, **__: Any
-    ) -> list[dict[str, "Share"]]:
-        return [
-            {name: Share(self._plan, rank, world_size) for name in datasets}
-            for rank in range(world_size)
-        ]
-
-
 @dataclass(frozen=True)
 class Share:
-    """One rank's files: what ``ray.train.get_dataset_shard`` returns under ``FileDeal``."""
+    """One rank's files and rows. Who reads what follows from the rank: nothing has to deal them
+    out, and it never depends on timing."""
 
     plan: Plan
     rank: int
@@ -191,20 +180,18 @@ class Share:
         """The files' rows of the plan's splits, in order, through Ray Data; cut where Ray cuts."""
         if not files:
             return
-        folder = Folder(self.plan.shards) / self.plan.table
-        fs, base = folder.resolve()
-        paths = [f"{base}/{name}" for name in files]
-        context = ray.data.DataContext.get_current().copy()
-        context.use_datasource_v2 = False  # its footer actors take seconds to start, every epoch
-        with ray.data.DataContext.current(context):
-            dataset = ray.data.read_parquet(paths, filesystem=fs, override_num_blocks=len(paths))
+        dataset = ray.data.read_datasource(
+            Files(Folder(self.plan.shards) / self.plan.table, files, self.plan.splits),
+            num_cpus=1 / (2 * READERS * self.world_size),
+            concurrency=READERS,
+            override_num_blocks=len(files),
+        )
         options = dataset.context.execution_options
         options.preserve_order = True
         # Half of the object store, as Ray Data takes by itself, for all ranks together.
         store = ray.cluster_resources()["object_store_memory"] / 2 / self.world_size
         options.resource_limits = options.resource_limits.copy(object_store_memory=store)
-        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield table.filter(pc.is_in(table["split"], pa.array(self.plan.splits)))
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
 
     def _rows(self, table: pa.Table, notes: Notes) -> Stays | Admissions:
         if self.plan.table == "stays":

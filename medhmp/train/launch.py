@@ -21,18 +21,18 @@ from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run
 from medhmp.shards.manifest import Manifest, read_manifest
 from medhmp.shards.rows import Batch
-from medhmp.shards.stream import FileDeal, Plan, Share
+from medhmp.shards.stream import Plan, Share
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train import checkpoint, curves
 from medhmp.train.checkpoint import Checkpoint, Position
 from medhmp.train.failures import Failures
-from medhmp.train.guard import Guard
-from medhmp.train.loop import Diverged, Midway, ingest, train
+from medhmp.train.loop import Diverged, ingest, train
 from medhmp.train.meter import line
 from medhmp.train.objective import seed_step
+from medhmp.train.progress import Progress
 from medhmp.train.stage import Stage, objective_of, plan_of, stamp_of
 from medhmp.train.watch import Rhythm, Watch
-from medhmp.train.writer import NotFinite, Writer, copied
+from medhmp.train.writer import NotFinite, Writer
 
 INGESTED: Final = 5
 """Epochs that measure ingest alone, at most."""
@@ -88,11 +88,8 @@ def _trainer(
     settings = stage.settings(run)
     use_gpu = ray.cluster_resources().get("GPU", 0) >= settings.workers
     _check_room(settings)
-    fs, base = (Folder(plan.shards) / plan.table).resolve()
-    dataset = ray.data.read_parquet(
-        [f"{base}/{name}" for name in plan.rows_per_file], filesystem=fs
-    )
     loop = {
+        "plan": plan,
         "steps": plan.steps(settings.workers),
         "run": run,
         "stage": stage,
@@ -118,8 +115,6 @@ def _trainer(
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
         ),
         torch_config=ray.train.torch.TorchConfig(timeout_s=int(_collective_timeout())),
-        datasets={"train": dataset},
-        dataset_config=FileDeal(plan),
     )
 
 
@@ -156,8 +151,9 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     torch.set_num_threads(config["threads"])
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)
-    rank, device = ray.train.get_context().get_world_rank(), ray.train.torch.get_device()
-    share = ray.train.get_dataset_shard("train")  # [2] this rank's
+    context, device = ray.train.get_context(), ray.train.torch.get_device()
+    rank = context.get_world_rank()  # [2] which tells the rows that it reads
+    share = Share(config["plan"], rank, context.get_world_size())
     epochs = min(settings.epochs, INGESTED) if run.loop.skip_step else settings.epochs
     batches = share.batches(device.type == "cuda", epochs)
     if run.loop.skip_step:
@@ -165,9 +161,6 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
 
     torch.manual_seed(settings.seed)
     objective = objective_of(run, stage, config["widths"])
-    begun = _begun(folder, stamp, rank)
-    if begun:
-        objective.load_state_dict(begun.weights, strict=True)
     # [4] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
@@ -176,12 +169,9 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    if begun:
-        optimizer.load_state_dict(begun.optimizer)
-    metrics = list(begun.metrics) if begun else []
-    guard = Guard(begun.guard if begun else None)
-    at = begun.position if begun else Position(0)
-    drawn = curves.Curves(folder, metrics) if rank == 0 else None
+    begun = _begun(folder, stamp, rank)
+    progress = Progress(objective, optimizer, begun)
+    drawn = curves.Curves(folder, progress.metrics) if rank == 0 else None
     writer = Writer(
         lambda now: checkpoint.save(folder, now, run, stamp, settings.keep),
         begun.position if begun else None,
@@ -194,45 +184,43 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
 
     def save(at: Position, meters: list[dict[str, Any]], is_due: bool) -> None:
         if rank == 0 and (is_due or not writer.is_busy):
-            weights, optimized = copied(objective.state_dict()), copied(optimizer.state_dict())
-            now = checkpoint.Checkpoint(at, weights, optimized, [*metrics], meters, guard.state())
-            writer.begin(now)
+            writer.begin(progress.at(at, meters))
 
     watch = Watch(
         Rhythm(config["steps"], settings.epochs, settings.checkpoint_steps),
-        guard,
+        progress.guard,
         save,
         ray.train.collective.broadcast_from_rank_zero,  # [5] one pulse for all
         lambda: ray.train.get_preemption_info() is not None,  # [6] a node is about to go
     )
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
-        metrics.append({"stage": stage.name, "epoch": epoch, **summary})
+        row = {"stage": stage.name, "epoch": epoch, **summary}
+        progress.metrics.append(row)
         watch.after_epoch(epoch)
+        if drawn:
+            drawn.add(row)
         if rank == 0 and config["show"]:
             print(line(stage.name, epoch, settings.epochs, summary), flush=True)
-        if drawn:
-            drawn.add(metrics[-1])
         return True  # nothing to report to Ray: it would wait for its controller's next look
 
-    midway = Midway(at.step, begun.meters[rank]) if begun and at.step else None
     with _explained(folder, writer):
         train(
             model,
             optimizer,
             seeded,
-            range(at.epoch, epochs),
+            range(progress.start.epoch, epochs),
             after_epoch,
             device,
             watch.after_step,
-            midway,
+            progress.midway(rank),
             settings.chunk,
             bf16=True,
         )
     writer.wait()
     if drawn:
         drawn.close()
-    return metrics
+    return progress.metrics
 
 
 def _begun(folder: Folder, stamp: Stamp, rank: int) -> Checkpoint | None:

@@ -1,5 +1,6 @@
 """Who reads which rows, in which order: files of odd sizes, several world sizes, both modes."""
 
+import threading
 import time
 from dataclasses import replace
 from functools import cached_property
@@ -11,11 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray.data import DataContext
 
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
-from medhmp.shards import schema
-from medhmp.shards.stream import WINDOW, FileDeal, Plan, Share, read_notes, windows
+from medhmp.shards import schema, stream
+from medhmp.shards.stream import WINDOW, Plan, Share, read_notes, windows
 from medhmp.storage import Folder
 from medhmp.train.device import to_device
 
@@ -93,9 +95,8 @@ def plans(tmp_path_factory):
 
 
 def shares(plan, world_size):
-    """What ``ray.train`` hands to each rank."""
-    dealt = FileDeal(plan).configure({"train": None}, world_size, None, None)
-    return [rank["train"] for rank in dealt]
+    """Those of all ranks."""
+    return [Share(plan, rank, world_size) for rank in range(world_size)]
 
 
 def order(batches):
@@ -154,17 +155,41 @@ def assert_equal(some, others):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_blocks_of_another_size_change_nothing(ray, plans):
-    from ray.data import DataContext
-
+def test_blocks_of_another_size_change_nothing(ray, plans, monkeypatch):
     share = Share(replace(plans["stays"], budget=STREAMED), 0, 1)
-    expected, context = order(share.batches()(0)), DataContext.get_current()
-    usual = context.target_max_block_size
-    try:
-        context.target_max_block_size = 600  # bytes: a few rows
-        assert order(share.batches()(0)) == expected
-    finally:
-        context.target_max_block_size = usual
+    expected = order(share.batches()(0))
+    few_rows = 600  # bytes
+    monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", few_rows)
+    assert order(share.batches()(0)) == expected
+
+
+def test_a_rank_that_waits_for_others_leaves_them_what_they_read_with(ray, tmp_path, monkeypatch):
+    """Ranks take their steps together. One that has read ahead all that its memory may hold stops
+    reading in the middle of a file, and three must be able to do so with two CPUs."""
+    monkeypatch.setattr(stream.ray, "cluster_resources", lambda: {"object_store_memory": 4 << 20})
+    monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 100_000)
+    shards, target = Folder(str(tmp_path)), schema.stays(HOURS, 50, 3, False)
+    long = {"hour_offsets": [0, 5000, 10000], "feature_ids": [0] * 10000}
+    rows = [
+        {"source": "s", "hadm_id": 0, "subject_id": row, "split": "train", **stay(row), **long}
+        for row in range(200)
+    ]
+    names = [f"part-{file:05}.parquet" for file in range(6)]
+    for name in names:
+        content = pa.Table.from_pylist(rows, target)
+        shards.write_parquet(f"stays/{name}", content, row_group_size=2)
+    counts = dict.fromkeys(names, len(rows))
+    plan = Plan(shards.uri, "stays", counts, ("train",), SMALL, 0, STREAMED, 3)
+    taken = []
+
+    def take():
+        ranks = [share.batches(epochs=1)(0) for share in shares(plan, 3)]
+        taken.extend(zip(*ranks, strict=True))
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    thread.join(40)
+    assert len(taken) == plan.steps(3) == 200
 
 
 def test_streamed_rows_are_shuffled_among_windows_of_a_shuffled_order_of_files(ray, plans):
