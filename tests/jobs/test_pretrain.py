@@ -22,8 +22,7 @@ from medhmp.shards.manifest import read_manifest
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train import launch
 from medhmp.train.meter import MEASURED
-from medhmp.train.objective import build_admission_pretraining
-from medhmp.train.stage import Stage, plan_of
+from medhmp.train.stage import Stage, objective_of, plan_of
 
 pytestmark = pytest.mark.ray
 
@@ -77,26 +76,26 @@ def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> 
     assert kept[-1] == f"epoch-{settings.epochs:05d}-step-000000"
 
 
-def test_the_whole_stay_encoder_arrives_in_stage_two(
-    pretrained: Run, branch: Callable[..., Run]
-) -> None:
-    """With a rate of nearly zero stage two ends where it began: with stage one's encoder."""
-    still = replace(pretrained.pretrain_admission, epochs=1, learning_rate=1e-12)
-    starts = replace(pretrained.tune, starts=("none", "both"))
-    run = branch(pretrained, "shards", "pretrain_stay", pretrain_admission=still, tune=starts)
-    pretrain_admission(run)
-    one = load_file(f"{run.out}/pretrain_stay/model.safetensors")
-    two = load_file(f"{run.out}/pretrain_admission/from_stay/model.safetensors")
-    torch.manual_seed(still.seed)
-    widths = read_manifest(run).widths
-    fresh = build_admission_pretraining(run.model, widths).state_dict()
+def test_the_whole_stay_encoder_arrives_in_stage_two(pretrained: Run) -> None:
+    """A worker begins with stage one's encoder, which its output's record names, and with fresh
+    weights of everything else."""
+    place = Folder(pretrained.out)
+    record = (place / STAGE_TWO[0]).read_json(COMPLETE)
+    assert record["inputs"]["start"] == sha256(Path(f"{place}/pretrain_stay/model.safetensors"))
+    stage = Stage("pretrain_admission", f"{place}/{STAGE_TWO[0]}", start=f"{place}/pretrain_stay")
+    widths = read_manifest(pretrained).widths
+    one = load_file(f"{place}/pretrain_stay/model.safetensors")
+    torch.manual_seed(0)
+    two = objective_of(pretrained, stage, widths).state_dict()
+    torch.manual_seed(0)
+    fresh = objective_of(pretrained, replace(stage, start=None), widths).state_dict()
     stay = {name for name in one if name.startswith("stay.")}
     assert {f"admission.{name}" for name in stay} == {n for n in two if "admission.stay." in n}
     for name in stay:
-        torch.testing.assert_close(two[f"admission.{name}"], one[name], rtol=0, atol=1e-9)
+        assert torch.equal(two[f"admission.{name}"], one[name])
         assert not torch.allclose(two[f"admission.{name}"], fresh[f"admission.{name}"])
     for name in two.keys() - {f"admission.{name}" for name in stay}:
-        torch.testing.assert_close(two[name], fresh[name], rtol=0, atol=1e-9)
+        assert torch.equal(two[name], fresh[name])
 
 
 def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(
