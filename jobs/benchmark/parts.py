@@ -23,7 +23,8 @@ Works = dict[str, Callable[[], object]]
 
 def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     """Name -> work: each of the first layer, the recurrence and the loss, in our way and the plain
-    one. The dense matrix is made beforehand for the plain ones; ``densify`` says what that takes.
+    one; of the first layer also as PyTorch's embedding bag has it. The dense matrix is made
+    beforehand for the plain ones; ``densify`` says what that takes.
     """
     batch = to_device(random_stays(rows, active).batch(np.arange(rows)), device)
     x = functools.partial(hours_of, batch, PAPER.hours, PAPER.features)
@@ -40,6 +41,11 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     return {
         "densify": lambda: x().dense,
         "first_layer": lambda: grad(bag_linear(weight, x()), weight, onto_gates),
+        "first_layer_bags": lambda: grad(
+            F.embedding_bag(x().ids, weight.t(), x().offsets, mode="sum", include_last_offset=True),
+            weight,
+            onto_gates,
+        ),
         "first_layer_dense": lambda: grad(F.linear(dense, weight), weight, onto_gates),
         "recurrence": lambda: grad(
             recurrence(gates, recurrent)[0], (gates, recurrent), onto_hidden

@@ -32,12 +32,10 @@ def _tanh(x: Tensor, minus_one: Tensor, out: Tensor) -> None:
 
 
 class _Recurrence(torch.autograd.Function):
-    """(gates, weight_hh, h_0, c_0) -> (h_1..h_T, c_T)."""
+    """(gates, weight_hh, h_0) -> (h_1..h_T, c_T), with c_0 zeros."""
 
     @staticmethod
-    def forward(
-        ctx: Any, gates: Tensor, weight_hh: Tensor, h_0: Tensor, c_0: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, gates: Tensor, weight_hh: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
         B, T, _ = gates.shape
         R = weight_hh.shape[1]
         # Of g the sigmoid of twice its argument: then one call activates all gates.
@@ -45,7 +43,7 @@ class _Recurrence(torch.autograd.Function):
         hidden = gates.new_empty(T + 1, B, R)
         cell = gates.new_empty(T + 1, B, R)
         tanh_cell = gates.new_empty(T, B, R)
-        hidden[0], cell[0] = h_0, c_0
+        hidden[0], cell[0] = h_0, 0
         minus_one, weight = gates.new_full((), -1), weight_hh.t()
         # Every hour's views at once: one by one they cost more than narrow arithmetic.
         now = activated.view(T, B, 4 * R).unbind(0)
@@ -63,9 +61,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, grad_hidden: Tensor, grad_cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight_hh, activated, hidden, cell, tanh_cell = ctx.saved_tensors
         T, B, _, R = activated.shape
         grad = torch.empty_like(activated)  # by the gates before activation
@@ -88,11 +84,11 @@ class _Recurrence(torch.autograd.Function):
             grad_c.mul_(f[t])
             torch.mm(now[t], weight_hh, out=grad_h)
         grad_weight = grad_gates.view(T * B, 4 * R).t() @ hidden[:-1].view(T * B, R)
-        return grad_gates.transpose(0, 1), grad_weight, grad_h, grad_c
+        return grad_gates.transpose(0, 1), grad_weight, grad_h
 
 
 def recurrence(
-    gates: Tensor, weight_hh: Tensor, h_0: Tensor | None = None, c_0: Tensor | None = None
+    gates: Tensor, weight_hh: Tensor, h_0: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Runs one LSTM layer over its input gates.
 
@@ -100,15 +96,14 @@ def recurrence(
         gates: (B, T, 4R) = W_ih x_t + both biases.
         weight_hh: (4R, R).
         h_0: (B, R) initial hidden state; none: zeros.
-        c_0: (B, R) initial cell state; none: zeros.
+            The cell begins as zeros.
 
     Returns:
         The hidden states (B, T, R) and the last cell state (B, R).
     """
-    zeros = gates.new_zeros(gates.shape[0], weight_hh.shape[1])
-    h_0 = zeros if h_0 is None else h_0
-    c_0 = zeros if c_0 is None else c_0
-    hidden, cell = _Recurrence.apply(gates, weight_hh, h_0, c_0)  # type: ignore[no-untyped-call]
+    if h_0 is None:
+        h_0 = gates.new_zeros(gates.shape[0], weight_hh.shape[1])
+    hidden, cell = _Recurrence.apply(gates, weight_hh, h_0)  # type: ignore[no-untyped-call]
     return hidden, cell
 
 

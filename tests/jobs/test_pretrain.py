@@ -179,6 +179,10 @@ def test_workers_share_the_cpus_of_the_smallest_node(
     assert [launch._threads(workers) for workers in (1, 2, 5)] == [15, 7, 2]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert launch._threads(2) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch._threads(2) == 1
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # the job server's 1, not a user's
+    assert launch._threads(2) == 7
 
 
 def test_a_loss_that_diverges_ends_the_job_in_one_sentence(

@@ -5,8 +5,6 @@ Run as a program this file is one of several: ``test_meter.py FOLDER RANK``.
 
 import io
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -117,13 +115,8 @@ def test_the_line_tells_all_that_is_measured():
     )
 
 
-def test_processes_average_over_all_their_steps_and_add_up_their_speed(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(tmp_path), str(rank)], env=environment)
-        for rank in range(2)
-    ]
-    assert not any(process.wait(timeout=120) for process in processes)
+def test_processes_average_over_all_their_steps_and_add_up_their_speed(tmp_path, run_ranks):
+    run_ranks(__file__, 2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     for found in (first, second):
         assert found["loss"] == pytest.approx(2.5)

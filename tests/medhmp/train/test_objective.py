@@ -3,8 +3,6 @@
 Run as a program this file is one of those processes: ``test_objective.py FOLDER RANK``.
 """
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +90,7 @@ def process(folder: Path, rank: int) -> None:
         dist.destroy_process_group()
 
 
-def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path):
+def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path, run_ranks):
     """Of the same rows, whole or in chunks, for 1, 2 and 4 processes."""
     # Patients repeat, some on other processes; modalities are missing; one process has no drugs.
     admissions = [records.incomplete(subject=i % 50) for i in range(64)]
@@ -106,12 +104,7 @@ def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path):
             for rank in range(world):
                 part = batch(every[rank * share : (rank + 1) * share])
                 torch.save(part, tmp_path / f"{stage}-{world}-{rank}.pt")
-    command = [sys.executable, __file__, str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([*command, str(rank)], env=environment) for rank in range(max(WORLDS))
-    ]
-    assert not any(process.wait(timeout=180) for process in processes)
+    run_ranks(__file__, max(WORLDS))
     for number, case in enumerate(CASES):
         batch, every = rows[case.stage]
         report, gradients = step(batch(every), records.widths, replace(case, chunk=None))

@@ -4,8 +4,6 @@ Run as a program this file is one of several ranks: ``test_watch.py FOLDER RANK`
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from hypothesis import strategies as st
 
 from medhmp.train.checkpoint import Position
 from medhmp.train.guard import Guard
-from medhmp.train.loop import Midway, train
+from medhmp.train.loop import train
 from medhmp.train.meter import MEASURED, Meter
+from medhmp.train.progress import Progress
 from medhmp.train.watch import Pulse, Rhythm, Watch, of_all_ranks
-from medhmp.train.writer import copied
 
 STEPS, EPOCHS = 10, 3
 
@@ -44,48 +42,36 @@ def batches(epoch, first=0):
 
 
 def run(interval=8, begun=None, leaving=None):
-    """Trains as launch does; returns the weights, the rows and every checkpoint begun."""
-    objective, saved = Noisy(), {}
+    """Trains as launch does; returns the weights, the rows, every checkpoint begun, and where of
+    these it was due."""
+    objective, saved, due = Noisy(), {}, []
     optimizer = torch.optim.AdamW(objective.parameters(), lr=0.1)
-    at, metrics, midway = Position(0), [], None
-    if begun:
-        at, metrics = begun["at"], [*begun["metrics"]]
-        objective.load_state_dict(begun["weights"])
-        optimizer.load_state_dict(begun["optimizer"])
-        midway = Midway(at.step, begun["meters"][0]) if at.step else None
-    guard = Guard(begun["guard"] if begun else None)
+    progress = Progress(objective, optimizer, begun)
 
     def save(at, meters, is_due):
-        saved[at] = {
-            "at": at,
-            "weights": copied(objective.state_dict()),
-            "optimizer": copied(optimizer.state_dict()),
-            "metrics": [*metrics],
-            "meters": meters,
-            "guard": guard.state(),
-            "is_due": is_due,
-        }
+        saved[at] = progress.at(at, meters)
+        if is_due:
+            due.append(at)
 
-    watch = Watch(Rhythm(STEPS, EPOCHS, interval), guard, save, is_leaving=leaving or bool)
+    rhythm = Rhythm(STEPS, EPOCHS, interval)
+    watch = Watch(rhythm, progress.guard, save, is_leaving=leaving or bool)
 
     def after_epoch(epoch, summary):
-        metrics.append({"epoch": epoch, **summary})
+        progress.metrics.append({"epoch": epoch, **summary})
         watch.after_epoch(epoch)
         return True
 
-    epochs = range(at.epoch, EPOCHS)
+    epochs, midway = range(progress.start.epoch, EPOCHS), progress.midway(0)
     train(objective, optimizer, batches, epochs, after_epoch, None, watch.after_step, midway)
-    rows = [{k: v for k, v in row.items() if k not in MEASURED} for row in metrics]
-    return objective.w.detach(), rows, saved
+    rows = [{k: v for k, v in row.items() if k not in MEASURED} for row in progress.metrics]
+    return objective.w.detach(), rows, saved, due
 
 
 def test_checkpoints_are_begun_every_half_interval_and_offered_at_epochs_ends():
-    _, _, saved = run(interval=8)
-    due = [str(at) for at, what in saved.items() if what["is_due"]]
-    done = [at.epoch * STEPS + at.step for at in saved]
-    assert done == [4, 8, 10, 12, 16, 20, 24, 28, 30]
-    assert [at.epoch * STEPS + at.step for at, what in saved.items() if not what["is_due"]] == [10]
-    assert due[-1] == "epoch-00003-step-000000"
+    _, _, saved, due = run(interval=8)
+    assert [at.epoch * STEPS + at.step for at in saved] == [4, 8, 10, 12, 16, 20, 24, 28, 30]
+    assert [at.epoch * STEPS + at.step for at in saved if at not in due] == [10]
+    assert str(due[-1]) == "epoch-00003-step-000000"
 
 
 @settings(deadline=None)
@@ -102,11 +88,11 @@ def test_a_whole_one_is_less_than_the_interval_old(steps, epochs, interval, data
 
 
 def test_a_run_that_goes_on_from_any_checkpoint_ends_the_same_bit_for_bit():
-    weights, rows, saved = run(interval=2)
+    weights, rows, saved, _ = run(interval=2)
     assert len(saved) == STEPS * EPOCHS
-    for begun in saved.values():
-        if begun["at"] < Position(EPOCHS):
-            again, rows_again, _ = run(interval=2, begun=begun)
+    for at, begun in saved.items():
+        if at < Position(EPOCHS):
+            again, rows_again, *_ = run(interval=2, begun=begun)
             assert torch.equal(again, weights)
             assert rows_again == rows
 
@@ -118,8 +104,8 @@ def test_when_a_node_is_to_go_there_is_a_checkpoint_at_every_beat():
         asked.append(True)
         return len(asked) > 1
 
-    _, _, saved = run(interval=10_000, leaving=leaving)
-    extra = [at for at, what in saved.items() if not what["is_due"] and at.step]
+    _, _, saved, due = run(interval=10_000, leaving=leaving)
+    extra = [at for at in saved if at not in due and at.step]
     assert extra
     assert len(extra) <= len(asked) - 1
 
@@ -174,13 +160,8 @@ def process(folder: Path, rank: int) -> None:
     dist.destroy_process_group()
 
 
-def test_ranks_hold_each_others_meters_and_judge_alike(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(tmp_path), str(rank)], env=environment)
-        for rank in range(2)
-    ]
-    assert not any(process.wait(timeout=120) for process in processes)
+def test_ranks_hold_each_others_meters_and_judge_alike(tmp_path, run_ranks):
+    run_ranks(__file__, 2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == second
     assert first["rows"] == [6, 6]
