@@ -17,7 +17,7 @@ INSTALL = @echo "installing into .venv (once; a few minutes)"; $(PIP) -e $(1) &&
 
 # Tests of jobs that need no run that others have trained.
 ALONE := $(wildcard tests/jobs/test_benchmark*.py tests/jobs/test_embed_notes.py \
-	tests/jobs/test_featurize*.py tests/jobs/test_submit.py)
+	tests/jobs/test_featurize*.py tests/jobs/test_pretrain_refused.py tests/jobs/test_submit.py)
 
 .PHONY: help demo test check
 .DEFAULT_GOAL := help

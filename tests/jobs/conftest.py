@@ -42,11 +42,21 @@ def arguments() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def cohort(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Raw tables, shards and note embeddings."""
-    run = replace(command.parse(ARGUMENTS), out=str(tmp_path_factory.mktemp("tiny")))
-    for stage in (synthesize, featurize, embed_notes):
-        stage(run)
+def featurized(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Raw tables and shards, the notes in them not embedded yet."""
+    run = replace(command.parse(ARGUMENTS), out=str(tmp_path_factory.mktemp("featurized")))
+    synthesize(run)
+    featurize(run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def cohort(featurized: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A copy of them, with note embeddings."""
+    out = tmp_path_factory.mktemp("tiny")
+    shutil.copytree(featurized.out, out, dirs_exist_ok=True)
+    run = replace(featurized, out=str(out))
+    embed_notes(run)
     return run
 
 

@@ -1,6 +1,5 @@
 """Featurization that goes on after a SIGKILL, takes another's features, or reads two sources."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,66 +46,52 @@ def rows(run: Run, table: str) -> pl.DataFrame:
     return frame
 
 
-@pytest.fixture(scope="module")
-def undisturbed(cohort: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The shards of the session's tiny run, with the notes that embedding has deleted there."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    shutil.copytree(Path(cohort.out) / "raw", out / "raw")
-    run = replace(cohort, out=str(out))
-    featurize(run)
-    return run
-
-
 def records(run: Run, step: str) -> list[Path]:
     """What a killed run has recorded of a step."""
     return sorted(Path(run.out).glob(f"shards/.work/records/{step}/*.json"))
 
 
 def test_killed_twice_it_goes_on_and_ends_with_the_same_bytes(
-    undisturbed: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
+    featurized: Run, branch: Callable[..., Run], start_job: Callable[..., Any]
 ) -> None:
     """SIGKILL while tables are read, then while rows are written."""
-    run, expected = branch(undisturbed, "raw"), content(undisturbed)
+    run, expected = branch(featurized, "raw"), content(featurized)
     small = ("--shards.bucket-stays", "20")  # more buckets to be killed between
-
-    def whole() -> set[tuple[str, str]]:
-        """Files under their final names."""
-        assert not (Path(run.out) / "shards" / COMPLETE).exists()
-        return set(content(run).items())
 
     start_job("featurize", run.out, *small).kill_once(lambda: len(records(run, "scatter")) >= 2)
     read = {path: path.stat().st_mtime_ns for path in records(run, "scatter")}
     assert not records(run, "rows")
     start_job("featurize", run.out, *small).kill_once(lambda: len(records(run, "rows")) >= 3)
     assert {path: path.stat().st_mtime_ns for path in read} == read  # it has not begun anew
-    work = {item for item in whole() if item[0].startswith(".work")}
-    assert whole() - work <= set(expected.items())
+    assert not (Path(run.out) / "shards" / COMPLETE).exists()
+    left = {item for item in content(run).items() if not item[0].startswith(".work")}
+    assert left <= set(expected.items())
     status, _, errors = start_job("featurize", run.out, *small).ended()
     assert status == 0, errors
     assert content(run) == expected
 
 
 def test_what_is_left_of_another_run_is_not_gone_on_with(
-    undisturbed: Run, branch: Callable[..., Run]
+    featurized: Run, branch: Callable[..., Run]
 ) -> None:
-    run = branch(undisturbed, "raw")
+    run = branch(featurized, "raw")
     shards = Folder(run.out) / "shards"
     left = Work.begin(shards, "another run")
     left.once("indicators", lambda: ["HR"])
     shards.write_bytes("stays/part-00099.parquet", b"of another run")
     featurize(run)
-    assert content(run) == content(undisturbed)
+    assert content(run) == content(featurized)
 
 
 def test_its_own_frozen_features_give_the_same_rows(
-    undisturbed: Run, branch: Callable[..., Run]
+    featurized: Run, branch: Callable[..., Run]
 ) -> None:
-    frozen = f"{undisturbed.out}/shards"
-    run = branch(undisturbed, "raw")
+    frozen = f"{featurized.out}/shards"
+    run = branch(featurized, "raw")
     run = replace(run, features=replace(run.features, frozen=frozen))
     featurize(run)
-    assert content(run, *TABLES) == content(undisturbed, *TABLES)
-    assert read_manifest(run) == read_manifest(undisturbed)
+    assert content(run, *TABLES) == content(featurized, *TABLES)
+    assert read_manifest(run) == read_manifest(featurized)
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +110,12 @@ def learnt(manifest: Manifest) -> dict[str, Any]:
 
 
 def test_new_data_get_the_columns_of_frozen_features(
-    undisturbed: Run, next_month: str, tmp_path: Path
+    featurized: Run, next_month: str, tmp_path: Path
 ) -> None:
-    tables, frozen = Tables(sources=(next_month,)), f"{undisturbed.out}/shards"
-    run = replace(undisturbed, out=str(tmp_path / "frozen"), tables=tables)
+    tables, frozen = Tables(sources=(next_month,)), f"{featurized.out}/shards"
+    run = replace(featurized, out=str(tmp_path / "frozen"), tables=tables)
     featurize(replace(run, features=replace(run.features, frozen=frozen)))
-    assert learnt(read_manifest(run)) == learnt(read_manifest(undisturbed))
+    assert learnt(read_manifest(run)) == learnt(read_manifest(featurized))
     assert rows(run, "stays")["feature_ids"].list.len().sum() > 1000
     own = replace(run, out=str(tmp_path / "own"))
     featurize(own)
@@ -142,19 +127,19 @@ def test_new_data_get_the_columns_of_frozen_features(
         featurize(replace(run, features=replace(run.features, frozen="nowhere")))
 
 
-def test_two_sources_share_features_and_no_patient(undisturbed: Run, tmp_path: Path) -> None:
+def test_two_sources_share_features_and_no_patient(featurized: Run, tmp_path: Path) -> None:
     """The same tables twice, under two names: twins, told apart."""
-    raw = f"{undisturbed.out}/raw"
+    raw = f"{featurized.out}/raw"
     sources = Tables(
-        sources=(f"mimic3={raw}", f"synthetic={raw}"), synthetic=undisturbed.tables.synthetic
+        sources=(f"mimic3={raw}", f"synthetic={raw}"), synthetic=featurized.tables.synthetic
     )
-    run = replace(undisturbed, out=str(tmp_path), tables=sources)
+    run = replace(featurized, out=str(tmp_path), tables=sources)
     featurize(run)
-    manifest, one = read_manifest(run), read_manifest(undisturbed)
+    manifest, one = read_manifest(run), read_manifest(featurized)
     assert manifest.counts["mimic3"] == manifest.counts["synthetic"] == one.counts["synthetic"]
     assert (manifest.drugs, manifest.diagnoses) == (one.drugs, one.diagnoses)
     for table in TABLES:
-        alone, both = rows(undisturbed, table), rows(run, table).partition_by("source")
+        alone, both = rows(featurized, table), rows(run, table).partition_by("source")
         ids = [name for name in ID_COLUMNS if name in alone.columns]
         flat = [name for name in alone.columns if name not in ("source", "stays", "visits")]
         twins = sorted(both, key=lambda of: of[ids[-1]].min())

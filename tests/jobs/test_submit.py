@@ -88,9 +88,9 @@ def status_at_end(client: JobSubmissionClient, job: str, seconds: float = 300) -
 
 
 def test_a_submitted_job_leaves_its_result(
-    cohort: Run, branch: Callable[..., Run], arguments: list[str], server: str
+    featurized: Run, branch: Callable[..., Run], arguments: list[str], server: str
 ) -> None:
-    run = branch(cohort, "shards")
+    run = branch(featurized, "shards")
     job = f"{sys.executable} -m jobs.pretrain_stay {' '.join(arguments)} --out {run.out}"
     client = JobSubmissionClient(server)
     submitted = submit(

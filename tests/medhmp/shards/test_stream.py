@@ -175,8 +175,8 @@ def test_a_rank_that_waits_for_others_leaves_them_what_they_read_with(ray, tmp_p
         for row in range(200)
     ]
     names = [f"part-{file:05}.parquet" for file in range(6)]
+    content = pa.Table.from_pylist(rows, target)
     for name in names:
-        content = pa.Table.from_pylist(rows, target)
         shards.write_parquet(f"stays/{name}", content, row_group_size=2)
     counts = dict.fromkeys(names, len(rows))
     plan = Plan(shards.uri, "stays", counts, ("train",), SMALL, 0, STREAMED, 3)
