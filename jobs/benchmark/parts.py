@@ -37,7 +37,7 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     h, output, bias = make(rows * steps, width), make(PAPER.features, width), make(PAPER.features)
     lstm = nn.LSTM(1, width, batch_first=True).to(device)
     nothing = torch.zeros(rows, steps, 1, device=device)
-    both, learned = (h, output, bias), [*lstm.parameters()]
+    decoder, weights = (h, output, bias), [*lstm.parameters()]
     return {
         "densify": lambda: x().dense,
         "first_layer": lambda: grad(bag_linear(weight, x()), weight, onto_gates),
@@ -50,9 +50,9 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
         "recurrence": lambda: grad(
             recurrence(gates, recurrent)[0], (gates, recurrent), onto_hidden
         ),
-        "recurrence_nn_lstm": lambda: grad(lstm(nothing)[0], learned, onto_hidden),
-        "loss": lambda: grad(sparse_squared_error(*both, x()), both),
-        "loss_dense": lambda: grad((F.linear(h, output, bias) - dense).square().sum(), both),
+        "recurrence_nn_lstm": lambda: grad(lstm(nothing)[0], weights, onto_hidden),
+        "loss": lambda: grad(sparse_squared_error(*decoder, x()), decoder),
+        "loss_dense": lambda: grad((F.linear(h, output, bias) - dense).square().sum(), decoder),
     }
 
 

@@ -111,7 +111,7 @@ class Train:
         taken = in_turn(works, self.steps, self._device)
         seconds = [statistics.median(of) for of in taken]
         # Of the two in one turn, as the speed of a machine that others share comes and goes.
-        ratio = statistics.median(p / ours for ours, p in zip(taken[0], taken[1], strict=True))
+        ratio = statistics.median(b / a for a, b in zip(taken[0], taken[1], strict=True))
         rows = (self.batch, self.batch, 2 * self.batch)
         rates = [n / s for n, s in zip(rows, seconds[:3], strict=True)]
         gemm = 2 * SQUARE**3 / seconds[3] / 1e9
@@ -136,12 +136,12 @@ class Train:
         }
 
     def _parts(self) -> dict[str, float]:
-        """Milliseconds of the parts of a step of stage one, in both ways."""
+        """Milliseconds of the parts of a step of stage one, in each way."""
         works = parts(self.width, self.batch, self.active, self._device)
         taken = in_turn(works.values(), self.steps, self._device)
         ms = {name: 1000 * statistics.median(of) for name, of in zip(works, taken, strict=True)}
-        print("ms  " + "  ".join(f"{name} {taken:.1f}" for name, taken in ms.items()), flush=True)
-        return {f"{name}_ms": taken for name, taken in ms.items()}
+        print("ms  " + "  ".join(f"{name} {value:.1f}" for name, value in ms.items()), flush=True)
+        return {f"{name}_ms": value for name, value in ms.items()}
 
     def _from_shards(self, step: Step) -> dict[str, float]:
         """Epochs of the loop over shards on disk, in turn with epochs of one preloaded batch."""

@@ -5,8 +5,9 @@ hold, or start actors for their footers: of our files the manifest has told all 
 """
 
 import functools
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,28 +18,45 @@ from ray.data.datasource import ReadTask
 
 from medhmp.storage import Folder
 
+ATTEMPTS: Final = 6
+"""How often a bucket may fail in a row, a minute in all, beyond what its client tries again."""
+
 
 class Files(Datasource):  # type: ignore[misc]
     """The rows of some splits, in the order of ``names`` and of each file."""
 
     def __init__(self, folder: Folder, names: Sequence[str], splits: Sequence[str]) -> None:
+        super().__init__()
         self._folder, self._names, self._splits = folder, names, splits
 
     def estimate_inmemory_data_size(self) -> None:
-        """Not known, and nothing asks for it: the number of readers is given."""
+        """Unknown; it decides nothing where the number of blocks is given."""
 
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         unknown = BlockMetadata(None, None, None, None)
         return [
-            ReadTask(functools.partial(_rows, self._folder, name, self._splits), unknown)
+            ReadTask(functools.partial(rows_of, self._folder, name, self._splits), unknown)
             for name in self._names
         ]
 
 
-def _rows(folder: Folder, name: str, splits: Sequence[str]) -> Iterator[pa.Table]:
-    """A row group after the other, so that no reader holds a whole file."""
-    with folder.open(name) as source:
-        file = pq.ParquetFile(source)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            yield table.filter(pc.is_in(table["split"], pa.array(splits)))
+def rows_of(folder: Folder, name: str, splits: Sequence[str]) -> Iterator[pa.Table]:
+    """A file's rows of some splits, a row group after the other.
+
+    Goes on where it was when a bucket fails for a while, as one does that many ranks read from.
+    """
+    done = failed = 0
+    while True:
+        try:
+            with folder.open(name) as source:
+                file = pq.ParquetFile(source)
+                for group in range(done, file.num_row_groups):
+                    table = file.read_row_group(group)
+                    yield table.filter(pc.is_in(table["split"], pa.array(splits)))
+                    done, failed = group + 1, 0
+            return
+        except OSError:
+            failed += 1
+            if folder.is_local or failed == ATTEMPTS:
+                raise
+            time.sleep(2**failed)

@@ -11,6 +11,7 @@ when streaming, other files meet, and reading begins at a row drawn among those 
 """
 
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -30,9 +31,9 @@ WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
 
 READERS: Final = 2
-"""Files that a rank reads side by side. A reader keeps its part of a CPU while its rank has enough,
-and that rank waits for the others: so those of all ranks, each at the end of an epoch and in the
-next, fit into one CPU together."""
+"""Files that a rank reads side by side. A reader keeps what it has reserved also while its rank has
+enough and waits for the others. So those of all ranks, each at the end of an epoch and in the next,
+reserve no more than one CPU together, whatever they use."""
 
 Table = Literal["stays", "admissions"]
 
@@ -182,7 +183,7 @@ class Share:
             return
         dataset = ray.data.read_datasource(
             Files(Folder(self.plan.shards) / self.plan.table, files, self.plan.splits),
-            num_cpus=1 / (2 * READERS * self.world_size),
+            num_cpus=_rounded_down(1 / (2 * READERS * self.world_size)),
             concurrency=READERS,
             override_num_blocks=len(files),
         )
@@ -226,6 +227,11 @@ def _begun_early(begin: Batches, steps: int, epochs: int | None) -> Batches:
             yield batch
 
     return batches
+
+
+def _rounded_down(cpus: float) -> float:
+    """To the ten-thousandths that Ray counts: it would round to the nearest."""
+    return math.floor(cpus * 10_000) / 10_000
 
 
 def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iterator[pa.Table]:

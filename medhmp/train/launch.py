@@ -29,8 +29,8 @@ from medhmp.train.failures import Failures
 from medhmp.train.loop import Diverged, ingest, train
 from medhmp.train.meter import line
 from medhmp.train.objective import seed_step
-from medhmp.train.progress import Progress
 from medhmp.train.stage import Stage, objective_of, plan_of, stamp_of
+from medhmp.train.state import TrainingState
 from medhmp.train.watch import Rhythm, Watch
 from medhmp.train.writer import NotFinite, Writer
 
@@ -170,8 +170,8 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
         fused=True,
     )
     begun = _begun(folder, stamp, rank)
-    progress = Progress(objective, optimizer, begun)
-    drawn = curves.Curves(folder, progress.metrics) if rank == 0 else None
+    state = TrainingState(objective, optimizer, begun)
+    drawn = curves.Curves(folder, state.metrics) if rank == 0 else None
     writer = Writer(
         lambda now: checkpoint.save(folder, now, run, stamp, settings.keep),
         begun.position if begun else None,
@@ -184,11 +184,11 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
 
     def save(at: Position, meters: list[dict[str, Any]], is_due: bool) -> None:
         if rank == 0 and (is_due or not writer.is_busy):
-            writer.begin(progress.at(at, meters))
+            writer.begin(state.checkpoint(at, meters))
 
     watch = Watch(
         Rhythm(config["steps"], settings.epochs, settings.checkpoint_steps),
-        progress.guard,
+        state.guard,
         save,
         ray.train.collective.broadcast_from_rank_zero,  # [5] one pulse for all
         lambda: ray.train.get_preemption_info() is not None,  # [6] a node is about to go
@@ -196,7 +196,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         row = {"stage": stage.name, "epoch": epoch, **summary}
-        progress.metrics.append(row)
+        state.metrics.append(row)
         watch.after_epoch(epoch)
         if drawn:
             drawn.add(row)
@@ -209,18 +209,18 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
             model,
             optimizer,
             seeded,
-            range(progress.start.epoch, epochs),
+            range(state.start.epoch, epochs),
             after_epoch,
             device,
             watch.after_step,
-            progress.midway(rank),
+            state.midway(rank),
             settings.chunk,
             bf16=True,
         )
     writer.wait()
     if drawn:
         drawn.close()
-    return progress.metrics
+    return state.metrics
 
 
 def _begun(folder: Folder, stamp: Stamp, rank: int) -> Checkpoint | None:

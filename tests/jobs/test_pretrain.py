@@ -75,8 +75,8 @@ def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> 
 
 
 def test_the_whole_stay_encoder_arrives_in_stage_two(pretrained: Run) -> None:
-    """A worker begins with stage one's encoder, which its output's record names, and with fresh
-    weights of everything else."""
+    """Strictly, and every weight of it; all else begins fresh. What was trained from there shows
+    it: its encoder is stage one's but for two epochs, and far from one that began from scratch."""
     place = Folder(pretrained.out)
     record = (place / STAGE_TWO[0]).read_json(COMPLETE)
     assert record["inputs"]["start"] == sha256(Path(f"{place}/pretrain_stay/model.safetensors"))
@@ -94,6 +94,12 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(pretrained: Run) -> None:
         assert not torch.allclose(two[f"admission.{name}"], fresh[f"admission.{name}"])
     for name in two.keys() - {f"admission.{name}" for name in stay}:
         assert torch.equal(two[name], fresh[name])
+    begun, scratch = (load_file(f"{place}/{way}/model.safetensors") for way in STAGE_TWO)
+    moved, apart = (
+        sum(float((model[f"admission.{name}"] - one[name]).norm()) for name in stay)
+        for model in (begun, scratch)
+    )
+    assert moved < apart / 3
 
 
 def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(

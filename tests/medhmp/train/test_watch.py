@@ -17,7 +17,7 @@ from medhmp.train.checkpoint import Position
 from medhmp.train.guard import Guard
 from medhmp.train.loop import train
 from medhmp.train.meter import MEASURED, Meter
-from medhmp.train.progress import Progress
+from medhmp.train.state import TrainingState
 from medhmp.train.watch import Pulse, Rhythm, Watch, of_all_ranks
 
 STEPS, EPOCHS = 10, 3
@@ -46,24 +46,24 @@ def run(interval=8, begun=None, leaving=None):
     these it was due."""
     objective, saved, due = Noisy(), {}, []
     optimizer = torch.optim.AdamW(objective.parameters(), lr=0.1)
-    progress = Progress(objective, optimizer, begun)
+    state = TrainingState(objective, optimizer, begun)
 
     def save(at, meters, is_due):
-        saved[at] = progress.at(at, meters)
+        saved[at] = state.checkpoint(at, meters)
         if is_due:
             due.append(at)
 
     rhythm = Rhythm(STEPS, EPOCHS, interval)
-    watch = Watch(rhythm, progress.guard, save, is_leaving=leaving or bool)
+    watch = Watch(rhythm, state.guard, save, is_leaving=leaving or bool)
 
     def after_epoch(epoch, summary):
-        progress.metrics.append({"epoch": epoch, **summary})
+        state.metrics.append({"epoch": epoch, **summary})
         watch.after_epoch(epoch)
         return True
 
-    epochs, midway = range(progress.start.epoch, EPOCHS), progress.midway(0)
+    epochs, midway = range(state.start.epoch, EPOCHS), state.midway(0)
     train(objective, optimizer, batches, epochs, after_epoch, None, watch.after_step, midway)
-    rows = [{k: v for k, v in row.items() if k not in MEASURED} for row in progress.metrics]
+    rows = [{k: v for k, v in row.items() if k not in MEASURED} for row in state.metrics]
     return objective.w.detach(), rows, saved, due
 
 

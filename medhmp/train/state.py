@@ -10,7 +10,7 @@ from medhmp.train.loop import Midway
 from medhmp.train.writer import copied
 
 
-class Progress:
+class TrainingState:
     """Weights, optimizer, metrics and guard of one rank, at a position."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Progress:
         """Where a rank goes on inside the first epoch; None: at its beginning."""
         return Midway(self.start.step, self._meters[rank]) if self.start.step else None
 
-    def at(self, position: Position, meters: list[dict[str, Any]]) -> Checkpoint:
+    def checkpoint(self, position: Position, meters: list[dict[str, Any]]) -> Checkpoint:
         """A copy, on the device, of all that there is now; ``meters`` of every rank."""
         return Checkpoint(
             position,
