@@ -66,10 +66,10 @@ class Train:
         for step in (stays, admissions):
             step()
         found["peak_gib"] = self._peak()
+        if self.growth:  # before a higher peak, above which nothing would show
+            found |= self._growth(stays, admissions)
         if self.paper_batch:
             found |= self._at_the_papers_batch()
-        if self.growth:
-            found |= self._growth(stays, admissions)
         found |= self._beside_the_plain_form(stays, admissions)
         found |= self._parts()
         if self.streamed:

@@ -161,7 +161,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
 
     torch.manual_seed(settings.seed)
     objective = objective_of(run, stage, config["widths"])
-    # [4] to the device; gradients averaged over ranks
+    # [3] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -226,7 +226,7 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
 def _begun(folder: Folder, stamp: Stamp, rank: int) -> Checkpoint | None:
     """The checkpoint to go on from: the same for all ranks, the newest that rank 0 finds sound."""
     found = checkpoint.newest(folder, stamp) if rank == 0 else None
-    # [3] the others take it from rank 0
+    # [4] the others take it from rank 0
     at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
     if rank == 0:
         checkpoint.remove_others(folder, at)

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from jobs.benchmark.soak_train import content
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.run import Loop, Run
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train import launch
-from medhmp.train.meter import MEASURED
 from medhmp.train.stage import Stage, objective_of, plan_of
 
 pytestmark = pytest.mark.ray
@@ -29,8 +29,7 @@ STAGE_TWO = ("pretrain_admission/from_stay", "pretrain_admission/from_scratch")
 
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl`` without what a clock or the memory says."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line.keys() - set(MEASURED)} for line in lines]
+    return content(Folder(str(folder)))[1]
 
 
 def points_of(folder: Path, curve: str) -> list[float]:

@@ -1,7 +1,5 @@
 """Pretraining that loses workers, its driver or checkpoints: it ends as if it had not."""
 
-import hashlib
-import json
 import os
 import signal
 import time
@@ -15,6 +13,7 @@ import ray.train
 import torch
 from safetensors.torch import load_file
 
+from jobs.benchmark.soak_train import content
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.command import find_refusal
 from medhmp.legend import STAY_PRETRAINING
@@ -25,7 +24,6 @@ from medhmp.storage import Folder
 from medhmp.train import checkpoint, launch
 from medhmp.train.checkpoint import Position
 from medhmp.train.launch import pretrain
-from medhmp.train.meter import MEASURED
 from medhmp.train.stage import Stage
 
 pytestmark = pytest.mark.ray
@@ -85,17 +83,9 @@ def damage(folder: Folder, how: Callable[[bytes], bytes | None], name: str) -> N
         place.write_bytes(name, data)
 
 
-def same(run: Run, undisturbed: Run, place: str) -> None:
-    """The weights bit for bit, and the rows but for what a clock says."""
-    ours, theirs = (Path(of.out) / place for of in (run, undisturbed))
-    first, second = (hashlib.sha256((p / "model.safetensors").read_bytes()) for p in (ours, theirs))
-    assert first.hexdigest() == second.hexdigest()
-    assert rows_of(ours) == rows_of(theirs)
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line.keys() - set(MEASURED)} for line in lines]
+def content_of(run: Run, place: str) -> tuple[str, list[dict[str, Any]]]:
+    """The weights, to be the same bit for bit, and the rows but for what a clock says."""
+    return content(Folder(run.out) / place)
 
 
 def steps_of(notes: Path) -> Steps:
@@ -134,7 +124,7 @@ def test_stage_one_loses_its_driver_its_newest_checkpoint_and_a_worker(
     steps = steps_of(notes)
     assert Position(*steps[0]) < newest
     assert len(steps) - len(set(steps)) <= every.checkpoint_steps
-    same(run, pretrained, STAY_PRETRAINING)
+    assert content_of(run, STAY_PRETRAINING) == content_of(pretrained, STAY_PRETRAINING)
 
 
 def test_stage_two_loses_workers_mid_epoch_and_while_they_write(
@@ -173,7 +163,7 @@ def test_stage_two_loses_workers_mid_epoch_and_while_they_write(
     pretrain(run, stage)
     assert first.exists()
     assert second.exists()
-    same(run, pretrained, place)
+    assert content_of(run, place) == content_of(pretrained, place)
 
 
 def test_two_workers_take_equal_steps_and_one_may_be_lost(
@@ -186,7 +176,7 @@ def test_two_workers_take_equal_steps_and_one_may_be_lost(
     pretrain_stay(run)
     rows = read_manifest(run).rows_per_file("stays", ("train",))
     shares = [sum(rows[name] for name in sorted(rows)[rank::2]) for rank in range(2)]
-    metrics = rows_of(Path(run.out) / STAY_PRETRAINING)
+    _, metrics = content_of(run, STAY_PRETRAINING)
     assert [m["steps"] for m in metrics] == [min(shares) // (two.batch_size // 2)] * 2
     assert metrics[1]["loss"] < metrics[0]["loss"]
     weights = load_file(f"{run.out}/pretrain_stay/model.safetensors")
@@ -206,7 +196,7 @@ def test_two_workers_take_equal_steps_and_one_may_be_lost(
     assert marker.exists()
     steps = steps_of(notes)
     assert len(steps) - len(set(steps)) <= two.checkpoint_steps
-    same(other, run, STAY_PRETRAINING)
+    assert content_of(other, STAY_PRETRAINING) == content_of(run, STAY_PRETRAINING)
 
 
 def test_what_one_worker_refuses_ends_the_job_at_once(
