@@ -31,8 +31,9 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     dense, steps = x().dense, PAPER.hours
     make = functools.partial(_parameter, device=device)
     weight, recurrent = make(4 * width, PAPER.features), make(4 * width, width)
-    gates = make(steps, rows, 4 * width).transpose(0, 1)  # in memory as the first layer leaves them
+    gates, both = make(4, steps, rows, width), make(4 * width)
     onto_gates = make(rows * steps, 4 * width).detach()
+    onto_each = make(4, rows * steps, width).detach()
     onto_hidden = make(rows, steps, width).detach()
     h, output, bias = make(rows * steps, width), make(PAPER.features, width), make(PAPER.features)
     lstm = nn.LSTM(1, width, batch_first=True).to(device)
@@ -40,7 +41,7 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     decoder, weights = (h, output, bias), [*lstm.parameters()]
     return {
         "densify": lambda: x().dense,
-        "first_layer": lambda: grad(bag_linear(weight, x()), weight, onto_gates),
+        "first_layer": lambda: grad(bag_linear(weight.view(4, width, -1), x()), weight, onto_each),
         "first_layer_bags": lambda: grad(
             F.embedding_bag(x().ids, weight.t(), x().offsets, mode="sum", include_last_offset=True),
             weight,
@@ -48,7 +49,7 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
         ),
         "first_layer_dense": lambda: grad(F.linear(dense, weight), weight, onto_gates),
         "recurrence": lambda: grad(
-            recurrence(gates, recurrent)[0], (gates, recurrent), onto_hidden
+            recurrence(gates, recurrent, both)[0], (gates, recurrent, both), onto_hidden
         ),
         "recurrence_nn_lstm": lambda: grad(lstm(nothing)[0], weights, onto_hidden),
         "loss": lambda: grad(sparse_squared_error(*decoder, x()), decoder),

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.legend import Widths
-from medhmp.model.recurrence import first_layer, run_gates
+from medhmp.model.recurrence import run_gates
 from medhmp.model.sparse import bag_linear
 from medhmp.model.stay import demographics_of, hours_of
 
@@ -28,11 +28,12 @@ class FLSTM(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """A batch of stays -> logits (B)."""
-        weight, bias = first_layer(self.lstm)  # (4H, F + P) and (4H)
-        hours = hours_of(batch, self.hours, self.features)
-        constant = demographics_of(batch, weight.shape[1] - self.features)
-        hourly = bag_linear(weight[:, : self.features], hours).view(self.hours, -1, bias.numel())
-        gates = hourly + bag_linear(weight[:, self.features :], constant, bias)  # (T, B, 4H)
-        hidden, _ = run_gates(self.lstm, gates.transpose(0, 1))  # (B, T, H)
+        T, H = self.hours, self.lstm.hidden_size
+        weight_ih = self.lstm.all_weights[0][0].view(4, H, -1)  # (4, H, F + P)
+        of_features, of_demographics = weight_ih.tensor_split((self.features,), -1)
+        demographics = demographics_of(batch, of_demographics.shape[-1])
+        gates = bag_linear(of_features, hours_of(batch, T, self.features)).view(4, T, -1, H)
+        gates = gates + bag_linear(of_demographics, demographics).unsqueeze(1)  # (4, T, B, H)
+        hidden, _ = run_gates(self.lstm, gates)  # (B, T, H)
         logits: Tensor = self.second(F.relu(self.first(hidden[:, -1])))
         return logits.squeeze(1)

@@ -37,8 +37,8 @@ def test_the_initial_state_gets_values_and_gradients():
     torch.manual_seed(1)
     lstm, x = nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3)
     h_0 = torch.randn(2, 4, requires_grad=True)
-    gates = F.linear(x, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
-    hidden, cell = recurrence(gates, lstm.weight_hh_l0, h_0)
+    gates = F.linear(x, lstm.weight_ih_l0).view(2, 5, 4, 4).permute(2, 1, 0, 3)
+    hidden, cell = recurrence(gates, lstm.weight_hh_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0, h_0)
     expected, (_, expected_cell) = lstm(x, (h_0[None], torch.zeros(1, 2, 4)))
     torch.testing.assert_close(hidden, expected)
     torch.testing.assert_close(cell, expected_cell[0])
@@ -49,42 +49,31 @@ def test_the_initial_state_gets_values_and_gradients():
 
 def test_backward_pass_agrees_with_finite_differences():
     torch.manual_seed(2)
-    shapes = ((2, 3, 8), (8, 2), (2, 2))
+    shapes = ((4, 3, 2, 2), (8, 2), (8,), (2, 2))
     arguments = [torch.randn(shape, requires_grad=True) for shape in shapes]
     assert torch.autograd.gradcheck(recurrence, arguments)
 
 
-def test_gates_that_are_one_row_expanded_get_the_sum_of_its_gradient():
+def test_gates_without_a_gradient_leave_the_other_gradients_as_they_are():
+    """Then the hours share a buffer in the backward pass."""
     torch.manual_seed(3)
-    bias, weight = torch.randn(8, requires_grad=True), torch.randn(8, 2)
-    hidden, _ = recurrence(bias.expand(3, 4, 8), weight)
-    spread = bias.detach().repeat(3, 4, 1).requires_grad_()
-    expected, _ = recurrence(spread, weight)
-    torch.testing.assert_close(hidden, expected)
-    (mine,), (theirs,) = gradients(hidden.sum(), [bias]), gradients(expected.sum(), [spread])
-    torch.testing.assert_close(mine, theirs.sum((0, 1)))
+    shapes = ((8, 2), (8,), (3, 2))
+    others = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    fed = torch.randn(4, 5, 3, 2, requires_grad=True)
+    expected = recurrence(fed, *others)
+    ours = recurrence(fed.detach(), *others)
+    torch.testing.assert_close(ours, expected)
+    (mine, theirs) = (gradients(h.square().sum() + c.sum(), others) for h, c in (ours, expected))
+    torch.testing.assert_close(mine, theirs)
 
 
 def test_no_rows_at_all():
-    weight = torch.randn(8, 2, requires_grad=True)
-    hidden, cell = recurrence(torch.zeros(0, 4, 8, requires_grad=True), weight)
+    weight, bias = torch.randn(8, 2, requires_grad=True), torch.randn(8, requires_grad=True)
+    hidden, cell = recurrence(torch.zeros(4, 4, 0, 2, requires_grad=True), weight, bias)
     assert hidden.shape == (0, 4, 2)
     assert cell.shape == (0, 2)
-    (grad,) = gradients(hidden.sum() + cell.sum(), [weight])
-    assert torch.equal(grad, torch.zeros(8, 2))
-
-
-def test_gates_may_come_hour_by_hour():
-    """In memory the gates of an hour are together, as sparse products make them."""
-    torch.manual_seed(4)
-    weight, hourly = torch.randn(8, 2), torch.randn(5, 3, 8, requires_grad=True)
-    together = hourly.detach().transpose(0, 1).contiguous().requires_grad_()
-    ours, theirs = recurrence(hourly.transpose(0, 1), weight), recurrence(together, weight)
-    torch.testing.assert_close(ours, theirs)
-    (mine,), (other,) = (
-        gradients(h.sum(), [x]) for (h, _), x in ((ours, hourly), (theirs, together))
-    )
-    torch.testing.assert_close(mine.transpose(0, 1), other)
+    for grad in gradients(hidden.sum() + cell.sum(), [weight, bias]):
+        assert torch.equal(grad, torch.zeros_like(grad))
 
 
 def test_the_path_of_a_gpu_gives_the_same(monkeypatch):
