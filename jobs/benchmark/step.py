@@ -12,6 +12,14 @@ from medhmp.train.grad_cache import backward
 from medhmp.train.loop import train
 
 
+def _batched(_: object, a: torch.Size, b: torch.Size, **__: object) -> int:
+    return 2 * a.numel() * b[-1]
+
+
+BATCHED = {torch.ops.aten.baddbmm_: _batched, torch.ops.aten.addbmm: _batched}
+"""Products that PyTorch's counter leaves out."""
+
+
 class Step:
     """A call is a step on one batch: loss, gradients, AdamW."""
 
@@ -52,7 +60,7 @@ class Step:
     def flops(self) -> float:
         """Multiplications and additions of a step: of its dense products, counted, and of its
         sparse ones, two of each entry and output in both directions."""
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=BATCHED) as counter:
             self()
         R = self.objective.settings.width if "icd_ids" in self.batch else None
         width = R or self.objective.decoder.output.in_features

@@ -4,10 +4,16 @@ import json
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+import torch
 
 from jobs.benchmark.__main__ import main
 from jobs.benchmark.featurize import summary
+from jobs.benchmark.rows import PAPER, random_stays
+from jobs.benchmark.step import Step
+from medhmp.run import Model
+from medhmp.train.objective import build_stay_pretraining
 
 
 @pytest.fixture
@@ -82,6 +88,20 @@ def test_train_tells_memory_where_asked(measured: Callable[..., dict[str, float]
     found = measured("train", *SMALL, "--streamed", "0", "--workers", "0", "--growth", "12")
     assert found["growth_gib"] >= 0
     assert "wait_share" not in found
+
+
+def test_the_arithmetic_of_a_step_is_counted_whole() -> None:
+    """Of stage one: three products of each recurrence, sparse ones, four dense ones of the loss."""
+    S, T, F, R = 3, PAPER.hours, PAPER.features, 64
+    step = Step(
+        build_stay_pretraining(Model(width=R), PAPER),
+        random_stays(S, active=5).batch(np.arange(S)),
+        torch.device("cpu"),
+    )
+    recurrences = 2 * 3 * 2 * S * T * R * 4 * R
+    sparse = 2 * (2 * 4 + 2) * R * step.batch["feature_ids"].numel()
+    loss = 2 * (2 * S * T * R * R + 2 * F * R * R)
+    assert recurrences + sparse + loss < step.flops < 1.1 * (recurrences + sparse + loss)
 
 
 def test_what_to_measure_has_to_be_said(measured: Callable[..., dict[str, float]]) -> None:
