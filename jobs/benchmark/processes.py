@@ -61,6 +61,15 @@ class Job:
         _kill(self.processes()["everything"])
 
 
+def flags(stage: str, **settings: int) -> list[str]:
+    """The settings of a stage of pretraining as a command's arguments."""
+    found = []
+    for field, value in settings.items():
+        name = f"{stage}.{field}".replace("_", "-")
+        found += [f"--{name}", str(value)]
+    return found
+
+
 def _kill(victims: list[int]) -> None:
     for pid in victims:
         with contextlib.suppress(ProcessLookupError):

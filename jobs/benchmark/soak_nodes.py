@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs.benchmark.processes import ONE_THREAD, Job, wait_until
+from jobs.benchmark.processes import ONE_THREAD, Job, flags, wait_until
 from jobs.benchmark.soak_train import content
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
@@ -37,14 +37,13 @@ class SoakNodes:
                 Job(job, whole, *arguments).finish()
             os.makedirs(f"{lost}")
             os.symlink(f"{whole}/shards", f"{lost}/shards")
-            settings = {
-                "workers": self.workers,
-                "epochs": self.epochs,
-                "batch-size": 32,
-                "checkpoint-steps": self.checkpoint_steps,
-            }
-            for field, value in settings.items():
-                arguments += [f"--pretrain-stay.{field}", str(value)]
+            arguments += flags(
+                "pretrain_stay",
+                workers=self.workers,
+                epochs=self.epochs,
+                batch_size=32,
+                checkpoint_steps=self.checkpoint_steps,
+            )
             arguments += ["--model.width", "16"]
             Job("pretrain_stay", whole, *arguments).finish()
             expected = content(whole / "pretrain_stay")

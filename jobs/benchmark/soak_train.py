@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from jobs.benchmark.processes import Job
+from jobs.benchmark.processes import Job, flags
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
@@ -70,11 +70,14 @@ class SoakTrain:
         return [*sizes, "--model.width", str(self.width), "--tune.starts", "none", "admission"]
 
     def _lose(self, place: Folder, stage: StageName, workers: int) -> dict[str, int]:
-        name, flag = f"{stage}-{workers}", stage.replace("_", "-")
-        settings = {"workers": workers, "epochs": self.epochs, "batch-size": 32}
-        arguments = [*self._sizes, f"--{flag}.checkpoint-steps", str(self.checkpoint_steps)]
-        for field, value in settings.items():
-            arguments += [f"--{flag}.{field}", str(value)]
+        name = f"{stage}-{workers}"
+        arguments = self._sizes + flags(
+            stage,
+            workers=workers,
+            epochs=self.epochs,
+            batch_size=32,
+            checkpoint_steps=self.checkpoint_steps,
+        )
         whole, killed = (place / f"{name}-{which}" for which in ("whole", "killed"))
         for out in (whole, killed):
             _copy(place / "made" / "shards", out / "shards")

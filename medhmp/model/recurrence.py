@@ -52,7 +52,9 @@ class _Recurrence(torch.autograd.Function):
             torch.add(given[t], bias, out=now[t]).baddbmm_(h_by_gate[t], weight)
             g[t].mul_(minus_two)
             now[t].sigmoid_()
+            # c = f c + i tanh g
             torch.addcmul(i[t], f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t], value=-2)
+            # h = o tanh c
             torch.mul(c[t + 1], minus_two, out=s[t]).sigmoid_()
             torch.addcmul(o[t], o[t], s[t], value=-2, out=h[t + 1])
         ctx.save_for_backward(weight_hh, activated, hidden, cell, of_cell)
