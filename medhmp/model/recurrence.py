@@ -4,8 +4,8 @@
 and only the recurrence is left, in small operations on one hour that stay in the cache; on a GPU
 ``nn.LSTM`` runs on inputs made dense.
 
-The four gates, in PyTorch's order i, f, g, o, have an axis of their own, the first, so that one
-gate of an hour lies together in memory.
+``gates`` have an axis for the four, in PyTorch's order i, f, g, o, and buffers keep one gate of one
+hour together in memory.
 """
 
 from typing import Any
@@ -67,9 +67,9 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
         weight_hh, activated, hidden, cell, of_cell = ctx.saved_tensors
         T, _, B, R = activated.shape
-        is_fed = ctx.needs_input_grad[0]
-        grad = activated.new_empty(4, T if is_fed else 1, B, R)  # by the gates before activation
-        every = grad.expand(4, T, B, R)  # else the next hour's may lie where this one's did
+        is_asked = ctx.needs_input_grad[0]  # for the gradient by the gates
+        grad = activated.new_empty(4, T if is_asked else 1, B, R)
+        every = grad.expand(4, T, B, R)  # if not, each hour's lies where the last one's did
         now, now_turned = every.unbind(1), every.transpose(2, 3).unbind(1)
         by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in every.unbind(0))
         i, f, g, o = (gate.unbind(0) for gate in activated.unbind(1))
@@ -93,7 +93,7 @@ class _Recurrence(torch.autograd.Function):
             # Here and not of all hours at the end: now they are in the cache.
             by_weight.baddbmm_(now_turned[t], h_by_gate[t])
             by_bias += now[t].sum(1)
-        return grad if is_fed else None, by_weight.flatten(0, 1), by_bias.flatten(), grad_h
+        return grad if is_asked else None, by_weight.flatten(0, 1), by_bias.flatten(), grad_h
 
 
 def recurrence(
@@ -153,7 +153,7 @@ def run_gates(lstm: nn.LSTM, gates: Tensor) -> tuple[Tensor, Tensor]:
 def _gates_of(x: Tensor, weight_ih: Tensor) -> Tensor:
     """(B, T, in) -> W_ih x_t (4, T, B, R)."""
     B, T, _ = x.shape
-    return F.linear(x, weight_ih).view(B, T, 4, -1).permute(2, 1, 0, 3)
+    return F.linear(x, weight_ih).view(B, T, 4, len(weight_ih) // 4).permute(2, 1, 0, 3)
 
 
 def run_dense(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,7 +185,7 @@ def run_unfed(weight_hh: Tensor, bias: Tensor, h_0: Tensor, steps: int) -> Tenso
         steps: T.
     """
     if not runs_natively(h_0.device):
-        nothing = h_0.new_zeros(()).expand(4, steps, *h_0.shape)
+        nothing = bias.new_zeros(()).expand(4, steps, *h_0.shape)
         return recurrence(nothing, weight_hh, bias, h_0)[0]
     with full_precision(h_0):
         h_0 = h_0.to(bias.dtype)

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor
 
-BLOCK, PANEL = 2048, 128
-"""Rows and columns of a table that bags pick from at a time: so many floats fit the cache of a
-core, and bags pick from it twice as fast as from the one that cores share."""
+PANEL = 128
+"""Columns of a table that bags pick from at a time: a thousand rows of so many floats fit the cache
+of a core, and bags pick from it twice as fast as from the one that cores share."""
+BLOCK = 2048
+"""Rows of a transposed product that are picked from at a time, for the same reason."""
 
 Block = tuple[slice, Tensor, Tensor, Tensor | None]
 """Rows of a matrix, and their entries by column: row inside the block, (columns + 1) offsets,
@@ -48,7 +50,7 @@ class Sparse:
         ids: (nnz) columns, row after row, int64; an id that a row has twice counts twice.
         offsets: (rows + 1) where each row begins in ``ids``, int64.
         columns: how many there are.
-        values: (nnz) what stands at each entry; none: ones. Gets no gradient.
+        values: (nnz) what stands at each entry, float32 or float64; none: ones. Gets no gradient.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ def _sum_bags(table: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None
 
 
 class _BagLinear(torch.autograd.Function):
-    """W x for sparse x.
+    """x W' for sparse x.
 
     PyTorch's own backward pass of ``embedding_bag`` scatters entry by entry, several times slower
     on a CPU than to sum the bags of the transposed matrix.

@@ -76,6 +76,20 @@ def test_no_rows_at_all():
         assert torch.equal(grad, torch.zeros_like(grad))
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_no_rows_at_all_in_whole_networks(layers):
+    """As of a chunk of admissions without stays."""
+    lstm = nn.LSTM(3, 4, num_layers=layers, batch_first=True)
+    dense = run_dense(lstm, torch.zeros(0, 5, 3))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    sparse = run_sparse(lstm, Sparse(nothing, torch.zeros(1, dtype=torch.int64), 3), 5)
+    for hidden, cell in (dense, sparse):
+        assert hidden.shape == (0, 5, 4)
+        assert cell.shape == (0, 4)
+        for grad in gradients(hidden.sum() + cell.sum(), [*lstm.parameters()]):
+            assert torch.equal(grad, torch.zeros_like(grad))
+
+
 def test_the_path_of_a_gpu_gives_the_same(monkeypatch):
     """``nn.LSTM`` over inputs made dense: the choice is the device's, here it is ours."""
     torch.manual_seed(5)
