@@ -23,20 +23,22 @@ Works = dict[str, Callable[[], object]]
 
 def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     """Name -> work: each of the first layer, the recurrence and the loss, in our way and the plain
-    one; of the first layer also as PyTorch's embedding bag has it. The dense matrix is made
-    beforehand for the plain ones; ``densify`` says what that takes.
+    one; of the first layer also as PyTorch's embedding bag has it. Recurrences are fed nothing, but
+    for ``recurrence_fed``, which gives the gradient by what it is fed as well. The dense matrix is
+    made beforehand for the plain ones; ``densify`` says what that takes.
     """
     batch = to_device(random_stays(rows, active).batch(np.arange(rows)), device)
     x = functools.partial(hours_of, batch, PAPER.hours, PAPER.features)
     dense, steps = x().dense, PAPER.hours
     make = functools.partial(_parameter, device=device)
     weight, recurrent = make(4 * width, PAPER.features), make(4 * width, width)
-    gates, both = make(4, steps, rows, width), make(4 * width)
+    gates, biases = make(4, steps, rows, width), make(4 * width)
     onto_gates = make(rows * steps, 4 * width).detach()
     onto_each = make(4, rows * steps, width).detach()
     onto_hidden = make(rows, steps, width).detach()
     h, output, bias = make(rows * steps, width), make(PAPER.features, width), make(PAPER.features)
     lstm = nn.LSTM(1, width, batch_first=True).to(device)
+    unfed = gates.new_zeros(()).expand(gates.shape)
     nothing = torch.zeros(rows, steps, 1, device=device)
     decoder, weights = (h, output, bias), [*lstm.parameters()]
     return {
@@ -49,7 +51,10 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
         ),
         "first_layer_dense": lambda: grad(F.linear(dense, weight), weight, onto_gates),
         "recurrence": lambda: grad(
-            recurrence(gates, recurrent, both)[0], (gates, recurrent, both), onto_hidden
+            recurrence(unfed, recurrent, biases)[0], (recurrent, biases), onto_hidden
+        ),
+        "recurrence_fed": lambda: grad(
+            recurrence(gates, recurrent, biases)[0], (gates, recurrent, biases), onto_hidden
         ),
         "recurrence_nn_lstm": lambda: grad(lstm(nothing)[0], weights, onto_hidden),
         "loss": lambda: grad(sparse_squared_error(*decoder, x()), decoder),
