@@ -29,6 +29,8 @@ ADMISSIONS: Final = 99_000
 """The paper's corpus."""
 GLOBAL_BATCH: Final = 4096
 """The paper's of stage two."""
+TURNS: Final = 3
+"""Epochs from shards, and of one preloaded batch in turn with them."""
 MODES: Final = ("memory", "streamed")
 """How a share is read: once, or anew in every epoch."""
 SQUARE: Final = 2048
@@ -153,7 +155,7 @@ class Train:
                 shards = Folder(place) / mode
                 plan = write_rows(shards, "stays", rows, PAPER, self.batch, 4, self.active)
                 share = Share(replace(plan, budget=budget), 0, 1)
-                found |= self._read(mode, step, share.batches(epochs=7))
+                found |= self._read(mode, step, share.batches(epochs=TURNS + 3))
         worst = {
             name: max(found[f"{name}_{m}"] for m in MODES)
             for name in ("stream_vs_preloaded", "wait_share")
@@ -162,30 +164,33 @@ class Train:
         return found | worst | {"skip_step_vs_train": ingest}
 
     def _read(self, mode: str, step: Step, batches: Batches) -> dict[str, float]:
-        marks: dict[str, list[float]] = {"stream": [], "preloaded": []}
+        seconds: list[tuple[float, float]] = []  # medians of the steps of an epoch each
         waits = []
         list(batches(0))  # the first epoch starts what reads
-        for epoch in range(1, 3):
-            summary = step.epoch(marking(batches(epoch), marks["stream"]))
+        for epoch in range(1, TURNS + 1):
+            streamed: list[float] = []
+            preloaded: list[float] = []
+            summary = step.epoch(marking(batches(epoch), streamed))
             waits.append(summary["wait_share"])
-            step.epoch(marking([step.batch] * self.streamed, marks["preloaded"]))
+            step.epoch(marking([step.batch] * self.streamed, preloaded))
+            seconds.append((statistics.median(streamed), statistics.median(preloaded)))
         begun = time.perf_counter()
-        for epoch in range(3, 5):
+        for epoch in range(TURNS + 1, TURNS + 3):
             for _ in batches(epoch):
                 pass
         alone = 2 * self.streamed / (time.perf_counter() - begun)
-        seconds = {name: statistics.median(of) for name, of in marks.items()}
+        ratio = statistics.median(a / b for a, b in seconds)
+        stream, preload = (statistics.median(of) for of in zip(*seconds, strict=True))
         wait = statistics.median(waits)
         print(
-            f"{mode}: a step {seconds['stream']:.3f} s, of one preloaded batch "
-            f"{seconds['preloaded']:.3f} s, waiting {wait:.1%}; ingest alone "
-            f"{alone * self.batch:,.0f} stays/s",
+            f"{mode}: a step {stream:.3f} s, of one preloaded batch {preload:.3f} s, ratio "
+            f"{ratio:.3f}, waiting {wait:.1%}; ingest alone {alone * self.batch:,.0f} stays/s",
             flush=True,
         )
         return {
-            f"stream_vs_preloaded_{mode}": seconds["stream"] / seconds["preloaded"],
+            f"stream_vs_preloaded_{mode}": ratio,
             f"wait_share_{mode}": wait,
-            f"skip_step_vs_train_{mode}": alone * seconds["stream"],
+            f"skip_step_vs_train_{mode}": alone * stream,
         }
 
     def _at_the_papers_batch(self) -> dict[str, float]:
