@@ -188,7 +188,7 @@ def test_a_rank_that_waits_for_others_leaves_them_what_they_read_with(ray, tmp_p
 
     thread = threading.Thread(target=take, daemon=True)
     thread.start()
-    thread.join(40)
+    thread.join(150)
     assert len(taken) == plan.steps(3) == 200
 
 
