@@ -28,7 +28,7 @@ class _Recurrence(torch.autograd.Function):
     """(gates, weight_hh, bias, h_0) -> (h_1..h_T, c_T), with c_0 zeros.
 
     Of both hyperbolic tangents it keeps s(-2x), s the sigmoid, since tanh x = 1 - 2 s(-2x): on a
-    CPU a sixth of the time of PyTorch's tanh, and as exact in sums. One call activates all gates.
+    CPU a fraction of the time of PyTorch's tanh, as exact in sums. One call activates all gates.
     """
 
     @staticmethod

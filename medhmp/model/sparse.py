@@ -16,7 +16,7 @@ from torch import Tensor
 
 PANEL = 128
 """Columns of a table that bags pick from at a time: a thousand rows of so many floats fit the cache
-of a core, and bags pick from it twice as fast as from the one that cores share."""
+of a core, where bags pick faster than from the one that cores share."""
 BLOCK = 2048
 """Rows of a transposed product that are picked from at a time, for the same reason."""
 
