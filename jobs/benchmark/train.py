@@ -29,8 +29,6 @@ ADMISSIONS: Final = 99_000
 """The paper's corpus."""
 GLOBAL_BATCH: Final = 4096
 """The paper's of stage two."""
-TURNS: Final = 3
-"""Epochs from shards, and of one preloaded batch in turn with them."""
 MODES: Final = ("memory", "streamed")
 """How a share is read: once, or anew in every epoch."""
 SQUARE: Final = 2048
@@ -53,6 +51,7 @@ class Train:
     device: str = "cpu"  # or cuda
     workers: int = 2  # CPU processes of one thread, each on a core of its own; below 2: none
     streamed: int = 48  # steps of an epoch that is read from shards; 0: leave the stream out
+    turns: int = 3  # such epochs, in each way of reading; the median counts
     epochs: bool = False  # one whole epoch of the paper's corpus of each stage
     paper_batch: bool = False  # a step of admissions at 4,096, and the memory it takes
     growth: int = 0  # steps of both stages over which memory must not grow; 0: none
@@ -146,7 +145,7 @@ class Train:
         return {f"{name}_ms": value for name, value in ms.items()}
 
     def _from_shards(self, step: Step) -> dict[str, float]:
-        """Epochs of the loop over shards on disk, in turn with epochs of one preloaded batch."""
+        """Epochs of the loop over shards on disk, in turn with steps on one preloaded batch."""
         command.start_ray(quiet=True)
         found = {}
         rows = self.batch * self.streamed
@@ -155,7 +154,7 @@ class Train:
                 shards = Folder(place) / mode
                 plan = write_rows(shards, "stays", rows, PAPER, self.batch, 4, self.active)
                 share = Share(replace(plan, budget=budget), 0, 1)
-                found |= self._read(mode, step, share.batches(epochs=TURNS + 3))
+                found |= self._read(mode, step, share.batches(epochs=self.turns + 3))
         worst = {
             name: max(found[f"{name}_{m}"] for m in MODES)
             for name in ("stream_vs_preloaded", "wait_share")
@@ -164,18 +163,20 @@ class Train:
         return found | worst | {"skip_step_vs_train": ingest}
 
     def _read(self, mode: str, step: Step, batches: Batches) -> dict[str, float]:
-        seconds: list[tuple[float, float]] = []  # medians of the steps of an epoch each
+        seconds: list[tuple[float, float]] = []  # medians of each epoch's steps and those around it
         waits = []
+        half = [step.batch] * (self.streamed // 2)
         list(batches(0))  # the first epoch starts what reads
-        for epoch in range(1, TURNS + 1):
+        for epoch in range(1, self.turns + 1):
             streamed: list[float] = []
             preloaded: list[float] = []
-            summary = step.epoch(marking(batches(epoch), streamed))
-            waits.append(summary["wait_share"])
-            step.epoch(marking([step.batch] * self.streamed, preloaded))
+            # One half before and one after, so that a machine that slows down slows both alike.
+            step.epoch(marking(half, preloaded))
+            waits.append(step.epoch(marking(batches(epoch), streamed))["wait_share"])
+            step.epoch(marking(half, preloaded))
             seconds.append((statistics.median(streamed), statistics.median(preloaded)))
         begun = time.perf_counter()
-        for epoch in range(TURNS + 1, TURNS + 3):
+        for epoch in range(self.turns + 1, self.turns + 3):
             for _ in batches(epoch):
                 pass
         alone = 2 * self.streamed / (time.perf_counter() - begun)

@@ -15,12 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jobs.benchmark.rows import PAPER, random_stays
 from medhmp.run import Model
+from medhmp.shards.rows import Batch
 from medhmp.train.grad_cache import backward
 from medhmp.train.objective import build_stay_pretraining
 
 
 def compare(workers: int, width: int, batch: int, active: int, steps: int) -> dict[str, float]:
-    """The median step of ``workers`` processes, gradients averaged, against that of one alone."""
+    """Steps of ``workers`` processes, gradients averaged, in turn with those of one alone."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < workers:
         print(f"{workers} workers on cores of their own: this machine has {len(cores)}; left out")
@@ -32,22 +33,26 @@ def compare(workers: int, width: int, batch: int, active: int, steps: int) -> di
             for rank in range(workers)
         ]
         together, alone, size = pool.starmap(_worker, given, chunksize=1)[0]
+    # Of the two in one turn, as the speed of a machine that others share comes and goes.
+    ratio = statistics.median(a / b for a, b in zip(together, alone, strict=True))
+    seconds = statistics.median(alone)
     print(
-        f"{workers} workers of one thread: a step {together:.3f} s, of one alone {alone:.3f} s; "
+        f"{workers} workers of one thread: a step {statistics.median(together):.3f} s, of one "
+        f"alone {seconds:.3f} s, ratio {ratio:.3f}; "
         f"{size / 2**20:.1f} MiB of gradients averaged a step",
         flush=True,
     )
     return {
-        "workers_vs_one_step": together / alone,
-        "one_worker_step_s": alone,
+        "workers_vs_one_step": ratio,
+        "one_worker_step_s": seconds,
         "gradient_mib": size / 2**20,
     }
 
 
 def _worker(
     place: str, rank: int, world: int, core: int, width: int, rows: int, active: int, steps: int
-) -> tuple[float, float, int]:
-    """Medians of steps of all workers and of rank 0 alone, in turn; bytes of a gradient."""
+) -> tuple[list[float], list[float], int]:
+    """Seconds of steps of all workers and of rank 0 alone, in turn; bytes of a gradient."""
     os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{place}/meeting", rank=rank, world_size=world)
@@ -59,22 +64,25 @@ def _worker(
     optimizers = [
         torch.optim.AdamW(each.parameters(), lr=5e-4, fused=True) for each in (averaged, single)
     ]
-    together, alone = [], []
-    for _ in range(steps + 1):
+    together: list[float] = []
+    alone: list[float] = []
+    for _ in range(steps):
         dist.barrier()
-        together.append(_seconds(averaged, batch, optimizers[0]))
+        together.append(_second_of_two(averaged, batch, optimizers[0]))
         dist.barrier()
         if rank == 0:
-            alone.append(_seconds(single, batch, optimizers[1]))
+            alone.append(_second_of_two(single, batch, optimizers[1]))
     dist.barrier()
     dist.destroy_process_group()
     size = sum(p.numel() * p.element_size() for p in objective.parameters())
-    return statistics.median(together[1:]), statistics.median(alone[1:] or [0.0]), size
+    return together, alone, size
 
 
-def _seconds(objective: Any, batch: Any, optimizer: torch.optim.Optimizer) -> float:
-    begun = time.perf_counter()
-    optimizer.zero_grad(set_to_none=True)
-    backward(objective, batch)
-    optimizer.step()
+def _second_of_two(objective: Any, batch: Batch, optimizer: torch.optim.Optimizer) -> float:
+    """Seconds of a step after another like it, as in a loop (see ``step.in_turn``)."""
+    for _ in range(2):
+        begun = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        backward(objective, batch)
+        optimizer.step()
     return time.perf_counter() - begun
