@@ -66,7 +66,7 @@ def _worker(
     ]
     together: list[float] = []
     alone: list[float] = []
-    for _ in range(steps):
+    for _ in range(steps + 1):
         dist.barrier()
         together.append(_second_of_two(averaged, batch, optimizers[0]))
         dist.barrier()
@@ -75,7 +75,7 @@ def _worker(
     dist.barrier()
     dist.destroy_process_group()
     size = sum(p.numel() * p.element_size() for p in objective.parameters())
-    return together, alone, size
+    return together[1:], alone[1:], size  # the first turn warms up
 
 
 def _second_of_two(objective: Any, batch: Batch, optimizer: torch.optim.Optimizer) -> float:

@@ -4,15 +4,12 @@
 parse as one, a ``text``; with both null the variable was recorded without a value.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import IO, Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-
-from medhmp.refusal import Refusal
 
 Ids = npt.NDArray[np.int64]
 
@@ -26,51 +23,6 @@ SCHEMA: Final = {
 
 MOMENT: Final = ("id", "t", "variable")
 """What two readings must not share."""
-
-COLUMNS: Final = ("ID", "t", "variable_name", "variable_value")
-"""Columns of FIDDLE's CSV."""
-
-
-def read_csv(source: str | IO[bytes], value_types: Mapping[str, str]) -> pl.DataFrame:
-    """Events from FIDDLE's CSV (columns ``COLUMNS``). Only an empty field is null.
-
-    A value that ``value_types`` calls hierarchical stays text, for "038.9" is not "38.9".
-    Raises Refusal for a missing column, and for an ID or t that is not a number.
-    """
-    raw = pl.read_csv(source, infer_schema=False)
-    missing = [name for name in COLUMNS if name not in raw.columns]
-    if missing:
-        raise Refusal(f"the event table has no column '{missing[0]}'; give it {', '.join(COLUMNS)}")
-    codes = [name for name, kind in value_types.items() if "hierarchical" in kind.lower()]
-    value = pl.col("variable_value")
-    distinct = raw["variable_value"].drop_nulls().unique().to_list()
-    parsed = value.replace_strict(
-        distinct, [_number(v) for v in distinct], return_dtype=pl.Float64, default=None
-    )
-    number = pl.when(~pl.col("variable_name").is_in(codes)).then(parsed)
-    return raw.select(
-        id=_numeric(raw, "ID", pl.Int64()),
-        t=_numeric(raw, "t", pl.Float64()),
-        variable="variable_name",
-        number=number,
-        text=pl.when(number.is_null()).then(value),
-    )
-
-
-def _numeric(raw: pl.DataFrame, name: str, kind: Any) -> pl.Series:
-    column = raw[name].cast(kind, strict=False)
-    if column.null_count() != raw[name].null_count():
-        raise Refusal(f"column '{name}' of the event table holds text; give numbers only")
-    return column
-
-
-def _number(value: str) -> float | None:
-    """The value as a finite number, or None. An infinity cannot be binned: it counts as text."""
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def number_text(number: float) -> str:

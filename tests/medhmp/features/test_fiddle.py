@@ -1,9 +1,8 @@
 """Buckets, the frozen featurizer, refusals, and what FIDDLE itself cannot do."""
 
-import io
 import runpy
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medhmp.features.events import SCHEMA, read_csv
+from medhmp.features.events import SCHEMA
 from medhmp.features.fiddle import Fitted, Settings, fit, settings_of, transform
 from medhmp.features.hierarchy import icd9_path
 from medhmp.recipes import smoke
@@ -23,6 +22,8 @@ from medhmp.refusal import Refusal
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fiddle"
 ASKED = Settings(hours=4, theta_freq=0.75, value_types={"WARD": "Categorical"})
+Base = tuple[pl.DataFrame, list[int]]
+ReadEvents = Callable[[Path, Mapping[str, str]], pl.DataFrame]
 
 
 def table(*rows: tuple[Any, ...]) -> pl.DataFrame:
@@ -34,15 +35,18 @@ def table(*rows: tuple[Any, ...]) -> pl.DataFrame:
     return pl.DataFrame(split, schema=SCHEMA, orient="row")
 
 
-def base() -> tuple[pl.DataFrame, list[int]]:
-    events = read_csv(str(GOLDEN / "base" / "data.csv"), ASKED.value_types)
+@pytest.fixture(scope="session")
+def base(read_events: ReadEvents) -> Base:
+    events = read_events(GOLDEN / "base" / "data.csv", ASKED.value_types)
     return events, pl.read_csv(GOLDEN / "base" / "pop.csv")["ID"].to_list()
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.permutations([101, 102, 103, 104, 105]), st.sets(st.integers(1, 4)), st.booleans())
-def test_buckets_do_not_change_the_fit(order: list[int], cuts: set[int], discretize: bool) -> None:
-    events, ids = base()
+def test_buckets_do_not_change_the_fit(
+    base: Base, order: list[int], cuts: set[int], discretize: bool
+) -> None:
+    events, ids = base
     asked = replace(ASKED, discretize=discretize)
     bounds = [0, *sorted(cuts), 5]
     parts = [order[a:b] for a, b in pairwise(bounds)]
@@ -50,8 +54,8 @@ def test_buckets_do_not_change_the_fit(order: list[int], cuts: set[int], discret
     assert fit(buckets, asked) == fit([(events, ids)], asked)
 
 
-def test_rows_of_a_transform_do_not_depend_on_the_other_ids() -> None:
-    events, ids = base()
+def test_rows_of_a_transform_do_not_depend_on_the_other_ids(base: Base) -> None:
+    events, ids = base
     fitted = fit([(events, ids)], ASKED)
     whole = transform(events, ids, fitted)
     for place, one in enumerate(sorted(ids)):
@@ -62,8 +66,8 @@ def test_rows_of_a_transform_do_not_depend_on_the_other_ids() -> None:
         assert alone.hour_offsets.tolist() == [whole.hour_offsets[place].tolist()]
 
 
-def test_a_driver_can_open_the_buckets_itself() -> None:
-    events, ids = base()
+def test_a_driver_can_open_the_buckets_itself(base: Base) -> None:
+    events, ids = base
     opened = []
 
     def each(function: Any, handles: Sequence[int]) -> Iterable[Any]:
@@ -77,14 +81,14 @@ def test_a_driver_can_open_the_buckets_itself() -> None:
 
 @pytest.mark.parametrize("discretize", [True, False])
 @pytest.mark.parametrize("ordinal", [True, False])
-def test_json_gives_an_equal_featurizer_back(discretize: bool, ordinal: bool) -> None:
-    events, ids = base()
+def test_json_gives_an_equal_featurizer_back(base: Base, discretize: bool, ordinal: bool) -> None:
+    events, ids = base
     fitted = fit([(events, ids)], replace(ASKED, discretize=discretize, ordinal=ordinal))
     assert Fitted.from_json(fitted.to_json()) == fitted
 
 
-def test_a_frozen_featurizer_ignores_what_it_has_not_seen() -> None:
-    events, ids = base()
+def test_a_frozen_featurizer_ignores_what_it_has_not_seen(base: Base) -> None:
+    events, ids = base
     fitted = fit([(events, ids)], ASKED)
     strange = table(
         (7, 0.5, "NEW", 1.0),
@@ -207,34 +211,6 @@ def test_what_cannot_be_featurized_is_refused_without_naming_the_patient() -> No
             fit(buckets, ASKED)
 
 
-def test_a_csv_keeps_every_value_but_the_empty_one() -> None:
-    text = (
-        "ID,t,variable_name,variable_value\n1,,A, 5 \n1,2,A,NA\n2,0.5,A,\n2,1,A,inf\n2,1,DX,0389\n"
-    )
-    events = read_csv(io.BytesIO(text.encode()), {"DX": "hierarchical_ICD9"})
-    assert events.schema == pl.Schema(SCHEMA)
-    assert events.rows() == [
-        (1, None, "A", 5.0, None),
-        (1, 2.0, "A", None, "NA"),
-        (2, 0.5, "A", None, None),
-        (2, 1.0, "A", None, "inf"),
-        (2, 1.0, "DX", None, "0389"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("ID,t,variable_name\n1,,A\n", "no column 'variable_value'"),
-        ("ID,t,variable_name,variable_value\nx1,,A,5\n", "column 'ID' of the event table holds"),
-        ("ID,t,variable_name,variable_value\n1,soon,A,5\n", "column 't' of the event table holds"),
-    ],
-)
-def test_a_csv_that_is_no_event_table_is_refused(text: str, match: str) -> None:
-    with pytest.raises(Refusal, match=match):
-        read_csv(io.BytesIO(text.encode()), {})
-
-
 def test_a_run_gives_the_settings() -> None:
     run = smoke()
     asked = settings_of(run)
@@ -246,11 +222,11 @@ def test_a_run_gives_the_settings() -> None:
 
 
 def test_a_thousand_ids_give_the_shapes_that_fiddle_gave(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_events: ReadEvents
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["make_bench_input.py", "--out", str(tmp_path)])
     runpy.run_path(str(GOLDEN / "make_bench_input.py"), run_name="__main__")
-    events = read_csv(str(tmp_path / "data.csv"), {})
+    events = read_events(tmp_path / "data.csv", {})
     ids = pl.read_csv(tmp_path / "pop.csv")["ID"].to_numpy()
     buckets = [(events.filter(pl.col("id") % 2 == k), ids[ids % 2 == k]) for k in (0, 1)]
     fitted = fit(buckets, Settings(hours=48))

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medhmp.features.events import read_csv
 from medhmp.features.fiddle import Fitted, Table, Transformed, fit, transform
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
@@ -38,22 +37,30 @@ def settings_of_case(asked: dict[str, Any]) -> Settings:
     )
 
 
-def read_case(asked: dict[str, Any]) -> tuple[pl.DataFrame, list[int]]:
-    events = read_csv(str(GOLDEN / asked["data_file"]), asked["config"]["value_types"])
-    return events, pl.read_csv(GOLDEN / asked["population_file"])["ID"].to_list()
+@pytest.fixture(scope="session")
+def read_case(read_events):
+    def read(asked: dict[str, Any]) -> tuple[pl.DataFrame, list[int]]:
+        events = read_events(GOLDEN / asked["data_file"], asked["config"]["value_types"])
+        return events, pl.read_csv(GOLDEN / asked["population_file"])["ID"].to_list()
+
+    return read
 
 
 def edges_of(asked: dict[str, Any], name: str) -> dict[str, Any] | None:
     return json.loads((GOLDEN / asked[name]).read_text()) if name in asked else None
 
 
-def fit_case(case: str) -> tuple[pl.DataFrame, list[int], Fitted]:
-    asked = recorded(case)["settings"]
-    events, ids = read_case(asked)
-    given = (edges_of(asked, "S_discretization_bins"), edges_of(asked, "X_discretization_bins"))
-    bucket = [(events, ids)]
-    fitted = fit(bucket, settings_of_case(asked), static_edges=given[0], hourly_edges=given[1])
-    return events, ids, fitted
+@pytest.fixture(scope="session")
+def fit_case(read_case):
+    def fitted_to(case: str) -> tuple[pl.DataFrame, list[int], Fitted]:
+        asked = recorded(case)["settings"]
+        events, ids = read_case(asked)
+        edges = (edges_of(asked, "S_discretization_bins"), edges_of(asked, "X_discretization_bins"))
+        bucket = [(events, ids)]
+        fitted = fit(bucket, settings_of_case(asked), static_edges=edges[0], hourly_edges=edges[1])
+        return events, ids, fitted
+
+    return fitted_to
 
 
 def plain(name: str) -> str:
@@ -100,7 +107,7 @@ def plain_aliases(aliases: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "error" not in c])
-def test_features_are_those_recorded(case: str) -> None:
+def test_features_are_those_recorded(fit_case, case: str) -> None:
     events, ids, fitted = fit_case(case)
     expected = recorded(case)["expected"]
     whole = replace(fitted, static=unfiltered(fitted.static), hourly=unfiltered(fitted.hourly))
@@ -115,7 +122,7 @@ def test_features_are_those_recorded(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "error" not in c])
-def test_what_the_fit_decided_is_as_recorded(case: str) -> None:
+def test_what_the_fit_decided_is_as_recorded(fit_case, case: str) -> None:
     _, _, fitted = fit_case(case)
     expected = recorded(case)["expected"]
     assert fitted.plan.types.of == expected["value_types"]
@@ -125,7 +132,7 @@ def test_what_the_fit_decided_is_as_recorded(case: str) -> None:
         assert list(edges.items()) == list(expected[f"{letter}_bin_edges"].items())
 
 
-def test_two_numbers_at_one_time_are_refused_as_recorded() -> None:
+def test_two_numbers_at_one_time_are_refused_as_recorded(read_case) -> None:
     case = recorded("c7_error_numeric_duplicate")
     events, ids = read_case(case["settings"])
     text = case["expected_error"].removeprefix("Exception: ")
