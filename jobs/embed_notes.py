@@ -43,8 +43,6 @@ INDEX: Final = {
 
 def embed_notes(run: Run) -> None:
     """Embeds the notes of a run and publishes their vectors. Ray must be initialized."""
-    if run.notes.max_tokens < 2 or run.notes.batch_size < 1:
-        raise Refusal("notes.max_tokens must be at least 2 and notes.batch_size at least 1")
     shards = shards_of(run)
     notes, out = shards.folder / "notes", shards.folder / "note_embeddings"
     stamp = Stamp(

@@ -1,4 +1,4 @@
-"""Score the test rows of every chosen cell, once, and write the report.
+"""Compare what every chosen cell predicted with what happened, and write the report.
 
     python -m jobs.report smoke --out runs/demo --report.draws 2000
 

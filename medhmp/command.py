@@ -117,8 +117,13 @@ def hush_ray_data() -> None:
 
 
 def watched(quiet: bool) -> bool:
-    """Whether progress is worth printing: a terminal, and no ``--quiet``."""
-    return not quiet and sys.stdout.isatty()
+    """Whether progress is worth printing: no ``--quiet``, and a terminal or a job server's log."""
+    return not quiet and (sys.stdout.isatty() or is_submitted())
+
+
+def is_submitted() -> bool:
+    """Whether Ray's job server has started this job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def say(run: Run, text: str) -> None:

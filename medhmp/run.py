@@ -301,7 +301,7 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     model: Model = field(default_factory=Model)
     pretrain_on: Literal["train", "all"] = "train"  # all, test patients included: as the paper
-    share_budget_gib: float = 4.0  # a worker's rows below this stay in memory, else stream
+    share_budget_gib: float = 4.0  # a worker's rows below this stay in memory; note vectors always
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
     pretrain_admission: Pretrain = field(
         default_factory=lambda: Pretrain(epochs=300, batch_size=4096, learning_rate=2e-5)
@@ -368,6 +368,7 @@ class Run:
             "shards.files": self.shards.files,
             "shards.row_group": self.shards.row_group,
             "shards.bucket_stays": self.shards.bucket_stays,
+            "notes.max_tokens": self.notes.max_tokens - 1,  # one of them ends a text
             "notes.batch_size": self.notes.batch_size,
             "model.width": self.model.width,
             "model.max_stays": self.model.max_stays,
@@ -381,7 +382,7 @@ class Run:
         }
         for name, count in counts.items():
             if count < 1:
-                least = 2 if name == "report.draws" else 1
+                least = 2 if name in ("notes.max_tokens", "report.draws") else 1
                 raise Refusal(f"{name} must be at least {least}; give a larger --{name}")
 
     def to_json(self) -> str:

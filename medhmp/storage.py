@@ -13,10 +13,11 @@ import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -28,6 +29,14 @@ from medhmp.run import digest
 COMPLETE = "complete.json"
 SPOOL = 1 << 20  # bytes of an upload kept in memory before they go to a temporary file
 HASHED = 1 << 26  # bytes of an output that are hashed when its stage is skipped, small files first
+ATTEMPTS: Final = 6
+"""How often a bucket may fail in a row, a minute in all, beyond what its client tries again."""
+
+T = TypeVar("T")
+
+
+class Unusable(Refusal):
+    """A place that cannot be listed or written to: a wrong one, or a bucket that fails."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +201,8 @@ class Folder:
             with stream:
                 shutil.copyfileobj(spool, stream, 1 << 24)
 
-    def _unusable(self, what: str, error: OSError) -> Refusal:
-        return Refusal(
+    def _unusable(self, what: str, error: OSError) -> Unusable:
+        return Unusable(
             f"cannot {what} under '{self.uri}' ({type(error).__name__}); check that the folder or "
             f"bucket is one and that you may {what} there"
         )
@@ -235,6 +244,19 @@ class Folder:
             fs.delete_file(posixpath.join(path, COMPLETE))
         if self.exists():
             fs.delete_dir(path)
+
+
+def patiently(folder: Folder, work: Callable[[], T]) -> T:
+    """What ``work`` in a folder gives. Where a bucket fails it is done again, for a minute in all:
+    for what must not end a long run. What fails on disk does so at once."""
+    for failed in range(1, ATTEMPTS):
+        try:
+            return work()
+        except (OSError, Unusable):
+            if folder.is_local:
+                raise
+            time.sleep(2**failed)
+    return work()
 
 
 def _is_partial(name: str) -> bool:

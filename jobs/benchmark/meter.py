@@ -42,11 +42,12 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class _Process:
+class Process:
     """A line of /proc/<pid>/stat."""
 
     key: Key
     parent: int
+    session: int
     ticks: int  # of CPU, user and system
     resident: int  # bytes, what is shared included
     gone: bool  # a zombie: it has ended, and its line still tells its CPU
@@ -70,7 +71,7 @@ class Tree:
 
     def sample(self) -> int:
         """Reads the tree once; returns how many of its processes run."""
-        running = [process for process in self._members(_processes()) if not process.gone]
+        running = [process for process in self._members(processes()) if not process.gone]
         if self._memory.keys() != {process.key for process in running}:
             self._memory = {}
         for process in running:
@@ -80,15 +81,15 @@ class Tree:
         self.peak = max(self.peak, sum(pss for _, pss in self._memory.values()))
         return len(running)
 
-    def _members(self, every: Mapping[int, _Process]) -> list[_Process]:
+    def _members(self, every: Mapping[int, Process]) -> list[Process]:
         """Processes of the tree: the root, what was one before, and the children of these."""
-        children: dict[int, list[_Process]] = {}
+        children: dict[int, list[Process]] = {}
         for process in every.values():
             children.setdefault(process.parent, []).append(process)
         known = [process for process in every.values() if process.key in self._ticks]
         if not self._ticks and self._root in every:
             known = [every[self._root]]
-        found: dict[Key, _Process] = {}
+        found: dict[Key, Process] = {}
         while known:
             process = known.pop()
             if process.key not in found:
@@ -129,16 +130,19 @@ def _tail(said: "tempfile._TemporaryFileWrapper[bytes]") -> str:
     return said.read().decode(errors="replace")[-4000:]
 
 
-def _processes() -> dict[int, _Process]:
+def processes() -> dict[int, Process]:
+    """Those of this machine, by id."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (line := _read(f"/proc/{name}/stat")):
             # The second field, in brackets, is the program's name and may hold anything.
             fields = line.rpartition(b")")[2].split()
             gone = fields[0] in (b"Z", b"X")
-            parent, user, system, start, pages = (int(fields[i]) for i in (1, 11, 12, 19, 21))
+            parent, session, user, system, start, pages = (
+                int(fields[i]) for i in (1, 3, 11, 12, 19, 21)
+            )
             key = int(name), start
-            found[int(name)] = _Process(key, parent, user + system, pages * PAGE, gone)
+            found[int(name)] = Process(key, parent, session, user + system, pages * PAGE, gone)
     return found
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from jobs.benchmark import meter
 from jobs.benchmark.featurize import ENVIRONMENT
 from medhmp.storage import Folder
 
@@ -91,16 +92,9 @@ def is_train_worker(pid: int) -> bool:
 
 def _members(session: int) -> list[int]:
     """Ids of the running processes of a session."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            # The second field, in brackets, is the program's name and may hold anything.
-            fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
-            found.append(int(name))
-    return found
+    return [
+        pid for pid, one in meter.processes().items() if one.session == session and not one.gone
+    ]
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = GONE_S) -> None:

@@ -22,16 +22,16 @@ BUDGET = 4 * 2**30
 """Bytes of a share that stays in memory."""
 
 
-def random_stays(n: int, active: int, widths: Widths = PAPER, seed: int = 0) -> Stays:
-    """n stays with ``active`` features on in every hour."""
-    return Stays.from_arrow(_stays(np.arange(n), widths, active, np.random.default_rng(seed)))
+def random_stays(n: int, active: int, seed: int = 0) -> Stays:
+    """n stays of the paper's sizes with ``active`` features on in every hour."""
+    return Stays.from_arrow(_stays(np.arange(n), PAPER, active, np.random.default_rng(seed)))
 
 
-def random_admissions(n: int, active: int, widths: Widths = PAPER, seed: int = 0) -> Admissions:
+def random_admissions(n: int, active: int) -> Admissions:
     """n admissions of one such stay each, with codes and a note."""
-    subjects, generator = np.arange(n), np.random.default_rng(seed)
-    stays = _stays(subjects, widths, active, generator)
-    table = _admissions(subjects, stays, widths, generator)
+    subjects, generator = np.arange(n), np.random.default_rng(0)
+    stays = _stays(subjects, PAPER, active, generator)
+    table = _admissions(subjects, stays, PAPER, generator)
     return Admissions.from_arrow(table, 3, Notes.from_arrow(_notes(subjects, generator)))
 
 
@@ -41,9 +41,8 @@ def write_rows(
     rows: int,
     widths: Widths,
     batch_size: int,
-    files: int = 24,
-    active: int = 60,
-    seed: int = 0,
+    files: int,
+    active: int,
 ) -> Plan:
     """Writes ``rows`` training rows of one table, each of a patient of its own, into ``files``.
 
@@ -52,7 +51,7 @@ def write_rows(
     Returns:
         A plan to read them by; its ``budget`` lets a share stay in memory, 0 streams it.
     """
-    generator, rows_per_file = np.random.default_rng(seed), {}
+    generator, rows_per_file = np.random.default_rng(0), {}
     for part, (start, stop) in enumerate(cut(rows, files)):
         name, subjects = f"part-{part:05}.parquet", np.arange(start, stop)
         content = _stays(subjects, widths, active, generator)
@@ -61,7 +60,7 @@ def write_rows(
             shards.write_parquet(f"note_embeddings/{name}", _notes(subjects, generator))
         shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
         rows_per_file[name] = stop - start
-    return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, seed, BUDGET, 3)
+    return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, 0, BUDGET, 3)
 
 
 def _known(subjects: Ints) -> dict[str, object]:

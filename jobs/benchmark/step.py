@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from medhmp.shards.rows import Batch
+from medhmp.train.backward import backward
 from medhmp.train.device import to_device
-from medhmp.train.grad_cache import backward
 from medhmp.train.loop import train
 
 

@@ -18,9 +18,10 @@ from jobs.benchmark.rows import PAPER, random_admissions, random_stays, write_ro
 from jobs.benchmark.step import Step, in_turn, loss_of, marking
 from medhmp import command
 from medhmp.run import Model
-from medhmp.shards.rows import Batch
-from medhmp.shards.stream import Share
+from medhmp.shards.rows import Admissions, Batch, Stays
+from medhmp.shards.stream import Share, pinned
 from medhmp.storage import Folder
+from medhmp.train.device import to_device
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
 
 GIB: Final = 2**30
@@ -49,10 +50,10 @@ class Train:
     steps: int = 15  # timed steps of each; the median counts
     threads: int = 2  # CPU threads
     device: str = "cpu"  # or cuda
-    workers: int = 2  # CPU processes of one thread, each on a core of its own; below 2: none
+    workers: int = 2  # of stage one on CPUs, of one thread and a core each; below 2: none
     streamed: int = 48  # steps of an epoch that is read from shards; 0: leave the stream out
     turns: int = 3  # such epochs, in each way of reading; the median counts
-    epochs: bool = False  # one whole epoch of the paper's corpus of each stage
+    epochs: bool = False  # as many steps of each stage as an epoch of the paper's corpus has
     paper_batch: bool = False  # a step of admissions at 4,096, and the memory it takes
     growth: int = 0  # steps of both stages over which memory must not grow; 0: none
 
@@ -80,12 +81,17 @@ class Train:
         return found
 
     def _stays(self, rows: int) -> Step:
-        batch = random_stays(rows, self.active).batch(np.arange(rows))
+        batch = self._cut(random_stays(rows, self.active))
         return Step(build_stay_pretraining(self._model, PAPER), batch, self._device)
 
     def _admissions(self, rows: int) -> Step:
-        batch = random_admissions(rows, self.active).batch(np.arange(rows))
+        batch = self._cut(random_admissions(rows, self.active))
         return Step(build_admission_pretraining(self._model, PAPER), batch, self._device, 1024)
+
+    def _cut(self, rows: Stays | Admissions) -> Batch:
+        """All rows as one batch, as a worker would have it."""
+        batch = rows.batch(np.arange(len(rows)), self._on_gpu)
+        return pinned(batch) if self._on_gpu else batch
 
     @property
     def _model(self) -> Model:
@@ -95,15 +101,21 @@ class Train:
     def _device(self) -> torch.device:
         return torch.device(self.device)
 
+    @property
+    def _on_gpu(self) -> bool:
+        return self._device.type == "cuda"
+
     def _peak(self) -> float:
-        if self.device == "cuda":
+        if self._on_gpu:
             return torch.cuda.max_memory_allocated() / GIB
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
     def _beside_the_plain_form(self, stays: Step, admissions: Step) -> dict[str, float]:
         """Steps in turn: ours, the plain form, ours of stage two, and a product of matrices."""
         ours = stays.objective
-        plain = Step(PlainStays(ours), dense(stays.batch, ours), self._device)
+        plain = Step(
+            PlainStays(ours), dense(to_device(stays.batch, self._device), ours), self._device
+        )
         same = loss_of(plain) / loss_of(stays) - 1
         if abs(same) > 1e-5:
             raise SystemExit(f"the plain form's loss is another: {same:.2e} of ours apart")
@@ -154,7 +166,7 @@ class Train:
                 shards = Folder(place) / mode
                 plan = write_rows(shards, "stays", rows, PAPER, self.batch, 4, self.active)
                 share = Share(replace(plan, budget=budget), 0, 1)
-                found |= self._read(mode, step, share.batches(epochs=self.turns + 3))
+                found |= self._read(mode, step, share.batches(self._on_gpu, self.turns + 3))
         worst = {
             name: max(found[f"{name}_{m}"] for m in MODES)
             for name in ("stream_vs_preloaded", "wait_share")
@@ -203,7 +215,7 @@ class Train:
         return {f"step_s_{GLOBAL_BATCH}": seconds, f"peak_gib_{GLOBAL_BATCH}": self._peak()}
 
     def _growth(self, *works: Step) -> dict[str, float]:
-        """Bytes by which the peak rises after the first tenth of the steps."""
+        """GiB by which the peak rises after the first tenth of the steps."""
         for at in range(self.growth):
             for work in works:
                 work()
@@ -220,5 +232,7 @@ class Train:
             begun = time.perf_counter()
             work.epoch([work.batch] * (rows // len(work.batch["subject_id"])))
             found[f"{name}_epoch_s"] = time.perf_counter() - begun
-            print(f"an epoch of {rows:,} {name}s: {found[f'{name}_epoch_s']:.2f} s", flush=True)
+            print(
+                f"as many steps as {rows:,} {name}s: {found[f'{name}_epoch_s']:.2f} s", flush=True
+            )
         return found

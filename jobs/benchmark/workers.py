@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from jobs.benchmark.rows import PAPER, random_stays
 from medhmp.run import Model
 from medhmp.shards.rows import Batch
-from medhmp.train.grad_cache import backward
+from medhmp.train.backward import backward
 from medhmp.train.objective import build_stay_pretraining
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import polars as pl
 
 from medhmp.features import hierarchy
-from medhmp.run import Features, digest
+from medhmp.run import Features
 from medhmp.tables import icd
 
 COLUMNS: Final = ("source", "hadm_id", "kind", "code")
@@ -24,11 +24,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.codes)
-
-    @property
-    def sha256(self) -> str:
-        """What shards and checkpoints compare."""
-        return digest(list(self.codes))
 
     def ids(self, codes: pl.DataFrame, name: str) -> pl.DataFrame:
         """(source, hadm_id, ``name``): sorted ids of each admission, unknown codes left out."""

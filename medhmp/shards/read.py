@@ -7,7 +7,7 @@ hold, or start actors for their footers: of our files the manifest has told all 
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,10 +16,7 @@ from ray.data import Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from medhmp.storage import Folder
-
-ATTEMPTS: Final = 6
-"""How often a bucket may fail in a row, a minute in all, beyond what its client tries again."""
+from medhmp.storage import ATTEMPTS, Folder
 
 
 class Files(Datasource):  # type: ignore[misc]

@@ -25,7 +25,7 @@ from medhmp.refusal import Refusal
 from medhmp.shards.ahead import Ahead
 from medhmp.shards.read import Files
 from medhmp.shards.rows import Admissions, Batch, Notes, Stays
-from medhmp.storage import Folder
+from medhmp.storage import Folder, patiently
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
@@ -75,10 +75,16 @@ class Plan:
             for rank in range(world_size)
             for epoch in range(len(self.rows_per_file))
         )
+        if not rows:
+            raise Refusal(
+                f"{world_size} workers share {len(self.rows_per_file)} files of training "
+                f"{self.table}, and one would have no row; use fewer workers, or more files "
+                "(--shards.files)"
+            )
         if rows < self.batch_size:
             raise Refusal(
                 f"a worker has {rows} training {self.table} for batches of {self.batch_size}; "
-                f"lower pretrain batch_size to {max(1, rows) * world_size} or less, "
+                f"lower its batch size to {rows * world_size} or less, "
                 "or use fewer workers"
             )
         return rows // self.batch_size
@@ -93,14 +99,14 @@ class Share:
     rank: int
     world_size: int
 
-    def batches(self, pinned: bool = False, epochs: int | None = None) -> Batches:
+    def batches(self, for_gpu: bool = False, epochs: int | None = None) -> Batches:
         """The batches of every epoch, made ahead by a thread.
 
         Reads the share, if it stays in memory, at once. Where it is streamed, the next epoch is
         begun while the last steps of one are made.
 
         Args:
-            pinned: for a GPU, which copies from such memory without waiting, and with ids as they
+            for_gpu: in pinned memory, from which a GPU copies without waiting, and with ids as they
                 are stored: a quarter of the bytes, to be widened there.
             epochs: none of this number or a later one will be asked for.
         """
@@ -110,13 +116,13 @@ class Share:
             notes = read_notes(Folder(self.plan.shards))
         is_kept = self.is_kept
         if is_kept:
-            made = functools.partial(self._in_memory, self._kept(notes), steps, pinned)
+            made = functools.partial(self._in_memory, self._kept(notes), steps, for_gpu)
         else:
-            made = functools.partial(self._streamed, notes, steps, pinned)
+            made = functools.partial(self._streamed, notes, steps, for_gpu)
 
         def begin(epoch: int, first: int = 0) -> Ahead[Batch]:
             one_by_one = made(epoch, first)
-            return Ahead(map(_pinned, one_by_one) if pinned else one_by_one)
+            return Ahead(map(pinned, one_by_one) if for_gpu else one_by_one)
 
         return begin if is_kept else _begun_early(begin, steps, epochs)
 
@@ -259,7 +265,8 @@ def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iter
         )
 
 
-def _pinned(batch: Batch) -> Batch:
+def pinned(batch: Batch) -> Batch:
+    """A copy in memory that does not move, from which a GPU copies without waiting."""
     return {name: value.pin_memory() for name, value in batch.items()}
 
 
@@ -267,5 +274,5 @@ def read_notes(shards: Folder) -> Notes:
     """All note embeddings of a run; none where ``note_embeddings/`` is not there or empty."""
     folder = shards / "note_embeddings"
     names = [name for name in folder.names() if name.endswith(".parquet")]
-    tables = [folder.read_parquet(name) for name in names]
+    tables = [patiently(folder, functools.partial(folder.read_parquet, name)) for name in names]
     return Notes.from_arrow(pa.concat_tables(tables)) if tables else Notes.none()

@@ -1,11 +1,13 @@
 """What a failed worker means for its run: begin again from the newest checkpoint, or end."""
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import ray.train
 
 from medhmp import command
-from medhmp.storage import Folder
+from medhmp.storage import Folder, patiently
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
 
@@ -21,8 +23,8 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
     may wait for the refusing one. So does the fourth failure without a new checkpoint in between.
     """
 
-    def __init__(self, folder: Folder, show: bool) -> None:
-        self._folder, self._show = folder, show
+    def __init__(self, folder: Folder, quiet: bool) -> None:
+        self._folder, self._quiet = folder, quiet
         self._newest: Position | None = None
         self._in_vain = 0
 
@@ -34,18 +36,27 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
         # Told anew as long as other workers go on; it can happen as often as it will.
         if any(_is_preempted(error) for error in errors):
             return
-        newest = max(checkpoint.positions(self._folder, whole=True), default=None)
+        whole = patiently(self._folder, lambda: checkpoint.positions(self._folder, whole=True))
+        newest = max(whole, default=None)
         self._in_vain = self._in_vain + 1 if newest == self._newest else 1
         self._newest = newest
         if self._in_vain > IN_VAIN:
             raise RuntimeError(
-                f"{self._folder}: workers failed {self._in_vain} times at the same checkpoint"
+                f"{self._folder}: workers failed {self._in_vain} times at the same checkpoint, "
+                f"{newest}; the last time {who_failed(worker_exceptions)}"
             ) from errors[0]
-        if self._show:
-            ranks = ", ".join(
-                f"{rank} ({type(e).__name__})" for rank, e in worker_exceptions.items()
-            )
-            print(f"{self._folder}: worker {ranks} failed; going on from {newest}", flush=True)
+        if not self._quiet:
+            who = who_failed(worker_exceptions)
+            print(f"{self._folder}: {who}; the newest checkpoint is {newest}", flush=True)
+
+
+def who_failed(errors: Mapping[int, Exception]) -> str:
+    """Who failed, and for whom they waited in vain; of errors no more than their kind."""
+    failed = ", ".join(f"{rank} ({type(error).__name__})" for rank, error in errors.items())
+    awaited = re.compile(r"ranks have not joined the collective operation: \[([\d, ]+)\]")
+    missing = {match[1] for error in errors.values() if (match := awaited.search(str(error)))}
+    waited = f", having waited in vain for worker {' and '.join(sorted(missing))}"
+    return f"worker {failed} failed{waited if missing else ''}"
 
 
 def _is_preempted(error: Exception) -> bool:

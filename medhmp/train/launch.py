@@ -7,7 +7,7 @@ import contextlib
 import os
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,11 +18,11 @@ import torch
 
 from medhmp import command
 from medhmp.refusal import Refusal
-from medhmp.run import Pretrain, Run
+from medhmp.run import Run
 from medhmp.shards.manifest import Manifest, read_manifest
 from medhmp.shards.rows import Batch
 from medhmp.shards.stream import Plan, Share
-from medhmp.storage import Folder, Stamp, is_done, publish
+from medhmp.storage import Folder, Stamp, is_done, patiently, publish
 from medhmp.train import checkpoint, curves
 from medhmp.train.checkpoint import Checkpoint, Position
 from medhmp.train.failures import Failures
@@ -86,8 +86,9 @@ def _trainer(
     run: Run, stage: Stage, stamp: Stamp, plan: Plan, manifest: Manifest, scratch: str
 ) -> ray.train.torch.TorchTrainer:
     settings = stage.settings(run)
-    use_gpu = ray.cluster_resources().get("GPU", 0) >= settings.workers
-    _check_room(settings)
+    resources = ray.cluster_resources()
+    check_room(settings.workers, resources)
+    use_gpu = "GPU" in resources
     loop = {
         "plan": plan,
         "steps": plan.steps(settings.workers),
@@ -95,7 +96,7 @@ def _trainer(
         "stage": stage,
         "stamp": stamp,
         "widths": manifest.widths,
-        "show": command.watched(run.quiet),
+        "show": not run.quiet,
         "threads": _threads(settings.workers),
     }
     return ray.train.torch.TorchTrainer(  # [1] W processes, each running _worker
@@ -110,11 +111,15 @@ def _trainer(
             name=stamp.hash[:16],
             storage_path=scratch,
             failure_config=ray.train.FailureConfig(max_failures=-1),  # Failures says when to end
-            callbacks=[Failures(Folder(stage.folder), command.watched(run.quiet))],
+            callbacks=[Failures(Folder(stage.folder), run.quiet)],
             # Errors reach the driver, which says them once and without the traceback of a refusal.
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
         ),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=int(_collective_timeout())),
+        # NCCL, unlike gloo, kills a process that has waited too long, and nothing waits for it in a
+        # step: given longer, the pulse that all ranks wait for (``watch.Pulse``) names who hangs.
+        torch_config=ray.train.torch.TorchConfig(
+            timeout_s=int(_collective_timeout() * (2 if use_gpu else 1))
+        ),
     )
 
 
@@ -122,12 +127,18 @@ def _collective_timeout() -> float:
     return float(os.environ.get(COLLECTIVE_TIMEOUT, command.RAY_ENVIRONMENT[COLLECTIVE_TIMEOUT]))
 
 
-def _check_room(settings: Pretrain) -> None:
-    """Ray Data needs a CPU that no training worker holds, or both wait for ever."""
-    cpus = ray.cluster_resources().get("CPU", 0)
-    if cpus < 0.5 * settings.workers + 1:
+def check_room(workers: int, resources: Mapping[str, float]) -> None:
+    """Refuses a cluster in which workers would leave Ray Data no CPU, so that both would wait for
+    ever, and one with GPUs but not one for each: that it trained on CPUs would be found late."""
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    if cpus < 0.5 * workers + 1:
         raise Refusal(
-            f"{settings.workers} workers would leave no CPU of the cluster's {cpus:g} for reading; "
+            f"{workers} workers would leave no CPU of the cluster's {cpus:g} for reading; "
+            "use fewer workers or a larger cluster"
+        )
+    if 0 < gpus < workers:
+        raise Refusal(
+            f"{workers} workers need a GPU each and the cluster has {gpus:g}; "
             "use fewer workers or a larger cluster"
         )
 
@@ -139,7 +150,7 @@ def _threads(workers: int) -> int:
     one, since it reserves less than a CPU, and leave the others idle; so it does to a job that its
     job server starts, whose 1 is nobody's wish."""
     given = os.environ.get("OMP_NUM_THREADS")
-    if given and not (given == "1" and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ):
+    if given and not (given == "1" and command.is_submitted()):
         return int(given)
     cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     return max(1, int(min(filter(None, cpus), default=1) // workers) - 1)
@@ -169,11 +180,14 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    begun = _begun(folder, stamp, rank)
+    tell = _tell if config["show"] else _keep_quiet
+    begun = _begun(folder, stamp, rank, tell)
     state = TrainingState(objective, optimizer, begun)
     drawn = curves.Curves(folder, state.metrics) if rank == 0 else None
     writer = Writer(
-        lambda now: checkpoint.save(folder, now, run, stamp, settings.keep),
+        lambda now: patiently(
+            folder, lambda: checkpoint.save(folder, now, run, stamp, settings.keep)
+        ),
         begun.position if begun else None,
     )
 
@@ -200,8 +214,8 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
         watch.after_epoch(epoch)
         if drawn:
             drawn.add(row)
-        if rank == 0 and config["show"]:
-            print(line(stage.name, epoch, settings.epochs, summary), flush=True)
+        if rank == 0:
+            tell(line(stage.name, epoch, settings.epochs, summary))
         return True  # nothing to report to Ray: it would wait for its controller's next look
 
     with _explained(folder, writer):
@@ -223,9 +237,21 @@ def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     return state.metrics
 
 
-def _begun(folder: Folder, stamp: Stamp, rank: int) -> Checkpoint | None:
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def _keep_quiet(text: str) -> None:
+    pass
+
+
+def _begun(
+    folder: Folder, stamp: Stamp, rank: int, tell: Callable[[str], None]
+) -> Checkpoint | None:
     """The checkpoint to go on from: the same for all ranks, the newest that rank 0 finds sound."""
-    found = checkpoint.newest(folder, stamp) if rank == 0 else None
+    found = None
+    if rank == 0:
+        found = patiently(folder, lambda: checkpoint.newest(folder, stamp, tell=tell))
     # [4] the others take it from rank 0
     at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
     if rank == 0:

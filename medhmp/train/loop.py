@@ -16,8 +16,8 @@ from torch import Tensor
 
 from medhmp.refusal import Refusal
 from medhmp.shards.rows import Batch
+from medhmp.train.backward import backward
 from medhmp.train.device import to_device
-from medhmp.train.grad_cache import backward
 from medhmp.train.meter import Meter
 
 AfterStep = Callable[[int, int, torch.Tensor, Meter], None]

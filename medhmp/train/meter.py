@@ -72,8 +72,8 @@ class Meter:
         self._names, self._sums = list(terms), values
 
     def state(self) -> dict[str, Any]:
-        """What a Meter needs to go on from here. Sums are left on the device and never changed:
-        whoever writes them waits, not the step."""
+        """What a Meter needs to go on from here. Sums are left on the device and never changed;
+        whoever reads them waits for it."""
         return {
             "rows": self._rows,
             "steps": self._steps,

@@ -185,11 +185,6 @@ class Classification(nn.Module):
         loss = F.binary_cross_entropy_with_logits(logits, batch["label"].to(logits.dtype))
         return loss, {"loss": loss.detach()}
 
-    def scores(self, batch: dict[str, Tensor]) -> Tensor:
-        """Probabilities (B) of label 1."""
-        logits: Tensor = self.model(batch)
-        return logits.sigmoid()
-
 
 def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
     """Stage one with fresh weights."""

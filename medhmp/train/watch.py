@@ -29,7 +29,8 @@ class Rhythm:
     """When checkpoints are due: at every half of ``interval`` steps, counted over all epochs.
 
     One is begun only when the one before is whole. So there is always a whole one that is less than
-    ``interval`` steps old, also while the next is being written.
+    ``interval`` steps old, also while the next is being written; unless the loss has just leapt,
+    for then none is begun until it is back.
     """
 
     steps: int  # of an epoch

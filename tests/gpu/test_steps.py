@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from medhmp.run import Model
+from medhmp.train.backward import backward
 from medhmp.train.device import to_device
-from medhmp.train.grad_cache import backward
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
 
 pytestmark = pytest.mark.gpu

@@ -144,12 +144,6 @@ def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten
         embed_notes(run)
 
 
-@pytest.mark.parametrize("field", [{"max_tokens": 1}, {"batch_size": 0}])
-def test_settings_that_cannot_work_are_refused(run, field):
-    with pytest.raises(Refusal, match=r"notes\.max_tokens must be at least 2"):
-        embed_notes(replace(run, notes=replace(run.notes, **field)))
-
-
 def test_shards_must_be_whole(ray, tmp_path):
     with pytest.raises(Refusal, match=r"run jobs\.featurize first"):
         embed_notes(replace(smoke(), out=str(tmp_path), quiet=True))

@@ -23,6 +23,7 @@ from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder
 from medhmp.train import checkpoint, launch
 from medhmp.train.checkpoint import Position
+from medhmp.train.failures import Failures, who_failed
 from medhmp.train.launch import pretrain
 from medhmp.train.stage import Stage
 
@@ -199,6 +200,26 @@ def test_two_workers_take_equal_steps_and_one_may_be_lost(
     assert content_of(other, STAY_PRETRAINING) == content_of(run, STAY_PRETRAINING)
 
 
+def test_two_workers_of_stage_two_lose_one_while_it_uploads_a_checkpoint(
+    pretrained: Run, branch: Callable[..., Run], s3: str, tmp_path: Path
+) -> None:
+    two = replace(pretrained.pretrain_admission, workers=2, epochs=2, checkpoint_steps=2)
+    run = branch(pretrained, "shards", pretrain_admission=two)
+    alone, lost = Folder(run.out) / "alone", Folder(s3) / "lost"
+    pretrain(run, Stage("pretrain_admission", alone.uri))
+    marker, notes = tmp_path / "killed", tmp_path / "steps"
+
+    def lose_writing(at: Position) -> None:
+        if at >= Position(0, 2):
+            once(marker, die)
+
+    pretrain(run, Faulty("pretrain_admission", lost.uri, notes, before_record=lose_writing))
+    assert marker.exists()
+    steps = steps_of(notes)
+    assert 0 < len(steps) - len(set(steps)) <= two.checkpoint_steps
+    assert content(lost) == content(alone)
+
+
 def test_what_one_worker_refuses_ends_the_job_at_once(
     cohort: Run, branch: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -227,12 +248,9 @@ def test_a_rank_that_hangs_is_named(
 ) -> None:
     """The other waits for it in the averaging of gradients, and does so for so long only."""
 
-    class AtOnce(ray.train.UserCallback):  # local, so that the controller gets it by value
-        def __init__(self, *_: Any) -> None:
-            pass
-
+    class AtOnce(Failures):  # local, so that the controller gets it by value
         def after_exception(self, run_context: Any, worker_exceptions: Any) -> None:
-            raise RuntimeError(f"failed: {worker_exceptions}")
+            raise RuntimeError(who_failed(worker_exceptions))
 
     def hang(rank: int, at: Position) -> None:
         if rank == 1 and at == Position(0, 1):
@@ -245,5 +263,5 @@ def test_a_rank_that_hangs_is_named(
     stage = Faulty(
         "pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", before_step=hang
     )
-    with pytest.raises(ray.train.ControllerError, match=r"ranks have not joined .*: \[1\]"):
+    with pytest.raises(ray.train.ControllerError, match=r"worker 0 .* in vain for worker 1"):
         pretrain(run, stage)

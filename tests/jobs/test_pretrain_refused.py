@@ -11,6 +11,7 @@ from jobs.all import run_all
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.refusal import Refusal
 from medhmp.run import Run
+from medhmp.train.launch import check_room
 
 pytestmark = pytest.mark.ray
 
@@ -39,5 +40,21 @@ def test_a_batch_larger_than_a_share_is_refused_before_a_worker_starts(
 ) -> None:
     large = replace(featurized.pretrain_stay, batch_size=4096)
     run = branch(featurized, "shards", pretrain_stay=large)
-    with pytest.raises(Refusal, match=r"training stays for batches of 4096; lower pretrain"):
+    with pytest.raises(Refusal, match=r"stays for batches of 4096; lower its batch size"):
         pretrain_stay(run)
+
+
+@pytest.mark.parametrize(
+    ("workers", "resources", "sentence"),
+    [
+        (3, {"CPU": 2.0}, "3 workers would leave no CPU of the cluster's 2 for reading"),
+        (8, {"CPU": 96.0, "GPU": 7.0}, "8 workers need a GPU each and the cluster has 7"),
+    ],
+)
+def test_more_workers_than_a_cluster_has_room_for_are_refused(
+    workers: int, resources: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        check_room(workers, resources)
+    check_room(workers, {"CPU": workers / 2 + 1})
+    check_room(workers, {"CPU": workers / 2 + 1, "GPU": workers})

@@ -20,9 +20,10 @@ from medhmp.legend import LEVELS, STARTED_FROM
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
-from medhmp.shards.manifest import Manifest, TaskCounts, content_of
+from medhmp.shards.manifest import TaskCounts, content_of
 from medhmp.shards.schema import PREDICTIONS, TRIALS
 from medhmp.storage import Folder, Output, Stamp, fingerprint, publish
+from tests.manifests import manifest
 
 STARTS = ("none", "stay", "admission", "both", "shuffled")
 SHIFT = {"none": 0.8, "stay": 0.9, "admission": 1.2, "both": 1.6, "shuffled": 0.8}
@@ -135,27 +136,13 @@ def write_shards(out: Folder, name: str, source: str) -> str:
     """
     splits = {"train": 600, "validation": 100, "test": 300}
     counts = TaskCounts([("stays", 1500), ("adult", 1000)], splits, dict.fromkeys(splits, 7))
-    manifest = Manifest(
-        fields={},
+    written = manifest(
         counts={name: {"patients": 100, "stays of <MetaVision>": 77}},
-        rows_read={},
         left_out={name: {"no stay": 12}},
-        splits={},
-        hours=48,
-        real_valued=False,
-        features=[],
-        demographics=[],
-        diagnoses=[],
-        drugs=[],
-        vocabularies={},
-        indicators=[],
-        fiddle={},
-        tables={},
-        notes=0,
         tasks={"mortality": counts},
     )
     shards = out / "shards"
-    entry = shards.write_json("manifest.json", manifest.to_json())
+    entry = shards.write_json("manifest.json", written.to_json())
     publish(shards, Stamp(content_of(smoke(), (name,)), {name: source}), [entry])
     return fingerprint(shards, "featurize")
 

@@ -5,6 +5,7 @@ input ends.
 """
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def test_a_submitted_job_leaves_its_result(
     printed = client.get_job_logs(submitted)
     assert status == JobStatus.SUCCEEDED, printed
     assert "pretrain_stay: loss" in printed
+    assert re.search(r"pretrain_stay 1/2  loss \S+ .* rows/s", printed)  # while it trained
     folder = Path(run.out) / "pretrain_stay"
     assert (folder / COMPLETE).exists()
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

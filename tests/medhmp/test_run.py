@@ -15,6 +15,7 @@ from medhmp.run import (
     Features,
     Finetune,
     Meds,
+    Notes,
     Pretrain,
     Report,
     Run,
@@ -74,6 +75,8 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         (Run(tune=Tune(learning_rates=())), "tune.learning_rates is empty"),
         (Run(features=Features(dt=0.0)), "features.dt and model.temperature"),
         (Run(report=Report(draws=1)), "report.draws must be at least 2"),
+        (Run(notes=Notes(max_tokens=1)), "notes.max_tokens must be at least 2"),
+        (Run(notes=Notes(batch_size=0)), "notes.batch_size must be at least 1"),
         (
             Run(tables=Tables(sources=("a=/data",)), cohort=Cohort(label_sources=("b",))),
             "label_sources names b, which tables.sources does not",

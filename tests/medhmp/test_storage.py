@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -13,7 +14,19 @@ import pytest
 
 from medhmp import storage
 from medhmp.refusal import Refusal
-from medhmp.storage import COMPLETE, Entry, Folder, Stamp, fingerprint, is_done, opened, publish
+from medhmp.storage import (
+    ATTEMPTS,
+    COMPLETE,
+    Entry,
+    Folder,
+    Stamp,
+    Unusable,
+    fingerprint,
+    is_done,
+    opened,
+    patiently,
+    publish,
+)
 
 BIG = b"0123456789abcdef" * (6 << 16)  # 6 MiB: more than one part of a multipart upload
 
@@ -318,3 +331,33 @@ def test_local_folders_are_absolute_and_know_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert Folder("runs").resolve("a")[1] == str(tmp_path / "runs" / "a")
     assert Folder("~/runs").resolve()[1] == "/home/someone/runs"
+
+
+@pytest.mark.parametrize("error", [OSError("AWS Error SLOW_DOWN"), Unusable("cannot write")])
+@pytest.mark.parametrize("failures", [0, 1, ATTEMPTS - 1, ATTEMPTS])
+def test_a_bucket_that_fails_for_a_while_is_tried_again(error, failures, monkeypatch):
+    waits, left = [], [error] * failures
+    monkeypatch.setattr(time, "sleep", waits.append)
+
+    def work():
+        if left:
+            raise left.pop()
+        return "done"
+
+    if failures < ATTEMPTS:
+        assert patiently(Folder("s3://bucket/run"), work) == "done"
+    else:
+        with pytest.raises(type(error)):
+            patiently(Folder("s3://bucket/run"), work)
+    assert waits == [2.0**n for n in range(1, min(failures, ATTEMPTS - 1) + 1)]
+
+
+def test_what_fails_on_disk_or_is_refused_is_not_tried_again(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waited"))
+    for place, error in (("run", OSError("no space")), ("s3://bucket/run", Refusal("another run"))):
+
+        def work(error=error):
+            raise error
+
+        with pytest.raises(type(error)):
+            patiently(Folder(place), work)

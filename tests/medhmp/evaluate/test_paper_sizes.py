@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from medhmp.evaluate.paper_sizes import RAW_ROWS, TABLE_8, beside_the_paper
-from medhmp.shards.manifest import Manifest, TaskCounts
+from medhmp.shards.manifest import TaskCounts
+from tests.manifests import manifest
 
 PAPER = Path(__file__).parents[4] / "shared" / "specs" / "paper.txt"
 
@@ -17,23 +18,9 @@ def counts(rows: int, positive: int) -> TaskCounts:
     return TaskCounts([], splits, {"train": positive - 1, "validation": 1, "test": 0})
 
 
-WHOLE = Manifest(
+WHOLE = manifest(
     fields={"cohort.matched": ["copd"]},
-    counts={},
     rows_read={"my_tables": {**RAW_ROWS, "PATIENTS": 46_520}},
-    left_out={},
-    hours=48,
-    real_valued=False,
-    features=[],
-    demographics=[],
-    diagnoses=[],
-    drugs=[],
-    vocabularies={},
-    indicators=[],
-    splits={},
-    fiddle={},
-    tables={},
-    notes=0,
     tasks={task: counts(*size) for task, size in TABLE_8.items()} | {"copd": counts(9, 3)},
 )
 

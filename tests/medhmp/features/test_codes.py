@@ -30,12 +30,6 @@ def test_codes_ascend_and_rare_ones_are_left_out():
     assert frequent["drug"].codes == ()  # one admission of each source: two
 
 
-def test_the_hash_tells_vocabularies_apart():
-    one, other = codes.Vocabulary(("a", "b")), codes.Vocabulary(("a", "c"))
-    assert one.sha256 == codes.Vocabulary(("a", "b")).sha256
-    assert one.sha256 != other.sha256
-
-
 def test_ids_of_an_admission_ascend_once_each_and_skip_unknown_codes():
     vocabulary = codes.Vocabulary(("9:0389", "9:4280"))
     rows = frame(

@@ -15,9 +15,10 @@ from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
-from medhmp.shards.manifest import File, Manifest, TaskCounts, content_of
+from medhmp.shards.manifest import File, TaskCounts, content_of
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.stage import Stage, plan_of
+from tests.manifests import manifest
 
 HOURS, FEATURES, FILES = 2, 40, 3
 CODES = ("9:4019", "9:4280", "9:25000", "9:42822", "10:I509", "9:40201", "9:49121")
@@ -135,7 +136,7 @@ def run(cohort, labels, tmp_path_factory):
     notes = {"hadm_id": noted, "embedding": [[float(hadm)] * 768 for hadm in noted]}
     shards.write_parquet("note_embeddings/part.parquet", pa.table(notes, schema.NOTE_EMBEDDINGS))
     run = replace(smoke(), out=str(out), model=Model(max_stays=2))
-    entries.append(shards.write_json("manifest.json", manifest(files).to_json()))
+    entries.append(shards.write_json("manifest.json", manifest_of(files).to_json()))
     publish(shards, Stamp(content_of(run, ()), {}), entries)
     return run
 
@@ -152,24 +153,14 @@ def write_files(folder, rows, target):
     return files
 
 
-def manifest(files):
-    return Manifest(
-        fields={},
-        counts={},
-        rows_read={},
-        left_out={},
-        splits={},
+def manifest_of(files):
+    return manifest(
         hours=HOURS,
-        real_valued=False,
         features=[str(i) for i in range(FEATURES)],
         demographics=["a", "b", "c"],
         diagnoses=CODES,
         drugs=[str(i) for i in range(9)],
-        vocabularies={},
-        indicators=[],
-        fiddle={},
         tables=files,
-        notes=0,
         tasks={"amnesia": TaskCounts([], {}, {})},
     )
 

@@ -7,23 +7,19 @@ import pytest
 from medhmp.legend import Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Features, Run, Splits, Synthetic, Tables
-from medhmp.shards.manifest import File, Manifest, TaskCounts, content_of, read_manifest, shards_of
+from medhmp.shards.manifest import File, TaskCounts, content_of, read_manifest, shards_of
 from medhmp.storage import Folder, Stamp, publish
+from tests.manifests import manifest
 
-MANIFEST = Manifest(
+MANIFEST = manifest(
     fields={"cohort.hours": 48},
     counts={"mimic3": {"patients": 2}},
     rows_read={"mimic3": {"PATIENTS": 2}},
     left_out={"mimic3": {}},
-    splits={},
-    hours=48,
-    real_valued=False,
     features=["a", "b"],
     demographics=["c"],
     diagnoses=["9:4280"],
-    drugs=[],
     vocabularies={"features": "00"},
-    indicators=[],
     fiddle={"plan": []},
     tables={
         "stays": {
@@ -31,7 +27,6 @@ MANIFEST = Manifest(
             "part-00001.parquet": File(2, {"train": 0, "validation": 2, "test": 0}, "11"),
         }
     },
-    notes=0,
     tasks={"arf": TaskCounts([["stays", 5]], {"train": 1}, {"train": 0})},
 )
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medhmp.shards import read
-from medhmp.shards.read import ATTEMPTS, rows_of
+from medhmp.shards.read import rows_of
+from medhmp.storage import ATTEMPTS
 
 MANY, GROUP = 33, 8  # rows of the file, of a row group
 SPLITS = ["train", "test", "train", "validation"]

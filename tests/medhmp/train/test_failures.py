@@ -32,7 +32,7 @@ def lost(preempted):
 
 @pytest.mark.parametrize("error", [lost(preempted=False), RuntimeError("connection closed")])
 def test_a_run_goes_on_while_it_gets_on(folder, error):
-    failures = Failures(folder, show=False)
+    failures = Failures(folder, quiet=True)
     for step in range(1, 5):
         save(folder, step)
         for _ in range(IN_VAIN):
@@ -42,7 +42,7 @@ def test_a_run_goes_on_while_it_gets_on(folder, error):
 
 
 def test_a_node_that_is_taken_away_is_no_failure(folder):
-    failures = Failures(folder, show=False)
+    failures = Failures(folder, quiet=True)
     for _ in range(10 * IN_VAIN):
         fail(failures, lost(preempted=True))
 
@@ -51,11 +51,13 @@ def test_a_refusal_ends_it_at_once(folder):
     error = RuntimeError("of a worker")
     error.__cause__ = Refusal("nothing to read; give it something")
     with pytest.raises(Refusal, match="nothing to read"):
-        fail(Failures(folder, show=False), error)
+        fail(Failures(folder, quiet=True), error)
 
 
 def test_who_failed_is_said_and_no_more(folder, capsys):
     save(folder, 3)
-    fail(Failures(folder, show=True), ValueError("patient 17"))
+    fail(Failures(folder, quiet=False), ValueError("patient 17"))
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.endswith("worker 1 (ValueError) failed; going on from epoch-00000-step-000003")
+    assert line.endswith(
+        "worker 1 (ValueError) failed; the newest checkpoint is epoch-00000-step-000003"
+    )

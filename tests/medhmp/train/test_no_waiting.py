@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from medhmp.model import recurrence, sparse
 from medhmp.run import Model
 from medhmp.train import objective as objectives
-from medhmp.train.grad_cache import backward
+from medhmp.train.backward import backward
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
 
 MODEL = Model(width=8, demographic_hidden=5)

@@ -7,7 +7,7 @@ import torch
 
 from medhmp.model.admission import count_coded, draw_salts, masks_of
 from medhmp.run import Model
-from medhmp.train.grad_cache import backward, cut
+from medhmp.train.backward import backward, cut
 from medhmp.train.objective import (
     Pairs,
     build_admission_pretraining,
