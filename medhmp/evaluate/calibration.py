@@ -11,6 +11,7 @@ import numpy as np
 from medhmp.evaluate.discrimination import Floats, Ints
 
 EDGE: Final = 1e-6
+STEPS: Final = 100  # of Newton's method, at most
 BINS: Final = 10
 NORMAL_95: Final = 1.959963984540054
 
@@ -95,7 +96,7 @@ def _logit(score: Floats) -> Floats:
     return np.log(p) - np.log1p(-p)
 
 
-def _newton(design: Floats, offset: Floats, label: Ints, steps: int = 100) -> Floats | None:
+def _newton(design: Floats, offset: Floats, label: Ints) -> Floats | None:
     """Maximum-likelihood b (k,) of logit P(y) = design (n, k) @ b + offset (n,).
 
     scikit-learn's logistic regression takes no offset. Steps are halved while they would lower the
@@ -103,7 +104,7 @@ def _newton(design: Floats, offset: Floats, label: Ints, steps: int = 100) -> Fl
     """
     beta = np.zeros(design.shape[1])
     value = _log_likelihood(design @ beta + offset, label)
-    for _ in range(steps):
+    for _ in range(STEPS):
         p = np.exp(-np.logaddexp(0, -(design @ beta + offset)))
         hessian = design.T @ (design * (p * (1 - p))[:, None])
         try:

@@ -30,6 +30,13 @@ def number_text(number: float) -> str:
     return str(int(number)) if number.is_integer() and abs(number) < 1e16 else repr(number)
 
 
+def number_texts(rows: pl.DataFrame) -> pl.Expr:
+    """The shortest text of each ``number``; null where that is null."""
+    numbers = rows["number"].drop_nulls().unique().to_list()
+    texts = [number_text(number) for number in numbers]
+    return pl.col("number").replace_strict(numbers, texts, default=None, return_dtype=pl.String)
+
+
 def in_window(events: pl.DataFrame, ids: Ids, hours: int) -> pl.DataFrame:
     """The rows of ``ids`` (ascending) without a time or with 0 <= t < ``hours``, in their order."""
     inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < hours))

@@ -44,7 +44,7 @@ from medhmp.features.postfilter import (
     varied_static,
     without_duplicates,
 )
-from medhmp.features.settings import Settings, settings_of
+from medhmp.features.settings import Settings
 from medhmp.features.tally import Tally, tally
 from medhmp.features.variables import (
     Plan,
@@ -57,7 +57,7 @@ from medhmp.features.variables import (
 )
 from medhmp.refusal import Refusal
 
-__all__ = ["Fitted", "Settings", "Table", "Transformed", "fit", "settings_of", "transform"]
+__all__ = ["Fitted", "Settings", "Table", "Transformed", "fit", "transform"]
 
 Integers = npt.NDArray[np.int64]
 Result = TypeVar("Result")

@@ -16,7 +16,7 @@ from typing import Final
 
 import polars as pl
 
-from medhmp.features.events import MOMENT, SCHEMA, first_of_each, number_text, repeated
+from medhmp.features.events import MOMENT, SCHEMA, first_of_each, number_texts, repeated
 
 APART: Final = 1e-6
 """Hours between readings charted at one moment."""
@@ -75,10 +75,7 @@ def _apart(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _indicators(rows: pl.DataFrame) -> pl.DataFrame:
-    numbers = rows["number"].drop_nulls().unique().to_list()
-    texts = [number_text(number) for number in numbers]
-    number = pl.col("number").replace_strict(numbers, texts, default=None, return_dtype=pl.String)
-    value = pl.coalesce("text", number)
+    value = pl.coalesce("text", number_texts(rows))
     one = {"number": pl.lit(1.0), "text": pl.lit(None, pl.String)}
     values = rows.filter(value.is_not_null()).with_columns(
         variable=pl.col("variable") + ": " + value, **one

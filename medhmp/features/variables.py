@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from medhmp.features import hierarchy
-from medhmp.features.events import Ids, in_window, number_text, repeated
+from medhmp.features.events import Ids, in_window, number_texts, repeated
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
 
@@ -165,10 +165,7 @@ def rename(seen: pl.DataFrame, types: Types, levels: tuple[int, ...]) -> pl.Data
 
 def _with_text(words: pl.DataFrame, underscored: tuple[str, ...]) -> pl.DataFrame:
     """Adds ``value``, the text of each value ("nan" of a null, as FIDDLE has it)."""
-    numbers = words["number"].drop_nulls().unique().to_list()
-    texts = [number_text(number) for number in numbers]
-    number = pl.col("number").replace_strict(numbers, texts, default=None, return_dtype=pl.String)
-    value = pl.coalesce("text", number, pl.lit("nan"))
+    value = pl.coalesce("text", number_texts(words), pl.lit("nan"))
     marked = pl.col("variable").is_in(underscored)
     value = pl.when(marked).then("_" + value).otherwise(value)
     return words.with_columns(

@@ -13,6 +13,7 @@ from medhmp.legend import LEVELS, PatientTask, Task
 from medhmp.run import Cohort, Run
 from medhmp.tables import icd
 from medhmp.tables.funnel import Funnel, Labels, diagnoses, in_life
+from medhmp.tables.hours import YEAR
 from medhmp.tables.patient_cohort import patients
 from medhmp.tables.schema import Source
 
@@ -95,7 +96,7 @@ def readmission(source: Source, run: Run) -> Labels:
 
 def _adult(at: str, years: int) -> pl.Expr:
     """Whether the patient was so many years of 365.25 days old."""
-    return (pl.col(at) - pl.col("birth")) >= pl.duration(hours=years * 8766)
+    return (pl.col(at) - pl.col("birth")) >= pl.duration(hours=years * YEAR)
 
 
 def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:

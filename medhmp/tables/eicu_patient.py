@@ -17,7 +17,7 @@ from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
 from medhmp.tables.frames import filled
-from medhmp.tables.hours import hours_between
+from medhmp.tables.hours import YEAR, until_discharge
 from medhmp.tables.metavision import events, parsed
 
 BIRTH: Final = datetime(1900, 1, 1)
@@ -117,14 +117,14 @@ def _timed(frame: pl.DataFrame) -> pl.DataFrame:
     ).max()
     born = pl.lit(BIRTH, pl.Datetime("ms"))
     return (
-        frame.with_columns(admitted=born + pl.duration(hours=years * 8766, days=days))
+        frame.with_columns(admitted=born + pl.duration(hours=years * YEAR, days=days))
         .with_columns(intime=pl.col("admitted") - _minutes("hospitaladmitoffset"))
         .with_columns(
             outtime=pl.col("intime") + _minutes("unitdischargeoffset"),
             discharged=(pl.col("intime") + pl.duration(minutes=gone)).max().over("hadm_id"),
             expired=dead.over("hadm_id").cast(pl.Boolean),
         )
-        .with_columns(until=hours_between("discharged", "intime").fill_null(float("inf")))
+        .with_columns(until_discharge())
     )
 
 

@@ -17,7 +17,6 @@ FIDDLE's rule; rows alike in everything count once. Several numbers without a ti
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -30,14 +29,11 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
-from medhmp.tables.frames import batches, filled, first_onsets, kept, named_by_stay, no_notes
+from medhmp.tables.frames import EPOCH, batches, filled, first_onsets, kept, named_by_stay, no_notes
 
 POPULATION: Final = "POP"
 RECORDINGS: Final = ("INPUT_DATA", "DATA")
 COLUMNS: Final = {"id": INTEGER, "t": NUMBER, "variable_name": TEXT, "variable_value": TEXT}
-
-EPOCH: Final = datetime(2000, 1, 1)
-"""When every stay begins. No two stays are of one patient, so nothing compares their dates."""
 
 UNLABELLED: Final[dict[Task, str]] = dict.fromkeys(LEVELS, "FIDDLE's input has no outcomes")
 

@@ -1,6 +1,7 @@
 """What readers have in common once rows are frames: batches, counted exclusions, onsets."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -28,6 +29,11 @@ def filled(frame: pl.DataFrame, target: pa.Schema) -> pl.DataFrame:
     made = pl.from_arrow(as_table(frame.with_columns(blank), target))
     assert isinstance(made, pl.DataFrame)
     return made
+
+
+EPOCH: Final = datetime(2000, 1, 1)
+"""When a stay begins where a source has no dates. No two stays are then of one patient, so that
+nothing compares them."""
 
 
 def named_by_stay(frame: pl.DataFrame) -> pl.DataFrame:

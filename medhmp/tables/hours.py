@@ -3,7 +3,18 @@
 An hour at the edge of a bin belongs to the bin that it begins, to the last bit.
 """
 
+from typing import Final
+
 import polars as pl
+
+YEAR: Final = 8766
+"""Hours of a year, a leap day every four."""
+
+
+def until_discharge() -> pl.Expr:
+    """``until``: hours from ``intime`` to ``discharged``, after which nothing of a stay is read;
+    infinite where that is not known."""
+    return hours_between("discharged", "intime").fill_null(float("inf")).alias("until")
 
 
 def hours_between(later: str, earlier: str) -> pl.Expr:

@@ -16,7 +16,7 @@ from medhmp.run import Run
 from medhmp.tables import metavision as mv
 from medhmp.tables import mimic_events, schema
 from medhmp.tables.frames import batches, count, first_onsets
-from medhmp.tables.hours import hours_between
+from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.meds_files import Shards
 from medhmp.tables.meds_patterns import SIGNALS, Codebook
 from medhmp.tables.meds_visits import of_admissions
@@ -112,10 +112,9 @@ class Events:
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, its end, and the hour of discharge, after which nothing is read."""
-        hours = hours_between("discharged", "intime").fill_null(float("inf"))
         ends = self.admissions.select("hadm_id", "discharged")
         names = ("subject_id", "hadm_id", "stay_id", "intime", "outtime")
-        return self.stays.join(ends, on="hadm_id").select(*names, until=hours)
+        return self.stays.join(ends, on="hadm_id").select(*names, until_discharge())
 
     def _see_onsets(self, signals: pl.DataFrame, clock: pl.DataFrame) -> None:
         """A sign that names no stay is of the one that goes on at its time."""

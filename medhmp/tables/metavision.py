@@ -147,9 +147,9 @@ def chart(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def points(frame: pl.DataFrame, repeats: str = "apart") -> pl.DataFrame:
+def points(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of one item and one ``value``: laboratory results, outputs."""
-    return events(parsed(frame).with_columns(variable=pl.col("itemid").cast(pl.String)), repeats)
+    return events(parsed(frame).with_columns(variable=pl.col("itemid").cast(pl.String)), "apart")
 
 
 def indicators(frame: pl.DataFrame) -> pl.DataFrame:

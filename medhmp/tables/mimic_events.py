@@ -16,7 +16,7 @@ from medhmp.tables import metavision as mv
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
 from medhmp.tables.frames import batches, count, first_onsets, kept
-from medhmp.tables.hours import hours_between
+from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.sound import Sound
 
 STATIC: Final = {
@@ -192,10 +192,9 @@ class Events:
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, and the hour of discharge, after which nothing is read."""
-        hours = hours_between("discharged", "intime")
         return self.sound.stays.join(
             self.sound.admissions.select("hadm_id", "discharged"), on="hadm_id"
-        ).select("subject_id", "hadm_id", "stay_id", "intime", until=hours.fill_null(float("inf")))
+        ).select("subject_id", "hadm_id", "stay_id", "intime", until_discharge())
 
     def _timed(self, block: pl.DataFrame) -> pl.DataFrame:
         return block.with_columns(hours=hours_between("charttime", "intime"))

@@ -16,6 +16,7 @@ from medhmp.legend import LEVELS, PatientTask, Task
 from medhmp.run import Cohort, Run
 from medhmp.tables import icd
 from medhmp.tables.funnel import Funnel, Labels, diagnoses, in_life
+from medhmp.tables.hours import YEAR
 from medhmp.tables.matching import CONTROLS, match
 from medhmp.tables.schema import Source
 
@@ -165,7 +166,7 @@ def _people(frame: pl.DataFrame, visits: pl.DataFrame, source: Source) -> pl.Dat
     """What patients are matched on, beside their diseases: age counts at ``index``."""
     race = pl.col("race").filter(pl.col("race") != "unknown").first().fill_null("unknown")
     races = visits.with_columns(race=_race()).group_by("subject_id").agg(race)
-    years = (pl.col("index") - pl.col("birth")).dt.total_hours() / 8766
+    years = (pl.col("index") - pl.col("birth")).dt.total_hours() / YEAR
     return (
         frame.join(source.patients.select("subject_id", "sex", "birth"), on="subject_id")
         .join(races, on="subject_id")

@@ -10,7 +10,6 @@ Survival would tell what happened after hour 48, SAPS-I and SOFA are scores some
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -22,11 +21,9 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
-from medhmp.tables.frames import batches, filled, first_onsets, kept, named_by_stay, no_notes
+from medhmp.tables.frames import EPOCH, batches, filled, first_onsets, kept, named_by_stay, no_notes
+from medhmp.tables.hours import YEAR
 from medhmp.tables.physionet2012_files import Set, find
-
-EPOCH: Final = datetime(2000, 1, 1)
-"""When every stay begins. No two stays are of one patient, so nothing compares their dates."""
 
 HOURS: Final = 48
 """What a record holds. The organisers left out stays that were shorter, so that everybody is alive
@@ -109,7 +106,7 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
 
 def _patients(facts: pl.DataFrame) -> pl.DataFrame:
     """Ages are whole years: somebody of 18 counts as born 18 years of 365.25 days before."""
-    birth = pl.lit(EPOCH) - pl.duration(hours=pl.col("Age").cast(pl.Int64) * 8766)
+    birth = pl.lit(EPOCH) - pl.duration(hours=pl.col("Age").cast(pl.Int64) * YEAR)
     known = facts.with_columns(sex=_category("Gender", "Gender"), birth=birth)
     return filled(known, schema.PATIENTS)
 

@@ -51,6 +51,6 @@ a few planned admissions. Heart failure is coded first at a patient's last admis
 against the labels.
 """
 
-from medhmp.tables.synthetic.write import TRUTH, synthesize
+from medhmp.tables.synthetic.write import synthesize
 
-__all__ = ["TRUTH", "synthesize"]
+__all__ = ["synthesize"]

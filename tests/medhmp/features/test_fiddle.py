@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.features.events import SCHEMA
-from medhmp.features.fiddle import Fitted, Settings, fit, settings_of, transform
+from medhmp.features.fiddle import Fitted, Settings, fit, transform
 from medhmp.features.hierarchy import icd9_path
+from medhmp.features.settings import settings_of
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 

@@ -25,6 +25,7 @@ from medhmp.shards.manifest import read_manifest, shards_of
 from medhmp.storage import Folder
 from medhmp.tables import cohort, physionet2012, schema
 from medhmp.tables import physionet2012_files as challenge
+from medhmp.tables.frames import EPOCH
 
 SECRET = "4x7"
 """Stands where a number or a time belongs; a refusal must not repeat what may be a patient's."""
@@ -179,7 +180,7 @@ def test_descriptors(sets):
     assert source.stays.height == 12
     patient = source.patients.row(0, named=True)
     age = timedelta(days=60 * 365.25)
-    assert (patient["sex"], patient["birth"]) == ("F", physionet2012.EPOCH - age)
+    assert (patient["sex"], patient["birth"]) == ("F", EPOCH - age)
     assert source.stays["first_careunit"][0] == "CSRU"
     own = events_of(source).filter(pl.col("stay_id") == 132500)
     assert set(own["variable"]) == {"Age", "Gender", "ICUType"}
