@@ -7,6 +7,7 @@ import polars as pl
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
 from medhmp.tables.eicu_signs import hicl_number
+from medhmp.tables.frames import distinct_codes, kept
 from medhmp.tables.hours import in_hours
 
 ICD9: Final = r"^(\d{3}|V\d{2})(\.\d{1,2})?$|^E\d{3}(\.\d)?$"
@@ -34,7 +35,7 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
         codes = codes.filter(code.str.len_chars() > 0).with_columns(version=version)
         unknown += codes["version"].null_count()
         named = pl.concat_str("version", code.str.replace_all(".", "", literal=True), separator=":")
-        found.append(_rows(codes.drop_nulls("version"), "diagnosis", named))
+        found.append(distinct_codes(codes.drop_nulls("version"), "diagnosis", named))
     counts["codes, blank"] = without
     counts["codes, neither of ICD-9 nor of ICD-10"] = unknown
     return pl.concat(found).unique(maintain_order=True)
@@ -52,20 +53,16 @@ def drugs(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.Dat
     name = pl.coalesce(pl.when(text.str.len_chars() > 0).then(text), number)
     start = in_hours(pl.col("drugstartoffset"), 60)
     rules = {
-        "cancelled orders": pl.col("drugordercancelled").str.to_lowercase().ne_missing("yes"),
-        "orders that name no drug": name.is_not_null(),
-        "orders from after discharge": (start <= pl.col("until")).fill_null(True),
+        "MEDICATION, cancelled orders": pl.col("drugordercancelled")
+        .str.to_lowercase()
+        .ne_missing("yes"),
+        "MEDICATION, orders that name no drug": name.is_not_null(),
+        "MEDICATION, orders from after discharge": (start <= pl.col("until")).fill_null(True),
     }
-    left = dict.fromkeys(rules, 0)
     found = [_no_codes()]
     for block in raw.scan("MEDICATION", columns):
-        rows = _of_stays(block, stays)
-        for reason, rule in rules.items():
-            kept = rows.filter(rule)
-            left[reason] += rows.height - kept.height
-            rows = kept
-        found.append(_rows(rows, "drug", name))
-    counts |= {f"MEDICATION, {reason}": n for reason, n in left.items()}
+        rows = kept(_of_stays(block, stays), rules, counts)
+        found.append(distinct_codes(rows, "drug", name))
     return pl.concat(found).unique(maintain_order=True)
 
 
@@ -73,11 +70,6 @@ def _of_stays(block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
     """Rows of known stays. The scan for events counts those of no stay."""
     own = stays.select("subject_id", "hadm_id", "until", patientunitstayid="stay_id")
     return block.join(own, on="patientunitstayid", maintain_order="left")
-
-
-def _rows(frame: pl.DataFrame, kind: str, code: pl.Expr) -> pl.DataFrame:
-    rows = frame.select("subject_id", "hadm_id", kind=pl.lit(kind), code=code)
-    return rows.unique(maintain_order=True)
 
 
 def _no_codes() -> pl.DataFrame:

@@ -41,6 +41,12 @@ def named_by_stay(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(subject_id="stay_id", hadm_id="stay_id")
 
 
+def distinct_codes(rows: pl.DataFrame, kind: str, code: pl.Expr) -> pl.DataFrame:
+    """``subject_id``, ``hadm_id``, ``kind`` and ``code`` of each row, each once, in their order."""
+    own = rows.select("subject_id", "hadm_id", kind=pl.lit(kind), code=code)
+    return own.unique(maintain_order=True)
+
+
 def count(counts: dict[str, int], reason: str, rows: int) -> None:
     """Adds rows that are left out for a reason."""
     counts[reason] = counts.get(reason, 0) + rows

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from medhmp.run import Run
 from medhmp.tables import schema
-from medhmp.tables.frames import count
+from medhmp.tables.frames import count, distinct_codes
 from medhmp.tables.meds_events import with_values
 from medhmp.tables.meds_patterns import FACTS, Codebook
 from medhmp.tables.meds_visits import of_admissions, visits
@@ -171,7 +171,7 @@ class Tables:
         self._tally("diagnoses without a version 9 or 10, or a code", rows.height - known.height)
         own = of_admissions(known, admissions)
         self._tally("diagnoses of no admission", known.height - own.height)
-        return _codes(own, "diagnosis", code)
+        return distinct_codes(own, "diagnosis", code)
 
     def _drugs(self, rows: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
         """Distinct drugs per admission, none started after discharge."""
@@ -181,7 +181,7 @@ class Tables:
         own = of_admissions(known, admissions)
         own = own.filter((pl.col("time") <= pl.col("discharged")).fill_null(True))
         self._tally("drugs of no admission, or started after it", known.height - own.height)
-        return _codes(own, "drug", drug)
+        return distinct_codes(own, "drug", drug)
 
 
 def _patients(block: pl.DataFrame, of: Of) -> pl.DataFrame:
@@ -202,11 +202,6 @@ def _inside(death: pl.Expr, admitted: pl.Expr, discharged: pl.Expr) -> pl.Expr:
     is_day = death == death.dt.truncate("1d")
     since = pl.when(is_day).then(admitted.dt.truncate("1d")).otherwise(admitted)
     return (since <= death) & (death <= discharged)
-
-
-def _codes(rows: pl.DataFrame, kind: str, code: pl.Expr) -> pl.DataFrame:
-    own = rows.select("subject_id", "hadm_id", kind=pl.lit(kind), code=code)
-    return own.unique(maintain_order=True)
 
 
 def _empty(of: pa.Schema) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from medhmp.legend import Widths
+from medhmp.legend import SPLITS, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import read_manifest, shards_of
@@ -61,7 +61,7 @@ def plan_of(run: Run, stage: Stage) -> Plan:
     settings, shards = stage.settings(run), Folder(run.out) / "shards"
     manifest = read_manifest(run)
     assert_disjoint(*(splits_in(shards, manifest, name) for name in ("patients", stage.table)))
-    splits = ("train",) if run.pretrain_on == "train" else ("train", "validation", "test")
+    splits = ("train",) if run.pretrain_on == "train" else SPLITS
     return Plan(
         shards=shards.uri,
         table=stage.table,
