@@ -177,7 +177,7 @@ class Train:
     def _read(self, mode: str, step: Step, batches: Batches) -> dict[str, float]:
         seconds: list[tuple[float, float]] = []  # medians of each epoch's steps and those around it
         waits = []
-        half = [step.batch] * (self.streamed // 2)
+        half = [step.batch] * max(1, self.streamed // 2)
         list(batches(0))  # the first epoch starts what reads
         for epoch in range(1, self.turns + 1):
             streamed: list[float] = []

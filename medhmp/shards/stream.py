@@ -273,6 +273,6 @@ def pinned(batch: Batch) -> Batch:
 def read_notes(shards: Folder) -> Notes:
     """All note embeddings of a run; none where ``note_embeddings/`` is not there or empty."""
     folder = shards / "note_embeddings"
-    names = [name for name in folder.names() if name.endswith(".parquet")]
+    names = [name for name in patiently(folder, folder.names) if name.endswith(".parquet")]
     tables = [patiently(folder, functools.partial(folder.read_parquet, name)) for name in names]
     return Notes.from_arrow(pa.concat_tables(tables)) if tables else Notes.none()

@@ -88,7 +88,7 @@ def _trainer(
     settings = stage.settings(run)
     resources = ray.cluster_resources()
     check_room(settings.workers, resources)
-    use_gpu = "GPU" in resources
+    use_gpu = resources.get("GPU", 0) > 0
     loop = {
         "plan": plan,
         "steps": plan.steps(settings.workers),
