@@ -7,7 +7,7 @@ from typing import Any, Final
 import ray.train
 
 from medhmp import command
-from medhmp.storage import Folder, patiently
+from medhmp.storage import Folder, Unusable, patiently
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
 
@@ -31,7 +31,8 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         errors = [*worker_exceptions.values()]
         for error in errors:
-            if refusal := command.find_refusal(error):
+            refusal = command.find_refusal(error)
+            if refusal and not isinstance(refusal, Unusable):  # which a bucket may be for a while
                 raise refusal
         # Told anew as long as other workers go on; it can happen as often as it will.
         if any(_is_preempted(error) for error in errors):
@@ -54,9 +55,9 @@ def who_failed(errors: Mapping[int, Exception]) -> str:
     """Who failed, and for whom they waited in vain; of errors no more than their kind."""
     failed = ", ".join(f"{rank} ({type(error).__name__})" for rank, error in errors.items())
     awaited = re.compile(r"ranks have not joined the collective operation: \[([\d, ]+)\]")
-    missing = {match[1] for error in errors.values() if (match := awaited.search(str(error)))}
-    waited = f", having waited in vain for worker {' and '.join(sorted(missing))}"
-    return f"worker {failed} failed{waited if missing else ''}"
+    missing = sorted({found for error in errors.values() for found in awaited.findall(str(error))})
+    waited = f", having waited in vain for worker {' and '.join(missing)}" if missing else ""
+    return f"worker {failed} failed{waited}"
 
 
 def _is_preempted(error: Exception) -> bool:

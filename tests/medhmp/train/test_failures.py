@@ -6,7 +6,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
-from medhmp.storage import Folder, Stamp
+from medhmp.storage import Folder, Stamp, Unusable
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Checkpoint, Position
 from medhmp.train.failures import IN_VAIN, Failures
@@ -30,7 +30,14 @@ def lost(preempted):
     return WorkerHealthCheckFailedError("lost", RayActorError(preempted=preempted))
 
 
-@pytest.mark.parametrize("error", [lost(preempted=False), RuntimeError("connection closed")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        lost(preempted=False),
+        RuntimeError("connection closed"),
+        Unusable("cannot write under 's3://bucket/run'"),
+    ],
+)
 def test_a_run_goes_on_while_it_gets_on(folder, error):
     failures = Failures(folder, quiet=True)
     for step in range(1, 5):
