@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALL = @echo "installing into .venv (once; a few minutes)"; $(PIP) -e $(1) && touch $@
 
 # Tests of jobs that need no run that others have trained.
-ALONE := $(wildcard tests/jobs/test_benchmark*.py tests/jobs/test_embed_notes.py \
+ALONE := $(wildcard tests/jobs/test_benchmark.py tests/jobs/test_embed_notes.py \
 	tests/jobs/test_featurize*.py tests/jobs/test_pretrain_refused.py tests/jobs/test_submit.py)
 
 .PHONY: help demo test check

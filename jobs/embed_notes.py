@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import ray
 
 from medhmp import command
-from medhmp.features.notes import Embedder, as_lists, check_encoder, load_encoder
 from medhmp.legend import NOTE_WIDTH
+from medhmp.notes.encoder import Embedder, as_lists, check_encoder, load_encoder
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards import schema

@@ -24,16 +24,27 @@ from typing import Any, Final
 import ray
 
 from medhmp import command
-from medhmp.evaluate.paper_sizes import beside_the_paper
 from medhmp.refusal import Refusal
+from medhmp.report.paper_sizes import beside_the_paper
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build import TABLES, build
-from medhmp.shards.learnt import Learnt
+from medhmp.shards.build.journal import NAME as WORK
+from medhmp.shards.build.journal import Work
+from medhmp.shards.build.pipeline import TABLES, build
+from medhmp.shards.featurizer import Learnt
 from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, manifest_in
-from medhmp.shards.work import NAME as WORK
-from medhmp.shards.work import Work
-from medhmp.storage import Folder, Output, Stamp, is_done, opened, publish
-from medhmp.tables import eicu, fiddle, meds, mimic3, mimic4, physionet2012
+from medhmp.storage import (
+    Folder,
+    Output,
+    Stamp,
+    is_done,
+    opened,
+    publish,
+)
+from medhmp.tables import fiddle
+from medhmp.tables.eicu import reader as eicu
+from medhmp.tables.meds import reader as meds
+from medhmp.tables.mimic import mimic3, mimic4
+from medhmp.tables.physionet2012 import reader as physionet2012
 from medhmp.tables.schema import Source, apart
 
 READERS: Final[Mapping[str, ModuleType]] = {

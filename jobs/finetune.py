@@ -19,7 +19,7 @@ from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
 from medhmp.train.device import reserved_device
-from medhmp.train.finetune import (
+from medhmp.train.finetune.fit import (
     HELD_OUT,
     ROWS_READ_BY,
     Fit,

@@ -17,12 +17,20 @@ from rich.console import Console
 from rich.table import Table
 
 from medhmp import command
-from medhmp.evaluate import figures, page, predictions, sections, story, table
+from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import Key, Predictions
 from medhmp.refusal import Refusal
+from medhmp.report import figures, page, sections, story, table
 from medhmp.run import Run, digest, fields_of
 from medhmp.shards.manifest import read_manifest, shards_of
-from medhmp.storage import Entry, Folder, Output, Stamp, is_done, publish
+from medhmp.storage import (
+    Entry,
+    Folder,
+    Output,
+    Stamp,
+    is_done,
+    publish,
+)
 
 
 @dataclass(frozen=True)

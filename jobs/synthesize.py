@@ -13,7 +13,7 @@ from typing import Final
 from medhmp import command
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Stamp, is_done, publish
-from medhmp.tables.synthetic import synthesize as write_tables
+from medhmp.synthetic import synthesize as write_tables
 
 SPOKEN: Final = 2.0
 """Seconds between two lines of progress."""

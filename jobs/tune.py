@@ -15,7 +15,7 @@ from medhmp.run import Run
 from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
 from medhmp.shards.manifest import read_manifest, shards_of
 from medhmp.storage import Folder
-from medhmp.train.grid import Grid, grids, is_whole, run_grids
+from medhmp.train.finetune.grid import Grid, grids, is_whole, run_grids
 
 
 def tune(run: Run) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from medhmp.legend import LEVELS, ModelName, PatientTask, Start, Task
 from medhmp.refusal import Refusal
-from medhmp.tables import meds_patterns
+from medhmp.tables.meds import codebook as meds_patterns
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
 """What the values of a variable can be declared as."""

@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 import polars as pl
 
+from medhmp import icd
 from medhmp.features import hierarchy
 from medhmp.run import Features
-from medhmp.tables import icd
 
 COLUMNS: Final = ("source", "hadm_id", "kind", "code")
 Kind = Literal["diagnosis", "drug"]

@@ -15,7 +15,7 @@ import polars as pl
 from medhmp.features.bins import MIN_DISTINCT, bin_labels, bin_of_number, quantile_edges
 from medhmp.features.events import number_text
 from medhmp.features.settings import Settings
-from medhmp.features.tally import Tally
+from medhmp.features.value_counts import Tally
 from medhmp.refusal import Refusal
 
 Floats = npt.NDArray[np.float64]

@@ -9,8 +9,8 @@ needs one bucket and the ``Fitted``. Events are described in ``events.py``.
 Kept are FIDDLE's rules that shape its features. Not kept: it fails if every hourly variable is
 frequent; its features come in the order in which its workers finish; it has two names for one
 hierarchical code; it shifts repeated readings by microseconds (here file order breaks the tie).
-That it takes nearly equal columns of many rows for copies is a setting (``near.py``), as it needs a
-fifth pass.
+That it takes nearly equal columns of many rows for copies is a setting (``near_copies.py``), as it
+needs a fifth pass.
 """
 
 import functools
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from medhmp.features import near
+from medhmp.features import near_copies
 from medhmp.features.cells import frequent_cells, hourly_cells, planned, static_cells
 from medhmp.features.columns import Column, Edges, columns_of
 from medhmp.features.encode import (
@@ -45,7 +45,7 @@ from medhmp.features.postfilter import (
     without_duplicates,
 )
 from medhmp.features.settings import Settings
-from medhmp.features.tally import Tally, tally
+from medhmp.features.value_counts import Tally, tally
 from medhmp.features.variables import (
     Plan,
     Survey,
@@ -64,7 +64,7 @@ Result = TypeVar("Result")
 T = TypeVar("T")
 Both = tuple[T, T]
 """The same of the static and of the hourly table."""
-Summand = TypeVar("Summand", Tally, Support, near.Overlap)
+Summand = TypeVar("Summand", Tally, Support, near_copies.Overlap)
 Bucket = tuple[pl.DataFrame, npt.ArrayLike]
 """Events and the ids they may belong to; ids without events count too. Buckets share no id."""
 
@@ -110,7 +110,7 @@ def fit(
         varied_static(counts.static, settings.static_threshold),
         varied_hourly(counts.hourly, settings.theta_2),
     )
-    alike: Both[near.Matches] = ({}, {})
+    alike: Both[near_copies.Matches] = ({}, {})
     if settings.discretize and settings.drop_near_copies:
         alike = _near_copies(each, buckets, plan, (static, hourly), counts, varied)
     return Fitted(
@@ -127,13 +127,16 @@ def _near_copies(
     tables: Both["Columns"],
     counts: "Pair[Support]",
     varied: Both[npt.NDArray[np.bool_]],
-) -> Both[near.Matches]:
+) -> Both[near_copies.Matches]:
     """Features that nearly are an earlier one; reads the buckets once more."""
-    suspects = near.suspects(counts.static, varied[0]), near.suspects(counts.hourly, varied[1])
-    both: Pair[near.Overlap] = _sum(each, buckets, overlaps, plan, *tables, suspects)
+    suspects = (
+        near_copies.suspects(counts.static, varied[0]),
+        near_copies.suspects(counts.hourly, varied[1]),
+    )
+    both: Pair[near_copies.Overlap] = _sum(each, buckets, overlaps, plan, *tables, suspects)
     return (
-        near.matches(counts.static, suspects[0], both.static),
-        near.matches(counts.hourly, suspects[1], both.hourly),
+        near_copies.matches(counts.static, suspects[0], both.static),
+        near_copies.matches(counts.hourly, suspects[1], both.hourly),
     )
 
 
@@ -217,10 +220,10 @@ def overlaps(
     static: Columns,
     hourly: Columns,
     suspects: tuple[Integers, Integers],
-) -> Pair[near.Overlap]:
+) -> Pair[near_copies.Overlap]:
     """Overlap of the suspects of each table in one bucket."""
     tables = _matrices(events, ids, plan, static, hourly)
-    return Pair(*(near.overlap(t, own) for t, own in zip(tables, suspects, strict=True)))
+    return Pair(*(near_copies.overlap(t, own) for t, own in zip(tables, suspects, strict=True)))
 
 
 def _matrices(
@@ -261,7 +264,7 @@ def _fitted(
     columns: Columns,
     counted: Support,
     varied: npt.NDArray[np.bool_],
-    alike: near.Matches,
+    alike: near_copies.Matches,
     given: Edges | None,
 ) -> Table:
     kept, aliases = without_duplicates(counted, columns[1], varied, alike)

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
+from medhmp.legend import (
+    LEVELS,
+    ROW_ID,
+    SPLITS,
+    Level,
+    Split,
+    Task,
+)
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.csr import Ints
@@ -18,7 +25,7 @@ from medhmp.shards.rows import Admissions, Batch, Patients, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder
-from medhmp.tables.patient_cohort import target_codes
+from medhmp.tasks.patients import target_codes
 
 TABLES: dict[Level, str] = {"stay": "stays", "admission": "admissions", "patient": "patients"}
 

@@ -22,8 +22,8 @@ import ray.data
 
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
-from medhmp.shards.ahead import Ahead
-from medhmp.shards.read import Files
+from medhmp.shards.datasource import Files
+from medhmp.shards.prefetch import Ahead
 from medhmp.shards.rows import Admissions, Batch, Notes, Stays
 from medhmp.storage import Folder, patiently
 

@@ -29,7 +29,15 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
-from medhmp.tables.frames import EPOCH, batches, filled, first_onsets, kept, named_by_stay, no_notes
+from medhmp.tables.readings import (
+    EPOCH,
+    batches,
+    filled,
+    first_onsets,
+    kept,
+    named_by_stay,
+    no_notes,
+)
 
 POPULATION: Final = "POP"
 RECORDINGS: Final = ("INPUT_DATA", "DATA")

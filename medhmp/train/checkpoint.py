@@ -21,7 +21,15 @@ from torch import Tensor
 
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.storage import COMPLETE, Entry, Folder, Output, Stamp, opened, publish
+from medhmp.storage import (
+    COMPLETE,
+    Entry,
+    Folder,
+    Output,
+    Stamp,
+    opened,
+    publish,
+)
 
 Metrics = list[dict[str, Any]]
 

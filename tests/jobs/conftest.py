@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from jobs.benchmark.processes import train_workers
 from jobs.embed_notes import embed_notes
 from jobs.featurize import featurize
 from jobs.pretrain_admission import pretrain_admission
@@ -22,6 +21,7 @@ from jobs.pretrain_stay import pretrain_stay
 from jobs.synthesize import synthesize
 from jobs.tune import tune
 from medhmp import command
+from medhmp.benchmark.processes import train_workers
 from medhmp.run import Run
 from medhmp.storage import COMPLETE
 

@@ -22,7 +22,7 @@ from jobs.tune import tune
 from medhmp.command import parse
 from medhmp.run import Run, Synthetic
 from medhmp.storage import COMPLETE, Folder
-from medhmp.tables.synthetic import synthesize as write_tables
+from medhmp.synthetic import synthesize as write_tables
 
 pytestmark = pytest.mark.ray
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.benchmark.__main__ import main
-from jobs.benchmark.featurize import summary
-from jobs.benchmark.rows import PAPER, random_stays
-from jobs.benchmark.step import Step
+from jobs.benchmark import main
+from medhmp.benchmark.featurize import summary
+from medhmp.benchmark.rows import PAPER, random_stays
+from medhmp.benchmark.step import Step
 from medhmp.run import Model
 from medhmp.train.objective import build_stay_pretraining
 
@@ -23,7 +23,7 @@ def measured(
     """``measured("train", ...)``: the JSON object of the last line."""
 
     def measure(*arguments: str) -> dict[str, float]:
-        monkeypatch.setattr(sys, "argv", ["jobs/benchmark/__main__.py", *arguments])
+        monkeypatch.setattr(sys, "argv", ["jobs/benchmark.py", *arguments])
         main()
         found: dict[str, float] = json.loads(capsys.readouterr().out.splitlines()[-1])
         return found

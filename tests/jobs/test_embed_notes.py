@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.embed_notes import embed_notes
-from medhmp.features.notes import embed, tiny_encoder
+from medhmp.notes.encoder import embed, tiny_encoder
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Run

@@ -22,13 +22,21 @@ from medhmp.features.fitted import Fitted
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.recipes import PLANTED, mimic3_demo, smoke
 from medhmp.refusal import Refusal
-from medhmp.run import Features, Shards, Splits, Synthetic, Tables, fields_of
-from medhmp.shards import schema, tasks
+from medhmp.run import (
+    Features,
+    Shards,
+    Splits,
+    Synthetic,
+    Tables,
+    fields_of,
+)
+from medhmp.shards import schema
+from medhmp.shards.build import pool
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.split import order_key, split_of
 from medhmp.storage import Folder, Stamp, publish
-from medhmp.tables import mimic3
-from medhmp.tables.synthetic import synthesize
+from medhmp.synthetic import synthesize
+from medhmp.tables.mimic import mimic3
 
 pytestmark = pytest.mark.ray
 
@@ -81,7 +89,7 @@ def content(run) -> dict[str, str]:
 
 def test_bytes_do_not_depend_on_buckets_or_who_watches(made, raw, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "watched", lambda quiet: True)
-    monkeypatch.setattr(tasks, "SPOKEN", 0)
+    monkeypatch.setattr(pool, "SPOKEN", 0)
     other = run_on(raw, tmp_path, shards=replace(RUN.shards, bucket_stays=20))
     featurize(other)
     told = capsys.readouterr().out.splitlines()

@@ -12,11 +12,11 @@ import pytest
 from jobs.featurize import featurize
 from medhmp.refusal import Refusal
 from medhmp.run import Run, Synthetic, Tables
+from medhmp.shards.build.journal import Work
 from medhmp.shards.manifest import Manifest, read_manifest
-from medhmp.shards.work import Work
 from medhmp.storage import COMPLETE, Folder
+from medhmp.synthetic import synthesize
 from medhmp.tables.schema import ID_COLUMNS, IDS
-from medhmp.tables.synthetic import synthesize
 
 pytestmark = pytest.mark.ray
 

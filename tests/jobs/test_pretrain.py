@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jobs.benchmark.soak_train import content
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
+from medhmp.benchmark.soak_train import content
 from medhmp.run import Loop, Run
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import COMPLETE, Folder
-from medhmp.train import launch
-from medhmp.train.stage import Stage, objective_of, plan_of
+from medhmp.train.pretrain import launch
+from medhmp.train.pretrain.stage import Stage, objective_of, plan_of
 
 pytestmark = pytest.mark.ray
 

@@ -13,19 +13,20 @@ import ray.train
 import torch
 from safetensors.torch import load_file
 
-from jobs.benchmark.soak_train import content
 from jobs.pretrain_stay import pretrain_stay
+from medhmp.benchmark.soak_train import content
 from medhmp.command import find_refusal
 from medhmp.legend import STAY_PRETRAINING
 from medhmp.refusal import Refusal
 from medhmp.run import Pretrain, Run
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder
-from medhmp.train import checkpoint, launch
+from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
-from medhmp.train.failures import Failures, who_failed
-from medhmp.train.launch import pretrain
-from medhmp.train.stage import Stage
+from medhmp.train.pretrain import launch
+from medhmp.train.pretrain.failures import Failures, who_failed
+from medhmp.train.pretrain.launch import pretrain
+from medhmp.train.pretrain.stage import Stage
 
 pytestmark = pytest.mark.ray
 

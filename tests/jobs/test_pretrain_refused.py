@@ -11,7 +11,7 @@ from jobs.all import run_all
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.train.launch import check_room
+from medhmp.train.pretrain.launch import check_room
 
 pytestmark = pytest.mark.ray
 

@@ -10,7 +10,7 @@ from jobs import synthesize as job
 from medhmp import command
 from medhmp.recipes import smoke
 from medhmp.run import Run, Synthetic, Tables
-from medhmp.tables.synthetic.write import BLOCK
+from medhmp.synthetic.write import BLOCK
 
 PATIENTS = BLOCK + 40
 

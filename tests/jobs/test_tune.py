@@ -23,7 +23,7 @@ from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.schema import PREDICTIONS, TRIALS
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
-from medhmp.train.grid import grids, run_cell
+from medhmp.train.finetune.grid import grids, run_cell
 
 pytestmark = pytest.mark.ray
 
@@ -197,7 +197,7 @@ def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
     fit_first_cell(run)
     trials = grid_of(run, "mortality", "none") / "trials"
     assert len(list(trials.glob("*.json"))) == 1
-    monkeypatch.setattr("medhmp.train.grid._mean_loss", cut_off)
+    monkeypatch.setattr("medhmp.train.finetune.grid._mean_loss", cut_off)
     with pytest.raises(KeyboardInterrupt):
         fit_first_cell(replace(run, finetune=replace(run.finetune, epochs=1)))
     assert list(trials.glob("*.json")) == []

@@ -19,15 +19,24 @@ from jobs.synthesize import synthesize
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import SPLITS
 from medhmp.recipes import smoke
-from medhmp.run import Finetune, Model, Pretrain, Run, Shards, Splits, Synthetic, Tables
+from medhmp.run import (
+    Finetune,
+    Model,
+    Pretrain,
+    Run,
+    Shards,
+    Splits,
+    Synthetic,
+    Tables,
+)
 from medhmp.shards.labelled import Labelled, TaskData, read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.stream import Share, Table
 from medhmp.storage import COMPLETE, Folder
-from medhmp.tables import mimic3
-from medhmp.tables.synthetic import synthesize as write_tables
-from medhmp.train.finetune import FitSpec, fit, scores
-from medhmp.train.stage import Stage, plan_of
+from medhmp.synthetic import synthesize as write_tables
+from medhmp.tables.mimic import mimic3
+from medhmp.train.finetune.fit import FitSpec, fit, scores
+from medhmp.train.pretrain.stage import Stage, plan_of
 
 pytestmark = pytest.mark.ray
 

@@ -1,6 +1,6 @@
 """Gradient-boosted trees on counted features: the baseline that users ask for first.
 
-scikit-learn's HistGradientBoostingClassifier on the rows of ``medhmp/shards/counts.py``.
+scikit-learn's HistGradientBoostingClassifier on the rows of ``medhmp/shards/tabular.py``.
 """
 
 import numpy as np

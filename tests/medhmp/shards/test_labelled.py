@@ -17,7 +17,7 @@ from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
 from medhmp.shards.manifest import File, TaskCounts, content_of
 from medhmp.storage import Folder, Output, Stamp, publish
-from medhmp.train.stage import Stage, plan_of
+from medhmp.train.pretrain.stage import Stage, plan_of
 from tests.manifests import manifest
 
 HOURS, FEATURES, FILES = 2, 40, 3

@@ -6,7 +6,14 @@ import pytest
 
 from medhmp.legend import Widths
 from medhmp.refusal import Refusal
-from medhmp.run import Cohort, Features, Run, Splits, Synthetic, Tables
+from medhmp.run import (
+    Cohort,
+    Features,
+    Run,
+    Splits,
+    Synthetic,
+    Tables,
+)
 from medhmp.shards.manifest import File, TaskCounts, content_of, read_manifest, shards_of
 from medhmp.storage import Folder, Stamp, publish
 from tests.manifests import manifest

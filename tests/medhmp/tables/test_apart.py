@@ -9,9 +9,9 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Synthetic
 from medhmp.storage import Folder
-from medhmp.tables import mimic3
+from medhmp.synthetic import synthesize
+from medhmp.tables.mimic import mimic3
 from medhmp.tables.schema import ID_COLUMNS, IDS, apart
-from medhmp.tables.synthetic import synthesize
 
 TABLES = ("patients", "admissions", "stays", "codes")
 

@@ -15,11 +15,12 @@ import pytest
 from medhmp.legend import LEVELS
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.shards.index import Index
+from medhmp.shards.build.index import Index
 from medhmp.storage import Folder
-from medhmp.tables import cohort, mimic3
 from medhmp.tables.csv import BLOCK
+from medhmp.tables.mimic import mimic3
 from medhmp.tables.schema import Source
+from medhmp.tasks import cohort
 
 SECRET = "O123-secret"
 """Stands where a patient's value may stand: no refusal repeats it."""

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from medhmp.shards.scatter import progress
+from medhmp.shards.build.buckets import progress
 from medhmp.storage import Folder
 from medhmp.tables import csv
 from medhmp.tables.csv import INTEGER, RawTables

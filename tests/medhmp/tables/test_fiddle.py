@@ -20,10 +20,17 @@ from medhmp.features import repeats
 from medhmp.features.settings import settings_of
 from medhmp.legend import LEVELS
 from medhmp.refusal import Refusal
-from medhmp.run import Cohort, Features, Run, Shards, Splits, Tables
+from medhmp.run import (
+    Cohort,
+    Features,
+    Run,
+    Shards,
+    Splits,
+    Tables,
+)
+from medhmp.shards.build.index import Index
+from medhmp.shards.build.labels import write_labels
 from medhmp.shards.csr import Csr
-from medhmp.shards.index import Index
-from medhmp.shards.labels import write_labels
 from medhmp.shards.manifest import read_manifest
 from medhmp.storage import Folder
 from medhmp.tables import fiddle, schema

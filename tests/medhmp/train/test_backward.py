@@ -8,11 +8,7 @@ import torch
 from medhmp.model.admission import count_coded, draw_salts, masks_of
 from medhmp.run import Model
 from medhmp.train.backward import backward, cut
-from medhmp.train.objective import (
-    Pairs,
-    build_admission_pretraining,
-    build_stay_pretraining,
-)
+from medhmp.train.objective import Pairs, build_admission_pretraining, build_stay_pretraining
 
 MODEL = Model(width=8, demographic_hidden=5)
 

@@ -13,7 +13,7 @@ import pytest
 
 from medhmp.run import Run, Tune
 from medhmp.train.device import reserved_device
-from medhmp.train.grid import gpu_share
+from medhmp.train.finetune.grid import gpu_share
 
 pytestmark = pytest.mark.ray
 

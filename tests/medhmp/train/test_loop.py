@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from medhmp.train.early_stop import EarlyStop
+from medhmp.train.finetune.early_stop import EarlyStop
 from medhmp.train.loop import Diverged, ingest, train
 
 

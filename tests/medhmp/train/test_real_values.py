@@ -10,10 +10,10 @@ from jobs.featurize import featurize
 from jobs.synthesize import synthesize
 from medhmp.recipes import smoke
 from medhmp.run import Model, Shards, Synthetic, Tables
-from medhmp.shards.counts import counted
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import read_manifest
 from medhmp.shards.stream import Plan, Share
+from medhmp.shards.tabular import counted
 from medhmp.storage import Folder
 from medhmp.train.objective import (
     build_admission_pretraining,

@@ -1,0 +1,132 @@
+"""Random stays and admissions, in memory and as shards: what training is measured on."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from medhmp.legend import NOTE_WIDTH, Widths
+from medhmp.shards import schema
+from medhmp.shards.build.write import cut
+from medhmp.shards.csr import Ints
+from medhmp.shards.rows import Admissions, Notes, Stays
+from medhmp.shards.stream import Plan, Table
+from medhmp.storage import Folder
+
+PAPER: Final = Widths(hours=48, features=1318, demographics=73, diagnoses=7686, drugs=1701)
+
+DEMOGRAPHICS, DIAGNOSES, DRUGS = 10, 12, 20
+"""Ids of a row of each kind."""
+BUDGET = 4 * 2**30
+"""Bytes of a share that stays in memory."""
+
+
+def random_stays(n: int, active: int, seed: int = 0) -> Stays:
+    """n stays of the paper's sizes with ``active`` features on in every hour."""
+    return Stays.from_arrow(_stays(np.arange(n), PAPER, active, np.random.default_rng(seed)))
+
+
+def random_admissions(n: int, active: int) -> Admissions:
+    """n admissions of one such stay each, with codes and a note."""
+    subjects, generator = np.arange(n), np.random.default_rng(0)
+    stays = _stays(subjects, PAPER, active, generator)
+    table = _admissions(subjects, stays, PAPER, generator)
+    return Admissions.from_arrow(table, 3, Notes.from_arrow(_notes(subjects, generator)))
+
+
+def write_rows(
+    shards: Folder,
+    table: Table,
+    rows: int,
+    widths: Widths,
+    batch_size: int,
+    files: int,
+    active: int,
+) -> Plan:
+    """Writes ``rows`` training rows of one table, each of a patient of its own, into ``files``.
+
+    A stay has ``active`` features on in every hour; an admission has one stay and a note vector.
+
+    Returns:
+        A plan to read them by; its ``budget`` lets a share stay in memory, 0 streams it.
+    """
+    generator, rows_per_file = np.random.default_rng(0), {}
+    for part, (start, stop) in enumerate(cut(rows, files)):
+        name, subjects = f"part-{part:05}.parquet", np.arange(start, stop)
+        content = _stays(subjects, widths, active, generator)
+        if table == "admissions":
+            content = _admissions(subjects, content, widths, generator)
+            shards.write_parquet(f"note_embeddings/{name}", _notes(subjects, generator))
+        shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
+        rows_per_file[name] = stop - start
+    return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, 0, BUDGET, 3)
+
+
+def _known(subjects: Ints) -> dict[str, object]:
+    """What every row has beside its content."""
+    n = len(subjects)
+    return {
+        "source": ["noise"] * n,
+        "subject_id": subjects,
+        "hadm_id": subjects,
+        "split": ["train"] * n,
+    }
+
+
+def _stays(subjects: Ints, widths: Widths, active: int, generator: np.random.Generator) -> pa.Table:
+    n, hours = len(subjects), widths.hours
+    target = schema.stays(hours, widths.features, widths.demographics, False)
+    offsets = np.tile(np.arange(hours + 1) * active, n)
+    features = _distinct(n * hours, active, widths.features, generator).reshape(n, -1)
+    demographics = _distinct(n, DEMOGRAPHICS, widths.demographics, generator)
+    columns = {
+        **_known(subjects),
+        "stay_id": subjects,
+        "hour_offsets": pa.FixedSizeListArray.from_arrays(
+            pa.array(offsets, pa.uint32()), hours + 1
+        ),
+        "feature_ids": _lists(features),
+        "demographic_ids": _lists(demographics),
+    }
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
+
+
+def _admissions(
+    subjects: Ints, stays: pa.Table, widths: Widths, generator: np.random.Generator
+) -> pa.Table:
+    sizes = (widths.hours, widths.features, widths.demographics, False)
+    target = schema.admissions(*sizes, widths.diagnoses, widths.drugs)
+    kind = target.field("stays").type.value_type
+    inner = [stays[field.name].combine_chunks() for field in kind]
+    nested = pa.StructArray.from_arrays(inner, fields=list(kind))
+    n = len(subjects)
+    columns = {
+        **_known(subjects),
+        "admitted": pa.nulls(n),
+        "discharged": pa.nulls(n),
+        "icd_ids": _lists(_distinct(n, DIAGNOSES, widths.diagnoses, generator)),
+        "drug_ids": _lists(_distinct(n, DRUGS, widths.drugs, generator)),
+        "stays": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32), nested),
+    }
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
+
+
+def _notes(subjects: Ints, generator: np.random.Generator) -> pa.Table:
+    vectors = generator.standard_normal((len(subjects), NOTE_WIDTH), np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), NOTE_WIDTH)
+    return pa.table([pa.array(subjects), lists], schema=schema.NOTE_EMBEDDINGS)
+
+
+def _distinct(
+    rows: int, each: int, width: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """(rows, each) ids below ``width``, ascending: one from each of ``each`` equal parts."""
+    edges = np.arange(each + 1) * width // each
+    drawn = generator.random((rows, each), np.float32) * np.diff(edges)
+    return np.asarray(edges[:-1] + drawn.astype(np.int64))
+
+
+def _lists(ids: npt.NDArray[np.int64]) -> pa.ListArray:
+    offsets = np.arange(len(ids) + 1, dtype=np.int32) * ids.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(ids.ravel(), pa.uint32()))

@@ -1,0 +1,87 @@
+"""What the report says beside its figures: headline, tables, notes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from medhmp.report.sections import Table, tables
+from medhmp.shards.manifest import SYNTHETIC, Manifest
+
+SYNTHETIC_NOTICE: Final = (
+    "These patients are synthetic: generated with a planted signal, to show that the method works "
+    "and how close it comes to the best that can be achieved. The figures say nothing about any "
+    "hospital."
+)
+NOTES: Final = (
+    "Not for clinical use. Nothing here has been validated in care, and no decision about a "
+    "patient should rest on it.",
+    "Readmission is a contested label on MIMIC, which holds one hospital only: an admission that "
+    "counts as not followed by another may have been followed by one elsewhere.",
+    "The paper took COPD and amnesia from TriNetX, which is not open. Here they are read off the "
+    "codes of this run's own source, and the paper's figures beside them are of other patients.",
+    "Outcomes are read off charted signals and billing codes, not off a diagnosis at the bedside.",
+    "The paper's figures are means of five runs on its own cohorts and splits, printed without "
+    "intervals. They are anchors for comparison, not targets.",
+    "F1 and kappa are here because the paper gives them. They depend on a threshold and should not "
+    "choose between models.",
+    "An AUROC above 0.90 on these tasks should be taken for leakage until shown otherwise.",
+)
+METHOD: Final = (
+    "Test rows were scored once, with the cell of the grid that had the lowest mean validation "
+    "cross-entropy. A figure with an interval is of the seed-averaged score; the interval and the "
+    "standard error (SE) come from resampling patients. Mean and SD are over the seeds' own "
+    "figures. AUPR is the trapezoid under the precision-recall curve, as the paper's authors "
+    "compute it; average precision does not interpolate. Tuned thresholds are those of best "
+    "validation F1. A learning rate at the edge of the searched ones suggests that the grid is too "
+    "narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, Brier and ECE at 0."
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """The whole report but for its figures."""
+
+    title: str
+    lead: str
+    notice: str
+    headline: Sequence[tuple[str, str]]
+    tables: Sequence[Table]
+
+
+def story(results: Mapping[str, Any], manifest: Manifest) -> Story:
+    """The story of one ``results.json`` and of the shards behind it."""
+    rows = results["rows"]
+    tasks = len({row["task"] for row in rows})
+    seeds = max((row["seeds"] for row in rows), default=0)
+    draws = results["run"]["report"]["draws"]
+    synthetic = SYNTHETIC in manifest.counts or any(r["best_achievable"] is not None for r in rows)
+    return Story(
+        title=f"MedHMP: {results['run']['name']}",
+        lead=f"{tasks} tasks, up to {seeds} seeds a row, {draws:,} patient-bootstrap draws.",
+        notice=SYNTHETIC_NOTICE if synthetic else NOTES[0],
+        headline=headline(results),
+        tables=tables(results, manifest),
+    )
+
+
+def headline(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(figure, what it is) of the answers that a reader looks for first."""
+    lines = []
+    for key, what in (
+        ("gain", "AUROC gained by pretraining: both over none"),
+        ("control", "the same for the control, pretrained on data shuffled between patients"),
+    ):
+        gain = results[key]
+        if gain["value"] is not None:
+            limits = f"({signed(gain['low'])} to {signed(gain['high'])})"
+            tasks = f"mean of {len(gain['tasks'])} tasks, 95 % interval {limits}"
+            lines.append((signed(gain["value"]), f"{what}; {tasks}"))
+    if results["learned"]["value"] is not None:
+        what = "of what can be learned: AUROC of both above 0.5, against the best achievable"
+        lines.append((f"{results['learned']['value']:.0%}", what))
+    return lines
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign and a minus as wide as the plus."""
+    return f"{value:+.3f}".replace("-", "\u2212")

@@ -1,0 +1,51 @@
+"""Admissions with their diagnoses and drugs as ids of vocabularies fitted on training ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from medhmp.features import codes
+from medhmp.features.codes import Kind, Vocabulary
+from medhmp.run import Features
+from medhmp.shards.build.index import Index
+from medhmp.shards.featurizer import Learnt
+from medhmp.tables.schema import Source
+
+ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
+_KEY: Final = ["source", "hadm_id"]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """``admissions`` are the index's, with a list of ids for each kind of code.
+
+    ``icd9_of`` and ``counts`` are as in ``codes.Prepared``.
+    """
+
+    admissions: pl.DataFrame
+    vocabularies: Mapping[Kind, Vocabulary]
+    icd9_of: Mapping[str, Sequence[str]]
+    counts: Mapping[str, Mapping[str, int]]
+
+
+def code_admissions(
+    sources: Sequence[Source], index: Index, features: Features, frozen: Learnt | None
+) -> Coded:
+    """Codes of the index's admissions alone; unknown ones are left out.
+
+    With ``frozen`` nothing is fitted.
+    """
+    admissions = index.admissions
+    training = admissions.filter(pl.col("split") == "train")
+    every = pl.concat([s.codes.with_columns(source=pl.lit(s.name)) for s in sources])
+    own = every.join(admissions, on=_KEY, how="semi", maintain_order="left")
+    prepared = codes.prepare(own, training, features, frozen.icd9_of if frozen else None)
+    known = prepared.codes.join(training, on=_KEY, how="semi")
+    vocabularies = frozen.vocabularies if frozen else codes.fit(known, features)
+    for kind, name in ID_COLUMNS.items():
+        ids = vocabularies[kind].ids(prepared.codes.filter(pl.col("kind") == kind), name)
+        admissions = admissions.join(ids, on=_KEY, how="left", maintain_order="left")
+        admissions = admissions.with_columns(pl.col(name).fill_null([]))
+    return Coded(admissions, vocabularies, prepared.icd9_of, prepared.counts)

@@ -1,0 +1,107 @@
+"""Every patient, admission and stay of a run's sources, in the order of the shards.
+
+Rows ascend by hash(salt, subject_id), then admission time, then stay_id. Buckets are contiguous
+ranges of that hash: they bound memory, and concatenated in order they are the whole again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from medhmp import icd
+from medhmp.run import Run
+from medhmp.shards.split import assert_disjoint, bucket_of, order_key, split_of
+from medhmp.tables.schema import IDS, Source
+
+
+@dataclass(frozen=True)
+class Index:
+    """Frames with ``source``, ``subject_id``, ``split``, ``bucket`` and what their table needs.
+
+    ``stays`` has ``id``, a stay's place in the whole order, by which events and features name it.
+    ``left_out`` has, of each source, the admissions that a rule of the run has left out.
+    """
+
+    patients: pl.DataFrame
+    admissions: pl.DataFrame
+    stays: pl.DataFrame
+    buckets: int
+    left_out: Mapping[str, Mapping[str, int]]
+
+    @staticmethod
+    def of(sources: Sequence[Source], run: Run) -> "Index":
+        """Leaves out admissions with neither a stay nor a diagnosis: nothing is known of them.
+
+        Under ``icd9_only`` also those without a diagnosis or with one of ICD-10, as the paper
+        (Appendix A); their stays are kept, as the paper's 100,563 are all stays.
+        """
+        stays = _all(sources, "stays").select("source", "hadm_id", "stay_id", "intime")
+        buckets = max(1, -(-stays.height // run.shards.bucket_stays))
+        patients = _placed(sources, run, buckets)
+        codes = _all(sources, "codes").filter(pl.col("kind") == "diagnosis")
+        known = pl.concat([frame.select("source", "hadm_id") for frame in (stays, codes)]).unique()
+        admissions = (
+            _all(sources, "admissions")
+            .select("source", "subject_id", "hadm_id", "admitted", "discharged")
+            .join(known, on=["source", "hadm_id"], how="semi", maintain_order="left")
+            .join(patients, on=["source", "subject_id"], maintain_order="left")
+            .sort("key", "source", "subject_id", "admitted", "hadm_id")
+        )
+        stays = (
+            admissions.join(stays, on=["source", "hadm_id"])
+            .sort("key", "source", "subject_id", "admitted", "hadm_id", "stay_id")
+            .with_row_index("id")
+            .with_columns(pl.col("id").cast(pl.Int64))
+        )
+        every = admissions
+        if run.features.icd == "icd9_only":
+            nine = icd.of_icd9_alone(codes)
+            admissions = every.join(
+                nine, on=["source", "hadm_id"], how="semi", maintain_order="left"
+            )
+        assert_disjoint(patients, every, stays)
+        patients = patients.sort("key", "source", "subject_id")
+        return Index(patients, admissions, stays, buckets, _left_out(sources, every, admissions))
+
+    def place_of(self, source: str) -> pl.DataFrame:
+        """``stay_id``, ``id`` and ``bucket`` of each stay of a source."""
+        own = self.stays.filter(pl.col("source") == source)
+        return own.select("stay_id", "id", "bucket")
+
+
+def _all(sources: Sequence[Source], table: str) -> pl.DataFrame:
+    frames: list[pl.DataFrame] = [
+        getattr(s, table).with_columns(source=pl.lit(s.name)) for s in sources
+    ]
+    return pl.concat(frames)
+
+
+def _left_out(
+    sources: Sequence[Source], every: pl.DataFrame, kept: pl.DataFrame
+) -> dict[str, dict[str, int]]:
+    gone = every.join(kept, on=["source", "hadm_id"], how="anti")["source"].to_list()
+    name = "admissions without diagnoses of ICD-9 alone"
+    return {s.name: {name: gone.count(s.name)} if gone.count(s.name) else {} for s in sources}
+
+
+def _placed(sources: Sequence[Source], run: Run, buckets: int) -> pl.DataFrame:
+    """Every patient with its ``split``, order ``key`` and ``bucket``.
+
+    The split is the one that the source brings, if it brings any, else a hash. Hashes are of the
+    source's own identifier, whatever other sources the run has.
+    """
+    patients = _all(sources, "patients").select("source", "subject_id")
+    ids = patients["subject_id"] % IDS
+    keys = order_key(ids, run.splits.salt)
+    none = pl.DataFrame(schema={"subject_id": pl.Int64, "split": pl.String})
+    brought = [(none if s.splits is None else s.splits, s.name) for s in sources]
+    own = pl.concat([splits.with_columns(source=pl.lit(name)) for splits, name in brought])
+    hashed = pl.Series(split_of(ids, run.splits), dtype=pl.String)
+    return patients.join(
+        own, on=["source", "subject_id"], how="left", maintain_order="left"
+    ).with_columns(
+        split=pl.col("split").fill_null(hashed),
+        key=pl.Series(keys, dtype=pl.UInt64),
+        bucket=pl.Series(bucket_of(keys, buckets), dtype=pl.Int64),
+    )

@@ -1,0 +1,181 @@
+"""The table ``patient`` of eICU-CRD: patients, hospital stays and unit stays on one time axis.
+
+eICU says no dates: minutes from unit admission, the age in whole years and the year of discharge
+are all that place a hospital stay. So here everybody is born at ``BIRTH``, and a hospital stay
+begins in the year of life that its age says, a month later for each later year of discharge. That
+keeps ages exact and the order as far as it is known: by age, then by year. Which of two stays of
+one age and year came first nobody can tell. The unit stays of one hospital stay lie on this axis
+as they did in truth, from their minutes since hospital admission.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from medhmp.refusal import Refusal
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, TEXT, RawTables
+from medhmp.tables.hours import YEAR, until_discharge
+from medhmp.tables.mimic.metavision import events, parsed
+from medhmp.tables.readings import filled
+
+BIRTH: Final = datetime(1900, 1, 1)
+FIRST_YEAR: Final = 2014
+"""The first year of discharge in eICU-CRD 2.0."""
+OLDEST: Final = 90
+"""Stands for '> 89'. Features keep the text."""
+
+SEX: Final = {"Male": "M", "Female": "F"}
+PLACES: Final = ("hospitalid", "wardid")
+"""Numbers that name a place: they become texts."""
+STATIC: Final = (
+    *("gender", "age", "ethnicity", *PLACES, "apacheadmissiondx", "admissionheight"),
+    *("admissionweight", "hospitaladmittime24", "hospitaladmitoffset", "hospitaladmitsource"),
+    *("unittype", "unitadmittime24", "unitadmitsource", "unitvisitnumber", "unitstaytype"),
+)
+"""What holds for a whole stay. Weight, time and place of discharge are known too late."""
+HOSPITAL: Final = ("numbedscategory", "teachingstatus", "region")
+
+_INTEGERS: Final = (
+    *("patientunitstayid", "patienthealthsystemstayid", "hospitalid", "unitvisitnumber"),
+    *("hospitaladmitoffset", "hospitaldischargeoffset", "unitdischargeoffset"),
+    "hospitaldischargeyear",
+)
+_TEXTS: Final = ("uniquepid", "hospitaldischargestatus", *(n for n in STATIC if n not in _INTEGERS))
+
+
+def unit_stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
+    """One row per unit stay: the columns of the table, ``subject_id``, ``hadm_id``, ``stay_id``,
+    ``admitted``, ``discharged``, ``expired``, ``intime``, ``outtime``, and ``until``, the hour of
+    discharge from hospital.
+
+    ``counts`` gets the rows left out. Refuses patients' ids that are not as in eICU or that cannot
+    be told apart, and a table of which nothing is left.
+    """
+    columns = dict.fromkeys(_INTEGERS, INTEGER) | dict.fromkeys(_TEXTS, TEXT)
+    frame = _named(raw, raw.whole("PATIENT", columns))
+    owner = pl.col("subject_id").first().over("hadm_id")
+    ids = pl.all_horizontal(pl.col("stay_id", "hadm_id", "subject_id").is_not_null())
+    for reason, rule in {
+        "stays, without stay_id or hadm_id or subject_id": ids,
+        "stays, whose stay_id is there already": pl.col("stay_id").is_first_distinct(),
+        "stays, of no admission of that patient": pl.col("subject_id") == owner,
+        "stays, without intime": pl.col("hospitaladmitoffset").is_not_null(),
+    }.items():
+        kept = frame.filter(rule)
+        counts[reason] = frame.height - kept.height
+        frame = kept
+    if frame.is_empty():
+        raise Refusal(
+            f"table PATIENT in '{raw.folder}' has no row with its ids and a HOSPITALADMITOFFSET; "
+            "export the table again"
+        )
+    return _timed(frame.sort("hadm_id", "unitvisitnumber", "stay_id"))
+
+
+def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds the ids. ``002-33870`` becomes 2 * 10^6 + 33870."""
+    text = pl.col("uniquepid").str.strip_chars()
+    parts = text.str.extract_groups(r"^(\d{1,3})-(\d{1,6})$")
+    front, back = (parts.struct.field(n).cast(pl.Int64) for n in ("1", "2"))
+    named = frame.with_columns(
+        subject_id=front * 1_000_000 + back,
+        hadm_id="patienthealthsystemstayid",
+        stay_id="patientunitstayid",
+    )
+    strange = (text.str.len_chars() > 0) & pl.col("subject_id").is_null()
+    bad = named.select(strange.fill_null(False).arg_true()).to_series()
+    if len(bad):
+        raise Refusal(
+            f"table PATIENT in '{raw.folder}' has something else than a patient's id as in eICU "
+            f"(002-33870) in column UNIQUEPID at line {bad[0] + 2}; mend that line or export the "
+            "table again"
+        )
+    whole = named.drop_nulls("subject_id")
+    if whole.select(text.n_unique()).item() > whole["subject_id"].n_unique():
+        raise Refusal(
+            f"table PATIENT in '{raw.folder}' has two UNIQUEPID that differ in leading zeros "
+            "alone; export the table again"
+        )
+    return named
+
+
+def _timed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lays the stays, in the order of visits, on the axis; somebody of unknown age is no adult."""
+    told = pl.col("age").str.strip_chars()
+    whole = told.cast(pl.Int64, strict=False)
+    age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
+    years = age.drop_nulls().first().over("hadm_id").fill_null(-1)
+    later = (pl.col("hospitaldischargeyear").max().over("hadm_id") - FIRST_YEAR).fill_null(0)
+    # A month more: a unit stay may begin a little before its hospital stay.
+    days = 30 * (1 + later.clip(0, 9))
+    gone = pl.max_horizontal("hospitaldischargeoffset", "unitdischargeoffset")
+    status = pl.col("hospitaldischargestatus").str.strip_chars()
+    dead = status.replace_strict(
+        {"Expired": 1, "Alive": 0}, default=None, return_dtype=pl.Int8
+    ).max()
+    born = pl.lit(BIRTH, pl.Datetime("ms"))
+    return (
+        frame.with_columns(admitted=born + pl.duration(hours=years * YEAR, days=days))
+        .with_columns(intime=pl.col("admitted") - _minutes("hospitaladmitoffset"))
+        .with_columns(
+            outtime=pl.col("intime") + _minutes("unitdischargeoffset"),
+            discharged=(pl.col("intime") + pl.duration(minutes=gone)).max().over("hadm_id"),
+            expired=dead.over("hadm_id").cast(pl.Boolean),
+        )
+        .with_columns(until_discharge())
+    )
+
+
+def _minutes(column: str) -> pl.Expr:
+    return pl.duration(minutes=pl.col(column))
+
+
+def patients(stays: pl.DataFrame) -> pl.DataFrame:
+    sex = pl.col("gender").replace_strict(SEX, default=None, return_dtype=pl.String)
+    own = stays.unique("subject_id", keep="first", maintain_order=True)
+    return filled(own.with_columns(sex=sex, birth=pl.lit(BIRTH)), schema.PATIENTS)
+
+
+def admissions(stays: pl.DataFrame) -> pl.DataFrame:
+    """Hospital stays, described by their first unit stay. Who died did when the stay ended."""
+    first = stays.unique("hadm_id", keep="first", maintain_order=True)
+    died = pl.when("expired").then("discharged")
+    named = first.with_columns(died=died, admission_location="hospitaladmitsource")
+    return filled(named, schema.ADMISSIONS)
+
+
+def stays_of(stays: pl.DataFrame) -> pl.DataFrame:
+    """STAYS of the rows of ``unit_stays``."""
+    return filled(stays.with_columns(first_careunit="unittype", first_ward="wardid"), schema.STAYS)
+
+
+def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
+    """Columns of EVENTS (hours null), one row per variable that holds for a whole stay.
+
+    An empty field is no event.
+    """
+    columns = {"hospitalid": INTEGER} | dict.fromkeys(HOSPITAL, TEXT)
+    names: tuple[str, ...] = STATIC
+    if raw.has("HOSPITAL"):
+        hospitals = raw.whole("HOSPITAL", columns).unique("hospitalid", keep="first")
+        stays = stays.join(hospitals, on="hospitalid", how="left", maintain_order="left")
+        names = STATIC + HOSPITAL
+    named = stays.with_columns(
+        pl.concat_str(pl.lit(f"{place}="), place).alias(place) for place in PLACES
+    )
+    return pl.concat(
+        events(
+            parsed(
+                named.select(
+                    *("subject_id", "stay_id"),
+                    hours=pl.lit(None, pl.Float64),
+                    variable=pl.lit(name),
+                    value=pl.col(name).cast(pl.String),
+                ).drop_nulls("value")
+            ),
+            "first",
+        )
+        for name in names
+    )

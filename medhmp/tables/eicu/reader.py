@@ -1,0 +1,103 @@
+"""Reads eICU-CRD 2.0: the CSV tables as PhysioNet ships them, any letter case.
+
+A patient is a ``uniquepid``, an admission a ``patienthealthsystemstayid``, a stay a
+``patientunitstayid``. There are no dates (``patient.py`` says what stands for them) and no
+discharge summaries; notes are never read. Without an optional table its part of the record is
+missing; that is said, and the run goes on.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from medhmp.legend import LEVELS, Task
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.storage import Folder
+from medhmp.tables import schema
+from medhmp.tables.csv import RawTables
+from medhmp.tables.eicu import codes as eicu_codes
+from medhmp.tables.eicu import patient
+from medhmp.tables.eicu.events import Events
+from medhmp.tables.eicu.onsets import unrecorded
+from medhmp.tables.mimic.records import say_what_is_missing
+from medhmp.tables.readings import no_notes
+
+REQUIRED: Final = (
+    *("patient", "diagnosis", "lab", "vitalPeriodic", "nurseCharting"),
+    *("respiratoryCare", "respiratoryCharting", "infusionDrug", "medication"),
+)
+"""Without one of these the labels or most features would be wrong without a sign of it."""
+
+OPTIONAL: Final = {
+    "vitalAperiodic": "vital signs taken by hand are missing from the features",
+    "customLab": "laboratory results under a hospital's own names are missing from the features",
+    "intakeOutput": "intake and output are missing from the features",
+    "pastHistory": "past history is missing from the features",
+    "treatment": "treatments are missing from the features",
+    "admissionDx": "diagnoses at admission are missing from the features",
+    "physicalExam": "physical examinations are missing from the features",
+    "admissionDrug": "drugs taken before admission are missing from the features",
+    "hospital": "size, teaching status and region of the hospital are missing from the features",
+}
+
+UNLABELLED: Final[dict[Task, str]] = {
+    "readmission": "it has no dates, so when a patient's next hospital stay began is not known",
+    **dict.fromkeys(
+        [task for task, level in LEVELS.items() if level == "patient"],
+        "it has no dates, so the time between a patient's hospital stays is not known",
+    ),
+}
+
+
+def find(folder: Folder) -> RawTables:
+    """The tables in a folder. Refuses one without a required table."""
+    return RawTables.find(folder, REQUIRED, OPTIONAL)
+
+
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+
+    Refuses a drug key that eICU lacks, a folder without a required table, a table without a needed
+    column or that is empty, letters in a column of ids, minutes or numbers, and patients' ids that
+    cannot be told apart. Events are refused as they are scanned.
+    """
+    _refuse_drug_key(run)
+    raw = find(Folder(folder_uri))
+    say_what_is_missing(run, name, raw, OPTIONAL)
+    counts: dict[str, int] = {}
+    stays = patient.unit_stays(raw, counts)
+    codes = [of(raw, stays, counts) for of in (eicu_codes.diagnoses, eicu_codes.drugs)]
+    silent = unrecorded(raw, stays)
+    events = Events(raw, run, stays, counts)
+    patients, admissions = patient.patients(stays), patient.admissions(stays)
+    counts |= {"patients": patients.height, "admissions": admissions.height}
+    counts |= {"stays": stays.height} | raw.rows
+    return schema.Source(
+        name=name,
+        patients=patients,
+        admissions=admissions,
+        stays=patient.stays_of(stays),
+        codes=pl.concat(codes),
+        streams=events.streams(),
+        notes=no_notes,
+        onsets=events.onsets,
+        counts=counts,
+        unlabelled=UNLABELLED,
+        unrecorded=silent,
+        shares=raw.shares,
+    )
+
+
+def files(folder: Folder) -> dict[str, int | None]:
+    """Bytes of each table in ``folder``, by its name."""
+    return find(folder).sizes()
+
+
+def _refuse_drug_key(run: Run) -> None:
+    """eICU codes drugs by HICL, which names ingredients; a GSN names a strength and a form, too."""
+    if run.features.drug_key != "name":
+        raise Refusal(
+            f"features.drug_key is {run.features.drug_key} and eICU's medication has no such code; "
+            "give --features.drug_key name"
+        )

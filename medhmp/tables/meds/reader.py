@@ -1,0 +1,131 @@
+"""Reads a MEDS dataset (0.3.3 or 0.4) of any ETL: a folder with ``data`` and ``metadata``.
+
+What a code means is in the patterns of ``tables.meds``; codes that none of them matches are left
+out. Of MIMIC_IV_MEDS, whose patterns are the defaults, those are above all what is stamped with the
+end of an admission (procedure and DRG codes) or with a day alone (HCPCS, outpatient measurements):
+as events they would tell of what comes later. It stamps laboratory results with the time they were
+stored, has the start and the end of an infusion as two points, and does not mark at its start one
+that was rewritten: hours and onsets differ a little from those of the MIMIC-IV reader.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from medhmp import command
+from medhmp.legend import LEVELS, Task
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.storage import Folder
+from medhmp.tables import schema
+from medhmp.tables.meds.codebook import FACTS, SIGNALS
+from medhmp.tables.meds.events import VALUES, Events
+from medhmp.tables.meds.files import SUBJECT_SPLITS, Shards, subject_splits
+from medhmp.tables.meds.tables import OWN, Tables
+
+
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the dataset in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+
+    Scans it once for the tables in memory. Refuses files that are not of the standard, patterns
+    that match no admission or no stay, ids shared by patients, and splits of other names than the
+    standard's. A dataset with splits keeps them: patients without one are left out.
+    """
+    meds, folder = run.tables.meds, Folder(folder_uri)
+    shards = Shards.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
+    columns = shards.columns()
+    there = [column in columns for column in shards.ids]
+    for what, column, has in zip(("admissions", "stays"), shards.ids, there, strict=True):
+        if column and not has:
+            command.say(run, f"{name}: no column {column}; {what} are told by their order in time")
+    tables = Tables(run, *there)
+    for block in shards.blocks(VALUES | _facts(columns)):
+        tables.add(block)
+    whole, counts = tables.whole(), tables.counts
+    _refuse_useless(whole, folder)
+    splits = subject_splits(folder)
+    if splits is not None:
+        splits = whole["patients"].select("subject_id").join(splits, on="subject_id")
+        whole = _of_splits(whole, splits, counts, folder)
+        command.say(run, f"{name}: the splits are those of {SUBJECT_SPLITS}")
+    counts |= {table: whole[table].height for table in ("patients", "admissions", "stays")}
+    counts["rows whose code matches no pattern"] = tables.roles.get("", 0)
+    counts["rows that are signals of a task"] = sum(tables.roles.get(s, 0) for s in SIGNALS)
+    small = (whole["patients"], whole["admissions"], whole["stays"])
+    events = Events(shards, run, *small, tables.kinds, counts)
+    return schema.Source(
+        name,
+        *small,
+        codes=whole["codes"],
+        streams=events.streams(),
+        notes=events.notes,
+        onsets=events.onsets,
+        counts=counts,
+        unlabelled=_unlabelled(tables.roles, whole),
+        splits=splits,
+        shares=shards.shares,
+    )
+
+
+def files(folder: Folder) -> dict[str, int | None]:
+    """Bytes of each file that ``read`` reads, by name."""
+    return Shards.find(folder).sizes()
+
+
+def _facts(columns: set[str]) -> dict[str, str]:
+    """Columns that say of the row of an admission what other ETLs say by codes."""
+    names = {"ethnicity": "race"} | {fact: fact for fact in FACTS if fact in columns}
+    return {OWN + fact: column for fact, column in names.items() if column in columns}
+
+
+def _refuse_useless(whole: Mapping[str, pl.DataFrame], folder: Folder) -> None:
+    for table, key, field in (
+        ("admissions", "hadm_id", "hospital_admission"),
+        ("stays", "stay_id", "icu_admission"),
+    ):
+        option = f"--tables.meds.{field.replace('_', '-')}"
+        if whole[table].is_empty():
+            raise Refusal(
+                f"no code in '{folder}' makes one of the {table} by tables.meds.{field}; "
+                f"give the pattern of its ETL with {option}"
+            )
+        if whole[table][key].is_duplicated().any():
+            column = {"hadm_id": "admission_id", "stay_id": "stay_id"}[key]
+            raise Refusal(
+                f"the column tables.meds.{column} of '{folder}' has one id for {table} of several "
+                f"patients; give another, or '' to tell {table} by their order in time"
+            )
+
+
+def _of_splits(
+    whole: Mapping[str, pl.DataFrame], splits: pl.DataFrame, counts: dict[str, int], folder: Folder
+) -> dict[str, pl.DataFrame]:
+    """The tables of the patients who have a split."""
+    if splits.is_empty():
+        raise Refusal(
+            f"no patient of '{folder}' is in {SUBJECT_SPLITS}; "
+            "take it from the same export as the data, or remove it to split by hash"
+        )
+    counts["patients without a split"] = whole["patients"].height - splits.height
+    return {
+        table: frame.join(splits, on="subject_id", how="semi", maintain_order="left")
+        for table, frame in whole.items()
+    }
+
+
+def _unlabelled(roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame]) -> dict[Task, str]:
+    """The tasks whose labels no code of the dataset tells."""
+    lacking = "no code matches tables.meds."
+    found: dict[Task, str] = {}
+    if not (roles.get("death") or whole["admissions"]["expired"].any()):
+        found["mortality"] = f"{lacking}death"
+    for task, role in (
+        ("arf", "arf"),
+        ("shock", "shock"),
+        ("readmission", "hospital_discharge"),
+        ("readmission", "diagnosis"),
+        *((task, "diagnosis") for task, level in LEVELS.items() if level == "patient"),
+    ):
+        if not roles.get(role):
+            found[task] = lacking + role  # type: ignore[index]
+    return found

@@ -1,0 +1,107 @@
+"""Reads MIMIC-III v1.4: the CSV tables as PhysioNet ships them, MetaVision stays only.
+
+Small tables are in memory; CHARTEVENTS and its like, and NOTEEVENTS, are scanned block by block.
+Without an optional table its part of the record is missing; that is said, and the run goes on.
+"""
+
+from typing import ClassVar, Final
+
+import polars as pl
+
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.storage import Folder
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
+from medhmp.tables.integrity import Sound
+from medhmp.tables.mimic import events as mimic_events
+from medhmp.tables.mimic import records
+
+REQUIRED: Final = (
+    *("PATIENTS", "ADMISSIONS", "ICUSTAYS", "DIAGNOSES_ICD", "D_ITEMS"),
+    *("CHARTEVENTS", "LABEVENTS", "INPUTEVENTS_MV", "PROCEDUREEVENTS_MV"),
+)
+"""Without one of these the labels or most features would be wrong without a sign of it."""
+
+OPTIONAL: Final = {
+    "OUTPUTEVENTS": "outputs are missing from the features",
+    "DATETIMEEVENTS": "charted dates are missing from the features",
+    "MICROBIOLOGYEVENTS": "cultures are missing from the features",
+    "PRESCRIPTIONS": "no admission has a drug",
+    "NOTEEVENTS": "no admission has a note",
+}
+
+
+def find(folder: Folder) -> RawTables:
+    """The tables in a folder. Refuses one without a required table."""
+    return RawTables.find(folder, REQUIRED, OPTIONAL)
+
+
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+
+    Refuses a folder without a required table, a table without a needed column or that is empty, and
+    letters in a column of ids, times or numbers. Events and notes are refused as they are scanned.
+    """
+    raw = find(Folder(folder_uri))
+    records.say_what_is_missing(run, name, raw, OPTIONAL)
+    counts: dict[str, int] = {}
+    stays = _stays(raw, counts)
+    sound = Sound.of(_patients(raw), records.admissions(raw), stays, counts)
+    drugs = records.drugs(raw, sound.admissions, run.features.drug_key, "startdate")
+    codes = [records.diagnoses(raw, "icd9_code"), drugs]
+    events = _Events(raw, run, sound, counts)
+    return records.source(name, codes, events, _Notes(raw, sound.admissions, counts))
+
+
+def files(folder: Folder) -> dict[str, int | None]:
+    """Bytes of each table in ``folder``, by its name."""
+    return find(folder).sizes()
+
+
+class _Events(mimic_events.Events):
+    stay = "icustay_id"
+    inputs = "INPUTEVENTS_MV"
+    procedures = "PROCEDUREEVENTS_MV"
+    items = (
+        {"dbsource": TEXT},
+        pl.col("dbsource").str.to_lowercase().is_in(["metavision", "hospital"]),
+    )
+    right: ClassVar = {
+        "CHARTEVENTS": ({"error": INTEGER}, pl.col("error") == 0),
+        "OUTPUTEVENTS": ({"iserror": INTEGER}, pl.col("iserror").is_null()),
+    }
+
+
+class _Notes(records.Notes):
+    table = "NOTEEVENTS"
+    columns: ClassVar = {"category": TEXT, "description": TEXT, "iserror": INTEGER}
+    order: ClassVar = {"chartdate": TIME}
+    summary = (pl.col("category") == "Discharge summary") & pl.col("iserror").is_null()
+    report = pl.col("description").eq_missing("Report")
+
+
+def _patients(raw: RawTables) -> pl.DataFrame:
+    columns = {"subject_id": INTEGER, "gender": TEXT, "dob": TIME, "dod": TIME}
+    names = {"gender": "sex", "dob": "birth", "dod": "death"}
+    return raw.whole("PATIENTS", columns).rename(names)
+
+
+def _stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
+    """MetaVision stays; CareVue charts with other items and is left out."""
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "icustay_id": INTEGER, "dbsource": TEXT}
+    columns |= {"intime": TIME, "outtime": TIME, "first_careunit": TEXT, "first_wardid": TEXT}
+    frame = raw.whole("ICUSTAYS", columns)
+    kept = (
+        frame.filter(pl.col("dbsource").str.to_lowercase() == "metavision")
+        .rename({"icustay_id": "stay_id"})
+        .with_columns(first_ward="WARDID=" + pl.col("first_wardid"))
+        .select(schema.STAYS.names)
+    )
+    if kept.is_empty():
+        raise Refusal(
+            f"table ICUSTAYS in '{raw.folder}' has no stay with DBSOURCE metavision; "
+            "only MetaVision stays can be read"
+        )
+    counts |= {"stays": frame.height, "metavision_stays": kept.height}
+    return kept

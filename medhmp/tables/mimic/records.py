@@ -1,0 +1,186 @@
+"""What MIMIC-III and MIMIC-IV have alike beside their events: admissions, codes, notes.
+
+Columns that they name differently are arguments, or class variables that each sets.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, ClassVar
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medhmp import command
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.tables import schema
+from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables, table_of
+from medhmp.tables.integrity import Sound
+from medhmp.tables.mimic.events import Events
+from medhmp.tables.readings import as_table, batches
+
+
+def say_what_is_missing(run: Run, name: str, raw: RawTables, optional: Mapping[str, str]) -> None:
+    """``optional`` says of each table what a source without it lacks."""
+    for table, what in optional.items():
+        if not raw.has(table_of(table)):
+            command.say(run, f"{name}: no table {table_of(table)}; {what}")
+
+
+def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
+    """ADMISSIONS; ``named`` says which texts have another name in the table, or none."""
+    texts = [c for c in schema.ADMISSIONS.names if schema.ADMISSIONS.field(c).type == pa.string()]
+    named = {column: named.get(column, column) for column in texts}
+    times = {"admitted": "admittime", "discharged": "dischtime", "died": "deathtime"}
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "hospital_expire_flag": INTEGER}
+    columns |= dict.fromkeys(times.values(), TIME)
+    columns |= {column: TEXT for column in named.values() if column}
+    absent = pl.lit(None, pl.String)
+    return (
+        raw.whole("ADMISSIONS", columns)
+        .with_columns(
+            expired=pl.col("hospital_expire_flag") == 1,
+            **{name: pl.col(column) for name, column in times.items()},
+            **{name: pl.col(column) if column else absent for name, column in named.items()},
+        )
+        .select(schema.ADMISSIONS.names)
+    )
+
+
+def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataFrame:
+    """Distinct diagnoses per admission, from columns of the code and of its version (none: 9).
+
+    A blank code, or one without a version, is null.
+    """
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, code: TEXT}
+    columns |= {version: INTEGER} if version else {}
+    written = pl.col(code).str.strip_chars().str.to_uppercase()
+    of = pl.col(version) if version else pl.lit(9)
+    return (
+        raw.whole("DIAGNOSES_ICD", columns)
+        .select(
+            *("subject_id", "hadm_id"),
+            kind=pl.lit("diagnosis"),
+            code=pl.when(written.str.len_chars() > 0).then(
+                pl.concat_str(of.cast(pl.String), written, separator=":")
+            ),
+        )
+        .unique(maintain_order=True)
+    )
+
+
+def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> pl.DataFrame:
+    """Distinct drugs per admission, none started after discharge. Zeros alone are no NDC or GSN.
+
+    ``key`` is ``features.drug_key``, ``started`` the column of the time.
+    """
+    column = {"name": "drug"}.get(key, key)
+    columns = {"subject_id": INTEGER, "hadm_id": INTEGER, started: TIME, column: TEXT}
+    code = pl.col(column).str.strip_chars().str.to_lowercase()
+    discharged = admissions.select("hadm_id", "discharged")
+    scan = raw.scan("PRESCRIPTIONS", columns) if raw.has("PRESCRIPTIONS") else iter(())
+    blocks = [
+        block.join(discharged, on="hadm_id")
+        .filter((pl.col(started) <= pl.col("discharged")).fill_null(True))
+        .filter(code.str.strip_chars("0").str.len_chars() > 0)
+        .select("subject_id", "hadm_id", kind=pl.lit("drug"), code=code)
+        .unique(maintain_order=True)
+        for block in scan
+    ]
+    empty = pl.from_arrow(schema.CODES.empty_table())
+    assert isinstance(empty, pl.DataFrame)
+    return pl.concat([empty, *blocks]).unique(maintain_order=True)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Chooses one discharge summary per admission, then reads the text of those."""
+
+    raw: RawTables
+    admissions: pl.DataFrame
+    counts: dict[str, int]
+
+    table: ClassVar[str]
+    columns: ClassVar[Mapping[str, pa.DataType]]  # what the choice needs beside ``order``
+    order: ClassVar[Mapping[str, pa.DataType]]  # when it was written, then what decides a tie
+    summary: ClassVar[pl.Expr]  # whether a row is a discharge summary, in use
+    report: ClassVar[pl.Expr]  # the summary itself, not an addendum to it
+
+    def notes(self) -> Iterator[pa.RecordBatch]:
+        """NOTES batches. Reports come before addenda, later before earlier; errors never, and none
+        written after the day of discharge: it may tell of the next admission."""
+        if not self.raw.has(self.table):
+            return
+        with tempfile.TemporaryFile() as place:  # it has no name: of its text nothing can be left
+            chosen = self._choose(self._summaries(place))
+            file = pq.ParquetFile(pa.PythonFile(place, mode="r"))
+            for group in range(file.num_row_groups):
+                block = pl.from_arrow(file.read_row_group(group))
+                assert isinstance(block, pl.DataFrame)
+                own = block.join(chosen, on="line", how="semi", maintain_order="left")
+                yield from batches(own, schema.NOTES)
+        self.counts.update(self.raw.rows)
+
+    def _summaries(self, place: IO[bytes]) -> pl.DataFrame:
+        """What the choice needs of each discharge summary; keeps them, with ``line``, the number of
+        the row in the table, as Parquet in ``place``."""
+        columns = {"subject_id": INTEGER, "hadm_id": INTEGER, **self.order, **self.columns}
+        report, line, found = self.report.alias("report"), 0, []
+        kept = schema.NOTES.append(pa.field("line", pa.uint32()))
+        with pq.ParquetWriter(pa.PythonFile(place, mode="w"), kept, compression="zstd") as writer:
+            for block in self.raw.scan(self.table, columns | {"text": TEXT}):
+                rows = block.with_row_index("line", line).filter(self.summary)
+                line += block.height
+                found.append(rows.select("line", "hadm_id", *self.order, report))
+                if rows.height:
+                    writer.write_table(as_table(rows, kept))
+        return pl.concat(found)
+
+    def _choose(self, found: pl.DataFrame) -> pl.DataFrame:
+        """Lines of the chosen notes."""
+        ends = self.admissions.select("hadm_id", pl.col("discharged").dt.date())
+        written = found.join(ends, on="hadm_id")
+        late = pl.col(next(iter(self.order))).dt.date() > pl.col("discharged")
+        known = written.filter(late.not_().fill_null(True))
+        self.counts[f"{self.table}, written after discharge"] = written.height - known.height
+        best = known.sort(["report", *self.order, "line"], descending=True, nulls_last=True)
+        return best.unique("hadm_id", maintain_order=True).select("line")
+
+
+def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -> schema.Source:
+    """The one set of tables, of what has been read and of what reads the rest.
+
+    Refuses tables of which no stay is left.
+    """
+    counts, sound = events.counts, events.sound
+    if sound.stays.is_empty():
+        raise Refusal(
+            f"table ICUSTAYS in '{events.raw.folder}' has no stay of an admission that is in "
+            "ADMISSIONS; take both tables from one version"
+        )
+    counts |= {"patients": sound.patients.height, "admissions": sound.admissions.height}
+    counts |= events.raw.rows
+    return schema.Source(
+        name=name,
+        patients=sound.patients,
+        admissions=sound.admissions,
+        stays=sound.stays,
+        codes=_of_admissions(pl.concat(codes), sound, counts),
+        streams=events.streams(),
+        notes=notes.notes,
+        onsets=events.onsets,
+        counts=counts,
+        shares=events.raw.shares,
+    )
+
+
+def _of_admissions(codes: pl.DataFrame, sound: Sound, counts: dict[str, int]) -> pl.DataFrame:
+    """The codes of known admissions."""
+    ids = ["hadm_id", "subject_id"]
+    counts["codes, blank"] = codes["code"].null_count()
+    codes = codes.drop_nulls("code")
+    known = codes.join(sound.admissions.select(ids), on=ids, how="semi", maintain_order="left")
+    counts["codes, of no admission of that patient"] = codes.height - known.height
+    return known

