@@ -18,6 +18,7 @@ from jobs.report import report
 from jobs.synthesize import synthesize
 from jobs.tune import tune
 from medhmp import command
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
@@ -46,10 +47,12 @@ def run_all(run: Run) -> None:
             continue
         started = time.perf_counter()
         stage(run)
-        command.say(run, f"[dim]{stage.__name__}: {time.perf_counter() - started:.1f} s[/dim]")
+        Progress(run.quiet).say(
+            f"[dim]{stage.__name__}: {time.perf_counter() - started:.1f} s[/dim]"
+        )
     where = Folder(run.out) / "report" / "index.html"
-    command.say(
-        run, f"[bold]{time.perf_counter() - begun:.0f} s in all; the report: {where}[/bold]"
+    Progress(run.quiet).say(
+        f"[bold]{time.perf_counter() - begun:.0f} s in all; the report: {where}[/bold]"
     )
 
 

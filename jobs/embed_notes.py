@@ -24,10 +24,11 @@ import ray
 from medhmp import command
 from medhmp.legend import NOTE_WIDTH
 from medhmp.notes.encoder import Embedder, as_lists, check_encoder, load_encoder
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards import schema
-from medhmp.shards.manifest import NAME, shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Entry, Folder, Stamp, is_done, publish
 
 NOTES_PER_TASK: Final = 512
@@ -43,7 +44,7 @@ INDEX: Final = {
 
 def embed_notes(run: Run) -> None:
     """Embeds the notes of a run and publishes their vectors. Ray must be initialized."""
-    shards = shards_of(run)
+    shards = open_shards(run)
     notes, out = shards.folder / "notes", shards.folder / "note_embeddings"
     stamp = Stamp(
         fields=fields_of(run, "notes.model", "notes.max_tokens"),
@@ -52,9 +53,9 @@ def embed_notes(run: Run) -> None:
             "notes.model": check_encoder(run.notes.model),
         },
     )
-    expected = shards.read_json(NAME)["notes"]
+    expected = shards.manifest.notes
     if _is_done(run, notes, out, stamp, expected):
-        command.say(run, f"notes: {out} is whole; skipped")
+        Progress(run.quiet).say(f"notes: {out} is whole; skipped")
     else:
         publish(out, stamp, _embed(run, notes, out))
     if not run.notes.keep_text:
@@ -66,15 +67,19 @@ def _embed(run: Run, notes: Folder, out: Folder) -> list[Entry]:
     if run.notes.model is not None:
         load_encoder(run.notes.model)  # a refusal from here reaches the user, one from an actor not
     elif len(index):
-        command.say(run, "notes: without notes.model, the vectors of a tiny random T5 carry little")
+        Progress(run.quiet).say(
+            "notes: without notes.model, the vectors of a tiny random T5 carry little"
+        )
     unique = index.unique("note_hash", keep="first", maintain_order=True)
     vectors = _vectors(run, notes, unique)
     slot = unique.select("note_hash").with_row_index("slot")
     rows = index.join(slot, on="note_hash").sort("hadm_id").select("hadm_id", "slot")
     if len(rows):
-        command.say(run, f"notes: {len(rows):,}, {len(unique):,} different; vectors in {out}")
+        Progress(run.quiet).say(
+            f"notes: {len(rows):,}, {len(unique):,} different; vectors in {out}"
+        )
     else:
-        command.say(run, "notes: this run has none; going on without")
+        Progress(run.quiet).say("notes: this run has none; going on without")
     starts = range(0, max(len(rows), 1), ROWS_PER_FILE)  # without notes, one file of no rows
     return [_write(run, out, at, rows, vectors) for at in starts]
 
@@ -106,10 +111,10 @@ def _vectors(run: Run, notes: Folder, unique: pl.DataFrame) -> npt.NDArray[np.fl
         flat = block["embedding"].combine_chunks().flatten().to_numpy()
         vectors[at] = flat.reshape(-1, NOTE_WIDTH)
         done += len(at)
-        if command.watched(run.quiet):
+        if Progress(run.quiet).is_watched:
             rate = done / (time.perf_counter() - start)
             left = f"{(len(unique) - done) / rate:,.0f} s left"
-            command.say(run, f"notes: {done:,} of {len(unique):,}, {rate:,.0f}/s, {left}")
+            Progress(run.quiet).say(f"notes: {done:,} of {len(unique):,}, {rate:,.0f}/s, {left}")
     return vectors
 
 

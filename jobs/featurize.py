@@ -24,7 +24,8 @@ from typing import Any, Final
 import ray
 
 from medhmp import command
-from medhmp.refusal import Refusal
+from medhmp.progress import Progress
+from medhmp.refusal import Refusal, find_refusal
 from medhmp.report.paper_sizes import beside_the_paper
 from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build.journal import NAME as WORK
@@ -73,7 +74,7 @@ def featurize(run: Run) -> None:
         inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
     stamp = Stamp(fields, inputs)
     if is_done(shards, stamp, run.overwrite):
-        return command.say(run, f"shards: whole already, {shards}")
+        return Progress(run.quiet).say(f"shards: whole already, {shards}")
     frozen = _frozen(Folder(given), fields) if given else None
     started = time.perf_counter()
     sources = apart([READERS[name].read(name, uri, run) for name, uri in places.items()])
@@ -81,7 +82,7 @@ def featurize(run: Run) -> None:
     try:
         built = build(run, sources, shards, work, frozen)
     except Exception as error:
-        if command.find_refusal(error):  # anything else may be over when the job is run again
+        if find_refusal(error):  # anything else may be over when the job is run again
             _clear(shards)
         raise
     seconds = round(time.perf_counter() - started, 1)
@@ -97,14 +98,14 @@ def featurize(run: Run) -> None:
     publish(shards, stamp, built.entries)
     work.folder.remove()
     _tell(run, built.manifest, sources)
-    command.say(run, f"shards in {seconds:.0f} s: {shards}")
+    Progress(run.quiet).say(f"shards in {seconds:.0f} s: {shards}")
 
 
 def _work(run: Run, shards: Folder, stamp: Stamp) -> Work:
     """Where a killed run was, if it was this very one; else everything it left is removed."""
     build = digest([stamp.hash, run.shards.bucket_stays])
     if work := Work.resume(shards, build):
-        command.say(run, "  going on where an earlier run was stopped")
+        Progress(run.quiet).say("  going on where an earlier run was stopped")
         return work
     _clear(shards)
     return Work.begin(shards, build)
@@ -151,24 +152,23 @@ def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
     """The counts a reader wants to see at once."""
     for source in sources:
         if not manifest.counts[source.name]["notes"]:
-            command.say(run, f"{source.name}: no discharge note; admissions go without")
+            Progress(run.quiet).say(f"{source.name}: no discharge note; admissions go without")
         for reason, rows in manifest.left_out[source.name].items():
             if rows and reason.startswith(SMALL):
-                command.say(run, f"{source.name}: left out {rows:,} {reason}")
+                Progress(run.quiet).say(f"{source.name}: left out {rows:,} {reason}")
     sizes = manifest.widths
-    command.say(
-        run,
+    Progress(run.quiet).say(
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
     for task, counts in manifest.tasks.items():
         if counts.unavailable:
-            command.say(run, f"  {task}: {counts.unavailable}")
+            Progress(run.quiet).say(f"  {task}: {counts.unavailable}")
             continue
         parts = [f"{split} {n:,} ({counts.positives[split]:,})" for split, n in counts.rows.items()]
-        command.say(run, f"  {task}: {', '.join(parts)} rows (positive)")
+        Progress(run.quiet).say(f"  {task}: {', '.join(parts)} rows (positive)")
     for line in beside_the_paper(manifest):
-        command.say(run, f"  {line}")
+        Progress(run.quiet).say(f"  {line}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fit one task with one model, start and seed.
 
-    python -m jobs.finetune smoke --out runs/demo --finetune.task mortality --finetune.start both
+    python -m jobs.finetune smoke --out runs/demo --fit.task mortality --fit.start both
 
 Reads ``shards/`` and the pretraining output of the start. Writes
 ``finetune/<task>/<model>/<start>/seed-<n>/``: model.safetensors, run.json, metrics.jsonl,
@@ -12,10 +12,11 @@ import ray
 
 from medhmp import command
 from medhmp.legend import LEVELS, Widths
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.train.checkpoint import write_model
 from medhmp.train.device import reserved_device
@@ -35,28 +36,28 @@ from medhmp.train.objective import model_fields
 
 def finetune(run: Run) -> None:
     """One fit as a Ray task, on a GPU where the cluster has one."""
-    chosen = run.finetune
+    chosen = run.fit
     if chosen.model == "hist_gradient_boosting":
         raise Refusal(
-            "finetune.model hist_gradient_boosting has no gradient steps; run jobs.tune for it"
+            "fit.model hist_gradient_boosting has no gradient steps; run jobs.tune for it"
         )
     root = Folder(run.out)
     place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
     inputs = inputs_of(run, chosen.task, chosen.start)
-    fields = fields_of(run, "finetune", *ROWS_READ_BY[LEVELS[chosen.task]])
+    fields = fields_of(run, "fit", "finetune", *ROWS_READ_BY[LEVELS[chosen.task]])
     stamp = Stamp(fields | model_fields(run, "fit"), inputs)
     if is_done(root / place, stamp, run.overwrite):
-        return command.say(run, f"finetune: whole already, {root / place}")
+        return Progress(run.quiet).say(f"finetune: whole already, {root / place}")
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     summary = ray.get(ray.remote(_fit).options(num_cpus=1, num_gpus=gpus).remote(run, place, stamp))
-    command.say(run, f"finetune {chosen.task}: {summary}, {root / place}")
+    Progress(run.quiet).say(f"finetune {chosen.task}: {summary}, {root / place}")
 
 
 def _fit(run: Run, place: str, stamp: Stamp) -> str:
-    chosen, folder = run.finetune, Folder(run.out) / place
+    chosen, folder = run.fit, Folder(run.out) / place
     data = read_task(run, chosen.task)
     _check(run, data)
-    widths = read_manifest(run).widths
+    widths = open_shards(run).manifest.widths
     spec = FitSpec(
         chosen.task,
         chosen.model,
@@ -71,8 +72,8 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
 
 
 def _check(run: Run, data: TaskData) -> None:
-    if reason := hindrance(run, run.finetune.task, data):
-        raise Refusal(f"{reason} ({counts(data)}); use more data, or another finetune.task")
+    if reason := hindrance(run, run.fit.task, data):
+        raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
 
 
 def _publish(

@@ -10,7 +10,8 @@ output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's who
 """
 
 from medhmp import command
-from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, Start
+from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
+from medhmp.legend import Start
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.train.pretrain.launch import pretrain

@@ -10,7 +10,7 @@ come.
 """
 
 from medhmp import command
-from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
+from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.train.pretrain.launch import pretrain

@@ -19,10 +19,11 @@ from rich.table import Table
 from medhmp import command
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import Key, Predictions
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.report import figures, page, sections, story, table
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.manifest import read_manifest, shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import (
     Entry,
     Folder,
@@ -70,7 +71,7 @@ def report(run: Run) -> None:
         publish(folder, stamp, _write(run, material.pretrainings, found, results))
     if not run.quiet:
         Console().print(_terminal(folder.read_json("results.json")))
-    command.say(run, f"report: {folder}/index.html")
+    Progress(run.quiet).say(f"report: {folder}/index.html")
 
 
 def _gather(run: Run) -> Material:
@@ -79,7 +80,7 @@ def _gather(run: Run) -> Material:
     names = out.names()
     if not predictions.found(names) and not predictions.skipped(names):
         raise Refusal(f"{out}/tune has no predictions; run jobs.tune first")
-    shards = shards_of(run)
+    shards = open_shards(run)
     skipped = predictions.read_skipped(out, names, shards.fingerprint)
     pretrainings = {
         place: output
@@ -110,7 +111,7 @@ def _write(
 ) -> list[Entry]:
     """Writes the four outputs and describes them."""
     folder = Folder(run.out) / "report"
-    text = story.story(results, read_manifest(run))
+    text = story.story(results, open_shards(run).manifest)
     drawn = _draw(pretrainings, found, results)
     inline = {heading: svg for heading, _, svg in drawn}
     linked = {heading: file for heading, file, _ in drawn}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from medhmp import command
+from medhmp.progress import Progress
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Stamp, is_done, publish
 from medhmp.synthetic import synthesize as write_tables
@@ -24,10 +25,10 @@ def synthesize(run: Run) -> None:
     folder = Folder(run.out) / "raw"
     stamp = Stamp(fields_of(run, "tables.synthetic"), {})
     if is_done(folder, stamp, run.overwrite):
-        return command.say(run, f"raw tables: whole already, {folder}")
-    progress = _progress(run) if command.watched(run.quiet) else None
+        return Progress(run.quiet).say(f"raw tables: whole already, {folder}")
+    progress = _progress(run) if Progress(run.quiet).is_watched else None
     publish(folder, stamp, write_tables(run.tables.synthetic, folder, progress))
-    command.say(run, f"raw tables of {run.tables.synthetic.patients:,} patients: {folder}")
+    Progress(run.quiet).say(f"raw tables of {run.tables.synthetic.patients:,} patients: {folder}")
 
 
 def _progress(run: Run) -> Callable[[int, int], None]:
@@ -43,8 +44,8 @@ def _progress(run: Run) -> Callable[[int, int], None]:
         spoken = now
         speed = rows / (now - begun)
         left = (patients - done) * (now - begun) / done
-        command.say(
-            run, f"  {done:,} of {patients:,} patients  {speed:,.0f} rows/s  {left:.0f} s left"
+        Progress(run.quiet).say(
+            f"  {done:,} of {patients:,} patients  {speed:,.0f} rows/s  {left:.0f} s left"
         )
 
     return tell

@@ -11,16 +11,17 @@ it goes on with the cells that are missing. A whole grid of other batch sizes or
 
 from medhmp import command
 from medhmp.legend import Task
+from medhmp.progress import Progress
 from medhmp.run import Run
 from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
-from medhmp.shards.manifest import read_manifest, shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.train.finetune.grid import Grid, grids, is_whole, run_grids
 
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
-    root, shards = Folder(run.out), shards_of(run).fingerprint
+    root, shards = Folder(run.out), open_shards(run).fingerprint
     data: dict[Task, TaskData] = {}
     pending: list[Grid] = []
     for task in run.tune.tasks:
@@ -28,13 +29,13 @@ def tune(run: Run) -> None:
         reason = hindrance(run, task, rows)
         record_skipped(root, task, rows, reason, shards)
         if reason:
-            command.say(run, f"tune {task}: skipped, {reason} {counts(rows)}")
+            Progress(run.quiet).say(f"tune {task}: skipped, {reason} {counts(rows)}")
             continue
         data[task] = rows
         pending += [grid for grid in grids(run, task) if not is_whole(grid, run.overwrite)]
     if pending:
-        run_grids(run, pending, data, read_manifest(run).widths)
-    command.say(run, f"tune: {len(pending)} grids run, {root / 'tune'}")
+        run_grids(run, pending, data, open_shards(run).manifest.widths)
+    Progress(run.quiet).say(f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 
 def record_skipped(root: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:

@@ -1,4 +1,4 @@
-"""Names that the whole project shares: axis letters, tasks, splits, starts and their folders.
+"""Names that the whole project shares: axis letters, levels, tasks, splits, starts.
 
 The letters stand in every shape comment and docstring.
 
@@ -67,15 +67,3 @@ ModelName = Literal["medhmp", "f_lstm", "hist_gradient_boosting"]
 Start = Literal["none", "stay", "admission", "both", "shuffled"]
 """Where a model's weights begin: random; stage one; stage two from random weights; stage two from
 stage one; or the control, *both* on data shuffled between patients."""
-
-STAY_PRETRAINING: Final = "pretrain_stay"
-"""The folder of stage one, as all folders below the root of a run."""
-SHUFFLED_STAY_PRETRAINING: Final = "control/pretrain_stay"
-"""Stage one of the control."""
-STARTED_FROM: Final[dict[Start, str]] = {
-    "stay": STAY_PRETRAINING,
-    "admission": "pretrain_admission/from_scratch",
-    "both": "pretrain_admission/from_stay",
-    "shuffled": "control/pretrain_admission/from_stay",
-}
-"""The folder of the pretraining whose weights a start takes; *none* takes none."""

@@ -1,8 +1,31 @@
-"""The one exception that means "the user can mend this": status 2, one sentence, no traceback."""
+"""Refusals: bad input told in one sentence, wherever in a job it is found."""
+
+from typing import Any
 
 
 class Refusal(ValueError):  # noqa: N818
-    """A wrong argument or input. The text names the thing, its value and the remedy.
+    """A wrong argument or input: the thing, the value, the remedy, in one sentence.
 
-    It must never hold a note's text, a patient's identifier or a credential.
+    A job prints it without a traceback and exits with status 2. It never quotes a note, an
+    identifier or a credential.
     """
+
+
+def find_refusal(error: BaseException | None) -> Refusal | None:
+    """The Refusal inside an exception, also where Ray has wrapped it on its way from a worker."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        inner = getattr(current, "cause", None)  # RayTaskError
+        if isinstance(inner, BaseException):
+            waiting.append(inner)
+        elif isinstance(current, Refusal):
+            return current
+        failures = getattr(current, "worker_failures", None)  # Train's WorkerGroupError
+        controller = getattr(current, "controller_failure", None)  # Train's ControllerError
+        waiting += [*(failures or {}).values(), controller, current.__cause__, current.__context__]
+    return None

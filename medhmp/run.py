@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from medhmp import meds_patterns
 from medhmp.legend import LEVELS, ModelName, PatientTask, Start, Task
+from medhmp.meds_patterns import Meds
 from medhmp.refusal import Refusal
-from medhmp.tables.meds import codebook as meds_patterns
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
 """What the values of a variable can be declared as."""
@@ -28,62 +29,6 @@ class Synthetic:
     patients: int = 2000  # patients to generate
     seed: int = 0  # same seed, same bytes
     density: float = 1.0  # how many times as often vital signs, unit items, labs, texts are read
-
-
-@dataclass(frozen=True)
-class Meds:
-    """What the codes of a MEDS dataset mean. The defaults are for MIMIC_IV_MEDS.
-
-    A pattern is a regular expression (Python's) that must match a code from end to end. The first
-    of them that does, in this order, says what the code is; an empty one matches nothing. Named
-    groups take parts out of a code. Codes that no pattern matches are left out, and counted.
-    """
-
-    # groups, each where the code has it: admission_type, admission_location, insurance, language,
-    # religion, marital_status, ethnicity
-    hospital_admission: str = (
-        r"HOSPITAL_ADMISSION//(?P<admission_type>.+?)//(?P<admission_location>.+)"
-    )
-    # group died: matched by a death in hospital; without it, a death between admission and
-    # discharge is one
-    hospital_discharge: str = r"HOSPITAL_DISCHARGE//((?P<died>DIED)|.+)"
-    # group first_careunit; empty: every hospital admission is taken for a stay
-    icu_admission: str = r"ICU_ADMISSION//(.*\()?(?P<first_careunit>[^()]+)\)?"
-    icu_discharge: str = r"ICU_DISCHARGE//.+"  # end of a stay
-    birth: str = r"(MEDS_BIRTH|DOB)(//.*)?"  # its time is the patient's birth
-    death: str = r"MEDS_DEATH(//.*)?"  # its time is the patient's death
-    sex: str = r"GENDER//(?P<sex>.+)"  # group sex
-    # the groups of hospital_admission, said by a code of its own: of the admission it names, else
-    # of all of the patient's that had not ended by then
-    fact: str = (
-        r"INSURANCE//(?P<insurance>.+)|LANGUAGE//(?P<language>.+)"
-        r"|MARITAL_STATUS//(?P<marital_status>.+)|RACE//(?P<ethnicity>.+)"
-    )
-    # groups version (9 or 10) and icd, with or without dots
-    diagnosis: str = r"DIAGNOSIS//ICD//(?P<version>9|10)//(?P<icd>.+)"
-    drug: str = r"MEDICATION//START//(?P<drug>.+?)(//(\d{8,}|UNK))?"  # group drug: its key
-    note: str = ""  # discharge summaries, whose text is the text_value
-    # first sign of acute respiratory failure: PEEP set, ventilation
-    arf: str = r"LAB//220339//.+|PROCEDURE//START//(225792|225794)"
-    # first sign of shock: vasopressors
-    shock: str = r"INFUSION_START//(221906|221289|221662|222315|221749)"
-    # further codes that give an onset away; like those of arf and shock, they are no events
-    signal: str = (
-        r"PROCEDURE//END//(225792|225794)|INFUSION_END//(221906|221289|221662|222315|221749)"
-        r"|INFUSION_(START|END)//(229617|229630|229631|229632|229709)"
-    )
-    # the same, under cohort.task_signals strict only
-    strict_signal: str = (
-        r"LAB//(223849|224700|224684|224685|224686|224687|223835)//.+"
-        r"|PROCEDURE//(START|END)//(227194|224385)|INFUSION_(START|END)//(221653|221986)"
-    )
-    # group variable: the name under which it is a feature, the whole code or a part of it
-    event: str = (
-        r"(?P<variable>(LAB|INFUSION_START|INFUSION_END|PROCEDURE//START|PROCEDURE//END"
-        r"|SUBJECT_FLUID_OUTPUT|SUBJECT_WEIGHT_AT_INFUSION)//.+)"
-    )
-    admission_id: str = "hadm_id"  # column that names an admission; not there: by order in time
-    stay_id: str = "icustay_id"  # column that names an ICU stay; not there: by order in time
 
 
 @dataclass(frozen=True)
@@ -246,15 +191,21 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Finetune:
-    """Supervised training on a task, and the one fit that ``jobs.finetune`` makes."""
+class Fit:
+    """The one fit that ``jobs.finetune`` makes."""
 
-    task: Task = "mortality"  # jobs.finetune only
-    model: ModelName = "medhmp"  # jobs.finetune only
-    start: Start = "both"  # jobs.finetune only
-    seed: int = 0  # jobs.finetune only
-    batch_size: int = 32  # jobs.finetune only; rows per step
-    learning_rate: float = 1e-3  # jobs.finetune only
+    task: Task = "mortality"  # what is predicted
+    model: ModelName = "medhmp"  # a network of model/catalog.py
+    start: Start = "both"  # where its weights begin
+    seed: int = 0  # initial weights, order
+    batch_size: int = 32  # rows per step
+    learning_rate: float = 1e-3  # of the model's optimizer
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Supervised training on a task: every fit of ``jobs.finetune`` and of the grid."""
+
     momentum: float = 0.9  # SGD; patient tasks take AdamW as the authors ran them, F-LSTM Adam
     weight_decay: float = 1e-2  # SGD and AdamW (paper, Appendix B)
     epochs: int = 30  # at most
@@ -308,6 +259,7 @@ class Run:
     )
     loop: Loop = field(default_factory=Loop)
     finetune: Finetune = field(default_factory=Finetune)
+    fit: Fit = field(default_factory=Fit)
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)
 
@@ -374,7 +326,7 @@ class Run:
             "model.max_stays": self.model.max_stays,
             "finetune.epochs": self.finetune.epochs,
             "finetune.patience": self.finetune.patience,
-            "finetune.batch_size": self.finetune.batch_size,
+            "fit.batch_size": self.fit.batch_size,
             "finetune.labels": 1 if labels is None else labels,
             "tune.batch_sizes": min(self.tune.batch_sizes, default=0),
             "tune.seeds": self.tune.seeds,

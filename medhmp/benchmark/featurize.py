@@ -22,7 +22,7 @@ ENVIRONMENT: Final = {**os.environ, "RAY_ADDRESS": "local"}
 
 IDLE: Final = """
 import time
-from medhmp.command import start_ray
+from medhmp.ray_session import start_ray
 start_ray(quiet=True)
 time.sleep({seconds})
 """

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from medhmp.benchmark.processes import Job, flags
+from medhmp.layout import MEASURED
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
-from medhmp.train.meter import MEASURED
 
 StageName = Literal["pretrain_stay", "pretrain_admission"]
 OUTPUT: Final[dict[StageName, str]] = {

@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 import torch
 
-from medhmp import command
 from medhmp.benchmark import workers
 from medhmp.benchmark.parts import parts
 from medhmp.benchmark.plain import PlainStays, dense
 from medhmp.benchmark.rows import PAPER, random_admissions, random_stays, write_rows
 from medhmp.benchmark.step import Step, in_turn, loss_of, marking
+from medhmp.ray_session import start_ray
 from medhmp.run import Model
 from medhmp.shards.rows import Admissions, Batch, Stays
 from medhmp.shards.stream import Share, pinned
@@ -158,7 +158,7 @@ class Train:
 
     def _from_shards(self, step: Step) -> dict[str, float]:
         """Epochs of the loop over shards on disk, in turn with steps on one preloaded batch."""
-        command.start_ray(quiet=True)
+        start_ray(quiet=True)
         found = {}
         rows = self.batch * self.streamed
         with tempfile.TemporaryDirectory() as place:

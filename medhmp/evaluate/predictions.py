@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from medhmp.evaluate.discrimination import Floats, Ints
-from medhmp.legend import LEVELS, STARTED_FROM, ModelName, Start, Task
+from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM
+from medhmp.legend import LEVELS, ModelName, Start, Task
 from medhmp.refusal import Refusal
-from medhmp.shards.schema import PREDICTIONS
 from medhmp.shards.split import assert_disjoint
 from medhmp.storage import Folder, Output, opened
 
@@ -128,7 +128,7 @@ def _stale(grid: Output, why: str) -> Refusal:
 def read(key: Key, grid: Output) -> Predictions:
     """Reads and checks one grid's. Refuses rows that differ between seeds, a split with one class
     only, a score outside [0, 1] and a patient in both splits."""
-    table = pl.from_arrow(grid.read_parquet("predictions.parquet", PREDICTIONS.names))
+    table = pl.from_arrow(grid.read_parquet("predictions.parquet", PREDICTION_COLUMNS.names))
     assert isinstance(table, pl.DataFrame)
     assert_disjoint(table)
     where = f"{grid.folder}/predictions.parquet"

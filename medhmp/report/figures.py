@@ -18,8 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medhmp.evaluate.calibration import curve
 from medhmp.evaluate.predictions import Predictions
-from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
-from medhmp.train.meter import terms
+from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, terms
 
 NOT_TRINETX: Final = " (not TriNetX)"
 """Beside tasks that the paper has from TriNetX, and we from other sources."""

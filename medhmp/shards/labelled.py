@@ -20,7 +20,7 @@ from medhmp.legend import (
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.csr import Ints
-from medhmp.shards.manifest import Manifest, read_manifest, shards_of
+from medhmp.shards.manifest import Manifest, open_shards
 from medhmp.shards.rows import Admissions, Batch, Patients, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
@@ -52,13 +52,13 @@ def read_task(run: Run, task: Task) -> TaskData:
 
     Rows are in the order of the shards, a hash of the patient: the first n are of random patients.
     """
-    shards, manifest = shards_of(run), read_manifest(run)
+    shards, manifest = open_shards(run), open_shards(run).manifest
     name = f"labels/{task}.parquet"
-    if name not in shards.files:
+    if name not in shards.output.files:
         raise Refusal(
             f"{shards.folder}/labels has no {task}.parquet; run jobs.featurize for this task first"
         )
-    labels = shards.read_parquet(name)
+    labels = shards.output.read_parquet(name)
     rows = _labelled_rows(shards.folder, manifest, LEVELS[task], labels)
     assert_disjoint(splits_in(shards.folder, manifest, "patients"), labels, rows)
     return {
@@ -77,7 +77,7 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
 def hindrance(run: Run, task: Task, data: TaskData) -> str:
     """Why a task cannot be trained and scored: no source has it, or a split lacks a class. Empty
     if it can."""
-    if unavailable := read_manifest(run).tasks[task].unavailable:
+    if unavailable := open_shards(run).manifest.tasks[task].unavailable:
         return unavailable
     return "a split has no positive or no negative row" if lacks_a_class(data) else ""
 

@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from medhmp.layout import MANIFEST, SHARDS
 from medhmp.legend import SPLITS, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Output, opened
 
 FORMAT: Final = 2
-NAME: Final = "manifest.json"
 SYNTHETIC: Final = "synthetic"
 """The source of a run that names none."""
 FROZEN: Final = "features.frozen"
@@ -101,31 +101,47 @@ def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
     return fields
 
 
-def shards_of(run: Run) -> Output:
-    """The shards of a run. Refuses those not whole, of other fields or of another source.
+@dataclass(frozen=True)
+class OpenShards:
+    """The shards of a run, opened once by a job that passes them on: their output and manifest."""
+
+    output: Output
+    manifest: Manifest
+
+    @property
+    def folder(self) -> Folder:
+        return self.output.folder
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash, for the ``inputs`` of the stages that read them."""
+        return self.output.fingerprint
+
+    @property
+    def widths(self) -> Widths:
+        """The sizes that the model takes from the data."""
+        return self.manifest.widths
+
+
+def open_shards(run: Run) -> OpenShards:
+    """The shards of a run. Refuses those not whole, of other fields, of another source or format.
 
     A source may have moved since, and a job after ``featurize`` need not name it.
     """
-    shards = opened(Folder(run.out) / "shards", "featurize")
-    made_from, named = sorted(shards.inputs.keys() - {FROZEN}), sorted(run.tables.named())
+    output = opened(Folder(run.out) / SHARDS, "featurize")
+    made_from, named = sorted(output.inputs.keys() - {FROZEN}), sorted(run.tables.named())
     if named and named != made_from:
         raise Refusal(
-            f"{shards.folder} was made from {', '.join(made_from)} and tables.sources names "
+            f"{output.folder} was made from {', '.join(made_from)} and tables.sources names "
             f"{', '.join(named)}; leave out --tables.sources, or give another --out"
         )
-    shards.check(content_of(run, made_from), "featurize")
-    return shards
-
-
-def read_manifest(run: Run) -> Manifest:
-    """The manifest of a run's shards. Refuses shards as ``shards_of``, or of another format."""
-    shards = shards_of(run)
-    return manifest_in(shards)
+    output.check(content_of(run, made_from), "featurize")
+    return OpenShards(output, manifest_in(output))
 
 
 def manifest_in(shards: Output) -> Manifest:
     """The manifest of whole shards. Refuses another format."""
-    raw = shards.read_json(NAME)
+    raw = shards.read_json(MANIFEST)
     if raw.pop("format") != FORMAT:
         raise Refusal(
             f"{shards.folder} has another format than this version; "

@@ -26,7 +26,7 @@ narrow as they are stored; there they are widened.
 
 import pyarrow as pa
 
-from medhmp.tables.schema import TIME
+from medhmp.layout import TIME
 
 
 def id_type(vocabulary: int) -> pa.DataType:
@@ -102,35 +102,5 @@ def patients(diagnoses: int) -> pa.Schema:
     )
 
 
-LABELS = pa.schema(
-    {
-        "subject_id": pa.int64(),
-        "row_id": pa.int64(),  # stay_id, hadm_id or subject_id, by the task's level
-        "split": pa.string(),
-        "label": pa.int8(),
-        "prediction_time": TIME,
-    }
-)
 NOTES = pa.schema({"hadm_id": pa.int64(), "note_hash": pa.string(), "text": pa.string()})
 NOTE_EMBEDDINGS = pa.schema({"hadm_id": pa.int64(), "embedding": pa.list_(pa.float32(), 768)})
-PREDICTIONS = pa.schema(
-    {
-        "subject_id": pa.int64(),
-        "row_id": pa.int64(),
-        "split": pa.string(),
-        "seed": pa.int32(),
-        "label": pa.int8(),
-        "score": pa.float32(),
-    }
-)
-TRIALS = pa.schema(
-    {
-        "batch_size": pa.int32(),
-        "lr": pa.float64(),
-        "seed": pa.int32(),
-        "val_loss": pa.float64(),
-        "val_auroc": pa.float64(),
-        "epochs": pa.int32(),
-        "status": pa.string(),
-    }
-)

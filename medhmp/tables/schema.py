@@ -13,10 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from medhmp.layout import TIME
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
-
-TIME = pa.timestamp("s")
 
 PATIENTS = pa.schema({"subject_id": pa.int64(), "sex": pa.string(), "birth": TIME, "death": TIME})
 ADMISSIONS = pa.schema(

@@ -13,22 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from medhmp.layout import terms
 from medhmp.model.contrast import world_size
-
-MEASURED: Final = (
-    "rows_per_s",
-    "wait_share",
-    "step_s",
-    "seconds",
-    "ended",
-    "resident_gib",
-    "gpu_peak_gib",
-)
-"""Fields of a row of ``metrics.jsonl`` that a clock or the memory decides. All others are the same
-whenever the run is, also where it was killed in between."""
-
-NO_TERM: Final = ("stage", "epoch", "steps", "gradient_norm", "learning_rate", *MEASURED)
-"""Fields of a row that are no term of the loss."""
 
 GIB: Final = 2**30
 
@@ -124,11 +110,6 @@ class Meter:
             dist.all_reduce(vector)
         found: list[float] = vector.tolist()
         return found
-
-
-def terms(row: Mapping[str, Any]) -> list[str]:
-    """The loss, then the terms that its objective reported, of a row of ``metrics.jsonl``."""
-    return ["loss", *(name for name in row if name != "loss" and name not in NO_TERM)]
 
 
 def line(name: str, epoch: int, epochs: int, row: Mapping[str, float]) -> str:

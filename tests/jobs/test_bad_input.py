@@ -146,7 +146,7 @@ def test_shards_of_another_vocabulary_against_a_checkpoint(
     other = [*arguments, "--features.theta-2", "0.02", "--out", run.out]
     featurize(parse(other))
     grid = ("--tune.tasks", "mortality", "--tune.starts", "stay", "--tune.models", "medhmp")
-    for job, of_it in ((finetune, ("--finetune.start", "stay")), (tune, grid)):
+    for job, of_it in ((finetune, ("--fit.start", "stay")), (tune, grid)):
         sentence = refused(job, *other, *of_it)
         assert "pretrain_stay was pretrained on other shards than this run's; run" in sentence
 
@@ -156,7 +156,7 @@ def test_shards_of_another_vocabulary_against_a_checkpoint(
     [
         (pretrain_admission, ()),
         (tune, ("--tune.tasks", "mortality", "--tune.starts", "stay")),
-        (finetune, ("--finetune.start", "stay")),
+        (finetune, ("--fit.start", "stay")),
     ],
 )
 def test_a_checkpoint_of_another_width(

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 import pytest
 
 from jobs.featurize import featurize
-from medhmp import command
-from medhmp.command import find_refusal
+from medhmp import layout
 from medhmp.features import fiddle, repeats
 from medhmp.features.fitted import Fitted
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
+from medhmp.progress import Progress
 from medhmp.recipes import PLANTED, mimic3_demo, smoke
-from medhmp.refusal import Refusal
+from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import (
     Features,
     Shards,
@@ -32,7 +32,7 @@ from medhmp.run import (
 )
 from medhmp.shards import schema
 from medhmp.shards.build import pool
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.shards.split import order_key, split_of
 from medhmp.storage import Folder, Stamp, publish
 from medhmp.synthetic import synthesize
@@ -76,7 +76,7 @@ def shards_of(run) -> Folder:
 
 def table_of(run, name) -> pa.Table:
     shards = shards_of(run)
-    files = sorted(read_manifest(run).tables[name])
+    files = sorted(open_shards(run).manifest.tables[name])
     return pa.concat_tables([(shards / name).read_parquet(file) for file in files])
 
 
@@ -88,12 +88,12 @@ def content(run) -> dict[str, str]:
 
 
 def test_bytes_do_not_depend_on_buckets_or_who_watches(made, raw, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "watched", lambda quiet: True)
+    monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     monkeypatch.setattr(pool, "SPOKEN", 0)
     other = run_on(raw, tmp_path, shards=replace(RUN.shards, bucket_stays=20))
     featurize(other)
     told = capsys.readouterr().out.splitlines()
-    buckets = -(-read_manifest(made).counts["mimic3"]["metavision_stays"] // 20)
+    buckets = -(-open_shards(made).manifest.counts["mimic3"]["metavision_stays"] // 20)
     assert buckets > 4
     for what in ("repeats, buckets resolved", "features, buckets of pass 4", "rows, buckets"):
         assert sum(line.startswith(f"  {what}: ") and "s left" in line for line in told) == buckets
@@ -112,7 +112,7 @@ def test_featurize_json_tells_what_each_stage_took(made):
 
 
 def test_the_manifest_counts_what_is_there(made, raw):
-    manifest = read_manifest(made)
+    manifest = open_shards(made).manifest
     assert manifest.counts["mimic3"]["patients"] == 60
     assert manifest.rows_read["mimic3"]["PATIENTS"] == 60
     for name in TABLES:
@@ -134,7 +134,7 @@ def test_the_manifest_counts_what_is_there(made, raw):
 
 
 def test_tables_have_the_schemas_of_the_contract(made):
-    sizes = read_manifest(made).widths
+    sizes = open_shards(made).manifest.widths
     stay = (sizes.hours, sizes.features, sizes.demographics, False)
     expected = {
         "stays": schema.stays(*stay),
@@ -187,7 +187,7 @@ def test_patients_nest_the_admissions_in_time_order(made):
 
 def test_a_stay_s_features_are_fiddle_s_of_its_own_events(made, raw):
     """No bucket, no Ray, no other stay: the same row."""
-    fitted = Fitted.from_json(json.dumps(read_manifest(made).fiddle))
+    fitted = Fitted.from_json(json.dumps(open_shards(made).manifest.fiddle))
     source = mimic3.read("mimic3", str(raw), made)
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
     indicated = sorted({name.partition(": ")[0] for name in fitted.plan.hourly if ": " in name})
@@ -204,7 +204,7 @@ def test_labels_name_rows_of_their_level(made):
     names = {"stay": "stays", "admission": "admissions", "patient": "patients"}
     for task, level in LEVELS.items():
         labels = shards_of(made).read_parquet(f"labels/{task}.parquet")
-        assert labels.schema.names == schema.LABELS.names
+        assert labels.schema.names == layout.LABEL_COLUMNS.names
         rows = table_of(made, names[level])
         known = set(
             zip(rows["subject_id"].to_pylist(), rows[ROW_ID[level]].to_pylist(), strict=True)
@@ -257,7 +257,7 @@ def test_features_and_vocabularies_are_fitted_on_training_patients_alone(
 
     run = run_on(rewritten(raw, tmp_path / "raw", table, training), tmp_path / "out")
     featurize(run)
-    one, other = read_manifest(made), read_manifest(run)
+    one, other = open_shards(made).manifest, open_shards(run).manifest
     assert one.fiddle == other.fiddle
     assert one.vocabularies == other.vocabularies
 
@@ -273,7 +273,7 @@ def test_notes_are_for_their_owner_and_of_known_admissions(made):
         assert table.schema == schema.NOTES
         rows += table.to_pylist()
     hadm = [row["hadm_id"] for row in rows]
-    assert len(hadm) == len(set(hadm)) == read_manifest(made).notes > 0
+    assert len(hadm) == len(set(hadm)) == open_shards(made).manifest.notes > 0
     assert set(hadm) <= set(table_of(made, "admissions")["hadm_id"].to_pylist())
     assert all(r["note_hash"] == hashlib.sha256(r["text"].encode()).hexdigest() for r in rows)
 
@@ -314,7 +314,7 @@ def test_real_valued_features_keep_their_values(raw, tmp_path, ray):
     run = run_on(raw, tmp_path, features=Features(theta_1=0.02, theta_2=0.005, discretize=False))
     featurize(run)
     stays = table_of(run, "stays")
-    assert read_manifest(run).real_valued
+    assert open_shards(run).manifest.real_valued
     for ids, values in (
         ("feature_ids", "feature_values"),
         ("demographic_ids", "demographic_values"),
@@ -360,7 +360,7 @@ def test_the_open_demo(shared, tmp_path, ray, capsys):
     folder = shared / "data" / "mimic-iii-demo-1.4"
     run = replace(mimic3_demo(), out=str(tmp_path), tables=Tables(sources=(f"mimic3={folder}",)))
     featurize(run)
-    manifest = read_manifest(run)
+    manifest = open_shards(run).manifest
     counts = manifest.counts["mimic3"]
     assert (counts["patients"], counts["admissions"]) == (100, 129)
     assert (counts["stays"], counts["metavision_stays"]) == (136, 77)

@@ -13,7 +13,7 @@ from jobs.featurize import featurize
 from medhmp.refusal import Refusal
 from medhmp.run import Run, Synthetic, Tables
 from medhmp.shards.build.journal import Work
-from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.manifest import Manifest, open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.schema import ID_COLUMNS, IDS
@@ -40,7 +40,7 @@ def content(run: Run, *below: str) -> dict[str, str]:
 
 def rows(run: Run, table: str) -> pl.DataFrame:
     shards = Folder(run.out) / "shards" / table
-    files = [shards.read_parquet(name) for name in sorted(read_manifest(run).tables[table])]
+    files = [shards.read_parquet(name) for name in sorted(open_shards(run).manifest.tables[table])]
     frame = pl.from_arrow(pa.concat_tables(files))
     assert isinstance(frame, pl.DataFrame)
     return frame
@@ -91,7 +91,7 @@ def test_its_own_frozen_features_give_the_same_rows(
     run = replace(run, features=replace(run.features, frozen=frozen))
     featurize(run)
     assert content(run, *TABLES) == content(featurized, *TABLES)
-    assert read_manifest(run) == read_manifest(featurized)
+    assert open_shards(run).manifest == open_shards(featurized).manifest
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +115,11 @@ def test_new_data_get_the_columns_of_frozen_features(
     tables, frozen = Tables(sources=(next_month,)), f"{featurized.out}/shards"
     run = replace(featurized, out=str(tmp_path / "frozen"), tables=tables)
     featurize(replace(run, features=replace(run.features, frozen=frozen)))
-    assert learnt(read_manifest(run)) == learnt(read_manifest(featurized))
+    assert learnt(open_shards(run).manifest) == learnt(open_shards(featurized).manifest)
     assert rows(run, "stays")["feature_ids"].list.len().sum() > 1000
     own = replace(run, out=str(tmp_path / "own"))
     featurize(own)
-    assert learnt(read_manifest(own)) != learnt(read_manifest(run))
+    assert learnt(open_shards(own).manifest) != learnt(open_shards(run).manifest)
     other = replace(run.features, frozen=frozen, theta_1=0.3)
     with pytest.raises(Refusal, match=r"were made with features.theta_1 0.02 and this run has 0.3"):
         featurize(replace(run, out=str(tmp_path / "refused"), features=other))
@@ -135,7 +135,7 @@ def test_two_sources_share_features_and_no_patient(featurized: Run, tmp_path: Pa
     )
     run = replace(featurized, out=str(tmp_path), tables=sources)
     featurize(run)
-    manifest, one = read_manifest(run), read_manifest(featurized)
+    manifest, one = open_shards(run).manifest, open_shards(featurized).manifest
     assert manifest.counts["mimic3"] == manifest.counts["synthetic"] == one.counts["synthetic"]
     assert (manifest.drugs, manifest.diagnoses) == (one.drugs, one.diagnoses)
     for table in TABLES:
@@ -151,6 +151,6 @@ def test_two_sources_share_features_and_no_patient(featurized: Run, tmp_path: Pa
     )
     featurize(labelled)
     for task, counts in one.tasks.items():
-        assert read_manifest(labelled).tasks[task].positives == counts.positives
+        assert open_shards(labelled).manifest.tasks[task].positives == counts.positives
         twice = {split: 2 * n for split, n in counts.positives.items()}
         assert manifest.tasks[task].positives == twice

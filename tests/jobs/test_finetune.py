@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from jobs.finetune import finetune
 from medhmp.evaluate.discrimination import auroc
+from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import Task
 from medhmp.run import Run
-from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import COMPLETE
 
 pytestmark = pytest.mark.ray
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.ray
 
 def fit_of(run: Run, task: Task, **changes: object) -> tuple[Run, Path]:
     """The run whose one fit is of ``task``, and the folder that it goes to."""
-    run = replace(run, finetune=replace(run.finetune, task=task, **changes))
-    chosen = run.finetune
+    run = replace(run, fit=replace(run.fit, task=task, **changes))
+    chosen = run.fit
     place = f"finetune/{task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
     return run, Path(run.out) / place
 
@@ -37,10 +37,10 @@ def test_a_fit_writes_its_model_and_predictions_of_the_labelled_rows(
     written = {path.name for path in folder.iterdir()}
     outputs = {"model.safetensors", "run.json", "metrics.jsonl", "predictions.parquet"}
     assert written == outputs | {COMPLETE}
-    assert json.loads((folder / "run.json").read_text())["finetune"]["task"] == task
+    assert json.loads((folder / "run.json").read_text())["fit"]["task"] == task
     assert load_file(folder / "model.safetensors")["head.weight"].shape == (1, run.model.width)
 
-    assert pq.read_schema(folder / "predictions.parquet") == PREDICTIONS
+    assert pq.read_schema(folder / "predictions.parquet") == PREDICTION_COLUMNS
     predictions = pl.read_parquet(folder / "predictions.parquet")
     assert predictions["seed"].unique().to_list() == [3]
     labels = pl.read_parquet(f"{run.out}/shards/labels/{task}.parquet")
@@ -83,10 +83,10 @@ def test_a_start_that_is_not_there_names_the_job_that_makes_it(
     job: str,
 ) -> None:
     run = branch(cohort, "shards")
-    sentence = refused(finetune, *arguments, "--out", run.out, "--finetune.start", start)
+    sentence = refused(finetune, *arguments, "--out", run.out, "--fit.start", start)
     assert f"run jobs.{job} first" in sentence
 
 
 def test_trees_are_not_fitted_by_gradient(cohort: Run, refused: Callable[..., str]) -> None:
-    model = ("--finetune.model", "hist_gradient_boosting")
+    model = ("--fit.model", "hist_gradient_boosting")
     assert "run jobs.tune" in refused(finetune, "smoke", "--out", cohort.out, *model)

@@ -17,7 +17,7 @@ from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.benchmark.soak_train import content
 from medhmp.run import Loop, Run
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train.pretrain import launch
 from medhmp.train.pretrain.stage import Stage, objective_of, plan_of
@@ -66,7 +66,7 @@ def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> 
     assert all(m["gradient_norm"] > 0 for m in metrics)
     assert points_of(folder, "loss") == pytest.approx([m["loss"] for m in metrics])
     table = "stays" if name == "pretrain_stay" else "admissions"
-    rows = read_manifest(pretrained).rows_per_file(table, ("train",))
+    rows = open_shards(pretrained).manifest.rows_per_file(table, ("train",))
     assert {m["steps"] for m in metrics} == {sum(rows.values()) // settings.batch_size}
     kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert len(kept) <= settings.keep
@@ -80,7 +80,7 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(pretrained: Run) -> None:
     record = (place / STAGE_TWO[0]).read_json(COMPLETE)
     assert record["inputs"]["start"] == sha256(Path(f"{place}/pretrain_stay/model.safetensors"))
     stage = Stage("pretrain_admission", f"{place}/{STAGE_TWO[0]}", start=f"{place}/pretrain_stay")
-    widths = read_manifest(pretrained).widths
+    widths = open_shards(pretrained).manifest.widths
     one = load_file(f"{place}/pretrain_stay/model.safetensors")
     torch.manual_seed(0)
     two = objective_of(pretrained, stage, widths).state_dict()

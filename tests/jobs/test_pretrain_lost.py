@@ -15,11 +15,10 @@ from safetensors.torch import load_file
 
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.benchmark.soak_train import content
-from medhmp.command import find_refusal
-from medhmp.legend import STAY_PRETRAINING
-from medhmp.refusal import Refusal
+from medhmp.layout import STAY_PRETRAINING
+from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import Pretrain, Run
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
@@ -176,7 +175,7 @@ def test_two_workers_take_equal_steps_and_one_may_be_lost(
     two = replace(pretrained.pretrain_stay, workers=2, epochs=2, checkpoint_steps=2)
     run = branch(pretrained, "shards", "pretrain_stay", pretrain_stay=two, overwrite=True)
     pretrain_stay(run)
-    rows = read_manifest(run).rows_per_file("stays", ("train",))
+    rows = open_shards(run).manifest.rows_per_file("stays", ("train",))
     shares = [sum(rows[name] for name in sorted(rows)[rank::2]) for rank in range(2)]
     _, metrics = content_of(run, STAY_PRETRAINING)
     assert [m["steps"] for m in metrics] == [min(shares) // (two.batch_size // 2)] * 2

@@ -16,12 +16,12 @@ from sklearn.metrics import roc_auc_score
 
 from jobs.report import report
 from medhmp.evaluate.discrimination import METRICS
-from medhmp.legend import LEVELS, STARTED_FROM
+from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM, TRIAL_COLUMNS
+from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
 from medhmp.shards.manifest import TaskCounts, content_of
-from medhmp.shards.schema import PREDICTIONS, TRIALS
 from medhmp.storage import Folder, Output, Stamp, fingerprint, publish
 from tests.manifests import manifest
 
@@ -78,7 +78,7 @@ def predictions(task: str, start: str, seeds: int, n: int) -> pa.Table:
                 "label": rows["label"].astype(np.int8),
                 "score": posterior(noise + SHIFT[start] * rows["label"], SHIFT[start]),
             }
-            tables.append(pa.table(columns).cast(PREDICTIONS))
+            tables.append(pa.table(columns).cast(PREDICTION_COLUMNS))
     return pa.concat_tables(tables)
 
 
@@ -95,7 +95,7 @@ def write_grid(
     ]  # fmt: skip
     entries = [
         folder.write_json("best.json", {"batch_size": 32, "learning_rate": rate}),
-        folder.write_parquet("trials.parquet", pa.Table.from_pylist(trials, TRIALS)),
+        folder.write_parquet("trials.parquet", pa.Table.from_pylist(trials, TRIAL_COLUMNS)),
         folder.write_parquet("predictions.parquet", table),
     ]
     inputs = {"shards": shards}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs import synthesize as job
-from medhmp import command
+from medhmp.progress import Progress
 from medhmp.recipes import smoke
 from medhmp.run import Run, Synthetic, Tables
 from medhmp.synthetic.write import BLOCK
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Run:
 def test_on_a_terminal_it_tells_how_far_it_is(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "watched", lambda quiet: not quiet)
+    monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     monkeypatch.setattr(job, "SPOKEN", 0.0)
     job.synthesize(run)
     first, last, end = capsys.readouterr().out.splitlines()

@@ -14,14 +14,14 @@ import pytest
 from safetensors.torch import load_file
 
 from jobs.tune import tune
-from medhmp import command
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import LEVELS, STARTED_FROM, Task
+from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM, TRIAL_COLUMNS
+from medhmp.legend import LEVELS, Task
+from medhmp.progress import Progress
 from medhmp.recipes import PLANTED
 from medhmp.run import Run
 from medhmp.shards.labelled import read_task
-from medhmp.shards.manifest import read_manifest
-from medhmp.shards.schema import PREDICTIONS, TRIALS
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
 from medhmp.train.finetune.grid import grids, run_cell
 
@@ -46,8 +46,8 @@ def test_every_task_and_start_is_whole_and_of_the_schemas(tuned: Run) -> None:
     }
     assert found == set(GRIDS)  # a patient task has no start "stay": stage one gives it nothing
     for path in Path(tuned.out).glob("tune/*/*/*"):
-        assert pq.read_schema(path / "trials.parquet") == TRIALS
-        assert pq.read_schema(path / "predictions.parquet") == PREDICTIONS
+        assert pq.read_schema(path / "trials.parquet") == TRIAL_COLUMNS
+        assert pq.read_schema(path / "predictions.parquet") == PREDICTION_COLUMNS
         best = json.loads((path / "best.json").read_text())
         cell = f"batch-{best['batch_size']}-lr-{best['learning_rate']:g}"
         kept = {f"{cell}-seed-{seed}.safetensors" for seed in range(tuned.tune.seeds)}
@@ -135,7 +135,7 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
     run = branch(one_grid(tuned), "shards")
     (grid,) = grids(run, "mortality")
     cells = grid.cells(run)
-    widths = read_manifest(run).widths
+    widths = open_shards(run).manifest.widths
     data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
     for number in range(done):
         run_cell({"number": number}, cells, run, data, widths, {"none": None})
@@ -184,7 +184,7 @@ def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
 ) -> None:
     """Its weights have the same names; the record, written after them, must not outlive them."""
     run = branch(one_grid(tuned), "shards")
-    widths = read_manifest(run).widths
+    widths = open_shards(run).manifest.widths
     data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
 
     def fit_first_cell(of: Run) -> None:
@@ -210,7 +210,7 @@ def test_cells_done_are_told_where_somebody_watches(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = branch(one_grid(cohort, seeds=1), "shards")
-    monkeypatch.setattr(command, "watched", lambda quiet: True)
+    monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     tune(run)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
     assert len(lines) == 2

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from medhmp.command import find_refusal, parse
+from medhmp.command import parse
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal
+from medhmp.refusal import Refusal, find_refusal
 
 
 def test_overrides_are_typed_and_nested():

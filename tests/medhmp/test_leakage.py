@@ -30,7 +30,7 @@ from medhmp.run import (
     Tables,
 )
 from medhmp.shards.labelled import Labelled, TaskData, read_task
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.shards.stream import Share, Table
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize as write_tables
@@ -64,7 +64,7 @@ def run(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def patients(run: Run, split: str) -> set[int]:
     shards = Folder(run.out) / "shards"
-    files = read_manifest(run).tables["patients"]
+    files = open_shards(run).manifest.tables["patients"]
     table = pl.concat([pl.from_arrow(shards.read_parquet(f"patients/{name}")) for name in files])
     return set(table.filter(split=split)["subject_id"])
 
@@ -101,7 +101,7 @@ def test_shuffled_labels_teach_nothing(run: Run) -> None:
     """The mean over five shuffles, against twice the standard error of one: with a random ranking
     of n1 positives and n0 negatives that is sqrt((n1 + n0 + 1) / (12 n1 n0)) (Mann-Whitney)."""
     data = read_task(run, "mortality")
-    widths = read_manifest(run).widths
+    widths = open_shards(run).manifest.widths
     label = data["test"].label
     areas = []
     for seed in range(5):

@@ -7,9 +7,9 @@ from typing import Final
 
 import polars as pl
 
+from medhmp import layout
 from medhmp.legend import LEVELS, SPLITS, Task
 from medhmp.run import Run
-from medhmp.shards import schema
 from medhmp.shards.build.index import Index
 from medhmp.shards.manifest import TaskCounts
 from medhmp.shards.split import assert_disjoint
@@ -60,8 +60,12 @@ def write_labels(
             "place", "prediction_time", "row_id"
         )
         assert_disjoint(index.patients, rows)
-        table = rows.select(schema.LABELS.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-        entries.append(shards.write_parquet(f"labels/{task}.parquet", table.cast(schema.LABELS)))
+        table = rows.select(layout.LABEL_COLUMNS.names).to_arrow(
+            compat_level=pl.CompatLevel.oldest()
+        )
+        entries.append(
+            shards.write_parquet(f"labels/{task}.parquet", table.cast(layout.LABEL_COLUMNS))
+        )
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         unavailable = "" if able else "not available from " + ", ".join(why)
         counted[task] = _counts([of.steps for of in labels], rows, unavailable)

@@ -17,11 +17,12 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp import command
 from medhmp.features import fiddle, repeats
 from medhmp.features.fitted import Fitted
 from medhmp.features.settings import settings_of
+from medhmp.layout import MANIFEST
 from medhmp.notes.text import write_notes
+from medhmp.progress import Progress
 from medhmp.run import Run, digest
 from medhmp.shards import schema
 from medhmp.shards.build import write
@@ -33,7 +34,7 @@ from medhmp.shards.build.labels import write_labels
 from medhmp.shards.build.pool import Tasks
 from medhmp.shards.build.stopwatch import Spent
 from medhmp.shards.featurizer import Learnt
-from medhmp.shards.manifest import NAME, File, Manifest, content_of
+from medhmp.shards.manifest import File, Manifest, content_of
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 
@@ -61,12 +62,12 @@ def build(
     ``work`` holds the intermediate files, and what of them is whole already. With ``frozen``
     nothing is fitted.
     """
-    tasks, index = Tasks(command.watched(run.quiet)), Index.of(sources, run)
+    tasks, index = Tasks(Progress(run.quiet).is_watched), Index.of(sources, run)
     names = tuple(source.name for source in sources)
     tasks.watch.begin("read")
-    read, buckets = scatter(sources, index, work, tasks, command.watched(run.quiet))
+    read, buckets = scatter(sources, index, work, tasks, Progress(run.quiet).is_watched)
     events = sum(r.events for r in read.values())
-    command.say(run, f"  {events:,} events of {index.stays.height:,} stays")
+    Progress(run.quiet).say(f"  {events:,} events of {index.stays.height:,} stays")
     tasks.watch.begin("repeats")
     coded = code_admissions(sources, index, run.features, frozen)
     if frozen:
@@ -97,7 +98,7 @@ def build(
         tasks=counted,
         notes=sum(written.values()),
     )
-    entries += [*labeled, shards.write_json(NAME, manifest.to_json())]
+    entries += [*labeled, shards.write_json(MANIFEST, manifest.to_json())]
     return Built(manifest, entries, notes, tasks.peak, tasks.watch.stages)
 
 

@@ -1,45 +1,11 @@
-"""What each code of a MEDS dataset is to us, by the patterns of ``tables.meds``.
-
-Every ETL names its codes as it likes; only MEDS_BIRTH and MEDS_DEATH are fixed.
-"""
+"""What each code of a MEDS dataset is to us, by the patterns of ``tables.meds``."""
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import polars as pl
 
-from medhmp.refusal import Refusal
-
-if TYPE_CHECKING:
-    from medhmp.run import Meds, Run
-
-FACTS: Final = (
-    *("admission_type", "admission_location", "insurance", "language", "religion"),
-    *("marital_status", "ethnicity"),
-)
-"""Texts of ADMISSIONS: groups of ``hospital_admission`` and ``fact``."""
-
-GROUPS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "hospital_admission": ((), FACTS),
-    "hospital_discharge": ((), ("died",)),
-    "icu_admission": ((), ("first_careunit",)),
-    "icu_discharge": ((), ()),
-    "birth": ((), ()),
-    "death": ((), ()),
-    "sex": (("sex",), ()),
-    "fact": ((), FACTS),
-    "diagnosis": (("version", "icd"), ()),
-    "drug": (("drug",), ()),
-    "note": ((), ()),
-    "arf": ((), ()),
-    "shock": ((), ()),
-    "signal": ((), ()),
-    "strict_signal": ((), ()),
-    "event": (("variable",), ()),
-}
-"""Field of ``tables.meds`` -> the groups it must have, and those it may have. The order in which a
-code is tried against them."""
+from medhmp.meds_patterns import GROUPS, Meds
 
 SIGNALS: Final = ("arf", "shock", "signal", "strict_signal")
 """Roles of codes that give an onset away."""
@@ -54,40 +20,12 @@ NULL_PART: Final = "UNK"
 """What MEDS-Extract writes for a part of a code that is null."""
 
 
-def check(meds: "Meds") -> None:
-    """Refuses what is not a regular expression, or has other groups than its field can have."""
-    for name, (needed, possible) in GROUPS.items():
-        pattern, option = getattr(meds, name), f"--tables.meds.{name.replace('_', '-')}"
-        try:
-            groups = re.compile(pattern).groupindex
-        except re.error as error:
-            raise Refusal(
-                f"tables.meds.{name} is '{pattern}', which is not a regular expression "
-                f"({error.msg}); mend {option}"
-            ) from None
-        if not pattern and name in ("hospital_admission", "event"):
-            raise Refusal(f"tables.meds.{name} is empty; give a pattern with {option}")
-        for group in needed if pattern else ():
-            if group not in groups:
-                raise Refusal(
-                    f"tables.meds.{name} has no group '{group}'; "
-                    f"write (?P<{group}>...) around that part in {option}"
-                )
-        for group in groups:
-            if group not in needed + possible:
-                known = ", ".join(needed + possible) or "none"
-                raise Refusal(
-                    f"tables.meds.{name} has a group '{group}' and can have {known}; mend {option}"
-                )
-
-
 class Codebook:
     """What the codes met so far are; each is tried once against the patterns."""
 
-    def __init__(self, run: "Run") -> None:
-        strict = run.cohort.task_signals == "strict"
+    def __init__(self, meds: Meds, strict: bool) -> None:
         roles = [role for role in GROUPS if strict or role != "strict_signal"]
-        patterns = {role: getattr(run.tables.meds, role) for role in roles}
+        patterns = {role: getattr(meds, role) for role in roles}
         self._patterns = {
             role: re.compile(pattern) for role, pattern in patterns.items() if pattern
         }

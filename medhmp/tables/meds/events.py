@@ -77,7 +77,7 @@ class Events:
         yield from batches(static, schema.EVENTS)
 
     def _of(self, shards: Shards) -> Iterator[pa.RecordBatch]:
-        clock, book = self._clock(), Codebook(self.run)
+        clock, book = self._clock(), self._codebook()
         for block in shards.blocks(VALUES):
             rows = block.join(clock, on="subject_id", how="semi", maintain_order="left")
             count(self.counts, OF_NO_STAY, block.height - rows.height)
@@ -98,7 +98,7 @@ class Events:
         """NOTES batches: of each admission the last discharge summary not written after its day."""
         if not self.run.tables.meds.note:
             return
-        book, of_none = Codebook(self.run), 0
+        book, of_none = self._codebook(), 0
         for block in self.shards.blocks({"text": "text_value"}):
             known = book.of(block).filter(pl.col("role") == "note").select("code")
             rows = block.join(known, on="code", how="semi", maintain_order="left")
@@ -110,6 +110,9 @@ class Events:
             last = own.unique("hadm_id", keep="last", maintain_order=True)
             yield from batches(last, schema.NOTES)
         self.counts["notes of no admission, or written after its discharge"] = of_none
+
+    def _codebook(self) -> Codebook:
+        return Codebook(self.run.tables.meds, self.run.cohort.task_signals == "strict")
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, its end, and the hour of discharge, after which nothing is read."""

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from medhmp import command
 from medhmp.legend import LEVELS, Task
+from medhmp.meds_patterns import FACTS
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
-from medhmp.tables.meds.codebook import FACTS, SIGNALS
+from medhmp.tables.meds.codebook import SIGNALS
 from medhmp.tables.meds.events import VALUES, Events
 from medhmp.tables.meds.files import SUBJECT_SPLITS, Shards, subject_splits
 from medhmp.tables.meds.tables import OWN, Tables
@@ -37,7 +38,9 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     there = [column in columns for column in shards.ids]
     for what, column, has in zip(("admissions", "stays"), shards.ids, there, strict=True):
         if column and not has:
-            command.say(run, f"{name}: no column {column}; {what} are told by their order in time")
+            Progress(run.quiet).say(
+                f"{name}: no column {column}; {what} are told by their order in time"
+            )
     tables = Tables(run, *there)
     for block in shards.blocks(VALUES | _facts(columns)):
         tables.add(block)
@@ -47,7 +50,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     if splits is not None:
         splits = whole["patients"].select("subject_id").join(splits, on="subject_id")
         whole = _of_splits(whole, splits, counts, folder)
-        command.say(run, f"{name}: the splits are those of {SUBJECT_SPLITS}")
+        Progress(run.quiet).say(f"{name}: the splits are those of {SUBJECT_SPLITS}")
     counts |= {table: whole[table].height for table in ("patients", "admissions", "stays")}
     counts["rows whose code matches no pattern"] = tables.roles.get("", 0)
     counts["rows that are signals of a task"] = sum(tables.roles.get(s, 0) for s in SIGNALS)

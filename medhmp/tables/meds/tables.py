@@ -6,9 +6,10 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
+from medhmp.meds_patterns import FACTS
 from medhmp.run import Run
 from medhmp.tables import schema
-from medhmp.tables.meds.codebook import FACTS, Codebook
+from medhmp.tables.meds.codebook import Codebook
 from medhmp.tables.meds.events import with_values
 from medhmp.tables.meds.visits import of_admissions, visits
 from medhmp.tables.readings import count, distinct_codes
@@ -45,7 +46,7 @@ class Tables:
         self.kinds = pl.DataFrame(
             schema={"variable": pl.String(), **dict.fromkeys(KINDS, pl.Boolean())}
         )
-        self._run, self._book = run, Codebook(run)
+        self._run, self._book = run, Codebook(run.tables.meds, run.cohort.task_signals == "strict")
         self._named = {"admissions": named_admissions, "stays": named_stays}
         self._parts = {name: [_empty(of)] for name, of in SCHEMAS.items()}
         self._rows = dict.fromkeys(SCHEMAS, 0)

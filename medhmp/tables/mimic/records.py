@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medhmp import command
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.tables import schema
@@ -26,7 +26,7 @@ def say_what_is_missing(run: Run, name: str, raw: RawTables, optional: Mapping[s
     """``optional`` says of each table what a source without it lacks."""
     for table, what in optional.items():
         if not raw.has(table_of(table)):
-            command.say(run, f"{name}: no table {table_of(table)}; {what}")
+            Progress(run.quiet).say(f"{name}: no table {table_of(table)}; {what}")
 
 
 def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:

@@ -13,22 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import (
-    LEVELS,
-    STARTED_FROM,
-    Level,
-    ModelName,
-    Split,
-    Start,
-    Task,
-    Widths,
-)
+from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM
+from medhmp.legend import LEVELS, Level, ModelName, Split, Start, Task, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.manifest import shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.shards.rows import Batch
-from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import Folder, fingerprint
 from medhmp.train.checkpoint import Metrics, pretrained, read_weights
 from medhmp.train.device import to_device
@@ -138,7 +129,7 @@ def predictions_table(
         "label": part.label,
         "score": score,
     }
-    return pa.table(columns).cast(PREDICTIONS)
+    return pa.table(columns).cast(PREDICTION_COLUMNS)
 
 
 ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
@@ -152,7 +143,7 @@ ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
 def inputs_of(run: Run, task: Task, start: Start) -> dict[str, str]:
     """Fingerprints of what a fit reads. Refuses parts not whole, or pretrained on other shards."""
     root = Folder(run.out)
-    inputs = {"shards": shards_of(run).fingerprint}
+    inputs = {"shards": open_shards(run).fingerprint}
     if LEVELS[task] == "admission":
         inputs["note_embeddings"] = fingerprint(root / "shards/note_embeddings", "embed_notes")
     if start != "none":

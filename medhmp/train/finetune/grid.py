@@ -22,15 +22,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from medhmp import command
 from medhmp.evaluate.discrimination import auroc
+from medhmp.layout import TRIAL_COLUMNS
 from medhmp.legend import LEVELS, ModelName, Start, Task, Widths
 from medhmp.model.baselines.hist_gradient_boosting import fit_trees
 from medhmp.model.heads import load_start
+from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.schema import TRIALS
 from medhmp.shards.tabular import counted
 from medhmp.storage import (
     COMPLETE,
@@ -217,14 +217,14 @@ def _tune(run: Run, cells: list[Cell], shared: dict[str, Any]) -> None:
                 storage_path=scratch,
                 name="grid",
                 verbose=0,
-                callbacks=[Progress(cells)] if command.watched(run.quiet) else [],
+                callbacks=[TrialLines(cells)] if Progress(run.quiet).is_watched else [],
             ),
         ).fit()
     if results.errors:
         raise results.errors[0]
 
 
-class Progress(ray.tune.Callback):  # type: ignore[misc]
+class TrialLines(ray.tune.Callback):  # type: ignore[misc]
     """A line for every finished cell: how many are done, its loss, the time that the rest needs."""
 
     def __init__(self, cells: list[Cell]) -> None:
@@ -370,7 +370,9 @@ def _cross_entropy(score: Any, part: Labelled) -> float:
 
 
 def _trials_table(rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist([{k: r[k] for k in TRIALS.names} for r in rows], TRIALS)
+    return pa.Table.from_pylist(
+        [{k: r[k] for k in TRIAL_COLUMNS.names} for r in rows], TRIAL_COLUMNS
+    )
 
 
 def _mean_loss(rows: list[dict[str, Any]]) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import ray.train
 
-from medhmp import command
+from medhmp.refusal import find_refusal
 from medhmp.storage import Folder, Unusable, patiently
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
@@ -31,7 +31,7 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         errors = [*worker_exceptions.values()]
         for error in errors:
-            refusal = command.find_refusal(error)
+            refusal = find_refusal(error)
             if refusal and not isinstance(refusal, Unusable):  # which a bucket may be for a while
                 raise refusal
         # Told anew as long as other workers go on; it can happen as often as it will.

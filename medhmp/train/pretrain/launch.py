@@ -16,10 +16,11 @@ import ray.train.collective
 import ray.train.torch
 import torch
 
-from medhmp import command
+from medhmp.progress import Progress, is_submitted
+from medhmp.ray_session import RAY_ENVIRONMENT, hush_ray_data
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.shards.manifest import Manifest, read_manifest
+from medhmp.shards.manifest import Manifest, open_shards
 from medhmp.shards.rows import Batch
 from medhmp.shards.stream import Plan, Share
 from medhmp.storage import Folder, Stamp, is_done, patiently, publish
@@ -48,10 +49,10 @@ def pretrain(run: Run, stage: Stage) -> None:
         return _measure_ingest(run, replace(stage, start=None))
     folder, stamp = Folder(stage.folder), stamp_of(run, stage)
     if is_done(folder, stamp, run.overwrite):
-        return command.say(run, f"{stage.name}: whole already, {folder}")
-    manifest = read_manifest(run)
+        return Progress(run.quiet).say(f"{stage.name}: whole already, {folder}")
+    manifest = open_shards(run).manifest
     # Before workers start: refuses another run's, and says what is damaged.
-    checkpoint.newest(folder, stamp, run.overwrite, lambda line: command.say(run, line))
+    checkpoint.newest(folder, stamp, run.overwrite, lambda line: Progress(run.quiet).say(line))
     plan = plan_of(run, stage)
     plan.steps(stage.settings(run).workers)  # refuses a batch larger than a share
     objective_of(run, stage, manifest.widths)  # refuses weights that do not fit
@@ -63,21 +64,20 @@ def pretrain(run: Run, stage: Stage) -> None:
         raise RuntimeError(f"{stage.name} ended without its last checkpoint in {folder}")
     entries = checkpoint.write_model(folder, last.weights, run, metrics)
     publish(folder, stamp, entries + curves.publish(folder, metrics))
-    command.say(
-        run, f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
+    Progress(run.quiet).say(
+        f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
     )
 
 
 def _measure_ingest(run: Run, stage: Stage) -> None:
     """``--loop.skip_step``: says how fast the workers get batches; trains and writes nothing."""
-    manifest, plan, stamp = read_manifest(run), plan_of(run, stage), stamp_of(run, stage)
+    manifest, plan, stamp = open_shards(run).manifest, plan_of(run, stage), stamp_of(run, stage)
     with tempfile.TemporaryDirectory() as scratch:
         result = _trainer(run, stage, stamp, plan, manifest, scratch).fit()
     rows = result.return_value
     rate = statistics.median(row["rows_per_s"] for row in rows)
     kept = "from memory" if Share(plan, 0, stage.settings(run).workers).is_kept else "streamed"
-    command.say(
-        run,
+    Progress(run.quiet).say(
         f"{stage.name}: ingest alone {rate:,.0f} rows/s, {kept} "
         f"({len(rows)} epochs of {rows[0]['steps']:.0f} steps); nothing was trained or written",
     )
@@ -125,7 +125,7 @@ def _trainer(
 
 
 def _collective_timeout() -> float:
-    return float(os.environ.get(COLLECTIVE_TIMEOUT, command.RAY_ENVIRONMENT[COLLECTIVE_TIMEOUT]))
+    return float(os.environ.get(COLLECTIVE_TIMEOUT, RAY_ENVIRONMENT[COLLECTIVE_TIMEOUT]))
 
 
 def check_room(workers: int, resources: Mapping[str, float]) -> None:
@@ -151,7 +151,7 @@ def _threads(workers: int) -> int:
     one, since it reserves less than a CPU, and leave the others idle; so it does to a job that its
     job server starts, whose 1 is nobody's wish."""
     given = os.environ.get("OMP_NUM_THREADS")
-    if given and not (given == "1" and command.is_submitted()):
+    if given and not (given == "1" and is_submitted()):
         return int(given)
     cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     return max(1, int(min(filter(None, cpus), default=1) // workers) - 1)
@@ -159,7 +159,7 @@ def _threads(workers: int) -> int:
 
 def _worker(config: dict[str, Any]) -> list[dict[str, Any]]:
     """One rank's training. Returns the metrics of every epoch, the resumed ones included."""
-    command.hush_ray_data()
+    hush_ray_data()
     torch.set_num_threads(config["threads"])
     run, stage, stamp = config["run"], config["stage"], config["stamp"]
     settings, folder = stage.settings(run), Folder(stage.folder)

@@ -6,7 +6,7 @@ from typing import Literal
 from medhmp.legend import SPLITS, Widths
 from medhmp.model.heads import load_start
 from medhmp.run import Pretrain, Run, fields_of
-from medhmp.shards.manifest import read_manifest, shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import Plan, Table
 from medhmp.storage import Folder, Stamp, fingerprint
@@ -47,7 +47,7 @@ def stamp_of(run: Run, stage: Stage) -> Stamp:
     fields |= model_fields(run, stage.name)
     for name in ("keep", "checkpoint_steps"):  # alone of their section they shape no weights
         del fields[f"{stage.name}.{name}"]
-    inputs = {"shards": shards_of(run).fingerprint}
+    inputs = {"shards": open_shards(run).fingerprint}
     if stage.table == "admissions":
         inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
     if stage.start:
@@ -59,7 +59,7 @@ def stamp_of(run: Run, stage: Stage) -> Stamp:
 def plan_of(run: Run, stage: Stage) -> Plan:
     """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
     settings, shards = stage.settings(run), Folder(run.out) / "shards"
-    manifest = read_manifest(run)
+    manifest = open_shards(run).manifest
     assert_disjoint(*(splits_in(shards, manifest, name) for name in ("patients", stage.table)))
     splits = ("train",) if run.pretrain_on == "train" else SPLITS
     return Plan(

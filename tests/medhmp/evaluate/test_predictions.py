@@ -8,8 +8,8 @@ import pytest
 
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import Key
+from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.refusal import Refusal
-from medhmp.shards.schema import PREDICTIONS
 from medhmp.storage import Folder, Output, Stamp, opened, publish
 
 
@@ -27,7 +27,7 @@ def frame() -> pl.DataFrame:
             ("validation", 5, 32, 0),
         )
     ]
-    return pl.DataFrame(rows, schema=PREDICTIONS.names, orient="row")
+    return pl.DataFrame(rows, schema=PREDICTION_COLUMNS.names, orient="row")
 
 
 KEY: Key = ("arf", "medhmp", "both")
@@ -37,7 +37,7 @@ def write(root: Path, table: pl.DataFrame, start: str = "both", rate: float = 1e
     folder = Folder(str(root)) / predictions.place("arf", "medhmp", start)
     rates = pl.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-3]})
     entries = [
-        folder.write_parquet("predictions.parquet", table.to_arrow().cast(PREDICTIONS)),
+        folder.write_parquet("predictions.parquet", table.to_arrow().cast(PREDICTION_COLUMNS)),
         folder.write_parquet("trials.parquet", rates.to_arrow()),
         folder.write_json("best.json", {"batch_size": 16, "learning_rate": rate}),
     ]

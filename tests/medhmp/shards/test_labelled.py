@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from medhmp import layout
 from medhmp.legend import SPLITS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
@@ -128,7 +129,8 @@ def run(cohort, labels, tmp_path_factory):
     files = {table: write_files(shards / table, *of) for table, of in tables.items()}
     entries = [
         shards.write_parquet(
-            f"labels/{task}.parquet", pa.Table.from_pylist(list(rows.values()), schema.LABELS)
+            f"labels/{task}.parquet",
+            pa.Table.from_pylist(list(rows.values()), layout.LABEL_COLUMNS),
         )
         for task, rows in labels.items()
     ]

@@ -14,7 +14,7 @@ from medhmp.run import (
     Synthetic,
     Tables,
 )
-from medhmp.shards.manifest import File, TaskCounts, content_of, read_manifest, shards_of
+from medhmp.shards.manifest import File, TaskCounts, content_of, open_shards
 from medhmp.storage import Folder, Stamp, publish
 from tests.manifests import manifest
 
@@ -48,7 +48,7 @@ def published(path, run=None, sources=("mimic3",), content=None):
 
 
 def test_json_and_back(tmp_path):
-    read = read_manifest(published(tmp_path))
+    read = open_shards(published(tmp_path)).manifest
     assert read == MANIFEST
     assert read.widths == Widths(hours=48, features=2, demographics=1, diagnoses=1, drugs=0)
     assert read.rows_per_file("stays") == {"part-00000.parquet": 3, "part-00001.parquet": 2}
@@ -58,13 +58,13 @@ def test_json_and_back(tmp_path):
 
 def test_shards_not_whole_damaged_or_of_another_format_are_refused(tmp_path):
     with pytest.raises(Refusal, match=r"not whole; run jobs.featurize first"):
-        read_manifest(Run(out=str(tmp_path)))
+        open_shards(Run(out=str(tmp_path)))
     run = published(tmp_path, content=MANIFEST.to_json() | {"format": 99})
     with pytest.raises(Refusal, match="another format"):
-        read_manifest(run)
+        open_shards(run)
     (Folder(run.out) / "shards").write_json("manifest.json", MANIFEST.to_json())
     with pytest.raises(Refusal, match=r"is damaged: manifest.json is missing or not what was"):
-        read_manifest(run)
+        open_shards(run)
 
 
 SYNTHETIC = Tables(synthetic=Synthetic(seed=1))
@@ -84,23 +84,23 @@ SYNTHETIC = Tables(synthetic=Synthetic(seed=1))
 def test_shards_of_other_fields_are_refused(tmp_path, change, difference):
     run = published(tmp_path, sources=("synthetic",))
     with pytest.raises(Refusal) as refused:
-        shards_of(replace(run, **change))
+        open_shards(replace(run, **change))
     assert difference in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_what_does_not_shape_the_shards_may_differ(tmp_path):
     run = published(tmp_path)
-    made = shards_of(run)
+    made = open_shards(run)
     for tables in (SYNTHETIC, Tables(sources=("mimic3=/moved",))):
         other = replace(
             run, tables=tables, name="other", shards=replace(run.shards, bucket_stays=3)
         )
-        assert shards_of(other) == made
+        assert open_shards(other) == made
 
 
 def test_shards_of_another_source_are_refused(tmp_path):
     run = published(tmp_path, sources=("synthetic",))
     other = replace(run, tables=Tables(sources=("mimic3=/data",)))
     with pytest.raises(Refusal, match=r"made from synthetic and tables\.sources names mimic3;"):
-        shards_of(other)
+        open_shards(other)

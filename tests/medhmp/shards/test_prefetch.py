@@ -103,7 +103,7 @@ def test_at_the_end_of_a_process_it_ends_before_what_it_reads_with():
     program = """
 import atexit
 atexit.register(print, "shut down")
-from medhmp.shards.ahead import Ahead
+from medhmp.shards.prefetch import Ahead
 
 def batches():
     try:

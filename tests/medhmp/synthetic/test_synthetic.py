@@ -386,7 +386,7 @@ def test_memory_does_not_grow_with_patients(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from medhmp.run import Synthetic\n"
         "from medhmp.storage import Folder\n"
-        "from medhmp.tables.synthetic import synthesize\n"
+        "from medhmp.synthetic import synthesize\n"
         "synthesize(Synthetic(patients=int(sys.argv[1])), Folder(sys.argv[2]))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )

@@ -31,7 +31,7 @@ from medhmp.run import (
 from medhmp.shards.build.index import Index
 from medhmp.shards.build.labels import write_labels
 from medhmp.shards.csr import Csr
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.tables import fiddle, schema
 
@@ -290,7 +290,7 @@ def test_fitted_to_what_is_read_the_features_are_fiddles(tmp_path, case):
 def test_shards_hold_fiddles_features(ray, tmp_path, case):
     run = run_of(recorded(case)["settings"], tmp_path / "raw", tmp_path / "out")
     featurize(run)
-    manifest = read_manifest(run)
+    manifest = open_shards(run).manifest
     names, cells = expected(case, "X")
     assert [*map(plain, manifest.features)] == names
     assert shards_cells(run, "feature_ids", names) == cells
@@ -310,7 +310,7 @@ def test_shards_hold_fiddles_features(ray, tmp_path, case):
 def shards_cells(run, column, names):
     """(ID, hour, name) of every feature that is on; (ID, name) of the demographic ones."""
     found = set()
-    for file in read_manifest(run).tables["stays"]:
+    for file in open_shards(run).manifest.tables["stays"]:
         rows = (Folder(run.out) / "shards" / "stays").read_parquet(file)
         csr = Csr.from_arrow(rows[column])
         hours = np.array(rows["hour_offsets"].to_pylist())

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medhmp.train.meter import MEASURED, Meter, line, terms
+from medhmp.layout import MEASURED, terms
+from medhmp.train.meter import Meter, line
 
 SHARES = ([1.0, 2.0, 6.0], [5.0, 0.0, 1.0])
 """The losses that each rank sees, step by step."""

@@ -11,7 +11,7 @@ from jobs.synthesize import synthesize
 from medhmp.recipes import smoke
 from medhmp.run import Model, Shards, Synthetic, Tables
 from medhmp.shards.labelled import read_task
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.shards.stream import Plan, Share
 from medhmp.shards.tabular import counted
 from medhmp.storage import Folder
@@ -45,7 +45,7 @@ def run(ray, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(run):
-    return read_manifest(run)
+    return open_shards(run).manifest
 
 
 def batch_of(run, manifest, table, rows=16):

@@ -14,7 +14,7 @@ from jobs.featurize import featurize
 from medhmp.features import repeats
 from medhmp.recipes import smoke
 from medhmp.run import Cohort, Run, Shards, Splits, Tables
-from medhmp.shards.manifest import read_manifest, shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.tables import schema
 from medhmp.tables.eicu import reader
 from medhmp.tasks import cohort
@@ -315,9 +315,9 @@ def test_featurized(ray, eicu_tables, tmp_path):
         shards=Shards(files=2, bucket_stays=40),
     )
     featurize(run)
-    manifest, slow = read_manifest(run), Slow(raw, 4)
+    manifest, slow = open_shards(run).manifest, Slow(raw, 4)
     for task in ("arf", "shock", "mortality"):
-        table = shards_of(run).read_parquet(f"labels/{task}.parquet")
+        table = open_shards(run).output.read_parquet(f"labels/{task}.parquet")
         pairs = zip(table["row_id"].to_pylist(), table["label"].to_pylist(), strict=True)
         assert dict(pairs) == slow.labels(task)
         assert manifest.tasks[task].unavailable == ""

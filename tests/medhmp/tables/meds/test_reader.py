@@ -28,7 +28,7 @@ from medhmp.run import (
     Tables,
 )
 from medhmp.shards.build.index import Index
-from medhmp.shards.manifest import content_of, read_manifest
+from medhmp.shards.manifest import content_of, open_shards
 from medhmp.shards.split import split_of, splits_in
 from medhmp.storage import Folder
 from medhmp.tables import schema
@@ -746,7 +746,7 @@ def test_strict_task_signals(data, tmp_path):
 
 @pytest.mark.parametrize("signals", ["paper", "strict"])
 def test_the_signals_are_the_items_of_the_mimic_readers(signals):
-    book = Codebook(Run(cohort=Cohort(task_signals=signals)))
+    book = Codebook(Meds(), signals == "strict")
 
     def role(code):
         known = book.of(pl.DataFrame({"code": [code]}))
@@ -912,7 +912,7 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     )
     run.check()
     featurize(run)
-    manifest, source = read_manifest(run), reader.read("meds", folder, run)
+    manifest, source = open_shards(run).manifest, reader.read("meds", folder, run)
     assert manifest.rows_read["meds"] == {"DATA": sum(map(len, data.rows.values()))}
     counts = manifest.counts["meds"]
     assert (counts["patients"], counts["stays"]) == (60, source.stays.height)

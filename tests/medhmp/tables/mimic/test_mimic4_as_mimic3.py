@@ -9,7 +9,7 @@ import pytest
 from jobs.featurize import featurize
 from medhmp.recipes import PLANTED, smoke
 from medhmp.run import Shards, Synthetic, Tables
-from medhmp.shards.manifest import read_manifest
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.mimic import mimic3, mimic4
@@ -247,7 +247,7 @@ def test_it_is_featurized(ray, folders, tmp_path):
             shards=Shards(files=2, bucket_stays=100),
         )
         featurize(run)
-        made[name] = read_manifest(run)
+        made[name] = open_shards(run).manifest
     three, four = made["mimic3"], made["mimic4"]
     assert all(three.tasks[task] == four.tasks[task] for task in PLANTED)
     assert four.features == three.features
@@ -266,7 +266,7 @@ def icd_run(folders, out, **features):
         features=replace(RUN.features, **features),
     )
     featurize(run)
-    return run, read_manifest(run)
+    return run, open_shards(run).manifest
 
 
 def admissions_of(run, manifest):

@@ -28,7 +28,7 @@ from medhmp.run import (
 from medhmp.shards.build.index import Index
 from medhmp.shards.build.labels import write_labels
 from medhmp.shards.labelled import hindrance, read_task
-from medhmp.shards.manifest import read_manifest, shards_of
+from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.physionet2012 import files as challenge
@@ -407,13 +407,13 @@ def test_featurized(ray, tmp_path):
         tune=Tune(tasks=("arf", "readmission", "heart_failure")),
     )
     featurize(run)
-    manifest = read_manifest(run)
+    manifest = open_shards(run).manifest
     sizes = dict.fromkeys(("patients", "admissions", "stays"), 60)
     events = len(list(slowly(sets)))
     assert manifest.counts == {"physionet2012": {**sizes, "events": events, "notes": 0}}
     assert (manifest.diagnoses, manifest.drugs) == ([], [])
     deaths = {n: died for of in sets.deaths.values() for n, died in of.items()}
-    labels = shards_of(run).read_parquet("labels/mortality.parquet")
+    labels = open_shards(run).output.read_parquet("labels/mortality.parquet")
     pairs = zip(labels["row_id"].to_pylist(), labels["label"].to_pylist(), strict=True)
     assert dict(pairs) == deaths
     assert sum(manifest.tasks["mortality"].positives.values()) == sum(deaths.values())

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.legend import SPLITS, STARTED_FROM, Widths
+from medhmp.layout import STARTED_FROM
+from medhmp.legend import SPLITS, Widths
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Finetune, Model

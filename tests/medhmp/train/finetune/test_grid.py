@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from medhmp.legend import LEVELS, STARTED_FROM
+from medhmp.layout import STARTED_FROM
+from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune

@@ -13,9 +13,10 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medhmp.layout import MEASURED
 from medhmp.train.checkpoint import Position
 from medhmp.train.loop import train
-from medhmp.train.meter import MEASURED, Meter
+from medhmp.train.meter import Meter
 from medhmp.train.pretrain.guard import Guard
 from medhmp.train.pretrain.state import TrainingState
 from medhmp.train.pretrain.watch import Pulse, Rhythm, Watch, of_all_ranks

@@ -1,6 +1,6 @@
 """The layout of outputs that several stages have to agree on."""
 
-from medhmp.legend import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
+from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
 from medhmp.report.figures import PRETRAININGS
 
 

@@ -1,0 +1,131 @@
+"""Every place below the root of a run, and the columns of every small table, each spelled once.
+
+    raw/                                        synthetic tables and truth.parquet
+    shards/                                     manifest.json, the tables, labels/, notes/
+    pretrain_stay/                              stage one
+    pretrain_admission/{from_stay,from_scratch}/  stage two
+    control/                                    both stages on data shuffled between patients
+    finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
+    tune/<task>/<model>/<start>/                a grid
+    report/
+
+Places are names relative to ``--out``, the same on disk and in a bucket. The columns of the shards
+themselves are in ``shards/schema.py``, those of the one set of tables in ``tables/schema.py``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from medhmp.legend import Start, Task
+
+RAW: Final = "raw"
+TRUTH: Final = "truth.parquet"
+"""The synthetic cohort's true probabilities, in ``raw/``; only the report may read them."""
+
+SHARDS: Final = "shards"
+MANIFEST: Final = "manifest.json"
+NOTES: Final = "notes"
+"""The text of discharge notes, in ``shards/``, until it is embedded."""
+NOTE_EMBEDDINGS: Final = "note_embeddings"
+"""Their vectors, in ``shards/``."""
+
+STAY_PRETRAINING: Final = "pretrain_stay"
+ADMISSION_PRETRAINING: Final = "pretrain_admission"
+SHUFFLED_STAY_PRETRAINING: Final = "control/pretrain_stay"
+"""Stage one of the control."""
+STARTED_FROM: Final[dict[Start, str]] = {
+    "stay": STAY_PRETRAINING,
+    "admission": f"{ADMISSION_PRETRAINING}/from_scratch",
+    "both": f"{ADMISSION_PRETRAINING}/from_stay",
+    "shuffled": f"control/{ADMISSION_PRETRAINING}/from_stay",
+}
+"""The pretraining whose weights a start takes; *none* takes none."""
+WEIGHTS: Final = "model.safetensors"
+METRICS: Final = "metrics.jsonl"
+RUN: Final = "run.json"
+
+TUNE: Final = "tune"
+TRIALS: Final = "trials"
+"""The records and weights of a grid's cells, in its folder."""
+PREDICTIONS: Final = "predictions.parquet"
+
+REPORT: Final = "report"
+RESULTS: Final = "results.json"
+PAGE: Final = "index.html"
+
+
+def labels_of(task: Task) -> str:
+    """A task's labels, in ``shards/``."""
+    return f"labels/{task}.parquet"
+
+
+def grid_of(task: Task, model: str, start: Start) -> str:
+    """The folder of a grid."""
+    return f"{TUNE}/{task}/{model}/{start}"
+
+
+def skipped_of(task: Task) -> str:
+    """The record that a task was not trained, and why."""
+    return f"{TUNE}/{task}/skipped.json"
+
+
+def fit_of(task: Task, model: str, start: Start, seed: int) -> str:
+    """The folder of a fit of ``jobs.finetune``."""
+    return f"finetune/{task}/{model}/{start}/seed-{seed}"
+
+
+TIME: Final = pa.timestamp("s")
+"""Naive, as the source has it."""
+
+LABEL_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "row_id": pa.int64(),  # stay_id, hadm_id or subject_id, by the task's level
+        "split": pa.string(),
+        "label": pa.int8(),
+        "prediction_time": TIME,
+    }
+)
+PREDICTION_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "row_id": pa.int64(),
+        "split": pa.string(),
+        "seed": pa.int32(),
+        "label": pa.int8(),
+        "score": pa.float32(),
+    }
+)
+TRIAL_COLUMNS: Final = pa.schema(
+    {
+        "batch_size": pa.int32(),  # null: the model has none
+        "lr": pa.float64(),  # null: the model has none
+        "seed": pa.int32(),
+        "val_loss": pa.float64(),
+        "val_auroc": pa.float64(),
+        "epochs": pa.int32(),
+        "status": pa.string(),
+    }
+)
+
+MEASURED: Final = (
+    "rows_per_s",
+    "wait_share",
+    "step_s",
+    "seconds",
+    "ended",
+    "resident_gib",
+    "gpu_peak_gib",
+)
+"""Fields of a row of ``metrics.jsonl`` that a clock or the memory decides. All others are the same
+whenever the run is, also where it was killed in between."""
+
+NO_TERM: Final = ("stage", "epoch", "steps", "gradient_norm", "learning_rate", *MEASURED)
+"""Fields of such a row that are no term of the loss."""
+
+
+def terms(row: Mapping[str, Any]) -> list[str]:
+    """The loss, then the terms that its objective reported, of a row of ``metrics.jsonl``."""
+    return ["loss", *(name for name in row if name != "loss" and name not in NO_TERM)]

@@ -1,0 +1,121 @@
+"""The patterns that say what each code of a MEDS dataset is: ``tables.meds``, and its check.
+
+Every ETL names its codes as it likes; only MEDS_BIRTH and MEDS_DEATH are fixed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from medhmp.refusal import Refusal
+
+FACTS: Final = (
+    *("admission_type", "admission_location", "insurance", "language", "religion"),
+    *("marital_status", "ethnicity"),
+)
+"""Texts of ADMISSIONS: groups of ``hospital_admission`` and ``fact``."""
+
+GROUPS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "hospital_admission": ((), FACTS),
+    "hospital_discharge": ((), ("died",)),
+    "icu_admission": ((), ("first_careunit",)),
+    "icu_discharge": ((), ()),
+    "birth": ((), ()),
+    "death": ((), ()),
+    "sex": (("sex",), ()),
+    "fact": ((), FACTS),
+    "diagnosis": (("version", "icd"), ()),
+    "drug": (("drug",), ()),
+    "note": ((), ()),
+    "arf": ((), ()),
+    "shock": ((), ()),
+    "signal": ((), ()),
+    "strict_signal": ((), ()),
+    "event": (("variable",), ()),
+}
+"""Field of ``tables.meds`` -> the groups it must have, and those it may have. The order in which a
+code is tried against them."""
+
+
+@dataclass(frozen=True)
+class Meds:
+    """What the codes of a MEDS dataset mean. The defaults are for MIMIC_IV_MEDS.
+
+    A pattern is a regular expression (Python's) that must match a code from end to end. The first
+    of them that does, in this order, says what the code is; an empty one matches nothing. Named
+    groups take parts out of a code. Codes that no pattern matches are left out, and counted.
+    """
+
+    # groups, each where the code has it: admission_type, admission_location, insurance, language,
+    # religion, marital_status, ethnicity
+    hospital_admission: str = (
+        r"HOSPITAL_ADMISSION//(?P<admission_type>.+?)//(?P<admission_location>.+)"
+    )
+    # group died: matched by a death in hospital; without it, a death between admission and
+    # discharge is one
+    hospital_discharge: str = r"HOSPITAL_DISCHARGE//((?P<died>DIED)|.+)"
+    # group first_careunit; empty: every hospital admission is taken for a stay
+    icu_admission: str = r"ICU_ADMISSION//(.*\()?(?P<first_careunit>[^()]+)\)?"
+    icu_discharge: str = r"ICU_DISCHARGE//.+"  # end of a stay
+    birth: str = r"(MEDS_BIRTH|DOB)(//.*)?"  # its time is the patient's birth
+    death: str = r"MEDS_DEATH(//.*)?"  # its time is the patient's death
+    sex: str = r"GENDER//(?P<sex>.+)"  # group sex
+    # the groups of hospital_admission, said by a code of its own: of the admission it names, else
+    # of all of the patient's that had not ended by then
+    fact: str = (
+        r"INSURANCE//(?P<insurance>.+)|LANGUAGE//(?P<language>.+)"
+        r"|MARITAL_STATUS//(?P<marital_status>.+)|RACE//(?P<ethnicity>.+)"
+    )
+    # groups version (9 or 10) and icd, with or without dots
+    diagnosis: str = r"DIAGNOSIS//ICD//(?P<version>9|10)//(?P<icd>.+)"
+    drug: str = r"MEDICATION//START//(?P<drug>.+?)(//(\d{8,}|UNK))?"  # group drug: its key
+    note: str = ""  # discharge summaries, whose text is the text_value
+    # first sign of acute respiratory failure: PEEP set, ventilation
+    arf: str = r"LAB//220339//.+|PROCEDURE//START//(225792|225794)"
+    # first sign of shock: vasopressors
+    shock: str = r"INFUSION_START//(221906|221289|221662|222315|221749)"
+    # further codes that give an onset away; like those of arf and shock, they are no events
+    signal: str = (
+        r"PROCEDURE//END//(225792|225794)|INFUSION_END//(221906|221289|221662|222315|221749)"
+        r"|INFUSION_(START|END)//(229617|229630|229631|229632|229709)"
+    )
+    # the same, under cohort.task_signals strict only
+    strict_signal: str = (
+        r"LAB//(223849|224700|224684|224685|224686|224687|223835)//.+"
+        r"|PROCEDURE//(START|END)//(227194|224385)|INFUSION_(START|END)//(221653|221986)"
+    )
+    # group variable: the name under which it is a feature, the whole code or a part of it
+    event: str = (
+        r"(?P<variable>(LAB|INFUSION_START|INFUSION_END|PROCEDURE//START|PROCEDURE//END"
+        r"|SUBJECT_FLUID_OUTPUT|SUBJECT_WEIGHT_AT_INFUSION)//.+)"
+    )
+    admission_id: str = "hadm_id"  # column that names an admission; not there: by order in time
+    stay_id: str = "icustay_id"  # column that names an ICU stay; not there: by order in time
+
+
+def check(meds: Meds) -> None:
+    """Refuses what is not a regular expression, or has other groups than its field can have."""
+    for name, (needed, possible) in GROUPS.items():
+        pattern, option = getattr(meds, name), f"--tables.meds.{name.replace('_', '-')}"
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise Refusal(
+                f"tables.meds.{name} is '{pattern}', which is not a regular expression "
+                f"({error.msg}); mend {option}"
+            ) from None
+        if not pattern and name in ("hospital_admission", "event"):
+            raise Refusal(f"tables.meds.{name} is empty; give a pattern with {option}")
+        for group in needed if pattern else ():
+            if group not in groups:
+                raise Refusal(
+                    f"tables.meds.{name} has no group '{group}'; "
+                    f"write (?P<{group}>...) around that part in {option}"
+                )
+        for group in groups:
+            if group not in needed + possible:
+                known = ", ".join(needed + possible) or "none"
+                raise Refusal(
+                    f"tables.meds.{name} has a group '{group}' and can have {known}; mend {option}"
+                )

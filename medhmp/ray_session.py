@@ -1,0 +1,44 @@
+"""Ray as every job uses it: its environment, joining a cluster or starting an embedded one."""
+
+import logging
+import os
+from typing import Final
+
+from medhmp.progress import Progress
+
+# Read by Ray when it is imported or when its processes start. A value from outside always wins.
+RAY_ENVIRONMENT: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",  # our tasks would not take such workers
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",  # that ranks wait for one another: what hangs is named
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def start_ray(quiet: bool = False) -> None:
+    """Joins the cluster of the environment, or starts an embedded one on this machine."""
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    hush_ray_data()
+    if ray.is_initialized():
+        return
+    # Workers' lines reach the driver only where somebody watches.
+    ray.init(
+        log_to_driver=Progress(quiet).is_watched, logging_level="ERROR", include_dashboard=False
+    )
+
+
+def hush_ray_data() -> None:
+    """Silences Ray Data's own progress output, in every process that reads datasets: its
+    environment variable is ignored once ``ray.data`` has been imported."""
+    import ray.data  # sets up its logger when imported
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else a line per execution
+    ray.data.DataContext.get_current().enable_progress_bars = False
