@@ -1,0 +1,61 @@
+"""The models that a task can be trained with: plain data, one entry each.
+
+A new model is its file, its entry here and its test. ``train/finetune/estimators.py`` makes an
+entry one face (fit, score, save, load), so that nothing else names a model. This file imports no
+model and no PyTorch: a command line reads it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from medhmp.legend import Level
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model, as the grid, the report and the command line know it."""
+
+    title: str  # in tables and figures
+    color: str  # of its line and its dots; MedHMP's starts have their own
+    builders: Mapping[Level, str]  # level -> "module:name" below medhmp.model
+    optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # none: fits on counts
+    search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # field -> its values
+    takes_starts: bool = False  # begins from pretraining
+
+
+MODELS: Final[Mapping[str, ModelEntry]] = {
+    "medhmp": ModelEntry(
+        title="MedHMP",
+        color="#0060a8",
+        builders={
+            "stay": "heads:StayClassifier",
+            "admission": "heads:AdmissionClassifier",
+            "patient": "heads:PatientLSTM",
+        },
+        # As the authors ran them: SGD barely moves the two-layer LSTM of patients.
+        optimizers={"stay": "sgd", "admission": "sgd", "patient": "adamw"},
+        search={  # paper, Appendix B
+            "batch_size": (16, 32, 64),
+            "learning_rate": (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3),
+        },
+        takes_starts=True,
+    ),
+    "f_lstm": ModelEntry(
+        title="F-LSTM",
+        color="#e69f00",
+        builders={"stay": "baselines.f_lstm:FLSTM"},
+        optimizers={"stay": "adam"},  # Tang et al. 2020, as are the rates
+        search={"batch_size": (16, 32, 64), "learning_rate": (1e-4, 1e-3, 1e-2)},
+    ),
+    "hist_gradient_boosting": ModelEntry(
+        title="Gradient boosting",
+        color="#d55e00",
+        builders=dict.fromkeys(
+            ("stay", "admission", "patient"), "baselines.hist_gradient_boosting:fit"
+        ),
+    ),
+}
+"""By name, in the order of tables and figures."""
