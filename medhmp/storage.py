@@ -1,8 +1,9 @@
 """Folders on disk or in a bucket, and the rule by which an output is published whole or not at all.
 
 S3 has no rename, so the rule is the same everywhere: a stage writes its files, then, last,
-``complete.json`` with their sizes and SHA-256, the fields of the run it depends on and the
-fingerprints of its inputs. A folder without that file is not an output.
+``complete.json``: their sizes and SHA-256, the fields of the run that the output depends on, the
+fingerprints of its inputs, and the code and machine that made it. A folder without that file is not
+an output.
 """
 
 import hashlib
@@ -16,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from medhmp.provenance import provenance
 from medhmp.refusal import Refusal
 from medhmp.run import digest
 
@@ -30,13 +32,13 @@ COMPLETE = "complete.json"
 SPOOL = 1 << 20  # bytes of an upload kept in memory before they go to a temporary file
 HASHED = 1 << 26  # bytes of an output that are hashed when its stage is skipped, small files first
 ATTEMPTS: Final = 6
-"""How often a bucket may fail in a row, a minute in all, beyond what its client tries again."""
+"""Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
 
 T = TypeVar("T")
 
 
 class Unusable(Refusal):
-    """A place that cannot be listed or written to: a wrong one, or a bucket that fails."""
+    """A place that cannot be listed or written to: it is wrong, or its bucket fails."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Folder:
     def names(self) -> list[str]:
         """Names of all files below this folder, relative to it, sorted.
 
-        What a killed process has left half-written is none of them.
+        Half-written files that a killed process left are not among them.
         """
         return [name for name in self._listed() if not _is_partial(name)]
 
@@ -231,14 +233,16 @@ class Folder:
         fs.delete_file(path)
 
     def delete_partial(self) -> None:
-        """Deletes what killed processes have left half-written; nothing may be writing now."""
+        """Deletes the half-written files of killed processes; nothing may be writing now."""
         if self.is_local:  # a bucket shows whole objects alone
             for name in filter(_is_partial, self._listed()):
                 self.delete(name)
 
     def remove(self) -> None:
-        """Deletes this folder and all below it. ``complete.json`` goes first, so that a folder
-        half deleted is never taken for an output."""
+        """Deletes this folder and everything below it.
+
+        ``complete.json`` goes first, so that a half-deleted folder is never taken for an output.
+        """
         fs, path = self.resolve()
         if self.exists(COMPLETE):
             fs.delete_file(posixpath.join(path, COMPLETE))
@@ -247,8 +251,11 @@ class Folder:
 
 
 def patiently(folder: Folder, work: Callable[[], T]) -> T:
-    """What ``work`` in a folder gives. Where a bucket fails it is done again, for a minute in all:
-    for what must not end a long run. What fails on disk does so at once."""
+    """Calls ``work``, which uses a folder, and returns its result.
+
+    A failing bucket is tried again, for a minute in all, so that it does not end a long run. A
+    failing disk raises at once.
+    """
     for failed in range(1, ATTEMPTS):
         try:
             return work()
@@ -260,13 +267,13 @@ def patiently(folder: Folder, work: Callable[[], T]) -> T:
 
 
 def _is_partial(name: str) -> bool:
-    """Whether a file has the name that ``Folder.create`` gives it until it is whole."""
+    """True for the name that ``Folder.create`` gives a file until it is whole."""
     return re.fullmatch(r"\..+\.\d+", posixpath.basename(name)) is not None
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What decides whether an output is of this run: fields of it, fingerprints of the inputs."""
+    """The identity of an output: the fields of the run and the inputs that it depends on."""
 
     fields: Mapping[str, Any]
     inputs: Mapping[str, str]
@@ -285,17 +292,19 @@ class Output:
     fields: Mapping[str, Any]
     inputs: Mapping[str, str]
     files: Mapping[str, Entry]
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # none: made before it was kept
 
     @staticmethod
     def of(folder: Folder) -> "Output | None":
-        """None without a ``complete.json``, or with one that is torn: then it is no output."""
+        """The output in a folder; None where ``complete.json`` is missing or torn."""
         if not folder.exists(COMPLETE):
             return None
         try:
             record = folder.read_json(COMPLETE)
             files = {file["name"]: Entry(**file) for file in record["files"]}
             fields, inputs = dict(record["fields"]), dict(record["inputs"])
-            return Output(folder, record["hash"], fields, inputs, files)
+            made = dict(record.get("provenance", {}))
+            return Output(folder, record["hash"], fields, inputs, files, made)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -305,7 +314,7 @@ class Output:
         return digest([[entry.name, entry.sha256] for entry in self.files.values()])
 
     def read_bytes(self, name: str) -> bytes:
-        """A file's bytes. Refuses those that are not what was published."""
+        """A file's bytes. Refuses a file that is missing or altered since it was published."""
         data = self.folder.read_bytes(name) if self.folder.exists(name) else b""
         if name not in self.files or hashlib.sha256(data).hexdigest() != self.files[name].sha256:
             raise Refusal(
@@ -321,10 +330,10 @@ class Output:
         return pq.ParquetFile(pa.BufferReader(self.read_bytes(name))).read(columns=columns)
 
     def damaged(self) -> str | None:
-        """A file that is missing or not what was written, None if there is none.
+        """The name of a file that is missing or altered, None if there is none.
 
-        Every size is compared; SHA-256 for the first ``HASHED`` bytes only, or every start of a
-        job would read gigabytes.
+        Every size is compared, but SHA-256 only for the first ``HASHED`` bytes: otherwise every
+        start of a job would read gigabytes.
         """
         hashed = 0
         for entry in sorted(self.files.values(), key=lambda entry: entry.size):
@@ -346,7 +355,7 @@ class Output:
 
 
 def opened(folder: Folder, made_by: str) -> Output:
-    """The output in a folder. Refuses one not whole; ``made_by`` is the job that makes it."""
+    """The output in a folder. Refuses one that is not whole; ``made_by`` names its job."""
     output = Output.of(folder)
     if output is None:
         raise Refusal(f"{folder} is missing or not whole; run jobs.{made_by} first")
@@ -354,15 +363,15 @@ def opened(folder: Folder, made_by: str) -> Output:
 
 
 def fingerprint(folder: Folder, made_by: str) -> str:
-    """Content hash of a whole output. Refuses one not whole, as ``opened``."""
+    """Content hash of a whole output. Refuses one that is not whole, as ``opened`` does."""
     return opened(folder, made_by).fingerprint
 
 
 def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
-    """True if ``folder`` holds a whole output of this stamp: the stage is to be skipped.
+    """True if ``folder`` holds a whole output of this stamp, so that the stage is skipped.
 
     False if there is none. An output of another run, or a damaged one, is removed under
-    ``overwrite`` and otherwise refused, naming the first thing that differs.
+    ``overwrite`` and otherwise refused; the refusal names the first field or input that differs.
     """
     output = Output.of(folder)
     if output is None:
@@ -376,8 +385,25 @@ def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
     return False
 
 
+def made_elsewhere(folder: Folder) -> str:
+    """`` (made by version X, commit Y)`` for an output of another version of this code, else empty.
+
+    For the line with which a stage says that it is skipped. Commits are compared where both are
+    known; an output that tells no version was made by an earlier one.
+    """
+    output = Output.of(folder)
+    if output is None:
+        return ""
+    then, now = output.provenance, provenance()
+    commits = {made["commit"] for made in (then, now) if made.get("commit")}
+    if then.get("version") == now["version"] and len(commits) < 2:
+        return ""
+    commit = f", commit {then['commit'][:12]}" if then.get("commit") else ""
+    return f" (made by version {then.get('version', 'unknown')}{commit})"
+
+
 def _fault(output: Output, stamp: Stamp) -> str | None:
-    """What keeps an output from being this stamp's, as a refusal says it."""
+    """The reason why an output is not this stamp's, as a refusal tells it."""
     if output.hash != stamp.hash:
         return (
             f"{output.folder} holds an output of another run ({_first_difference(output, stamp)}); "
@@ -401,7 +427,7 @@ def _first_difference(output: Output, stamp: Stamp) -> str:
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first name whose value differs, and both values; None stands for no value."""
+    """The first name whose value differs, with both values. A missing name has the value None."""
     for name in [*then, *(n for n in now if n not in then)]:
         if then.get(name) != now.get(name):
             return name, then.get(name), now.get(name)
@@ -419,5 +445,6 @@ def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
             "fields": dict(stamp.fields),
             "inputs": dict(stamp.inputs),
             "files": files,
+            "provenance": provenance(),
         },
     )

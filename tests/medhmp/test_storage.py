@@ -23,6 +23,7 @@ from medhmp.storage import (
     Unusable,
     fingerprint,
     is_done,
+    made_elsewhere,
     opened,
     patiently,
     publish,
@@ -256,6 +257,56 @@ def test_fingerprint_follows_content_alone(folder):
     publish(third, stamp(), [third.write_bytes("b.bin", b"too")])
     assert fingerprint(first, "featurize") == fingerprint(second, "featurize")
     assert fingerprint(first, "featurize") != fingerprint(third, "featurize")
+
+
+@pytest.fixture
+def made_by(monkeypatch):
+    """Makes storage believe that this code has another version or commit."""
+    here = {"version": "0.1.0", "commit": "a" * 40}
+
+    def pretend(**other: str | None) -> None:
+        monkeypatch.setattr(storage, "provenance", lambda: {**here, **other})
+
+    pretend()
+    return pretend
+
+
+def test_an_output_tells_where_it_comes_from_and_that_decides_nothing(folder, made_by):
+    written(folder)
+    first = opened(folder, "a_job")
+    assert first.provenance == {"version": "0.1.0", "commit": "a" * 40}
+    made_by(version="9", commit="b" * 40)
+    assert is_done(folder, stamp())
+    folder.remove()
+    written(folder)
+    again = opened(folder, "a_job")
+    assert again.provenance["version"] == "9"
+    assert (again.hash, again.fingerprint) == (first.hash, first.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({}, ""),
+        ({"commit": None}, ""),  # an installed copy of the same version
+        ({"version": "0.2.0"}, " (made by version 0.1.0, commit aaaaaaaaaaaa)"),
+        ({"commit": "b" * 40}, " (made by version 0.1.0, commit aaaaaaaaaaaa)"),
+    ],
+)
+def test_an_output_of_another_version_of_this_code_is_told(folder, made_by, now, said):
+    written(folder)
+    made_by(**now)
+    assert made_elsewhere(folder) == said
+
+
+def test_an_output_that_tells_no_version_is_of_an_earlier_one(folder, made_by):
+    assert made_elsewhere(folder) == ""
+    written(folder)
+    record = folder.read_json(COMPLETE)
+    del record["provenance"]
+    folder.write_json(COMPLETE, record)
+    assert made_elsewhere(folder) == " (made by version unknown)"
+    assert is_done(folder, stamp())
 
 
 def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
