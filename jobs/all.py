@@ -9,52 +9,66 @@ stage whose output is whole is skipped, so the same command goes on where an int
 
 import time
 from collections.abc import Callable
+from typing import Final, NoReturn
 
-from jobs.embed_notes import embed_notes
-from jobs.featurize import featurize
-from jobs.pretrain_admission import pretrain_admission
-from jobs.pretrain_stay import pretrain_stay
-from jobs.report import report
-from jobs.synthesize import synthesize
-from jobs.tune import tune
 from medhmp import command
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.storage import Folder
 
-STAGES: tuple[Callable[[Run], None], ...] = (
-    synthesize,
-    featurize,
+from . import (
     embed_notes,
-    pretrain_stay,
+    featurize,
     pretrain_admission,
-    tune,
+    pretrain_stay,
     report,
+    synthesize,
+    tune,
 )
+
+STAGES: Final[tuple[Callable[[Run], None], ...]] = (
+    synthesize.synthesize,
+    featurize.featurize,
+    embed_notes.embed_notes,
+    pretrain_stay.pretrain_stay,
+    pretrain_admission.pretrain_admission,
+    tune.tune,
+    report.report,
+)
+
+_EVERY: Final = (
+    *(*synthesize.READS, *featurize.READS, *embed_notes.READS, *pretrain_stay.READS),
+    *(*pretrain_admission.READS, *tune.READS, *report.READS),
+)
+READS: Final = tuple(name for name in dict.fromkeys(_EVERY) if name != "loop")
+"""Sections and fields of a run that its stages read."""
 
 
 def run_all(run: Run) -> None:
-    """The stages in the order of the data path, each timed."""
+    """Runs the stages in the order of the data path, and tells how long each took."""
+    from medhmp.layout import PAGE, REPORT
+    from medhmp.storage import Folder
+
     if run.loop.skip_step:
         raise Refusal(
             "loop.skip_step trains nothing that later stages could read; give it to "
             "jobs.pretrain_stay or jobs.pretrain_admission alone"
         )
-    begun = time.perf_counter()
+    progress, begun = Progress(run.quiet), time.perf_counter()
     for stage in STAGES:
-        if stage is synthesize and run.tables.sources:
+        if stage is synthesize.synthesize and run.tables.sources:
             continue
         started = time.perf_counter()
         stage(run)
-        Progress(run.quiet).say(
-            f"[dim]{stage.__name__}: {time.perf_counter() - started:.1f} s[/dim]"
-        )
-    where = Folder(run.out) / "report" / "index.html"
-    Progress(run.quiet).say(
-        f"[bold]{time.perf_counter() - begun:.0f} s in all; the report: {where}[/bold]"
-    )
+        progress.say(f"[dim]{stage.__name__}: {time.perf_counter() - started:.1f} s[/dim]")
+    seconds, page = time.perf_counter() - begun, Folder(run.out) / REPORT / PAGE
+    progress.say(f"[bold]{seconds:.0f} s in all; the report: {page}[/bold]")
+
+
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, run_all, READS, needs_shards=False)
 
 
 if __name__ == "__main__":
-    command.main(__doc__, run_all)
+    main()

@@ -20,52 +20,68 @@ and a matrix product; the stream from shards; workers against one. All write to 
 alone.
 """
 
+import importlib
 import json
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any, Final, NoReturn
 
-import tyro
+from medhmp import command
 
-from medhmp.benchmark.featurize import Featurize
-from medhmp.benchmark.soak_featurize import SoakFeaturize
-from medhmp.benchmark.soak_nodes import SoakNodes
-from medhmp.benchmark.soak_train import SoakTrain
-from medhmp.benchmark.synthesize import Generator
-from medhmp.benchmark.train import Train
+MEASUREMENTS: Final = {
+    "synthesize": "synthesize:Generator",
+    "featurize": "featurize:Featurize",
+    "soak-featurize": "soak_featurize:SoakFeaturize",
+    "soak-train": "soak_train:SoakTrain",
+    "soak-nodes": "soak_nodes:SoakNodes",
+    "train": "train:Train",
+}
+"""Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
+SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes")
 
 
 @dataclass(frozen=True)
 class Soak:
-    """Whatever can be lost is lost, at length: the three soaks with their defaults."""
+    """The three soaks with their defaults, at length: everything that can be lost is lost."""
 
     def run(self) -> dict[str, float]:
         found: dict[str, float] = {}
-        for name, soak in (
-            ("featurize", SoakFeaturize()),
-            ("train", SoakTrain()),
-            ("nodes", SoakNodes()),
-        ):
-            print(f"soak-{name}", flush=True)
-            found |= {f"{name}_{figure}": value for figure, value in soak.run().items()}
+        for name in SOAKS:
+            print(name, flush=True)
+            figures = measurement(name)().run()
+            found |= {f"{name.removeprefix('soak-')}_{of}": figures[of] for of in figures}
         return found
 
 
-def main() -> None:
-    """Parses what to measure, measures it, prints a JSON line."""
-    choice = tyro.cli(
-        Annotated[Generator, tyro.conf.subcommand("synthesize")]
-        | Annotated[Featurize, tyro.conf.subcommand("featurize")]
-        | Annotated[Soak, tyro.conf.subcommand("soak")]
-        | Annotated[SoakFeaturize, tyro.conf.subcommand("soak-featurize")]
-        | Annotated[SoakTrain, tyro.conf.subcommand("soak-train")]
-        | Annotated[SoakNodes, tyro.conf.subcommand("soak-nodes")]
-        | Annotated[Train, tyro.conf.subcommand("train")],  # type: ignore[arg-type]
-        prog="python -m jobs.benchmark",
-        description=__doc__,
-    )
-    print(json.dumps({name: round(value, 4) for name, value in choice.run().items()}))
+def main() -> NoReturn:
+    """Parses what to measure, measures it, prints a JSON line and exits."""
+    names, given = (*MEASUREMENTS, "soak"), sys.argv[1] if len(sys.argv) > 1 else None
+    program = command.program()
+    if given in ("-h", "--help"):
+        print(
+            f"{(__doc__ or '').strip()}\n\nusage: {program} {{{','.join(names)}}} [--field value]"
+        )
+        print(f"fields and their defaults: {program} MEASUREMENT --help")
+        sys.exit(0)
+    if given not in names:
+        said = f"'{given}' cannot be measured" if given else "what to measure is missing"
+        print(f"{program}: {said}; give one of {', '.join(names)}", file=sys.stderr)
+        sys.exit(2)
+    import tyro
+
+    chosen = tyro.cli(measurement(given), args=sys.argv[2:], prog=f"{program} {given}")
+    print(json.dumps({name: round(value, 4) for name, value in chosen.run().items()}))
+    sys.exit(0)
+
+
+def measurement(name: str) -> type[Any]:
+    """The class of a measurement: its fields are its settings, ``run()`` measures."""
+    if name == "soak":
+        return Soak
+    module, _, of = MEASUREMENTS[name].partition(":")
+    found: type[Any] = getattr(importlib.import_module(f"medhmp.benchmark.{module}"), of)
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

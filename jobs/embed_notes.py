@@ -11,39 +11,39 @@ One actor per GPU of the cluster, or per CPU where there is none. A text that se
 share is embedded once. The driver holds the vectors (3 kB a note) and never a text.
 """
 
-import time
-from typing import Any, Final
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-import ray
+import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from medhmp import command
 from medhmp.legend import NOTE_WIDTH
-from medhmp.notes.encoder import Embedder, as_lists, check_encoder, load_encoder
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-from medhmp.shards import schema
-from medhmp.shards.manifest import open_shards
-from medhmp.storage import Entry, Folder, Stamp, is_done, publish
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import polars as pl
+    import ray.data
+
+    from medhmp.storage import Entry, Folder, Stamp
+
+READS: Final = ("out", "overwrite", "quiet", "notes")
+"""Sections and fields of a run that this job reads."""
 
 NOTES_PER_TASK: Final = 512
 ROWS_PER_FILE: Final = 1 << 16  # 200 MB
-INDEX: Final = {
-    "hadm_id": pl.Int64,
-    "note_hash": pl.String,
-    "file": pl.String,
-    "row_group": pl.Int64,
-    "row": pl.Int64,
-}
+INDEX: Final = ("hadm_id", "note_hash", "file", "row_group", "row")
 
 
 def embed_notes(run: Run) -> None:
     """Embeds the notes of a run and publishes their vectors. Ray must be initialized."""
+    from medhmp.notes.encoder import check_encoder
+    from medhmp.shards.manifest import open_shards
+    from medhmp.storage import Stamp, made_elsewhere, publish
+
     shards = open_shards(run)
     notes, out = shards.folder / "notes", shards.folder / "note_embeddings"
     stamp = Stamp(
@@ -55,7 +55,7 @@ def embed_notes(run: Run) -> None:
     )
     expected = shards.manifest.notes
     if _is_done(run, notes, out, stamp, expected):
-        Progress(run.quiet).say(f"notes: {out} is whole; skipped")
+        Progress(run.quiet).say(f"notes: {out} is whole{made_elsewhere(out)}; skipped")
     else:
         publish(out, stamp, _embed(run, notes, out))
     if not run.notes.keep_text:
@@ -63,6 +63,8 @@ def embed_notes(run: Run) -> None:
 
 
 def _embed(run: Run, notes: Folder, out: Folder) -> list[Entry]:
+    from medhmp.notes.encoder import load_encoder
+
     index = read_index(notes)
     if run.notes.model is not None:
         load_encoder(run.notes.model)  # a refusal from here reaches the user, one from an actor not
@@ -86,7 +88,11 @@ def _embed(run: Run, notes: Folder, out: Folder) -> list[Entry]:
 
 def read_index(notes: Folder) -> pl.DataFrame:
     """Where each note is: hadm_id, note_hash, file, row_group and row within it. Reads no text."""
-    parts = [pl.DataFrame(schema=INDEX)]
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    types = (pl.Int64, pl.String, pl.String, pl.Int64, pl.Int64)
+    parts = [pl.DataFrame(schema=dict(zip(INDEX, types, strict=True)))]
     for name in (n for n in notes.names() if n.endswith(".parquet")):
         with notes.open(name) as source:
             file = pq.ParquetFile(source)
@@ -100,6 +106,8 @@ def read_index(notes: Folder) -> pl.DataFrame:
 
 def _vectors(run: Run, notes: Folder, unique: pl.DataFrame) -> npt.NDArray[np.float32]:
     """Vectors (U, E) of the U different notes, computed by a pool of actors."""
+    import numpy as np
+
     vectors = np.empty((len(unique), NOTE_WIDTH), np.float32)
     if not len(unique):
         return vectors
@@ -128,7 +136,11 @@ def _tasks(unique: pl.DataFrame) -> list[dict[str, Any]]:
     return tasks
 
 
-def _pool(run: Run, notes: Folder, tasks: list[dict[str, Any]]) -> "ray.data.Dataset":
+def _pool(run: Run, notes: Folder, tasks: list[dict[str, Any]]) -> ray.data.Dataset:
+    import ray
+
+    from medhmp.notes.encoder import Embedder
+
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     size = min(len(tasks), gpus or max(1, int(resources.get("CPU", 1))))
@@ -146,6 +158,11 @@ def _pool(run: Run, notes: Folder, tasks: list[dict[str, Any]]) -> "ray.data.Dat
 def _write(
     run: Run, out: Folder, at: int, rows: pl.DataFrame, vectors: npt.NDArray[np.float32]
 ) -> Entry:
+    import pyarrow as pa
+
+    from medhmp.notes.encoder import as_lists
+    from medhmp.shards import schema
+
     part = rows.slice(at, ROWS_PER_FILE)
     columns = [pa.array(part["hadm_id"].to_numpy()), as_lists(vectors[part["slot"].to_numpy()])]
     table = pa.Table.from_arrays(columns, schema=schema.NOTE_EMBEDDINGS)
@@ -156,6 +173,8 @@ def _write(
 
 def _is_done(run: Run, notes: Folder, out: Folder, stamp: Stamp, expected: int) -> bool:
     """As ``storage.is_done``, but never removes vectors whose text is gone: none could be made."""
+    from medhmp.storage import is_done
+
     if not expected or notes.names():
         return is_done(out, stamp, run.overwrite)
     try:
@@ -170,5 +189,10 @@ def _is_done(run: Run, notes: Folder, out: Folder, stamp: Stamp, expected: int) 
     )
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, embed_notes, READS)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, embed_notes)
+    main()

@@ -15,49 +15,29 @@ Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, la
 Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import ModuleType
-from typing import Any, Final
-
-import ray
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from medhmp import command
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal, find_refusal
-from medhmp.report.paper_sizes import beside_the_paper
 from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build.journal import NAME as WORK
-from medhmp.shards.build.journal import Work
-from medhmp.shards.build.pipeline import TABLES, build
-from medhmp.shards.featurizer import Learnt
-from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, manifest_in
-from medhmp.storage import (
-    Folder,
-    Output,
-    Stamp,
-    is_done,
-    opened,
-    publish,
-)
-from medhmp.tables import fiddle
-from medhmp.tables.eicu import reader as eicu
-from medhmp.tables.meds import reader as meds
-from medhmp.tables.mimic import mimic3, mimic4
-from medhmp.tables.physionet2012 import reader as physionet2012
-from medhmp.tables.schema import Source, apart
 
-READERS: Final[Mapping[str, ModuleType]] = {
-    "mimic3": mimic3,
-    "mimic4": mimic4,
-    "eicu": eicu,
-    "physionet2012": physionet2012,
-    "meds": meds,
-    "fiddle": fiddle,
-    SYNTHETIC: mimic3,  # shaped as MIMIC-III
-}
-"""``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from medhmp.shards.build.journal import Work
+    from medhmp.shards.featurizer import Learnt
+    from medhmp.shards.manifest import Manifest
+    from medhmp.storage import Folder, Stamp
+    from medhmp.tables.schema import Source
+
+READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "features", "shards"),)
+"""Sections and fields of a run that this job reads."""
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
 """How reasons begin for which rows are left out that no table should have."""
@@ -65,6 +45,13 @@ SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
+    import ray
+
+    from medhmp.shards.build.pipeline import build
+    from medhmp.shards.manifest import FROZEN, SYNTHETIC, content_of
+    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened, publish
+    from medhmp.tables.schema import apart
+
     places = run.tables.named() or {SYNTHETIC: (Folder(run.out) / "raw").uri}
     _refuse_unknown(places)
     shards = Folder(run.out) / "shards"
@@ -74,10 +61,10 @@ def featurize(run: Run) -> None:
         inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
     stamp = Stamp(fields, inputs)
     if is_done(shards, stamp, run.overwrite):
-        return Progress(run.quiet).say(f"shards: whole already, {shards}")
+        return Progress(run.quiet).say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     frozen = _frozen(Folder(given), fields) if given else None
     started = time.perf_counter()
-    sources = apart([READERS[name].read(name, uri, run) for name, uri in places.items()])
+    sources = apart([_readers()[name].read(name, uri, run) for name, uri in places.items()])
     work = _work(run, shards, stamp)
     try:
         built = build(run, sources, shards, work, frozen)
@@ -103,6 +90,8 @@ def featurize(run: Run) -> None:
 
 def _work(run: Run, shards: Folder, stamp: Stamp) -> Work:
     """Where a killed run was, if it was this very one; else everything it left is removed."""
+    from medhmp.shards.build.journal import Work
+
     build = digest([stamp.hash, run.shards.bucket_stays])
     if work := Work.resume(shards, build):
         Progress(run.quiet).say("  going on where an earlier run was stopped")
@@ -112,12 +101,19 @@ def _work(run: Run, shards: Folder, stamp: Stamp) -> Work:
 
 
 def _clear(shards: Folder) -> None:
+    from medhmp.shards.build.journal import NAME as WORK
+    from medhmp.shards.build.pipeline import TABLES
+
     for name in (WORK, *TABLES, "labels", "notes"):
         (shards / name).remove()
 
 
 def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
     """What other shards have learnt. Refuses those of other settings of features."""
+    from medhmp.shards.featurizer import Learnt
+    from medhmp.shards.manifest import manifest_in
+    from medhmp.storage import opened
+
     made = opened(shards, "featurize")
     for name, now in fields.items():
         if name.startswith(("features.", "cohort.hours")) and made.fields.get(name) != now:
@@ -128,28 +124,53 @@ def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
     return Learnt.of(manifest_in(made))
 
 
+def _readers() -> Mapping[str, ModuleType]:
+    """``read(name, uri, run)`` makes the source; ``files(folder)`` gives the size of each file."""
+    from medhmp.shards.manifest import SYNTHETIC
+    from medhmp.tables import fiddle
+    from medhmp.tables.eicu import reader as eicu
+    from medhmp.tables.meds import reader as meds
+    from medhmp.tables.mimic import mimic3, mimic4
+    from medhmp.tables.physionet2012 import reader as physionet2012
+
+    return {
+        "mimic3": mimic3,
+        "mimic4": mimic4,
+        "eicu": eicu,
+        "physionet2012": physionet2012,
+        "meds": meds,
+        "fiddle": fiddle,
+        SYNTHETIC: mimic3,  # shaped as MIMIC-III
+    }
+
+
 def _refuse_unknown(places: dict[str, str]) -> None:
     for name in places:
-        if name not in READERS:
+        if name not in _readers():
             raise Refusal(
                 f"tables.sources names '{name}', for which there is no reader; "
-                f"the name before = must be one of {', '.join(READERS)}"
+                f"the name before = must be one of {', '.join(_readers())}"
             )
 
 
 def _fingerprint(run: Run, name: str, folder: Folder) -> str:
     """Content hash of an output of ours; of foreign tables, names and sizes."""
+    from medhmp.shards.manifest import SYNTHETIC
+    from medhmp.storage import Output, opened
+
     if name == SYNTHETIC:
         cohort = opened(folder, "synthesize")
         cohort.check(fields_of(run, "tables.synthetic"), "synthesize")
         return cohort.fingerprint
     if output := Output.of(folder):
         return output.fingerprint
-    return digest(sorted(READERS[name].files(folder).items()))
+    return digest(sorted(_readers()[name].files(folder).items()))
 
 
 def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
     """The counts a reader wants to see at once."""
+    from medhmp.report.paper_sizes import beside_the_paper
+
     for source in sources:
         if not manifest.counts[source.name]["notes"]:
             Progress(run.quiet).say(f"{source.name}: no discharge note; admissions go without")
@@ -171,5 +192,10 @@ def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
         Progress(run.quiet).say(f"  {line}")
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, featurize, READS, needs_shards=False)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, featurize)
+    main()

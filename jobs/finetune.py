@@ -7,35 +7,37 @@ Reads ``shards/`` and the pretraining output of the start. Writes
 predictions.parquet.
 """
 
-import pyarrow as pa
-import ray
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
 from medhmp.legend import LEVELS, Widths
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
-from medhmp.shards.manifest import open_shards
-from medhmp.storage import Folder, Stamp, is_done, publish
-from medhmp.train.checkpoint import write_model
-from medhmp.train.device import reserved_device
-from medhmp.train.finetune.fit import (
-    HELD_OUT,
-    ROWS_READ_BY,
-    Fit,
-    FitSpec,
-    fit,
-    inputs_of,
-    predictions_table,
-    scores,
-    start_weights,
+
+if TYPE_CHECKING:
+    from medhmp.shards.labelled import TaskData
+    from medhmp.storage import Folder, Stamp
+    from medhmp.train.finetune.fit import Fit, FitSpec
+
+READS: Final = (
+    *("out", "overwrite", "quiet", "fit", "finetune"),
+    *("model.width", "model.demographic_hidden", "model.encoder_layers"),
+    *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
 )
-from medhmp.train.objective import model_fields
+"""Sections and fields of a run that this job reads."""
 
 
 def finetune(run: Run) -> None:
     """One fit as a Ray task, on a GPU where the cluster has one."""
+    import ray
+
+    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere
+    from medhmp.train.finetune.fit import ROWS_READ_BY, inputs_of
+    from medhmp.train.objective import model_fields
+
     chosen = run.fit
     if chosen.model == "hist_gradient_boosting":
         raise Refusal(
@@ -47,13 +49,20 @@ def finetune(run: Run) -> None:
     fields = fields_of(run, "fit", "finetune", *ROWS_READ_BY[LEVELS[chosen.task]])
     stamp = Stamp(fields | model_fields(run, "fit"), inputs)
     if is_done(root / place, stamp, run.overwrite):
-        return Progress(run.quiet).say(f"finetune: whole already, {root / place}")
+        told = made_elsewhere(root / place)
+        return Progress(run.quiet).say(f"finetune: whole already{told}, {root / place}")
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     summary = ray.get(ray.remote(_fit).options(num_cpus=1, num_gpus=gpus).remote(run, place, stamp))
     Progress(run.quiet).say(f"finetune {chosen.task}: {summary}, {root / place}")
 
 
 def _fit(run: Run, place: str, stamp: Stamp) -> str:
+    from medhmp.shards.labelled import read_task
+    from medhmp.shards.manifest import open_shards
+    from medhmp.storage import Folder
+    from medhmp.train.device import reserved_device
+    from medhmp.train.finetune.fit import FitSpec, fit, start_weights
+
     chosen, folder = run.fit, Folder(run.out) / place
     data = read_task(run, chosen.task)
     _check(run, data)
@@ -72,6 +81,8 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
 
 
 def _check(run: Run, data: TaskData) -> None:
+    from medhmp.shards.labelled import counts, hindrance
+
     if reason := hindrance(run, run.fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
 
@@ -85,6 +96,13 @@ def _publish(
     folder: Folder,
     stamp: Stamp,
 ) -> None:
+    import pyarrow as pa
+
+    from medhmp.storage import publish
+    from medhmp.train.checkpoint import write_model
+    from medhmp.train.device import reserved_device
+    from medhmp.train.finetune.fit import HELD_OUT, predictions_table, scores
+
     tables = [
         predictions_table(
             data[split],
@@ -99,5 +117,10 @@ def _publish(
     publish(folder, stamp, entries)
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, finetune, READS)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, finetune)
+    main()

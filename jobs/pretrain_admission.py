@@ -9,17 +9,26 @@ output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's who
 ``--loop.skip_step`` it trains and writes nothing: it tells how fast batches come.
 """
 
+from typing import Final, NoReturn
+
 from medhmp import command
-from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
 from medhmp.legend import Start
 from medhmp.run import Run
-from medhmp.storage import Folder
-from medhmp.train.pretrain.launch import pretrain
-from medhmp.train.pretrain.stage import Stage
+
+READS: Final = (
+    *("out", "overwrite", "quiet", "model"),
+    *("pretrain_on", "share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
+)
+"""Sections and fields of a run that this job reads."""
 
 
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
+    from medhmp.storage import Folder
+    from medhmp.train.pretrain.launch import pretrain
+    from medhmp.train.pretrain.stage import Stage
+
     root = Folder(run.out)
     begun_from: dict[Start, str | None] = {
         "both": (root / STAY_PRETRAINING).uri,
@@ -32,5 +41,10 @@ def pretrain_admission(run: Run) -> None:
             pretrain(run, Stage("pretrain_admission", folder, begun, start == "shuffled"))
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, pretrain_admission, READS)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, pretrain_admission)
+    main()

@@ -9,16 +9,26 @@ interruption. With ``--loop.skip_step`` it trains and writes nothing: it tells h
 come.
 """
 
+from typing import Final, NoReturn
+
 from medhmp import command
-from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
 from medhmp.run import Run
-from medhmp.storage import Folder
-from medhmp.train.pretrain.launch import pretrain
-from medhmp.train.pretrain.stage import Stage
+
+READS: Final = (
+    *("out", "overwrite", "quiet"),
+    *("model.width", "model.demographic_hidden", "model.encoder_layers"),
+    *("pretrain_on", "share_budget_gib", "pretrain_stay", "loop", "tune.starts"),
+)
+"""Sections and fields of a run that this job reads."""
 
 
 def pretrain_stay(run: Run) -> None:
     """Trains stage one and, where the run has the control, stage one on shuffled hours."""
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
+    from medhmp.storage import Folder
+    from medhmp.train.pretrain.launch import pretrain
+    from medhmp.train.pretrain.stage import Stage
+
     root = Folder(run.out)
     pretrain(run, Stage("pretrain_stay", (root / STAY_PRETRAINING).uri))
     if "shuffled" in run.tune.starts:
@@ -26,5 +36,10 @@ def pretrain_stay(run: Run) -> None:
         pretrain(run, Stage("pretrain_stay", control, shuffled=True))
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, pretrain_stay, READS)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, pretrain_stay)
+    main()

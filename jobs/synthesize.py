@@ -8,13 +8,14 @@ which only the report may read).
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from medhmp import command
 from medhmp.progress import Progress
 from medhmp.run import Run, fields_of
-from medhmp.storage import Folder, Stamp, is_done, publish
-from medhmp.synthetic import synthesize as write_tables
+
+READS: Final = ("out", "overwrite", "quiet", "tables.synthetic")
+"""Sections and fields of a run that this job reads."""
 
 SPOKEN: Final = 2.0
 """Seconds between two lines of progress."""
@@ -22,10 +23,16 @@ SPOKEN: Final = 2.0
 
 def synthesize(run: Run) -> None:
     """Writes ``raw/`` under ``run.out``, or finds it whole."""
-    folder = Folder(run.out) / "raw"
+    from medhmp.layout import RAW
+    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, publish
+    from medhmp.synthetic import synthesize as write_tables
+
+    folder = Folder(run.out) / RAW
     stamp = Stamp(fields_of(run, "tables.synthetic"), {})
     if is_done(folder, stamp, run.overwrite):
-        return Progress(run.quiet).say(f"raw tables: whole already, {folder}")
+        return Progress(run.quiet).say(
+            f"raw tables: whole already{made_elsewhere(folder)}, {folder}"
+        )
     progress = _progress(run) if Progress(run.quiet).is_watched else None
     publish(folder, stamp, write_tables(run.tables.synthetic, folder, progress))
     Progress(run.quiet).say(f"raw tables of {run.tables.synthetic.patients:,} patients: {folder}")
@@ -51,5 +58,10 @@ def _progress(run: Run) -> Callable[[int, int], None]:
     return tell
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, synthesize, READS, needs_ray=False, needs_shards=False)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, synthesize, needs_ray=False)
+    main()

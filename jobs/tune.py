@@ -9,18 +9,35 @@ it goes on with the cells that are missing. A whole grid of other batch sizes or
 ``--overwrite``, and keeps the cells that are in both.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
+
 from medhmp import command
 from medhmp.legend import Task
 from medhmp.progress import Progress
 from medhmp.run import Run
-from medhmp.shards.labelled import TaskData, counts, hindrance, read_task
-from medhmp.shards.manifest import open_shards
-from medhmp.storage import Folder
-from medhmp.train.finetune.grid import Grid, grids, is_whole, run_grids
+
+if TYPE_CHECKING:
+    from medhmp.shards.labelled import TaskData
+    from medhmp.storage import Folder
+    from medhmp.train.finetune.grid import Grid
+
+READS: Final = (
+    *("out", "overwrite", "quiet", "tune", "finetune"),
+    *("model.width", "model.demographic_hidden", "model.encoder_layers"),
+    *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
+)
+"""Sections and fields of a run that this job reads."""
 
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
+    from medhmp.shards.labelled import counts, hindrance, read_task
+    from medhmp.shards.manifest import open_shards
+    from medhmp.storage import Folder, made_elsewhere
+    from medhmp.train.finetune.grid import grids, is_whole, run_grids
+
     root, shards = Folder(run.out), open_shards(run).fingerprint
     data: dict[Task, TaskData] = {}
     pending: list[Grid] = []
@@ -32,7 +49,12 @@ def tune(run: Run) -> None:
             Progress(run.quiet).say(f"tune {task}: skipped, {reason} {counts(rows)}")
             continue
         data[task] = rows
-        pending += [grid for grid in grids(run, task) if not is_whole(grid, run.overwrite)]
+        for grid in grids(run, task):
+            if not is_whole(grid, run.overwrite):
+                pending.append(grid)
+            elif made := made_elsewhere(grid.folder):
+                told = f"tune {grid.task} {grid.model} {grid.start}"
+                Progress(run.quiet).say(f"{told}: whole already{made}")
     if pending:
         run_grids(run, pending, data, open_shards(run).manifest.widths)
     Progress(run.quiet).say(f"tune: {len(pending)} grids run, {root / 'tune'}")
@@ -41,6 +63,8 @@ def tune(run: Run) -> None:
 def record_skipped(root: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
     """Tells the report why a task is not trained, and of which shards that is true; without a
     reason, takes back what was told."""
+    from medhmp.shards.labelled import counts
+
     folder = root / "tune" / task
     if reason:
         said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
@@ -49,5 +73,10 @@ def record_skipped(root: Folder, task: Task, rows: TaskData, reason: str, shards
         folder.delete("skipped.json")
 
 
+def main() -> NoReturn:
+    """The command line of this job."""
+    command.main(__doc__, tune, READS)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, tune)
+    main()

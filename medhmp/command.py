@@ -1,84 +1,165 @@
 """The beginning and the end of every job: arguments, refusals, exit status.
 
-    python -m jobs.<job> RECIPE [--out URI] [--section.field value ...]
+    python -m jobs.<job> RECIPE [--out URI] [--section.field value ...]     in a checkout
+    medhmp <job> RECIPE [--out URI] [--section.field value ...]             where it is installed
 
-Exit status: 0 success, 2 a wrong argument or input, a rate at which the loss diverges included (one
-sentence, no traceback), 1 a failure.
+Exit status: 0 success; 1 a failure; 2 a wrong argument or input, which includes a rate at which the
+loss diverges (one sentence, no traceback).
+
+Nothing heavy is imported before the arguments are right: no PyTorch, Ray, Polars or PyArrow.
 """
 
 import contextlib
+import dataclasses
 import io
 import itertools
-import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import textwrap
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
-from medhmp.ray_session import start_ray
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal, find_refusal
-from medhmp.run import Run
+from medhmp.run import Run, fields_of
+
+SHAPING: Final = (
+    "cohort",
+    "splits",
+    "features",
+    "shards.files",
+    "shards.row_group",
+    "tables.synthetic",
+    "tables.meds",
+)
+"""Sections and fields that shape the shards, so that a later job must be given the same."""
 
 
-def main(doc: str | None, work: Callable[[Run], None], needs_ray: bool = True) -> NoReturn:
-    """Runs one job from ``sys.argv`` and exits. ``doc``, the job's docstring, is its ``--help``."""
+def main(
+    doc: str | None,
+    work: Callable[[Run], None],
+    reads: Collection[str],
+    *,
+    needs_ray: bool = True,
+    needs_shards: bool = True,
+) -> NoReturn:
+    """Runs one job from ``sys.argv`` and exits.
+
+    ``doc`` is the job's docstring, ``reads`` the sections and fields that its help shows;
+    ``needs_shards``: it refuses shards that were made with other fields.
+    """
     try:
-        run = parse(sys.argv[1:], doc or "")
+        run = parse(sys.argv[1:], doc or "", reads, needs_shards)
         run.check()
         if needs_ray:
+            from medhmp.ray_session import start_ray
+
             start_ray(quiet=run.quiet)
         work(run)
     except Exception as error:
         refusal = find_refusal(error)
         if refusal is None:
             raise
-        print(f"{_program()}: {refusal}", file=sys.stderr)
+        print(f"{program()}: {refusal}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
 
 
-def parse(arguments: Sequence[str], doc: str = "") -> Run:
+def parse(
+    arguments: Sequence[str],
+    doc: str = "",
+    reads: Collection[str] = (),
+    needs_shards: bool = False,
+) -> Run:
     """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0."""
     names = ", ".join(RECIPES)
     if not arguments or arguments[0] not in RECIPES:
         if arguments and arguments[0] in ("-h", "--help"):
             print(
-                f"{doc.strip()}\n\nusage: {_program()} RECIPE [--field value ...]\nrecipes: {names}"
+                f"{doc.strip()}\n\nusage: {program()} RECIPE [--field value ...]\nrecipes: {names}"
             )
-            print(f"fields and their defaults: {_program()} RECIPE --help")
+            print(f"fields and their defaults: {program()} RECIPE --help")
             sys.exit(0)
         given = f"'{arguments[0]}' is not a recipe" if arguments else "a recipe is missing"
         raise Refusal(f"{given}; give one of {names} as the first argument")
     recipe, overrides = arguments[0], arguments[1:]
-    program, complaint = f"{_program()} {recipe}", io.StringIO()
+    default, called = RECIPES[recipe](), f"{program()} {recipe}"
+    if "-h" in overrides or "--help" in overrides:
+        print(f"{doc.strip()}\n\n{_about_fields(called, reads, needs_shards)}\n")
+        tyro.cli(
+            Run,
+            default=default,
+            args=["--help"],
+            prog=called,
+            description=" ",  # printed above, as it is written
+            registry=_only(reads, default) if reads else None,
+        )
+    complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                Run,
-                default=RECIPES[recipe](),
-                args=list(overrides),
-                prog=program,
-                description=doc.strip(),
-            )
-    except SystemExit as ended:
-        if not ended.code:
-            raise
+            return tyro.cli(Run, default=default, args=list(overrides), prog=called)
+    except SystemExit:
         said = _first_sentence(complaint.getvalue())
-        raise Refusal(f"{said}; {program} --help lists the fields") from None
+        raise Refusal(f"{said}; {called} --help lists the fields") from None
+
+
+def program() -> str:
+    """The command as it was started, for messages: ``medhmp tune`` or ``python -m jobs.tune``."""
+    started = Path(sys.argv[0])
+    return f"python -m jobs.{started.stem}" if started.suffix == ".py" else sys.argv[0]
+
+
+def _about_fields(called: str, reads: Collection[str], needs_shards: bool) -> str:
+    """Sentences of a job's help about the fields that it does not show."""
+    told = []
+    if reads:
+        told.append(
+            "Below are the fields that this job reads. It accepts every other field of a run, so "
+            "that the same overrides can be given to each of its jobs."
+        )
+    if needs_shards:
+        featurize = re.sub(r"[a-z_]+ (\S+)$", r"featurize \1", called)
+        told.append(
+            f"Fields that shaped the shards ({', '.join(SHAPING)}) must have the values that "
+            f"featurize had: {featurize} --help shows them."
+        )
+    return "\n".join(textwrap.fill(text, 100, break_on_hyphens=False) for text in told)
+
+
+def _only(reads: Collection[str], run: Run) -> ConstructorRegistry:
+    """Makes tyro leave out of its help every field of a run that is not in ``reads``."""
+    shown = fields_of(run, *reads)
+    specs: dict[int, StructConstructorSpec] = {}
+
+    def keep(section: Any, path: str) -> None:
+        info = StructTypeInfo.make(type(section), section, in_union_context=False)
+        spec = ConstructorRegistry.get_struct_spec(info)
+        assert isinstance(spec, StructConstructorSpec)
+        kept = [
+            field
+            for field in spec.fields
+            if any(f"{name}.".startswith(f"{path}{field.name}.") for name in shown)
+        ]
+        specs[id(section)] = dataclasses.replace(spec, fields=tuple(kept))
+        for field in kept:
+            if dataclasses.is_dataclass(field.default):
+                keep(field.default, f"{path}{field.name}.")
+
+    keep(run, "")
+    registry = ConstructorRegistry()
+    registry.struct_rule(lambda info: specs.get(id(info.default)))
+    return registry
 
 
 def _first_sentence(box: str) -> str:
-    """What tyro says in its framed message, with the field it suggests, on one line."""
+    """The message in tyro's frame, with the field that it suggests, on one line."""
     # The frame is drawn in box characters or, where the encoding has none, in ASCII.
     lines = [line.strip("│╭╮╰╯─|+ ").strip("- ") for line in box.splitlines()[1:]]
     words = list(itertools.dropwhile(lambda line: not line, lines))
     said = " ".join(itertools.takewhile(bool, words)).rstrip(".")
     near = re.search(r"Perhaps you meant:\s+(?:--)?(\S+)", " ".join(lines))
     return f"{said}; perhaps you meant --{near[1]}" if near else said
-
-
-def _program() -> str:
-    return f"python -m jobs.{os.path.basename(sys.argv[0]).removesuffix('.py')}"

@@ -15,10 +15,10 @@ FIDDLE: Final = """
     --cohort.hours 48 --features.dt 1 --features.theta-1 0.001 --features.theta-2 0.001
     --features.theta-2-static 0.001 --features.theta-freq 1 --features.statistics min max mean
 """
-"""FIDDLE's own settings of its timing input; discretized, as by default."""
+"""FIDDLE's own settings for its timing input; discretized, as by default."""
 
 ENVIRONMENT: Final = {**os.environ, "RAY_ADDRESS": "local"}
-"""A Ray of the job's own, whatever cluster may be near."""
+"""Makes the job start a Ray of its own, whatever cluster is near."""
 
 IDLE: Final = """
 import time
@@ -32,10 +32,11 @@ GIB: Final = 2**30
 
 @dataclass(frozen=True)
 class Featurize:
-    """The job on FIDDLE's timing input and on synthetic MIMIC-III tables, of several sizes.
+    """The job on FIDDLE's timing input and on synthetic MIMIC-III tables, each in several sizes.
 
-    ``cpu_s``, ``peak_gib`` and ``events_per_s`` are of FIDDLE's largest size, ``cpu_ms_per_id`` is
-    the slope between its smallest and its largest. The memory of an idle Ray is not in a peak.
+    ``cpu_s``, ``peak_gib`` and ``events_per_s`` are those of FIDDLE's largest size;
+    ``cpu_ms_per_id`` is the slope between its smallest and its largest. Peaks leave out the memory
+    of an idle Ray.
     """
 
     fiddle: tuple[int, ...] = (1000, 10_000)  # IDs of FIDDLE's timing input; none: leave it out
@@ -67,15 +68,15 @@ class Featurize:
 
 @dataclass(frozen=True)
 class _Made:
-    """One run of the job: what it took, what it says of the shards and of itself, their bytes."""
+    """One run of the job."""
 
     cost: Cost
-    manifest: dict[str, Any]
-    told: dict[str, Any]
-    written: int
+    manifest: dict[str, Any]  # of its shards
+    told: dict[str, Any]  # its featurize.json
+    written: int  # bytes of its shards
 
     def figures(self, source: str, size: int, idle: int) -> dict[str, float]:
-        """Prints what was measured; returns it, each figure named by source and size."""
+        """Prints the figures and returns them, each named by source and size."""
         counts = self.manifest["counts"][source]
         events, peak = counts["events"], self.cost.peak - idle
         cpu = self.cost.cpu_seconds
@@ -101,7 +102,7 @@ class _Made:
         return {f"{name}_{source}_{size}": value for name, value in found.items()}
 
     def _tell_stages(self) -> None:
-        """Wall and CPU of each stage, and of what is none: starting, stopping, passing work on."""
+        """Prints wall and CPU seconds of each stage, and of the rest: start, end, scheduling."""
         stages = self.told["stages"]
         rest = {
             "seconds": self.cost.seconds - sum(of["seconds"] for of in stages.values()),
@@ -113,7 +114,7 @@ class _Made:
 
 
 def _run(size: int, reader: str, write: Callable[[Folder, int], None], more: str) -> _Made:
-    """Makes the input, then runs the job on it in a process of its own."""
+    """Makes the input and runs the job on it in a process of its own."""
     with tempfile.TemporaryDirectory() as place:
         raw, out = Folder(place) / "raw", Folder(place) / "out"
         write(raw, size)
@@ -126,7 +127,7 @@ def _run(size: int, reader: str, write: Callable[[Folder, int], None], more: str
 
 
 def summary(sizes: Sequence[int], found: dict[str, float]) -> dict[str, float]:
-    """The figures of FIDDLE's largest size, and the slope of CPU from the smallest."""
+    """The figures of FIDDLE's largest size, and the slope of CPU seconds from the smallest."""
     if not sizes:
         return {}
     least, most = sizes[0], sizes[-1]

@@ -1,6 +1,6 @@
-"""What featurization is measured on: FIDDLE's timing input, and dense tables of MIMIC-III's shape.
+"""Inputs for measuring featurization: FIDDLE's timing input, and dense MIMIC-III tables.
 
-All values are drawn from a seeded generator and none is a patient's.
+All values are drawn from a seeded generator; none is a patient's.
 """
 
 from collections.abc import Iterator
@@ -22,23 +22,23 @@ HOURS: Final = 48
 SEED: Final = 7
 FIRST_ID: Final = 100_000
 TICK: Final = 1e-4
-"""Hours between two times that FIDDLE's timing input can have."""
+"""Resolution of the times of FIDDLE's timing input, in hours."""
 IDS: Final = 1000
-"""IDs of FIDDLE's timing input that are drawn at a time."""
+"""IDs of FIDDLE's timing input drawn at once."""
 GZIP_LEVEL: Final = 6
-"""Of the MIMIC-III tables as PhysioNet ships them."""
+"""Compression of the MIMIC-III tables that PhysioNet ships."""
 
 Rng = np.random.Generator
 Ints = npt.NDArray[np.int64]
 
 
 def write_fiddle(folder: Folder, ids: int) -> None:
-    """``data.csv`` and ``pop.csv``, some 820 rows an ID: the shape of FIDDLE's own timing input.
+    """Writes ``data.csv`` and ``pop.csv``, about 820 rows per ID: FIDDLE's own timing input.
 
-    60 variables with a time: ten vital signs at 1.15 readings an hour; thirty labs, each of 20 to
+    60 variables have a time: ten vital signs at 1.15 readings an hour; thirty labs, each for 20 to
     90 % of the IDs, every 6 to 12 hours; five results that are a number or "<1"; ten categories of
-    3 to 8 values; five rates, hourly while they run, each of 10 to 40 % of the IDs. Eight without
-    one. No (ID, t, variable) is there twice.
+    3 to 8 values; five rates, hourly while they run, each for 10 to 40 % of the IDs. Eight have no
+    time. Each (ID, t, variable) occurs once.
     """
     every = np.arange(ids)
     folder.write_bytes("pop.csv", pl.DataFrame({"ID": FIRST_ID + every}).write_csv().encode())
@@ -53,7 +53,7 @@ def write_fiddle(folder: Folder, ids: int) -> None:
 
 
 class _Variables:
-    """The variables of FIDDLE's timing input, with what holds for all IDs drawn once."""
+    """The variables of FIDDLE's timing input; shares and gaps are drawn once for all IDs."""
 
     def __init__(self, rng: Rng) -> None:
         self._lab_share, self._lab_gap = rng.uniform(0.2, 0.9, 30), rng.uniform(6, 12, 30)
@@ -61,7 +61,7 @@ class _Variables:
         self._levels = rng.integers(3, 9, 10)
 
     def draw(self, rng: Rng, n: int) -> Iterator[pl.DataFrame]:
-        """A frame for each variable, with IDs from 0 to n."""
+        """Draws a frame for each variable, with IDs from 0 to n - 1."""
         every = np.arange(n)
         for k in range(3):
             yield _rows(f"STATIC_NUM_{k}", every, None, rng.normal(60, 15, n).round(2))
@@ -87,7 +87,7 @@ class _Variables:
 
 
 def _rows(name: str, who: Ints, t: Any, values: Any) -> pl.DataFrame:
-    """Rows of FIDDLE's table; without ``t`` the values hold always."""
+    """Rows of FIDDLE's table; without ``t``, of values that do not change with time."""
     frame = pl.DataFrame({"ID": who, "variable_value": pl.Series(values).cast(pl.String)})
     time = pl.lit(None, pl.Float64) if t is None else pl.Series(t, dtype=pl.Float64)
     return frame.select("ID", t=time, variable_name=pl.lit(name), variable_value="variable_value")
@@ -102,7 +102,7 @@ def _words(letter: str, rng: Rng, levels: int, n: int) -> pl.Series:
 
 
 def _moments(rng: Rng, who: Ints, mean: float) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """(ID, t) of Poisson many readings of each ID, ascending, none at one time with another."""
+    """(ID, t) of readings, a Poisson number for each ID, ascending, no two at the same time."""
     ticks = round(HOURS / TICK)
     owner = np.repeat(who, rng.poisson(mean, len(who)))
     drawn = np.unique(owner * ticks + rng.integers(0, ticks, len(owner)))
@@ -110,7 +110,7 @@ def _moments(rng: Rng, who: Ints, mean: float) -> tuple[Ints, npt.NDArray[np.flo
 
 
 def _running(rng: Rng, who: Ints) -> tuple[Ints, Ints]:
-    """(ID, hour) of a run of at most a day that begins at some hour, one of each ID."""
+    """(ID, hour) of one period per ID, which starts at a random hour and lasts at most a day."""
     start = rng.integers(0, HOURS, len(who))
     length = np.minimum(HOURS - start, 1 + rng.integers(0, 24, len(who)))
     within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
@@ -118,13 +118,14 @@ def _running(rng: Rng, who: Ints) -> tuple[Ints, Ints]:
 
 
 def write_mimic3(folder: Folder, stays: int, density: float) -> None:
-    """Synthetic tables of at least so many stays, with the patient who makes them as many last."""
+    """Writes a synthetic cohort with at least ``stays`` stays (whole patients, so possibly a few
+    more)."""
     settings = Synthetic(patients=_patients(stays), density=density)
     synthesize(settings, folder, gzip_level=GZIP_LEVEL)
 
 
 def _patients(stays: int) -> int:
-    """The fewest patients who have so many stays."""
+    """The smallest number of patients who have at least ``stays`` stays."""
     had = 0
     for start in range(0, stays, PATIENTS):  # every patient has at least one
         block, _ = draw_block(Synthetic(), start)
@@ -144,20 +145,20 @@ TIMES: Final = {
     "PROCEDUREEVENTS_MV": "starttime",
     "DATETIMEEVENTS": "charttime",
 }
-"""The tables of items, and when a row of each happens."""
+"""Tables of items -> the column with the time of a row."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What MIMIC-III tables hold: rows of items, their distinct ids, the share in the window."""
+    """Contents of MIMIC-III tables."""
 
-    rows: int
-    items: int
-    inside: float
+    rows: int  # of items
+    items: int  # different ones
+    inside: float  # share of the rows within 48 hours of a stay of their admission
 
 
 def facts(folder: Folder) -> Facts:
-    """Reads the tables of items once. Inside is up to 48 hours after a stay of one's admission."""
+    """Reads the tables of items once and counts."""
     raw = RawTables.find(folder, ("ICUSTAYS", *TIMES))
     stays = raw.whole("ICUSTAYS", {"hadm_id": INTEGER, "intime": TIME}).group_by("hadm_id")
     begins = stays.agg(first=pl.col("intime").min(), last=pl.col("intime").max())

@@ -1,11 +1,10 @@
-"""What a command costs with every process below it, read from Linux's /proc while it runs.
+"""The cost of a command and of every process below it, read from Linux's /proc while it runs.
 
-CPU seconds are those of each process of the tree when it was last seen, so that processes which
-have gone count too; of what a process spends after its last sample nothing is known, ``INTERVAL``
-at most for each. Memory is the sum of PSS (smaps_rollup), in which pages that several processes
-share count once. PSS is dear to read: a process is asked for it again where its resident memory has
-changed, and all are where one has come or gone. The sampling runs outside the tree and is in none
-of the figures but its own.
+CPU seconds are those of each process when it was last seen, so that processes which have ended
+count too. At most ``INTERVAL`` of each is missed: what it spends after its last sample. Memory is
+the sum of PSS (smaps_rollup), which counts pages that processes share once. PSS is expensive to
+read: a process's is read again when its resident memory has changed, and every process's when one
+has come or gone. The sampler runs outside the tree; its CPU is counted apart.
 """
 
 import os
@@ -15,24 +14,24 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 INTERVAL: Final = 0.2
 """Seconds between two samples."""
 LINGER: Final = 10.0
-"""Seconds that processes may outlive the command and still be sampled."""
+"""Seconds for which processes that outlive the command are still sampled."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 CHANGED: Final = 1 << 20
 """Bytes of resident memory that count as a change."""
 
 Key = tuple[int, int]
-"""A process for all time: its id, which may be given again, and when it started, in ticks."""
+"""The identity of a process: its id, which can be given again, and its start in ticks."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took."""
+    """The cost of a command."""
 
     seconds: float  # from its start to its end
     cpu_seconds: float  # of all processes, user and system
@@ -54,7 +53,7 @@ class Process:
 
 
 class Tree:
-    """A process and all that descend from it, also those whose parents have ended since."""
+    """A process and its descendants, including those whose parents have ended."""
 
     def __init__(self, root: int) -> None:
         self.peak, self._root = 0, root
@@ -70,7 +69,7 @@ class Tree:
         return len(self._ticks)
 
     def sample(self) -> int:
-        """Reads the tree once; returns how many of its processes run."""
+        """Reads the tree once; returns the number of its running processes."""
         running = [process for process in self._members(processes()) if not process.gone]
         if self._memory.keys() != {process.key for process in running}:
             self._memory = {}
@@ -82,7 +81,7 @@ class Tree:
         return len(running)
 
     def _members(self, every: Mapping[int, Process]) -> list[Process]:
-        """Processes of the tree: the root, what was one before, and the children of these."""
+        """Processes of the tree: the root, those known from before, and all their children."""
         children: dict[int, list[Process]] = {}
         for process in every.values():
             children.setdefault(process.parent, []).append(process)
@@ -100,7 +99,7 @@ class Tree:
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    """Runs a command to its end and says what it took. What it prints is shown if it fails."""
+    """Runs a command to its end and returns its cost. Its output is shown only if it fails."""
     spent, begun = time.process_time(), time.perf_counter()
     with tempfile.TemporaryFile() as said:
         root = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
@@ -122,16 +121,16 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a child has ended; it is left a zombie."""
+    """True if a child has ended; it stays a zombie."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
-def _tail(said: "tempfile._TemporaryFileWrapper[bytes]") -> str:
+def _tail(said: IO[bytes]) -> str:
     return said.read().decode(errors="replace")[-4000:]
 
 
 def processes() -> dict[int, Process]:
-    """Those of this machine, by id."""
+    """Every process of this machine, by id."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (line := _read(f"/proc/{name}/stat")):
@@ -147,7 +146,7 @@ def processes() -> dict[int, Process]:
 
 
 def _pss(pid: int) -> int:
-    """Bytes of a process, its part of what it shares; 0 if it has just ended."""
+    """PSS of a process in bytes: its own memory and its part of shared pages; 0 if it has ended."""
     _, found, after = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
     return int(after.split()[0]) << 10 if found else 0
 

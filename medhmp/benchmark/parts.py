@@ -1,6 +1,6 @@
-"""The parts of a step of stage one, each in the two ways that a device may do it.
+"""The parts of a step of stage one, each in the two forms that a device may prefer.
 
-Forward and backward together. What ``medhmp.model`` chooses by the device is chosen by these.
+Forward and backward together. ``medhmp.model`` chooses a form for each device by these figures.
 """
 
 import functools
@@ -22,10 +22,11 @@ Works = dict[str, Callable[[], object]]
 
 
 def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
-    """Name -> work: each of the first layer, the recurrence and the loss, in our way and the plain
-    one; of the first layer also as PyTorch's embedding bag has it. Recurrences are fed nothing, but
-    for ``recurrence_fed``, which gives the gradient by what it is fed as well. The dense matrix is
-    made beforehand for the plain ones; ``densify`` says what that takes.
+    """Name -> work: the first layer, the recurrence and the loss, each in our form and the plain
+    one; the first layer also as PyTorch's embedding bag.
+
+    Recurrences have no input, except ``recurrence_fed``, whose gradient by its input is taken too.
+    The plain forms find the dense matrix made; ``densify`` makes it.
     """
     batch = to_device(random_stays(rows, active).batch(np.arange(rows)), device)
     x = functools.partial(hours_of, batch, PAPER.hours, PAPER.features)

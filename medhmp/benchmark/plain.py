@@ -1,4 +1,4 @@
-"""Stage one in the plain form: the same network and loss as an ordinary program would have it."""
+"""Stage one in the plain form: the same network and loss, as an ordinary program has them."""
 
 import copy
 
@@ -26,10 +26,11 @@ class PlainStays(nn.Module):
         self.demographics = nn.Sequential(copy.deepcopy(first), nn.ReLU(), copy.deepcopy(second))
         self.fusion = copy.deepcopy(ours.stay.fusion)
         self.decoder = nn.LSTM(1, R, batch_first=True)
+        decoder = dict(self.decoder.named_parameters())
         with torch.no_grad():
-            self.decoder.weight_hh_l0.copy_(ours.decoder.weight_hh)
-            self.decoder.bias_ih_l0.copy_(ours.decoder.bias)
-            self.decoder.bias_hh_l0.zero_()
+            decoder["weight_hh_l0"].copy_(ours.decoder.weight_hh)
+            decoder["bias_ih_l0"].copy_(ours.decoder.bias)
+            decoder["bias_hh_l0"].zero_()
         self.output = copy.deepcopy(ours.decoder.output)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -45,7 +46,7 @@ class PlainStays(nn.Module):
 
 
 def dense(batch: dict[str, Tensor], ours: StayReconstruction) -> dict[str, Tensor]:
-    """What the plain form reads of a batch, made beforehand."""
+    """The dense batch that the plain form reads, made beforehand."""
     hours = Sparse(batch["feature_ids"], batch["hour_offsets"], ours.features).dense
     demographics = demographics_of(batch, ours.stay.demographics.first.in_features).dense
     return {

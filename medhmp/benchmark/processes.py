@@ -1,4 +1,4 @@
-"""Jobs as processes of their own, with the Ray that each starts: begun, killed, waited for."""
+"""Jobs as processes, each with a Ray of its own: started, killed, waited for."""
 
 import contextlib
 import os
@@ -14,17 +14,18 @@ from medhmp.benchmark.featurize import ENVIRONMENT
 from medhmp.storage import Folder
 
 ONE_THREAD = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-"""Sums are of the same bits only with the same number of threads, wherever a worker runs."""
+"""Sums have the same bits only with the same number of threads, wherever a worker runs."""
 GONE_S = 120.0
-"""Seconds that killed processes, and those that live by them, may take to end."""
+"""Seconds that killed processes, and those that depend on them, may take to end."""
 
 
 class Job:
-    """A job in a session of its own, which tells all of its processes."""
+    """A job in a session of its own, by which all of its processes are found."""
 
     def __init__(
         self, name: str, out: Folder, *arguments: str, environment: Mapping[str, str] = ONE_THREAD
     ) -> None:
+        self._name = name
         command = [sys.executable, "-m", f"jobs.{name}", "smoke", "--quiet", "--out", str(out)]
         self._process = subprocess.Popen(
             [*command, *arguments],
@@ -38,12 +39,12 @@ class Job:
         return self._process.poll() is not None
 
     def finish(self) -> None:
-        """Waits for a job that must not fail."""
+        """Waits until the job ends; exits if it has failed."""
         if status := self._process.wait():
-            raise SystemExit(f"{self._process.args} ended with status {status}")
+            raise SystemExit(f"jobs.{self._name} ended with status {status}")
 
     def processes(self) -> dict[str, list[int]]:
-        """Ids by what could be lost; *everything*: the driver, its Ray and all workers."""
+        """Process ids by victim; *everything* is the driver, its Ray and all workers."""
         workers = train_workers(self._process.pid)
         return {
             "the driver": [self._process.pid],
@@ -52,8 +53,8 @@ class Job:
         }
 
     def kill(self, victims: list[int]) -> None:
-        """At once, by SIGKILL; then waits until they are gone, and if the driver is, all others:
-        workers go on until Ray sees that, other processes a little longer."""
+        """Sends SIGKILL and waits until the processes are gone. Killing the driver ends all others
+        too, once Ray notices."""
         _kill(victims)
         if self._process.pid not in victims:
             return wait_until(lambda: not set(victims) & set(self.processes()["workers"]))
@@ -63,7 +64,7 @@ class Job:
 
 
 def flags(stage: str, **settings: int) -> list[str]:
-    """The settings of a stage of pretraining as a command's arguments."""
+    """Command-line arguments that set fields of a stage of pretraining."""
     found = []
     for field, value in settings.items():
         name = f"{stage}.{field}".replace("_", "-")
@@ -83,7 +84,7 @@ def train_workers(session: int) -> list[int]:
 
 
 def is_train_worker(pid: int) -> bool:
-    """Whether a process is there and one."""
+    """True for the id of a running training worker."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
     except (FileNotFoundError, ProcessLookupError):
@@ -101,5 +102,5 @@ def wait_until(is_so: Callable[[], bool], seconds: float = GONE_S) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise SystemExit(f"waited {seconds:.0f} s in vain for processes or a checkpoint")
+            raise SystemExit(f"no process ended and no checkpoint came in {seconds:.0f} s")
         time.sleep(0.01)

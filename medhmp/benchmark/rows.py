@@ -1,4 +1,4 @@
-"""Random stays and admissions, in memory and as shards: what training is measured on."""
+"""Random stays and admissions, in memory and as shards, for measuring training."""
 
 from typing import Final
 
@@ -64,7 +64,7 @@ def write_rows(
 
 
 def _known(subjects: Ints) -> dict[str, object]:
-    """What every row has beside its content."""
+    """Columns of every row beside its content."""
     n = len(subjects)
     return {
         "source": ["noise"] * n,

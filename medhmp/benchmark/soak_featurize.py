@@ -1,4 +1,4 @@
-"""Featurization killed at random moments: does what it leaves behind lead to the same shards?"""
+"""Featurization killed at random moments must still lead to the same shards."""
 
 import hashlib
 import os
@@ -21,13 +21,13 @@ from medhmp.synthetic import synthesize
 
 @dataclass(frozen=True)
 class SoakFeaturize:
-    """Kills, with SIGKILL, of the job and its Ray; the last run is left to end.
+    """Kills the job and its Ray with SIGKILL, again and again; the last run is left to end.
 
-    After each kill every file of the shards under its final name must have the bytes that an
-    undisturbed run gave it, and so must all of them in the end. Exits with status 1 if not.
+    After each kill, every file that has its final name must have the bytes of an undisturbed run;
+    in the end all files must. Exits with status 1 otherwise.
     """
 
-    kills: int = 20
+    kills: int = 20  # before the run that is left to end
     patients: int = 400  # of the synthetic cohort
     bucket_stays: int = 50  # small, so that there are many steps to be killed between
     seed: int = 0  # of the moments
@@ -48,12 +48,12 @@ class SoakFeaturize:
         return {"kills": self.kills, "ended_before_a_kill": ended, "undisturbed_s": seconds}
 
     def _kill(self, place: str, out: Path, seconds: float, expected: dict[str, str]) -> int:
-        """Kills as often as asked; returns how many runs had ended before, and began anew."""
+        """Kills ``kills`` runs; returns the number of runs that ended before they were killed."""
         moments, kills, ended = random.Random(self.seed), 0, 0
         while kills < self.kills:
             job = self._start(place, out)
             try:
-                # Most of a run is over after its start-up, which changes nothing on disk.
+                # The first part of a run is its start-up, which changes nothing on disk.
                 job.wait(moments.uniform(0.3, 1.0) * seconds)
                 ended += 1
                 _refuse_other(_content(out), expected)
@@ -76,7 +76,7 @@ class SoakFeaturize:
 
 
 def _content(out: Path) -> dict[str, str]:
-    """SHA-256 of the files of the shards that have their final names and tell of content."""
+    """SHA-256 of the shards' files that have their final names and hold content alone."""
     root = out / "shards"
     files = [path for path in root.rglob("*") if path.is_file() and not _hidden(path, root)]
     return {

@@ -1,4 +1,4 @@
-"""Pretraining on a simulated cluster that loses its nodes: one announced, one without a word."""
+"""Pretraining on a simulated cluster that loses two nodes: one announced, one unannounced."""
 
 import os
 import tempfile
@@ -19,9 +19,12 @@ PATIENCE_S: Final = 300.0
 
 @dataclass(frozen=True)
 class SoakNodes:
-    """A head and two nodes, each able to hold the whole run: the one that it is on is drained, as
-    before a spot instance goes, and then taken away; the other is taken away unannounced, when a
-    third has come. Exits with status 1 unless the run ends as an undisturbed one."""
+    """A head and two nodes, each large enough for the whole run.
+
+    The node with the workers is drained, as before a spot instance goes, and then removed. When a
+    third node has come, the second is removed unannounced. Exits with status 1 unless the run ends
+    as an undisturbed one does.
+    """
 
     workers: int = 2
     patients: int = 160  # of the synthetic cohort
@@ -56,7 +59,7 @@ class SoakNodes:
         return {"nodes_lost": 2.0, "checkpoints_on_notice": float(announced)}
 
     def _lose(self, out: Folder, steps: int, arguments: list[str]) -> int:
-        """Runs it on a cluster of its own; returns how many checkpoints the notice made."""
+        """Runs it on a cluster of its own; returns the number of checkpoints the notice caused."""
         from ray.cluster_utils import Cluster
 
         folder = out / "pretrain_stay"
@@ -85,8 +88,11 @@ class SoakNodes:
 
 
 def _drain(cluster: Any, node: Any, folder: Folder, steps: int, interval: int) -> int:
-    """Announces that a node goes, and waits until it has to; returns how many checkpoints there
-    were that neither the interval nor the end of an epoch (``steps``) explains."""
+    """Announces that a node goes and waits until its deadline.
+
+    Returns the number of checkpoints that neither the interval nor the end of an epoch of ``steps``
+    steps explains.
+    """
     import ray._raylet
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 

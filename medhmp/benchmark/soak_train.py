@@ -1,7 +1,7 @@
-"""Pretraining killed at random steps: does it end with the undisturbed run's weights and metrics?
+"""Pretraining killed at random steps must end with an undisturbed run's weights and metrics.
 
-When it is killed is decided by what a run shows: the folders of its checkpoints, of which the one
-without a record is being written. The folder's name tells the step.
+The moment of a kill is chosen by the folders of checkpoints: their names give the step, and the
+one without a record is being written.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ OUTPUT: Final[dict[StageName, str]] = {
     "pretrain_admission": "pretrain_admission/from_scratch",
 }
 LOST: Final = ("the driver", "a worker", "all workers", "everything")
-"""What can be killed; *everything*: the driver, its Ray and all workers at once."""
+"""Victims of a kill; *everything* is the driver, its Ray and all workers at once."""
 
 
 @dataclass(frozen=True)
 class SoakTrain:
-    """Kills, with SIGKILL, of a worker, the driver, or all at once, in every run: each stage with
-    each number of workers.
+    """Kills a worker, the driver, or all at once with SIGKILL, in a run of each stage with each
+    number of workers.
 
-    Each time less than the checkpoint interval may be repeated; in the end the weights must be the
-    undisturbed run's bit for bit, and the metrics but for what a clock says. Exits with status 1 if
-    not.
+    A kill may repeat fewer steps than the checkpoint interval. In the end the weights must be those
+    of an undisturbed run bit for bit, and so must the metrics, except those that a clock decides.
+    Exits with status 1 otherwise.
     """
 
-    kills: int = 30  # of each run, or as many more as the next two take
-    while_writing: int = 5  # at least so many of them while a checkpoint is written
-    mid_epoch: int = 10  # at least so many of them in the middle of an epoch
+    kills: int = 30  # per run, or as many more as the next two take
+    while_writing: int = 5  # least number of them while a checkpoint is written
+    mid_epoch: int = 10  # least number of them in the middle of an epoch
     stages: tuple[StageName, ...] = ("pretrain_stay", "pretrain_admission")
     workers: tuple[int, ...] = (1, 2)
     patients: int = 400  # of the synthetic cohort
@@ -112,13 +112,13 @@ class Lives:
         interval: int,
         moments: random.Random,
     ) -> None:
-        """``steps`` of an epoch; ``interval``: steps that may be repeated after a kill."""
+        """``steps``: of an epoch; ``interval``: a kill repeats fewer steps than this."""
         self._begin, self._folder, self._steps = begin, folder, steps
         self._interval, self._moments = interval, moments
         self._job = begin()
 
     def lose(self, kills: int, while_writing: int, mid_epoch: int) -> dict[str, int]:
-        """Kills at least so often, and lets the run end."""
+        """Kills at least that often, then lets the run end; returns the counts."""
         least = {"kills": kills, "while_writing": while_writing, "mid_epoch": mid_epoch}
         counts = {**dict.fromkeys(least, 0), "repeated_at_most": 0}
         while any(counts[what] < times for what, times in least.items()):
@@ -127,7 +127,7 @@ class Lives:
             lost = self._moments.choice(LOST[2:] if wants_writing else LOST)
             at = self._lose_at_a_moment(lost, wants_writing)
             begun, whole = self._seen()
-            # Where the driver is lost, training goes on a little: what was is not to be seen.
+            # After the driver's loss training goes on a little, so the moment itself is not seen.
             is_writing = lost != "the driver" and begun != whole
             repeated = self._done(begun) - self._done(whole) + self._interval // 2 - 1
             counts["kills"] += 1
@@ -148,14 +148,16 @@ class Lives:
         return counts
 
     def _lose_at_a_moment(self, lost: str, wants_writing: bool) -> Position:
-        """Waits until the run has begun some more checkpoints, so that each life gets on, and then
-        a moment, or for one that is being written. Returns where it was."""
+        """Kills after a random wait, or while a checkpoint is written; returns the position.
+
+        Before that it waits for some more checkpoints, so that each life makes progress.
+        """
         _, whole = self._seen()
         further, seen = self._moments.randint(2, 4), {whole}
         since = time.perf_counter()
         while len(seen) <= further:
             seen.add(self._look()[0])
-        victims = self._victims(lost)  # before, as to find them takes longer than to write
+        victims = self._victims(lost)  # found beforehand: this takes longer than writing
         if wants_writing:
             begun = whole
             while begun == whole:
@@ -180,8 +182,10 @@ class Lives:
         return processes["workers" if lost == "all workers" else lost]
 
     def _seen(self) -> tuple[Position, Position]:
-        """The newest checkpoint begun, and the newest that is whole; one after the other, so that
-        what is whole is not too much."""
+        """The newest checkpoint begun and the newest one whole.
+
+        The whole one is read first, so that it is never newer than the one begun.
+        """
         start = Position(0)
         whole = max(checkpoint.positions(self._folder, whole=True), default=start)
         return max(checkpoint.positions(self._folder), default=start), whole
@@ -191,7 +195,7 @@ class Lives:
 
 
 def content(folder: Folder) -> tuple[str, list[dict[str, Any]]]:
-    """SHA-256 of the weights, and the metrics but for what a clock says."""
+    """SHA-256 of the weights, and the metrics without those that a clock decides."""
     lines = folder.read_bytes("metrics.jsonl").decode().splitlines()
     rows = [json.loads(line) for line in lines]
     weights = hashlib.sha256(folder.read_bytes("model.safetensors")).hexdigest()

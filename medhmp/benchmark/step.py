@@ -1,4 +1,4 @@
-"""Steps to be timed: on one batch, in turn with others, in an epoch of the training loop."""
+"""Training steps for timing: on one batch, in turn with others, in an epoch of the loop."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +10,7 @@ from medhmp.shards.rows import Batch
 from medhmp.train.backward import backward
 from medhmp.train.device import to_device
 from medhmp.train.loop import train
+from medhmp.train.objective import AdmissionPretraining, StayReconstruction
 
 
 def _batched(_: object, a: torch.Size, b: torch.Size, **__: object) -> int:
@@ -17,11 +18,11 @@ def _batched(_: object, a: torch.Size, b: torch.Size, **__: object) -> int:
 
 
 BATCHED = {torch.ops.aten.baddbmm_: _batched, torch.ops.aten.addbmm: _batched}
-"""Products that PyTorch's counter leaves out."""
+"""Products that PyTorch's counter leaves out, with their operations."""
 
 
 class Step:
-    """A call is a step on one batch: loss, gradients, AdamW."""
+    """A training step on one batch, made by calling it: loss, gradients, AdamW."""
 
     def __init__(
         self,
@@ -35,21 +36,26 @@ class Step:
         self._optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4, fused=True)
 
     def __call__(self) -> torch.Tensor:
-        """The loss, unread."""
+        """Makes the step; the loss stays on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         loss, _ = backward(self.objective, self.batch, self.device, self._chunk, bf16=True)
         self._optimizer.step()
         return loss
 
     def epoch(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """One epoch of the training loop over other batches: its summary."""
+        """The summary of one epoch of the training loop over other batches."""
         summaries: list[dict[str, float]] = []
+
+        def keep(_: int, summary: dict[str, float]) -> bool:
+            summaries.append(summary)
+            return True
+
         train(
             self.objective,
             self._optimizer,
-            lambda epoch, first=0: batches,
+            lambda *_: batches,
             range(1),
-            lambda epoch, summary: summaries.append(summary) is None,
+            keep,
             self.device,
             chunk=self._chunk,
             bf16=True,
@@ -58,18 +64,25 @@ class Step:
 
     @property
     def flops(self) -> float:
-        """Multiplications and additions of a step: of its dense products, counted, and of its
-        sparse ones, two of each entry and output in both directions."""
+        """Multiplications and additions of a step of either stage.
+
+        Dense products are counted by PyTorch; a sparse one takes two operations of each entry and
+        output, forward and backward.
+        """
         with FlopCounterMode(display=False, custom_mapping=BATCHED) as counter:
             self()
-        R = self.objective.settings.width if "icd_ids" in self.batch else None
-        width = R or self.objective.decoder.output.in_features
-        maps = 2 * 4 if R else 2 * (4 + 1)  # the decoder's loss has products with W, too
-        return counter.get_total_flops() + 2 * maps * width * self.batch["feature_ids"].numel()
+        if isinstance(self.objective, AdmissionPretraining):
+            width, maps = self.objective.settings.width, 2 * 4
+        else:
+            assert isinstance(self.objective, StayReconstruction)
+            width = self.objective.decoder.output.in_features
+            maps = 2 * (4 + 1)  # the decoder's loss has products with W, too
+        dense: int = counter.get_total_flops()
+        return dense + 2 * maps * width * self.batch["feature_ids"].numel()
 
 
 def loss_of(step: Step) -> float:
-    """The loss now, of the whole batch."""
+    """The loss of the whole batch with the weights as they are."""
     with torch.no_grad():
         return float(step.objective(to_device(step.batch, step.device))[0])
 
@@ -77,10 +90,10 @@ def loss_of(step: Step) -> float:
 def in_turn(
     works: Iterable[Callable[[], object]], times: int, device: torch.device
 ) -> list[list[float]]:
-    """Seconds of each work, ``times`` times all in turn, each as in a loop of its own.
+    """Seconds of each work in each of ``times`` turns, in which all works follow one another.
 
-    Its first call of a turn is not timed: that pays for memory which the work before it made the
-    allocator give back, as no loop of one work does.
+    A work is called twice in a turn and the second call is timed. The first one pays for memory
+    that the work before it made the allocator give back; a loop of one work never pays that.
     """
     works = list(works)
     seconds: list[list[float]] = [[] for _ in works]
@@ -100,7 +113,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def marking(batches: Iterable[Batch], seconds: list[float]) -> Iterator[Batch]:
-    """Passes batches on; notes how long each step took from its request to the next."""
+    """Passes batches on and appends to ``seconds`` the time from each request to the next."""
     iterator = iter(batches)
     asked = time.perf_counter()
     while (batch := next(iterator, None)) is not None:

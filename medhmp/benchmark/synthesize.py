@@ -1,4 +1,4 @@
-"""The synthetic cohort: how fast it is written, and whether memory grows with it."""
+"""The synthetic cohort: speed of its generator, and memory by the number of patients."""
 
 import gzip
 import multiprocessing
@@ -31,7 +31,7 @@ class Generator:
 
 
 def _generate(patients: int, density: float) -> tuple[int, float, float]:
-    """Rows, seconds and peak GiB of one generation, measured inside a process of its own."""
+    """Rows, seconds and peak GiB of one generation; runs in a process of its own."""
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         synthesize(Synthetic(patients=patients, density=density), Folder(place))

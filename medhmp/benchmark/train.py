@@ -22,18 +22,22 @@ from medhmp.shards.rows import Admissions, Batch, Stays
 from medhmp.shards.stream import Share, pinned
 from medhmp.storage import Folder
 from medhmp.train.device import to_device
-from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
+from medhmp.train.objective import (
+    StayReconstruction,
+    build_admission_pretraining,
+    build_stay_pretraining,
+)
 
 GIB: Final = 2**30
 STAYS: Final = 100_563
 ADMISSIONS: Final = 99_000
-"""The paper's corpus."""
+"""Sizes of the paper's corpus."""
 GLOBAL_BATCH: Final = 4096
-"""The paper's of stage two."""
+"""The paper's batch of stage two."""
 MODES: Final = ("memory", "streamed")
-"""How a share is read: once, or anew in every epoch."""
+"""Ways to read a share: once, or anew in every epoch."""
 SQUARE: Final = 2048
-"""Rows and columns of the product that the arithmetic is held against."""
+"""Rows and columns of the matrix product that the arithmetic is compared with."""
 
 Batches = Callable[[int], Iterator[Batch]]
 """The batches of an epoch."""
@@ -41,8 +45,11 @@ Batches = Callable[[int], Iterator[Batch]]
 
 @dataclass(frozen=True)
 class Train:
-    """Steps of both stages on random rows: interleaved with the plain form, read from shards as a
-    worker reads them, and on several workers."""
+    """Steps of both stages on random rows.
+
+    They are interleaved with the plain form, read from shards as a worker reads them, and made by
+    several workers.
+    """
 
     width: int = 256  # R
     batch: int = 128  # stays per step; admissions take twice as many, one stay each
@@ -58,7 +65,7 @@ class Train:
     growth: int = 0  # steps of both stages over which memory must not grow; 0: none
 
     def run(self) -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         if self.workers > 1:
             found |= workers.compare(self.workers, self.width, self.batch, self.active, self.steps)
         torch.set_num_threads(self.threads)
@@ -111,8 +118,9 @@ class Train:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
     def _beside_the_plain_form(self, stays: Step, admissions: Step) -> dict[str, float]:
-        """Steps in turn: ours, the plain form, ours of stage two, and a product of matrices."""
+        """Steps in turn: ours, the plain form, ours of stage two, and a matrix product."""
         ours = stays.objective
+        assert isinstance(ours, StayReconstruction)
         plain = Step(
             PlainStays(ours), dense(to_device(stays.batch, self._device), ours), self._device
         )
@@ -123,7 +131,7 @@ class Train:
         works = (stays, plain, admissions, lambda: square @ square)
         taken = in_turn(works, self.steps, self._device)
         seconds = [statistics.median(of) for of in taken]
-        # Of the two in one turn, as the speed of a machine that others share comes and goes.
+        # Ratios are taken within a turn: the speed of a shared machine comes and goes.
         ratio = statistics.median(b / a for a, b in zip(taken[0], taken[1], strict=True))
         rows = (self.batch, self.batch, 2 * self.batch)
         rates = [n / s for n, s in zip(rows, seconds[:3], strict=True)]
@@ -149,7 +157,7 @@ class Train:
         }
 
     def _parts(self) -> dict[str, float]:
-        """Milliseconds of the parts of a step of stage one, in each way."""
+        """Milliseconds of each part of a step of stage one, in each form."""
         works = parts(self.width, self.batch, self.active, self._device)
         taken = in_turn(works.values(), self.steps, self._device)
         ms = {name: 1000 * statistics.median(of) for name, of in zip(works, taken, strict=True)}
@@ -159,7 +167,7 @@ class Train:
     def _from_shards(self, step: Step) -> dict[str, float]:
         """Epochs of the loop over shards on disk, in turn with steps on one preloaded batch."""
         start_ray(quiet=True)
-        found = {}
+        found: dict[str, float] = {}
         rows = self.batch * self.streamed
         with tempfile.TemporaryDirectory() as place:
             for mode, budget in (("memory", 1e12), ("streamed", 0)):

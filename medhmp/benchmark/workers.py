@@ -1,4 +1,4 @@
-"""A step of several processes against one, each of one thread and on a core of its own."""
+"""A step of several processes beside a step of one, each with one thread and a core of its own."""
 
 import copy
 import multiprocessing
@@ -21,7 +21,7 @@ from medhmp.train.objective import build_stay_pretraining
 
 
 def compare(workers: int, width: int, batch: int, active: int, steps: int) -> dict[str, float]:
-    """Steps of ``workers`` processes, gradients averaged, in turn with those of one alone."""
+    """Times steps of ``workers`` processes that average gradients, in turn with steps of one."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < workers:
         print(f"{workers} workers on cores of their own: this machine has {len(cores)}; left out")
@@ -33,7 +33,7 @@ def compare(workers: int, width: int, batch: int, active: int, steps: int) -> di
             for rank in range(workers)
         ]
         together, alone, size = pool.starmap(_worker, given, chunksize=1)[0]
-    # Of the two in one turn, as the speed of a machine that others share comes and goes.
+    # Ratios are taken within a turn: the speed of a shared machine comes and goes.
     ratio = statistics.median(a / b for a, b in zip(together, alone, strict=True))
     seconds = statistics.median(alone)
     print(

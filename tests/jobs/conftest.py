@@ -150,7 +150,7 @@ def refused(
         monkeypatch.setattr(sys, "argv", [f"jobs/{job.__name__}.py", *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            command.main(job.__doc__, job, needs_ray)
+            command.main(job.__doc__, job, (), needs_ray=needs_ray)
         printed = capfd.readouterr().err
         assert ended.value.code == 2
         assert printed.startswith(f"python -m jobs.{job.__name__}: ")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.benchmark import main
+from jobs.benchmark import MEASUREMENTS, main, measurement
 from medhmp.benchmark.featurize import summary
 from medhmp.benchmark.rows import PAPER, random_stays
 from medhmp.benchmark.step import Step
@@ -24,7 +24,9 @@ def measured(
 
     def measure(*arguments: str) -> dict[str, float]:
         monkeypatch.setattr(sys, "argv", ["jobs/benchmark.py", *arguments])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
         found: dict[str, float] = json.loads(capsys.readouterr().out.splitlines()[-1])
         return found
 
@@ -104,7 +106,21 @@ def test_the_arithmetic_of_a_step_is_counted_whole() -> None:
     assert recurrences + sparse + loss < step.flops < 1.1 * (recurrences + sparse + loss)
 
 
-def test_what_to_measure_has_to_be_said(measured: Callable[..., dict[str, float]]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("trian",)])
+def test_what_to_measure_has_to_be_said(
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["jobs/benchmark.py", *arguments])
     with pytest.raises(SystemExit) as ended:
-        measured()
+        main()
     assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("python -m jobs.benchmark: ")
+    assert "synthesize, featurize, soak-featurize, soak-train, soak-nodes, train, soak" in said
+
+
+def test_every_measurement_is_there() -> None:
+    for name in (*MEASUREMENTS, "soak"):
+        assert callable(measurement(name)().run)

@@ -23,7 +23,7 @@ from medhmp.run import Run
 from medhmp.shards.manifest import Manifest, open_shards
 from medhmp.shards.rows import Batch
 from medhmp.shards.stream import Plan, Share
-from medhmp.storage import Folder, Stamp, is_done, patiently, publish
+from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, patiently, publish
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Checkpoint, Position
 from medhmp.train.loop import Diverged, ingest, train
@@ -49,7 +49,9 @@ def pretrain(run: Run, stage: Stage) -> None:
         return _measure_ingest(run, replace(stage, start=None))
     folder, stamp = Folder(stage.folder), stamp_of(run, stage)
     if is_done(folder, stamp, run.overwrite):
-        return Progress(run.quiet).say(f"{stage.name}: whole already, {folder}")
+        return Progress(run.quiet).say(
+            f"{stage.name}: whole already{made_elsewhere(folder)}, {folder}"
+        )
     manifest = open_shards(run).manifest
     # Before workers start: refuses another run's, and says what is damaged.
     checkpoint.newest(folder, stamp, run.overwrite, lambda line: Progress(run.quiet).say(line))
