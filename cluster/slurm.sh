@@ -30,4 +30,4 @@ ray get-auth-token --generate >/dev/null
 # Starts Ray on every node, runs the command on the first, and stops Ray when it ends.
 srun ray symmetric-run --address "$ip:6379" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "$SLURM_CPUS_PER_TASK" -- \
-    python -m "jobs.$job" "$@"
+    medhmp "$job" "$@"

@@ -1,7 +1,7 @@
 """Embeds the discharge notes with a frozen T5 encoder, then deletes their text.
 
     python -m jobs.embed_notes smoke --out runs/demo
-    python -m jobs.embed_notes paper --out s3://bucket/run --notes.model s3://bucket/clinical-t5-base
+    python -m jobs.embed_notes paper --out s3://bucket/run --notes.model s3://bucket/clinical-t5
 
 Reads   OUT/shards/notes/*.parquet (hadm_id, note_hash, text)
 Writes  OUT/shards/note_embeddings/*.parquet (hadm_id, embedding float32[768]), by hadm_id

@@ -3,7 +3,7 @@
     python -m jobs.featurize smoke --out runs/demo
     python -m jobs.featurize paper --tables.sources mimic3=/data/mimic-iii-1.4 --out runs/mimic3
     python -m jobs.featurize paper --tables.sources mimic3=/data/iii mimic4=/data/iv --out runs/both
-    python -m jobs.featurize paper --tables.sources mimic4=/data/iv --out runs/mimic4 \
+    python -m jobs.featurize paper --tables.sources mimic4=/data/iv --out runs/mimic4 \\
         --features.frozen runs/mimic3/shards
 
 Reads   the raw tables of the sources, or OUT/raw where none is named; a name decides the reader

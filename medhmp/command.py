@@ -89,7 +89,7 @@ def parse(
     recipe, overrides = arguments[0], arguments[1:]
     default, called = RECIPES[recipe](), f"{program()} {recipe}"
     if "-h" in overrides or "--help" in overrides:
-        print(f"{doc.strip()}\n\n{_about_fields(called, reads, needs_shards)}\n")
+        print(f"{doc.strip()}\n\n{_about_fields(recipe, reads, needs_shards)}\n")
         tyro.cli(
             Run,
             default=default,
@@ -107,13 +107,16 @@ def parse(
         raise Refusal(f"{said}; {called} --help lists the fields") from None
 
 
-def program() -> str:
-    """The command as it was started, for messages: ``medhmp tune`` or ``python -m jobs.tune``."""
+def program(job: str = "") -> str:
+    """The command as it was started, ``medhmp tune`` or ``python -m jobs.tune``, or that of another
+    job in the same form."""
     started = Path(sys.argv[0])
-    return f"python -m jobs.{started.stem}" if started.suffix == ".py" else sys.argv[0]
+    if started.suffix == ".py":
+        return f"python -m jobs.{job or started.stem}"
+    return f"medhmp {job}" if job else sys.argv[0]
 
 
-def _about_fields(called: str, reads: Collection[str], needs_shards: bool) -> str:
+def _about_fields(recipe: str, reads: Collection[str], needs_shards: bool) -> str:
     """Sentences of a job's help about the fields that it does not show."""
     told = []
     if reads:
@@ -122,11 +125,11 @@ def _about_fields(called: str, reads: Collection[str], needs_shards: bool) -> st
             "that the same overrides can be given to each of its jobs."
         )
     if needs_shards:
-        featurize = re.sub(r"[a-z_]+ (\S+)$", r"featurize \1", called)
         told.append(
             f"Fields that shaped the shards ({', '.join(SHAPING)}) must have the values that "
-            f"featurize had: {featurize} --help shows them."
+            "featurize had. Its help shows them:"
         )
+        told.append(f"    {program('featurize')} {recipe} --help")
     return "\n".join(textwrap.fill(text, 100, break_on_hyphens=False) for text in told)
 
 

@@ -19,7 +19,7 @@ from medhmp.meds_patterns import Meds
 from medhmp.refusal import Refusal
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
-"""What the values of a variable can be declared as."""
+"""Types that the values of a variable can be declared to have."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,16 @@ class Synthetic:
 
     patients: int = 2000  # patients to generate
     seed: int = 0  # same seed, same bytes
-    density: float = 1.0  # how many times as often vital signs, unit items, labs, texts are read
+    density: float = 1.0  # factor on how often vital signs, unit items, labs, texts are read
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Where the raw tables are."""
+    """The raw tables: where they are, how they are made or read."""
 
     # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
     sources: tuple[str, ...] = ()
+
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
 
@@ -63,7 +64,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Who is in each task, and what is known at the prediction time."""
+    """Members of each task, and what is known at the prediction time."""
 
     label_sources: tuple[str, ...] = ()  # names of sources whose rows are labelled; none: all
     hours: int = 48  # T: hours observed from unit admission; stay tasks predict at this hour
@@ -86,7 +87,7 @@ class Cohort:
 class Splits:
     """Shares of patients; a patient's split is a hash of subject_id and salt."""
 
-    salt: str = "medhmp"  # changes who lands where
+    salt: str = "medhmp"  # of the hash: another salt, another split of the same patients
     train: float = 0.8  # share of patients
     validation: float = 0.1  # share of patients
     test: float = 0.1  # share of patients
@@ -185,7 +186,7 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Loop:
-    """How a stage of pretraining is run; nothing here shapes its weights."""
+    """Settings of a stage of pretraining that shape no weights."""
 
     skip_step: bool = False  # fetch batches and make no step: measures ingest, writes nothing
 
@@ -241,7 +242,7 @@ class Run:
     """Everything that defines a run. Equal runs on equal inputs give equal outputs."""
 
     name: str = "run"  # printed in the report
-    out: str = "runs/out"  # root of every output: a folder or s3://bucket/key
+    out: str = "runs/out"  # root of all outputs: a folder or s3://bucket/key
     overwrite: bool = False  # replace this job's outputs of another run
     quiet: bool = False  # no progress lines
     tables: Tables = field(default_factory=Tables)
@@ -251,7 +252,7 @@ class Run:
     shards: Shards = field(default_factory=Shards)
     notes: Notes = field(default_factory=Notes)
     model: Model = field(default_factory=Model)
-    pretrain_on: Literal["train", "all"] = "train"  # all, test patients included: as the paper
+    pretrain_on: Literal["train", "all"] = "train"  # patients; all, test ones included: as paper
     share_budget_gib: float = 4.0  # a worker's rows below this stay in memory; note vectors always
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
     pretrain_admission: Pretrain = field(
@@ -345,8 +346,7 @@ class Run:
 def fields_of(run: Run, *names: str) -> dict[str, Any]:
     """The named sections or fields (``"model"``, ``"finetune.epochs"``), flat and fit for JSON.
 
-    They are what an output depends on: they go into ``complete.json`` and decide whether a rerun
-    skips.
+    An output depends on them: they go into ``complete.json`` and decide whether a rerun skips it.
     """
     flat: dict[str, Any] = {}
     for name in names:
@@ -358,7 +358,7 @@ def fields_of(run: Run, *names: str) -> dict[str, Any]:
 
 
 def tree_of(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields as ``fields_of`` gives them, in their sections again."""
+    """Flat fields, as ``fields_of`` gives them, back in their sections."""
     tree: dict[str, Any] = {}
     for name, value in flat.items():
         *sections, leaf = name.split(".")

@@ -31,7 +31,7 @@ def filled(frame: pl.DataFrame, target: pa.Schema) -> pl.DataFrame:
     return made
 
 
-EPOCH: Final = datetime(2000, 1, 1)
+EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  # naive, as the times of sources
 """When a stay begins where a source has no dates. No two stays are then of one patient, so that
 nothing compares them."""
 

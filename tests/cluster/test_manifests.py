@@ -130,7 +130,9 @@ def gibibytes(quantity: str) -> float:
 def test_the_gpus_that_a_run_waits_for_are_enough_for_its_workers():
     a100 = groups()["a100"]
     gpus = int(pod(a100)["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
-    run = parse(shlex.split(RAYJOB["spec"]["entrypoint"])[3:])
+    program, job, *arguments = shlex.split(RAYJOB["spec"]["entrypoint"])
+    assert (program, job) == ("medhmp", "all")
+    run = parse(arguments)
     workers = max(run.pretrain_stay.workers, run.pretrain_admission.workers)
     assert workers <= gpus * a100["minReplicas"]
 
@@ -197,7 +199,7 @@ def test_the_slurm_script_wants_a_job_and_a_recipe():
 
 # --- Commands --------------------------------------------------------------------
 
-COMMAND = re.compile(r"(?:python -m jobs\.|sbatch cluster/slurm\.sh )(\w+) (.+)")
+COMMAND = re.compile(r"(?:(?<![\w/])medhmp |sbatch cluster/slurm\.sh )(\w+) (.+)")
 
 
 def commands() -> list[tuple[str, str]]:

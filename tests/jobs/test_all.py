@@ -1,5 +1,6 @@
 """The whole path: stage by stage on disk, and in one go in a bucket after a SIGKILL: one result."""
 
+import importlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -11,9 +12,10 @@ import pytest
 
 from jobs.all import run_all
 from jobs.report import report
+from medhmp.command import SHAPING
 from medhmp.evaluate.discrimination import METRICS
-from medhmp.run import Run
-from medhmp.storage import COMPLETE, Folder
+from medhmp.run import Run, fields_of
+from medhmp.storage import COMPLETE, Folder, opened
 
 pytestmark = pytest.mark.ray
 
@@ -70,6 +72,37 @@ def test_again_every_stage_is_skipped(undisturbed: Run, capsys: pytest.CaptureFi
     assert [path.stat().st_mtime_ns for path in records] == before
     assert "0 grids run" in printed
     assert f"the report: {undisturbed.out}/report/index.html" in printed
+
+
+MADE_BY = {
+    "raw": "synthesize",
+    "shards": "featurize",
+    "shards/note_embeddings": "embed_notes",
+    "pretrain_stay": "pretrain_stay",
+    "pretrain_admission": "pretrain_admission",
+    "tune": "tune",
+    "report": "report",
+}
+"""Folder -> the job that writes its outputs."""
+
+
+def test_a_job_s_help_has_every_field_that_its_output_depends_on(undisturbed: Run) -> None:
+    """Or says that an earlier job was given it."""
+    earlier = fields_of(undisturbed, *SHAPING)
+    jobs = {job: importlib.import_module(f"jobs.{job}").READS for job in [*MADE_BY.values(), "all"]}
+    outputs = [path.parent for path in Path(undisturbed.out).rglob(COMPLETE)]
+    made = {}
+    for output in outputs:
+        place = str(output.relative_to(undisturbed.out))
+        if "checkpoints" in place or place == "shards/notes":
+            continue
+        folder = place if place in MADE_BY else place.partition("/")[0]
+        made[folder] = MADE_BY[folder]
+        stamped = opened(Folder(str(output)), made[folder]).fields.keys() - {"shuffled"}
+        shown = fields_of(undisturbed, *jobs[made[folder]]).keys()
+        assert stamped <= shown | earlier.keys()
+        assert stamped <= fields_of(undisturbed, *jobs["all"]).keys()
+    assert made == MADE_BY
 
 
 def written(run: Run, names: Iterable[str]) -> dict[str, Any]:

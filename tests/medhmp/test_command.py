@@ -1,14 +1,25 @@
 """Arguments: a recipe first, typed overrides, one sentence and status 2 for a wrong one."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from medhmp.command import parse
+from medhmp.command import SHAPING, parse
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal, find_refusal
+from medhmp.run import Run, fields_of
+from medhmp.shards.manifest import SYNTHETIC, content_of
+from medhmp.train.objective import model_fields
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = sorted(path.stem for path in ROOT.glob("jobs/[a-z]*.py"))
+OF_A_RUN = [name for name in JOBS if name != "benchmark"]
+HEAVY = ("torch", "ray", "polars", "pyarrow", "numpy", "sklearn", "transformers", "matplotlib")
 
 
 def test_overrides_are_typed_and_nested():
@@ -60,3 +71,89 @@ def test_a_refused_job_prints_one_line_and_no_traceback():
     assert ended.returncode == 2
     assert ended.stderr.strip().count("\n") == 0
     assert "batch_size is 3 for 2 workers" in ended.stderr
+
+
+def start(job: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A job in a process that tells, after its own errors, what it has imported."""
+    command = [sys.executable, "-X", "importtime", "-m", f"jobs.{job}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments", "status"),
+    [
+        *((job, ("--help",), 0) for job in JOBS),
+        *((job, ("smoke", "--help"), 0) for job in ("all", "tune")),
+        ("tune", ("smoke", "--tune.sedes", "5"), 2),
+        ("tune", ("smok",), 2),
+        ("featurize", ("smoke", "--tables.sources", "/data"), 2),  # what check() refuses
+        ("benchmark", ("trian",), 2),
+    ],
+)
+def test_nothing_heavy_is_imported_before_the_arguments_are_right(job, arguments, status):
+    ended = start(job, *arguments)
+    assert ended.returncode == status
+    imported = set(re.findall(r"\| +(\S+)$", ended.stderr, re.MULTILINE))
+    assert "medhmp.command" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+def shown(job: str, recipe: str = "smoke") -> str:
+    return start(job, recipe, "--help").stdout
+
+
+def options(text: str) -> set[str]:
+    """Fields whose options a help shows, as the run spells them."""
+    found = re.findall(r"^│ --([a-z][\w.-]*)", text, re.MULTILINE)
+    return {name.replace("-", "_") for name in found}
+
+
+@pytest.mark.parametrize("job", OF_A_RUN)
+def test_help_shows_the_fields_that_a_job_reads_and_no_others(job):
+    reads = importlib.import_module(f"jobs.{job}").READS
+    text = shown(job)
+    assert options(text) == set(fields_of(RECIPES["smoke"](), *reads))
+    assert "It accepts every other field of a run" in text
+    later = job not in ("all", "synthesize", "featurize")
+    assert ("Fields that shaped the shards" in text) == later
+    assert ("\n    python -m jobs.featurize smoke --help\n" in text) == later
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_field_that_is_not_shown_is_accepted():
+    assert "pretrain_stay" not in {name.partition(".")[0] for name in options(shown("tune"))}
+    parse(["smoke", "--pretrain-stay.epochs", "3"]).check()
+
+
+def test_the_comment_of_a_field_heads_no_section():
+    text = shown("featurize")
+    headed = re.findall(r"^╭─ (tables\S*) options.*\n│ (.+?) *│$", text, re.MULTILINE)
+    assert headed == [
+        ("tables", "The raw tables: where they are, how they are made or read."),
+        ("tables.synthetic", "The synthetic cohort that stands in when no source is named."),
+        (
+            "tables.meds",
+            "What the codes of a MEDS dataset mean. The defaults are for MIMIC_IV_MEDS.",
+        ),
+    ]
+
+
+def test_help_shows_the_defaults_of_the_recipe():
+    assert "patients to generate (default: 1200)" in shown("synthesize")
+    assert "patients to generate (default: 2000)" in shown("synthesize", "paper")
+
+
+def test_every_field_that_shapes_shards_is_said_to():
+    run = Run()
+    assert content_of(run, [SYNTHETIC, "meds"]).keys() <= fields_of(run, *SHAPING).keys()
+
+
+@pytest.mark.parametrize(
+    ("job", "objective"),
+    [("pretrain_stay", "pretrain_stay"), ("pretrain_admission", "pretrain_admission"),
+     ("finetune", "fit"), ("tune", "fit")],
+)  # fmt: skip
+def test_a_job_shows_the_fields_of_the_model_that_it_reads(job, objective):
+    run = Run()
+    reads = fields_of(run, *importlib.import_module(f"jobs.{job}").READS)
+    assert model_fields(run, objective).keys() <= reads.keys()

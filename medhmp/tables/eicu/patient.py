@@ -20,7 +20,7 @@ from medhmp.tables.hours import YEAR, until_discharge
 from medhmp.tables.mimic.metavision import events, parsed
 from medhmp.tables.readings import filled
 
-BIRTH: Final = datetime(1900, 1, 1)
+BIRTH: Final = datetime(1900, 1, 1)  # noqa: DTZ001  # naive, as the times of sources
 FIRST_YEAR: Final = 2014
 """The first year of discharge in eICU-CRD 2.0."""
 OLDEST: Final = 90
