@@ -39,7 +39,7 @@ def synthesize(run: Run) -> None:
 
 
 def _progress(run: Run) -> Callable[[int, int], None]:
-    """What tells of patients done and rows written, at times and at the end."""
+    """Prints the patients done and the rows written, at intervals and at the end."""
     patients, begun = run.tables.synthetic.patients, time.perf_counter()
     spoken = begun
 

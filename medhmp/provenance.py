@@ -1,4 +1,4 @@
-"""Where a result comes from: the code, the libraries and the machine that made it.
+"""The origin of a result: the code, the libraries and the machine that made it.
 
 It stands in every ``complete.json`` and ``run.json``. Nothing is decided by it: no hash and no
 fingerprint takes it in.
@@ -48,7 +48,7 @@ def run_json(run: Run) -> str:
 
 @functools.cache
 def _lasting() -> dict[str, Any]:
-    """What cannot change while this process lives."""
+    """The part that cannot change while this process lives; read once."""
     commit, dirty = _of_checkout() or (_recorded_commit(), None)
     return {
         "version": medhmp.__version__,

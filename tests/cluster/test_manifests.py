@@ -146,7 +146,7 @@ def test_every_ray_is_the_pinned_one():
 
 
 def launch(config: dict[str, Any]) -> dict[str, Any]:
-    """What `ray up` checks before it asks the cloud: defaults first, then the schema."""
+    """Fills in defaults and checks the schema, as `ray up` does before it asks the cloud."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     prepared: dict[str, Any] = prepare_config(copy.deepcopy(config))

@@ -87,7 +87,7 @@ MADE_BY = {
 
 
 def test_a_job_s_help_has_every_field_that_its_output_depends_on(undisturbed: Run) -> None:
-    """Or says that an earlier job was given it."""
+    """Fields that shaped the shards are named in the help as featurize's."""
     earlier = fields_of(undisturbed, *SHAPING)
     jobs = {job: importlib.import_module(f"jobs.{job}").READS for job in [*MADE_BY.values(), "all"]}
     outputs = [path.parent for path in Path(undisturbed.out).rglob(COMPLETE)]
@@ -106,7 +106,7 @@ def test_a_job_s_help_has_every_field_that_its_output_depends_on(undisturbed: Ru
 
 
 def written(run: Run, names: Iterable[str]) -> dict[str, Any]:
-    """When each of these files was last written."""
+    """Time of the last write of each of these files."""
     fs, root = Folder(run.out).resolve()
     return {name: fs.get_file_info(f"{root}/{name}").mtime_ns for name in names}
 

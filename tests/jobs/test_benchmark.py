@@ -75,7 +75,7 @@ SMALL = ("--width", "8", "--batch", "2", "--active", "3", "--steps", "2", "--thr
 def test_train_tells_the_speed_of_both_stages(
     measured: Callable[..., dict[str, float]], ray: object
 ) -> None:
-    """And holds the plain form's loss to ours, or it would have ended."""
+    """It ends where the plain form's loss differs from ours."""
     found = measured("train", *SMALL, "--streamed", "2", "--workers", "2")
     asked = {
         "stays_per_s", "stays_vs_plain", "admissions_per_s", "wait_share", "stream_vs_preloaded",

@@ -1,4 +1,4 @@
-"""What the job says while it works: on a terminal patients, rows/s and time left; else little."""
+"""Lines of the job while it works: on a terminal patients, rows/s and time left; else little."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is measured: FIDDLE's timing input by its description, and tables as dense as asked for."""
+"""Inputs of measurements: FIDDLE's timing input as described, and tables as dense as asked."""
 
 import io
 from pathlib import Path
