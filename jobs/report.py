@@ -1,4 +1,4 @@
-"""Compare what every chosen cell predicted with what happened, and write the report.
+"""Score the test predictions of every chosen cell, and write the report.
 
     python -m jobs.report smoke --out runs/demo --report.draws 2000
 

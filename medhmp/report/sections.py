@@ -10,7 +10,7 @@ from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.shards.manifest import Manifest, TaskCounts
 
-NONE: Final = "\u2013"
+DASH: Final = "\u2013"
 DAGGER: Final = "\u2020"
 OVER_SEEDS: Final = "Mean ± SD over seeds"
 NAMED: Final = 3
@@ -30,12 +30,12 @@ class Section:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure for people; a dash where there is none."""
-    return NONE if value is None else f"{value:.{digits}f}"
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def with_interval(metric: Record) -> str:
     """The figure of the seed-averaged score with its interval."""
-    return f"{metric['value']:.3f} ({metric['low']:.3f}{NONE}{metric['high']:.3f})"
+    return f"{metric['value']:.3f} ({metric['low']:.3f}{DASH}{metric['high']:.3f})"
 
 
 def over_seeds(metric: Record) -> str:
@@ -70,6 +70,7 @@ def sections(results: Record, manifest: Manifest) -> list[Section]:
 def _by_task(
     rows: Sequence[Record], cells: Callable[[Record], Sequence[str]]
 ) -> dict[str, list[list[str]]]:
+    """A heading per task, with its events and rows -> a line per model and start."""
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
         dagger = f" {DAGGER}" if row["few_events"] else ""
@@ -107,7 +108,7 @@ def _discrimination(rows: Sequence[Record]) -> Section:
 def _paper(paper: Record | None, *metrics: str) -> list[str]:
     """The paper's figures for these metrics, and the number of the table they are from."""
     if paper is None or not any(metric in paper for metric in metrics):
-        return [NONE] * (len(metrics) + 1)
+        return [DASH] * (len(metrics) + 1)
     return [*(number(paper.get(metric)) for metric in metrics), str(paper["table"])]
 
 
@@ -145,7 +146,7 @@ def _chosen(rows: Sequence[Record]) -> Section:
     def cells(row: Record) -> list[str]:
         cell = row["chosen"]
         if cell is None:
-            return [NONE] * 4
+            return [DASH] * 4
         searched = f"{min(cell['rates']):g} to {max(cell['rates']):g} ({len(cell['rates'])})"
         edge = "yes" if cell["at_edge"] else "no"
         return [str(cell["batch_size"]), f"{cell['learning_rate']:g}", searched, edge]
@@ -169,8 +170,8 @@ def _tasks(tasks: Mapping[Task, TaskCounts]) -> Section:
 
 def _steps(counts: TaskCounts) -> list[list[str]]:
     if counts.unavailable:
-        return [[counts.unavailable, "0", NONE]]
-    steps = [[step, f"{left:,}", NONE] for step, left in counts.steps]
+        return [[counts.unavailable, "0", DASH]]
+    steps = [[step, f"{left:,}", DASH] for step, left in counts.steps]
     return steps + [
         [split, f"{counts.rows[split]:,}", f"{counts.positives[split]:,}"] for split in SPLITS
     ]
@@ -188,11 +189,15 @@ def _origins(provenance: Mapping[str, Record]) -> Section:
     for place, origin in provenance.items():
         places.setdefault(tuple(sorted(origin.items())), []).append(place)
     lines = [
-        [_places(of_origin), *(str(dict(origin).get(name, NONE)) for name in columns)]
+        [_places(of_origin), *(_text(dict(origin).get(name)) for name in columns)]
         for origin, of_origin in places.items()
     ]
     headings = ("Outputs", *(name.replace("_", " ") for name in columns))
     return Section("Where this comes from", headings, {"": lines}, collapsed=True)
+
+
+def _text(value: str | float | None) -> str:
+    return DASH if value is None else str(value)
 
 
 def _places(places: Sequence[str]) -> str:

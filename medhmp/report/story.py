@@ -75,18 +75,18 @@ def headline(results: Record) -> list[tuple[str, str]]:
     """
     lines = []
     for key, what in (
-        ("gain", "AUROC gained by pretraining: both over none, seed-averaged scores"),
+        ("gain", "AUROC gained by pretraining: both over none"),
         ("control", "the same for the control, pretrained on data shuffled between patients"),
     ):
         gain = results[key]
         if gain["value"] is not None:
             limits = f"({signed(gain['low'])} to {signed(gain['high'])})"
-            tasks = f"mean of {len(gain['tasks'])} tasks, 95 % interval {limits}"
-            lines.append((signed(gain["value"]), f"{what}; {tasks}"))
+            tasks = f"mean of {len(gain['tasks'])} tasks, seed-averaged scores"
+            lines.append((signed(gain["value"]), f"{what}; {tasks}, 95 % interval {limits}"))
     if results["learned"]["value"] is not None:
         what = (
-            "of what can be learned: AUROC of both above 0.5, seed-averaged scores, against the "
-            "best achievable"
+            "of what can be learned: AUROC of both above 0.5, against the best achievable; "
+            "seed-averaged scores"
         )
         lines.append((f"{results['learned']['value']:.0%}", what))
     return lines

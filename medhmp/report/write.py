@@ -48,7 +48,7 @@ def write(
 def _draw(
     material: Material, predictions: Sequence[Predictions], results: Record
 ) -> Iterator[Drawing]:
-    """Every figure that there are numbers for."""
+    """Yields each figure that has numbers to show."""
     if rows := results["rows"]:
         svg = figures.overview(rows)
         yield Drawing("AUROC by task and start", figure_of("overview"), svg)

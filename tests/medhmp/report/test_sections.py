@@ -7,7 +7,7 @@ from medhmp.report.sections import Section, sections
 from medhmp.report.story import Story
 from tests.manifests import manifest
 
-HERE = {"code": "0.1.0", "python": "3.12.1", "threads": 2}
+HERE = {"code": "0.1.0", "python": "3.12.1", "threads": 2, "gpu": None}
 THERE = {"code": "0.1.0", "python": "3.11.9", "gpu": "H100"}
 
 
