@@ -26,7 +26,7 @@ import ray
 from medhmp import command
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal, find_refusal
-from medhmp.report.paper_sizes import beside_the_paper
+from medhmp.report.paper import beside_the_paper
 from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build.journal import NAME as WORK
 from medhmp.shards.build.journal import Work
