@@ -912,10 +912,8 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     )
     run.check()
     featurize(run)
-    manifest, source = (
-        open_shards(run).manifest,
-        reader.read("meds", Folder(folder), settings_of(run)),
-    )
+    manifest = open_shards(run).manifest
+    source = reader.read("meds", Folder(folder), settings_of(run))
     assert manifest.rows_read["meds"] == {"DATA": sum(map(len, data.rows.values()))}
     counts = manifest.counts["meds"]
     assert (counts["patients"], counts["stays"]) == (60, source.stays.height)
