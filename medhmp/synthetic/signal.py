@@ -1,4 +1,4 @@
-"""All constants of the synthetic cohort's signal; the docstring of the package has its equations."""
+"""All constants of the synthetic cohort's signal. The package's docstring has the equations."""
 
 from typing import Any, Final
 
