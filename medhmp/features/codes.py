@@ -1,4 +1,4 @@
-"""Diagnosis and drug codes, in one ICD version or both, as ids of vocabularies fitted on training
+"""Diagnosis and drug codes: in one ICD version or both, as ids of vocabularies fitted on training
 admissions."""
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ KINDS: Final[tuple[Kind, ...]] = ("diagnosis", "drug")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The codes that have an id: its position in ``codes``, which ascend by code point."""
+    """The codes that have an id: their place in ``codes``, which ascend by code point."""
 
     codes: tuple[str, ...]
 
@@ -25,7 +25,7 @@ class Vocabulary:
         return len(self.codes)
 
     def ids(self, codes: pl.DataFrame, name: str) -> pl.DataFrame:
-        """(source, hadm_id, ``name``): sorted ids of each admission; unknown codes are left out."""
+        """(source, hadm_id, ``name``): sorted ids of each admission, unknown codes left out."""
         known = pl.DataFrame(
             {"code": self.codes, "id": range(len(self))},
             schema={"code": pl.String, "id": pl.UInt32},
@@ -36,16 +36,20 @@ class Vocabulary:
 
 
 Counts = dict[str, dict[str, int]]
-"""Source -> reason -> diagnoses."""
+"""Source -> what is counted -> how many."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Codes ready for vocabularies."""
+    """Codes (``COLUMNS``) as vocabularies take them.
 
-    codes: pl.DataFrame  # COLUMNS
-    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones that replace it
-    counts: Counts  # diagnoses of admissions that could not be mapped
+    ``icd9_of`` says what each ICD-10 diagnosis has become; ``counts`` are diagnoses of admissions
+    that stay as they are.
+    """
+
+    codes: pl.DataFrame
+    icd9_of: Mapping[str, Sequence[str]]
+    counts: Counts
 
 
 def prepare(
@@ -54,10 +58,10 @@ def prepare(
     features: Features,
     icd9_of: Mapping[str, Sequence[str]] | None = None,
 ) -> Prepared:
-    """Maps ICD-10 diagnoses to ICD-9 under ``to_icd9``, then adds ancestors of ``code_levels``.
+    """Under ``to_icd9`` ICD-10 diagnoses become ICD-9 ones; then come the ``code_levels`` above.
 
-    ``codes`` has ``COLUMNS``. Of several equivalents, the most frequent among the ICD-9 diagnoses
-    of the ``training`` admissions (source, hadm_id) is taken, unless ``icd9_of`` is given.
+    ``codes`` has ``COLUMNS``, ``training`` (source, hadm_id) the admissions whose ICD-9 diagnoses
+    say which of several equivalents is the usual one, unless ``icd9_of`` says it.
     """
     every = codes.select(COLUMNS).unique(maintain_order=True)
     drugs, found = (every.filter(pl.col("kind") == kind) for kind in ("drug", "diagnosis"))
@@ -76,7 +80,7 @@ def prepare(
 
 
 def _usual(diagnoses: pl.DataFrame, training: pl.DataFrame) -> dict[str, list[str]]:
-    """ICD-10 diagnosis -> the ICD-9 ones that replace it."""
+    """What each ICD-10 diagnosis becomes."""
     usual = diagnoses.join(training, on=["source", "hadm_id"], how="semi").filter(icd.OF_ICD9)
     known = icd.equivalents(usual["code"]).join(diagnoses, on="code", how="semi")
     return dict(known.group_by("code", maintain_order=True).agg("icd9").iter_rows())
