@@ -6,7 +6,8 @@ from typing import Final
 
 from medhmp.report.results import Record
 from medhmp.report.sections import Section, sections
-from medhmp.shards.manifest import SYNTHETIC, Manifest
+from medhmp.shards.manifest import Manifest
+from medhmp.tables.schema import SYNTHETIC
 
 SYNTHETIC_NOTICE: Final = (
     "These patients are synthetic: generated with a planted signal, to show that the method works "
