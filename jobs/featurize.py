@@ -28,8 +28,6 @@ from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import Run, digest, fields_of
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from medhmp.shards.build.journal import Work
     from medhmp.shards.featurizer import Learnt
     from medhmp.shards.manifest import Manifest
@@ -40,7 +38,7 @@ READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "fe
 """Sections and fields of a run that this job reads."""
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
-"""How reasons begin for which rows are left out that no table should have."""
+"""Prefixes of exclusion reasons that indicate defects in the source tables."""
 
 
 def featurize(run: Run) -> None:
@@ -48,15 +46,16 @@ def featurize(run: Run) -> None:
     import ray
 
     from medhmp.shards.build.pipeline import build
-    from medhmp.shards.manifest import FROZEN, SYNTHETIC, content_of
+    from medhmp.shards.manifest import FROZEN, content_of
     from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened, publish
-    from medhmp.tables.schema import apart
+    from medhmp.tables.schema import ReaderSettings
+    from medhmp.tables.sources import fingerprint, folders_of, open_sources
 
-    places = run.tables.named() or {SYNTHETIC: (Folder(run.out) / "raw").uri}
-    _refuse_unknown(places)
+    folders = folders_of(run.tables, Folder(run.out))
     shards = Folder(run.out) / "shards"
-    inputs = {name: _fingerprint(run, name, Folder(uri)) for name, uri in places.items()}
-    fields = content_of(run, places)
+    synthetic = fields_of(run, "tables.synthetic")
+    inputs = {name: fingerprint(name, folder, synthetic) for name, folder in folders.items()}
+    fields = content_of(run, folders)
     if given := run.features.frozen:
         inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
     stamp = Stamp(fields, inputs)
@@ -64,7 +63,8 @@ def featurize(run: Run) -> None:
         return Progress(run.quiet).say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     frozen = _frozen(Folder(given), fields) if given else None
     started = time.perf_counter()
-    sources = apart([_readers()[name].read(name, uri, run) for name, uri in places.items()])
+    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, Progress(run.quiet))
+    sources = open_sources(folders, settings)
     work = _work(run, shards, stamp)
     try:
         built = build(run, sources, shards, work, frozen)
@@ -124,52 +124,9 @@ def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
     return Learnt.of(manifest_in(made))
 
 
-def _readers() -> Mapping[str, ModuleType]:
-    """``read(name, uri, run)`` makes the source; ``files(folder)`` gives the size of each file."""
-    from medhmp.shards.manifest import SYNTHETIC
-    from medhmp.tables import fiddle
-    from medhmp.tables.eicu import reader as eicu
-    from medhmp.tables.meds import reader as meds
-    from medhmp.tables.mimic import mimic3, mimic4
-    from medhmp.tables.physionet2012 import reader as physionet2012
-
-    return {
-        "mimic3": mimic3,
-        "mimic4": mimic4,
-        "eicu": eicu,
-        "physionet2012": physionet2012,
-        "meds": meds,
-        "fiddle": fiddle,
-        SYNTHETIC: mimic3,  # shaped as MIMIC-III
-    }
-
-
-def _refuse_unknown(places: dict[str, str]) -> None:
-    for name in places:
-        if name not in _readers():
-            raise Refusal(
-                f"tables.sources names '{name}', for which there is no reader; "
-                f"the name before = must be one of {', '.join(_readers())}"
-            )
-
-
-def _fingerprint(run: Run, name: str, folder: Folder) -> str:
-    """Content hash of an output of ours; of foreign tables, names and sizes."""
-    from medhmp.shards.manifest import SYNTHETIC
-    from medhmp.storage import Output, opened
-
-    if name == SYNTHETIC:
-        cohort = opened(folder, "synthesize")
-        cohort.check(fields_of(run, "tables.synthetic"), "synthesize")
-        return cohort.fingerprint
-    if output := Output.of(folder):
-        return output.fingerprint
-    return digest(sorted(_readers()[name].files(folder).items()))
-
-
 def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
     """The counts a reader wants to see at once."""
-    from medhmp.report.paper_sizes import beside_the_paper
+    from medhmp.report.paper import beside_the_paper
 
     for source in sources:
         if not manifest.counts[source.name]["notes"]:

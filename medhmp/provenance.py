@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -29,16 +30,16 @@ LIBRARIES: Final = (
 """Distributions whose versions may change a result."""
 
 GPUS: Final = Path("/proc/driver/nvidia/gpus")
-"""The driver's folder of each GPU: names are read there without starting CUDA."""
+"""The driver's folder for each GPU: models are read there without starting CUDA."""
 
 
 def provenance() -> dict[str, Any]:
-    """Versions and models, fit for JSON; null for what cannot be told.
+    """Name -> version, model or number, flat and fit for JSON; null for what cannot be told.
 
     ``commit`` and ``dirty`` are of the git checkout that the code is in; of an installed wheel,
     what its installer recorded, or the commit that the image was built with.
     """
-    return {**_lasting(), "gpus": _gpus(), "threads": _threads()}
+    return {**_lasting(), "gpu": _gpu(), "threads": _threads()}
 
 
 def run_json(run: Run) -> str:
@@ -104,18 +105,24 @@ def _cpu() -> str | None:
     return next(models, "") or platform.processor() or None
 
 
-def _gpus() -> list[str] | None:
-    """Models of this process's GPUs if it uses CUDA, else of the machine's as the driver lists
-    them."""
+def _gpu() -> str | None:
+    """Models of this process's GPUs if it uses CUDA, else of all that the machine's driver lists:
+    ``2 x NVIDIA A100``."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        models = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    else:
+        models = _listed_gpus()
+    return ", ".join(f"{n} x {model}" for model, n in Counter(models).items()) or None
+
+
+def _listed_gpus() -> list[str]:
     try:
         told = [(folder / "information").read_text() for folder in sorted(GPUS.iterdir())]
     except OSError:
-        return None
+        return []
     lines = (line.partition(":") for text in told for line in text.splitlines())
-    return [value.strip() for name, _, value in lines if name == "Model"] or None
+    return [value.strip() for name, _, value in lines if name == "Model"]
 
 
 def _threads() -> int | None:

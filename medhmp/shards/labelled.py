@@ -122,7 +122,7 @@ def _rows(
         return Stays.from_arrow(table)
     if level == "admission":
         return Admissions.from_arrow(table, run.model.max_stays, read_notes(shards))
-    targets = target_codes(task, run)
+    targets = target_codes(task, run.cohort)
     hidden = [i for i, code in enumerate(manifest.diagnoses) if code.startswith(targets)]
     until = wanted["prediction_time"].to_numpy()
     return Patients.from_arrow(table, until, run.cohort.max_visits, np.array(hidden, np.int64))

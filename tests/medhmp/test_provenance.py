@@ -85,14 +85,14 @@ def test_outside_a_checkout_the_commit_is_what_was_recorded(tmp_path, monkeypatc
 
 
 def test_gpus_are_told_by_the_driver_s_files(tmp_path, monkeypatch):
-    for number, name in enumerate(("NVIDIA A100", "NVIDIA H100")):
+    for number, name in enumerate(("NVIDIA A100", "NVIDIA H100", "NVIDIA A100")):
         folder = tmp_path / f"0000:0{number}:00.0"
         folder.mkdir()
         (folder / "information").write_text(f"Model: \t\t {name}\nIRQ:   35\n")
     monkeypatch.setattr(module, "GPUS", tmp_path)
-    assert provenance()["gpus"] == ["NVIDIA A100", "NVIDIA H100"]
+    assert provenance()["gpu"] == "2 x NVIDIA A100, 1 x NVIDIA H100"
     monkeypatch.setattr(module, "GPUS", tmp_path / "none")
-    assert provenance()["gpus"] is None
+    assert provenance()["gpu"] is None
 
 
 def test_run_json_is_the_whole_run_and_where_it_was_run():

@@ -1,10 +1,10 @@
 """The event tables of eICU-CRD, scanned block by block into EVENTS batches.
 
-Variables are FIDDLE's for eICU (Tang et al., JAMIA 2020, supplement): what a column, a name or a
-path says, with the value beside it. At one minute of a stay a variable has one value: the median of
-vital signs, else the first row, where tables come in reverse alphabetical order. The tables are not
-sorted by stay, so events only say which of the two holds (``repeats``), and ``features/repeats.py``
-does it where all of a stay is together.
+Variables are FIDDLE's for eICU (Tang et al., JAMIA 2020, supplement): a column, a name or a path,
+with the value beside it. At one minute of a stay a variable has one value: the median of vital
+signs, else the value of the first row, tables in reverse alphabetical order. The tables are not
+sorted by stay, so events only carry the policy (``repeats``); ``features/repeats.py`` applies it
+once a stay is together.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,21 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
 from medhmp.tables.eicu import patient
 from medhmp.tables.eicu.onsets import SIGNS, gives_away
 from medhmp.tables.hours import in_hours
-from medhmp.tables.mimic.metavision import events, parsed, within
-from medhmp.tables.readings import batches, count, first_onsets, kept
+from medhmp.tables.readings import (
+    as_events,
+    batches,
+    count,
+    earliest,
+    first_onsets,
+    kept,
+    parsed,
+    within,
+)
 
 STAY: Final = "patientunitstayid"
 HICL: Final = "drughiclseqno"
@@ -30,15 +37,15 @@ HICL: Final = "drughiclseqno"
 
 @dataclass(frozen=True)
 class Shape:
-    """How rows of a table become variables."""
+    """Rule by which rows of a table become variables."""
 
     minute: str  # column of the minutes since unit admission
     names: tuple[str, ...] = ()  # columns whose texts, joined with "|", name the variable
-    values: tuple[str, ...] = ()  # columns of its value: the first that is not empty
-    marks: bool = False  # what has no number counts as 1, for it was there
-    stacked: tuple[str, ...] = ()  # instead of values: each column is a variable, after the names
+    values: tuple[str, ...] = ()  # columns of its value: the first that is not empty counts
+    marks: bool = False  # a value that is no number counts as 1: present
+    stacked: tuple[str, ...] = ()  # instead of values: columns that each make a variable
     kind: pa.DataType = TEXT  # of the values
-    repeats: str = "first"
+    repeats: str = "first"  # policy for several values at one minute
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
@@ -69,7 +76,7 @@ SHAPES: Final = {
     "RESPIRATORYCHARTING": (
         Shape("respchartoffset", ("respchartvaluelabel",), ("respchartvalue",)),
     ),
-    # Without its limits of PEEP and its begins and ends of ventilation: signals of a task.
+    # Limits of PEEP and starts and ends of ventilation are left out: they are signals of a task.
     "RESPIRATORYCARE": (
         Shape(
             "respcarestatusoffset",
@@ -83,7 +90,7 @@ SHAPES: Final = {
             ),
         ),
     ),
-    # The path says what was found; its text is free, or a number.
+    # The path is the finding; its text is a number or free.
     "PHYSICALEXAM": (
         Shape("physicalexamoffset", ("physicalexampath",), ("physicalexamtext",), marks=True),
     ),
@@ -118,31 +125,31 @@ SHAPES: Final = {
     "ADMISSIONDX": _path("admitdxenteredoffset", "admitdxpath"),
     "ADMISSIONDRUG": _path("drugoffset", "drugname", HICL),
 }
-"""Table -> its shapes, in the order read."""
+"""Table -> its shapes, in the order in which tables are read."""
 
 
 @dataclass
-class Events:
-    """Scans the tables. Onsets are seen on the way, before rows outside the window go.
+class EicuEvents:
+    """Scans the tables. Signs of onsets are recorded before rows outside the window go.
 
-    ``counts`` of a table read twice are of both times.
+    A table read twice is counted twice.
     """
 
     raw: RawTables
-    run: Run
+    settings: schema.ReaderSettings
     stays: pl.DataFrame  # patient.unit_stays
     counts: dict[str, int]
-    seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
+    signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
-        """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
-        signal. What holds for a whole stay comes first."""
+        """Raw table -> its EVENTS with 0 <= hours < ``settings.hours``, before discharge, without
+        task signals. What holds for a whole stay comes first."""
         tables = {table: partial(self._of, table) for table in SHAPES if self.raw.has(table)}
         return {"static": self._static, **tables}
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the tables read so far."""
-        return first_onsets(self.stays, self.seen)
+        return first_onsets(self.stays, self.signs)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         yield from batches(patient.static(self.raw, self.stays), schema.EVENTS)
@@ -154,7 +161,7 @@ class Events:
         self.counts |= self.raw.rows
 
     def _scan(self, table: str) -> Iterator[pl.DataFrame]:
-        """The events of a table, a frame for each of its blocks."""
+        """The events of a table, block by block."""
         shapes, sign = SHAPES[table], SIGNS.get(table)
         columns = {STAY: INTEGER, shapes[0].minute: INTEGER}
         for shape in shapes:
@@ -163,18 +170,16 @@ class Events:
         for block in self.raw.scan(table, columns | dict(sign.columns if sign else {})):
             rows = block.rename({STAY: "stay_id"}).join(clock, on="stay_id", maintain_order="left")
             count(self.counts, f"{table}, of no stay in PATIENT", block.height - rows.height)
-            self._note(table, rows)
+            self._record_onsets(table, rows)
             timed = rows.with_columns(hours=in_hours(pl.col(shapes[0].minute), 60))
-            inside = within(self.run.cohort.hours).fill_null(False)
+            inside = within(self.settings.hours).fill_null(False)
             usable = kept(timed, {f"{table}, outside the window": inside}, self.counts)
             yield pl.concat([self._shaped(usable, table, shape) for shape in shapes])
 
-    def _note(self, table: str, rows: pl.DataFrame) -> None:
-        """Remembers the onsets that rows tell of."""
+    def _record_onsets(self, table: str, rows: pl.DataFrame) -> None:
         if sign := SIGNS.get(table):
-            kind, hours = pl.lit(sign.kind).alias("kind"), in_hours(sign.minute, 60)
-            found = rows.select("stay_id", kind, hours=hours).drop_nulls("hours")
-            self.seen.append(found.group_by("stay_id", "kind").agg(pl.col("hours").min()))
+            found = rows.select("stay_id", hours=in_hours(sign.minute, 60)).drop_nulls("hours")
+            self.signs.append(earliest(found, sign.kind))
 
     def _shaped(self, rows: pl.DataFrame, table: str, shape: Shape) -> pl.DataFrame:
         name = pl.lit("")
@@ -182,7 +187,7 @@ class Events:
             named = pl.any_horizontal(pl.col(n).is_not_null() for n in shape.names)
             rows = kept(rows, {f"{table}, without a name": named}, self.counts)
             name = pl.concat_str([pl.col(n).fill_null("") for n in shape.names], separator="|")
-        signal = gives_away(table, self.run.cohort, HICL in shape.names)
+        signal = gives_away(table, self.settings.task_signals == "strict", HICL in shape.names)
         rows = rows.with_columns(variable=name)
         rows = kept(rows, {"rows that are signals of a task": ~signal}, self.counts)
         if not shape.stacked:
@@ -196,14 +201,14 @@ def _reading(rows: pl.DataFrame, value: pl.Expr, shape: Shape) -> pl.DataFrame:
     frame = parsed(rows.with_columns(value=value))
     if shape.marks:
         frame = frame.with_columns(number=one, text=pl.lit(None, pl.String))
-    return events(frame, shape.repeats)
+    return as_events(frame, shape.repeats)
 
 
 def _cells(rows: pl.DataFrame, column: str, shape: Shape) -> pl.DataFrame:
-    """One event per row that has a value in the column."""
+    """One event per row with a value in the column."""
     variable = pl.concat_str("variable", pl.lit(column), separator="|")
     named = rows.with_columns(variable=variable if shape.names else pl.lit(column))
     if shape.kind != NUMBER:
         return _reading(named.filter(pl.col(column).is_not_null()), pl.col(column), shape)
     finite = named.filter(pl.col(column).is_finite().fill_null(False))
-    return events(finite.with_columns(number=pl.col(column)), shape.repeats)
+    return as_events(finite.with_columns(number=pl.col(column)), shape.repeats)

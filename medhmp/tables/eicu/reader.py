@@ -1,9 +1,9 @@
 """Reads eICU-CRD 2.0: the CSV tables as PhysioNet ships them, any letter case.
 
 A patient is a ``uniquepid``, an admission a ``patienthealthsystemstayid``, a stay a
-``patientunitstayid``. There are no dates (``patient.py`` says what stands for them) and no
-discharge summaries; notes are never read. Without an optional table its part of the record is
-missing; that is said, and the run goes on.
+``patientunitstayid``. There are no dates (``patient.py`` describes what replaces them) and no
+discharge summaries; notes are never read. A missing optional table is reported, and the run goes on
+without its part of the record.
 """
 
 from typing import Final
@@ -12,22 +12,20 @@ import polars as pl
 
 from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import RawTables
 from medhmp.tables.eicu import codes as eicu_codes
 from medhmp.tables.eicu import patient
-from medhmp.tables.eicu.events import Events
+from medhmp.tables.eicu.events import EicuEvents
 from medhmp.tables.eicu.onsets import unrecorded
-from medhmp.tables.mimic.records import say_what_is_missing
-from medhmp.tables.readings import no_notes
+from medhmp.tables.readings import no_notes, say_what_is_missing
 
 REQUIRED: Final = (
     *("patient", "diagnosis", "lab", "vitalPeriodic", "nurseCharting"),
     *("respiratoryCare", "respiratoryCharting", "infusionDrug", "medication"),
 )
-"""Without one of these the labels or most features would be wrong without a sign of it."""
+"""Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
     "vitalAperiodic": "vital signs taken by hand are missing from the features",
@@ -55,22 +53,22 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Refuses a drug key that eICU lacks, a folder without a required table, a table without a needed
-    column or that is empty, letters in a column of ids, minutes or numbers, and patients' ids that
-    cannot be told apart. Events are refused as they are scanned.
+    Refuses a drug key that eICU lacks, a folder without a required table, a table that is empty or
+    lacks a needed column, text in a column of ids, minutes or numbers, and patient ids that cannot
+    be told apart; in events once they are scanned.
     """
-    _refuse_drug_key(run)
-    raw = find(Folder(folder_uri))
-    say_what_is_missing(run, name, raw, OPTIONAL)
+    _refuse_drug_key(settings.drug_key)
+    raw = find(folder)
+    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
     counts: dict[str, int] = {}
     stays = patient.unit_stays(raw, counts)
     codes = [of(raw, stays, counts) for of in (eicu_codes.diagnoses, eicu_codes.drugs)]
     silent = unrecorded(raw, stays)
-    events = Events(raw, run, stays, counts)
-    patients, admissions = patient.patients(stays), patient.admissions(stays)
+    events = EicuEvents(raw, settings, stays, counts)
+    patients, admissions = patient.patients_of(stays), patient.admissions_of(stays)
     counts |= {"patients": patients.height, "admissions": admissions.height}
     counts |= {"stays": stays.height} | raw.rows
     return schema.Source(
@@ -90,14 +88,14 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each table in ``folder``, by its name."""
+    """Size in bytes of each table in ``folder``."""
     return find(folder).sizes()
 
 
-def _refuse_drug_key(run: Run) -> None:
-    """eICU codes drugs by HICL, which names ingredients; a GSN names a strength and a form, too."""
-    if run.features.drug_key != "name":
+def _refuse_drug_key(key: str) -> None:
+    """Refuses NDC and GSN. eICU codes drugs by HICL, which knows no strength or form."""
+    if key != "name":
         raise Refusal(
-            f"features.drug_key is {run.features.drug_key} and eICU's medication has no such code; "
+            f"features.drug_key is {key} and eICU's medication has no such code; "
             "give --features.drug_key name"
         )

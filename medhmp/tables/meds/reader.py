@@ -1,11 +1,12 @@
 """Reads a MEDS dataset (0.3.3 or 0.4) of any ETL: a folder with ``data`` and ``metadata``.
 
-What a code means is in the patterns of ``tables.meds``; codes that none of them matches are left
-out. Of MIMIC_IV_MEDS, whose patterns are the defaults, those are above all what is stamped with the
-end of an admission (procedure and DRG codes) or with a day alone (HCPCS, outpatient measurements):
-as events they would tell of what comes later. It stamps laboratory results with the time they were
-stored, has the start and the end of an infusion as two points, and does not mark at its start one
-that was rewritten: hours and onsets differ a little from those of the MIMIC-IV reader.
+The patterns of ``tables.meds`` give codes their meaning; codes that none matches are left out.
+
+The defaults are for MIMIC_IV_MEDS. They leave out, above all, codes stamped with the end of an
+admission (procedures, DRG) or with a day alone (HCPCS, outpatient measurements): as events they
+would tell of what comes later. This ETL stamps laboratory results with the time of storage, writes
+the start and the end of an infusion as two points, and does not mark a rewritten infusion at its
+start. So hours and onsets differ slightly from those of the MIMIC-IV reader.
 """
 
 from collections.abc import Mapping
@@ -14,35 +15,33 @@ import polars as pl
 
 from medhmp.legend import LEVELS, Task
 from medhmp.meds_patterns import FACTS
-from medhmp.progress import Progress
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.meds.codebook import SIGNALS
-from medhmp.tables.meds.events import VALUES, Events
-from medhmp.tables.meds.files import SUBJECT_SPLITS, Shards, subject_splits
-from medhmp.tables.meds.tables import OWN, Tables
+from medhmp.tables.meds.events import VALUES, MedsEvents
+from medhmp.tables.meds.files import SUBJECT_SPLITS, MedsFiles, subject_splits
+from medhmp.tables.meds.tables import OWN, TableCollector
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the dataset in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the dataset in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Scans it once for the tables in memory. Refuses files that are not of the standard, patterns
-    that match no admission or no stay, ids shared by patients, and splits of other names than the
-    standard's. A dataset with splits keeps them: patients without one are left out.
+    Scans it once for the small tables. A dataset with splits keeps them; patients without one are
+    left out. Refuses files that break the standard, patterns that match no admission or no stay,
+    ids shared by patients, and splits with other names than the standard's.
     """
-    meds, folder = run.tables.meds, Folder(folder_uri)
-    shards = Shards.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
-    columns = shards.columns()
-    there = [column in columns for column in shards.ids]
-    for what, column, has in zip(("admissions", "stays"), shards.ids, there, strict=True):
+    meds = settings.meds
+    data = MedsFiles.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
+    columns = data.columns()
+    there = [column in columns for column in data.ids]
+    for what, column, has in zip(("admissions", "stays"), data.ids, there, strict=True):
         if column and not has:
-            Progress(run.quiet).say(
+            settings.progress.say(
                 f"{name}: no column {column}; {what} are told by their order in time"
             )
-    tables = Tables(run, *there)
-    for block in shards.blocks(VALUES | _facts(columns)):
+    tables = TableCollector(meds, settings.task_signals == "strict", *there)
+    for block in data.blocks(VALUES | _facts(columns)):
         tables.add(block)
     whole, counts = tables.whole(), tables.counts
     _refuse_useless(whole, folder)
@@ -50,12 +49,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     if splits is not None:
         splits = whole["patients"].select("subject_id").join(splits, on="subject_id")
         whole = _of_splits(whole, splits, counts, folder)
-        Progress(run.quiet).say(f"{name}: the splits are those of {SUBJECT_SPLITS}")
+        settings.progress.say(f"{name}: the splits are those of {SUBJECT_SPLITS}")
     counts |= {table: whole[table].height for table in ("patients", "admissions", "stays")}
     counts["rows whose code matches no pattern"] = tables.roles.get("", 0)
     counts["rows that are signals of a task"] = sum(tables.roles.get(s, 0) for s in SIGNALS)
     small = (whole["patients"], whole["admissions"], whole["stays"])
-    events = Events(shards, run, *small, tables.kinds, counts)
+    events = MedsEvents(data, settings, *small, tables.kinds, counts)
     return schema.Source(
         name,
         *small,
@@ -66,17 +65,17 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         counts=counts,
         unlabelled=_unlabelled(tables.roles, whole),
         splits=splits,
-        shares=shards.shares,
+        shares=data.shares,
     )
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each file that ``read`` reads, by name."""
-    return Shards.find(folder).sizes()
+    """Size in bytes of each file that ``read`` reads, by name."""
+    return MedsFiles.find(folder).sizes()
 
 
 def _facts(columns: set[str]) -> dict[str, str]:
-    """Columns that say of the row of an admission what other ETLs say by codes."""
+    """Column to give -> column of the files: facts that other ETLs write as codes of their own."""
     names = {"ethnicity": "race"} | {fact: fact for fact in FACTS if fact in columns}
     return {OWN + fact: column for fact, column in names.items() if column in columns}
 
@@ -117,18 +116,16 @@ def _of_splits(
 
 
 def _unlabelled(roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame]) -> dict[Task, str]:
-    """The tasks whose labels no code of the dataset tells."""
+    """Tasks for whose labels the dataset has no code -> the reason."""
     lacking = "no code matches tables.meds."
     found: dict[Task, str] = {}
     if not (roles.get("death") or whole["admissions"]["expired"].any()):
         found["mortality"] = f"{lacking}death"
-    for task, role in (
+    needed: list[tuple[Task, str]] = [
         ("arf", "arf"),
         ("shock", "shock"),
         ("readmission", "hospital_discharge"),
         ("readmission", "diagnosis"),
         *((task, "diagnosis") for task, level in LEVELS.items() if level == "patient"),
-    ):
-        if not roles.get(role):
-            found[task] = lacking + role  # type: ignore[index]
-    return found
+    ]
+    return found | {task: lacking + role for task, role in needed if not roles.get(role)}

@@ -1,34 +1,38 @@
-"""From the codes that open and close them to hospital admissions and ICU stays.
+"""Visits: hospital admissions and ICU stays, made from the codes that open and close them.
 
-Frames are of whole subjects, in the order of the dataset: rows ascend in time.
+Frames hold whole subjects in the order of the dataset, so rows ascend in time.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
 
-Tally = Callable[[str, int], None]
-"""Adds rows left out to the counts, by reason."""
+from medhmp.tables.readings import count
 
 
 def visits(
-    opens: pl.DataFrame, closes: pl.DataFrame, key: str, named: bool, what: str, tally: Tally
+    opens: pl.DataFrame,
+    closes: pl.DataFrame,
+    key: str,
+    named: bool,
+    what: str,
+    counts: dict[str, int],
 ) -> pl.DataFrame:
-    """``opens``, each visit once, with ``end`` and ``died`` (of its close; null without one).
+    """``opens``, each visit once, with the ``end`` and ``died`` of its close (null: no close).
 
-    ``named``: the column ``key`` says which visit a row is of; else the order in time says it.
-    ``what`` the visits are, tells the counts.
+    Closes are matched by the column ``key`` if ``named``, else by their order in time. ``counts``
+    gets the rows left out, under reasons that begin with ``what``.
     """
     needed = ["time", key] if named else ["time"]
     timed, ends = opens.drop_nulls(needed), closes.drop_nulls(needed)
     once = timed.unique(["subject_id", needed[-1]], keep="first", maintain_order=True)
     found = _by_id(once, ends, key) if named else _by_order(once, ends)
-    tally(f"{what}, begun without a time or an id", opens.height - timed.height)
-    tally(f"{what}, begun again", timed.height - once.height)
-    tally(f"{what}, without an end", found["end"].null_count())
-    tally(f"{what}, other ends", closes.height - found["end"].count())
+    count(counts, f"{what}, begun without a time or an id", opens.height - timed.height)
+    count(counts, f"{what}, begun again", timed.height - once.height)
+    count(counts, f"{what}, without an end", found["end"].null_count())
+    count(counts, f"{what}, other ends", closes.height - found["end"].count())
     return found
 
 
@@ -51,10 +55,11 @@ def _by_order(opens: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
 
 
 def closing(opens: Sequence[datetime], closes: Sequence[datetime]) -> list[int | None]:
-    """Which of ``closes`` ends each of ``opens`` (both ascend, the latter strictly), or None.
+    """For each of ``opens`` the index of the close that ends it, or None.
 
-    It is the first one not before it that ended no earlier visit, unless the next visit begins
-    before that: then its end is unknown, as visits that overlap need an id to be told apart.
+    Both ascend, ``opens`` strictly. A visit ends with the first close that is not before it and
+    ended no earlier visit. If the next visit begins before that close, the end is unknown: visits
+    that overlap cannot be told apart without an id.
     """
     found: list[int | None] = []
     at = 0
@@ -70,10 +75,11 @@ def closing(opens: Sequence[datetime], closes: Sequence[datetime]) -> list[int |
 def of_admissions(
     rows: pl.DataFrame, admissions: pl.DataFrame, whole_days: bool = False
 ) -> pl.DataFrame:
-    """The rows of a known admission, with its ``hadm_id``, ``admitted`` and ``discharged``.
+    """Rows of known admissions, with ``hadm_id``, ``admitted`` and ``discharged``.
 
-    That is the one ``admission`` names or, if it is null, the last begun of those whose time holds
-    the row's: from ``admitted`` to ``discharged``, or to the end of that day (``whole_days``).
+    A row is of the admission that its column ``admission`` names. If that is null, it is of the
+    latest admission that contains its time: from ``admitted`` to ``discharged``, or to the end of
+    that day if ``whole_days``.
     """
     spans = admissions.select("subject_id", "hadm_id", "admitted", "discharged")
     lines = rows.with_row_index("line")

@@ -1,7 +1,7 @@
 """Reads MIMIC-III v1.4: the CSV tables as PhysioNet ships them, MetaVision stays only.
 
-Small tables are in memory; CHARTEVENTS and its like, and NOTEEVENTS, are scanned block by block.
-Without an optional table its part of the record is missing; that is said, and the run goes on.
+Small tables are in memory; event tables and NOTEEVENTS are scanned block by block. A missing
+optional table is reported, and the run goes on without its part of the record.
 """
 
 from typing import ClassVar, Final
@@ -9,19 +9,19 @@ from typing import ClassVar, Final
 import polars as pl
 
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
-from medhmp.tables.integrity import Sound
-from medhmp.tables.mimic import events as mimic_events
+from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import records
+from medhmp.tables.mimic.events import MimicEvents
+from medhmp.tables.readings import say_what_is_missing
 
 REQUIRED: Final = (
     *("PATIENTS", "ADMISSIONS", "ICUSTAYS", "DIAGNOSES_ICD", "D_ITEMS"),
     *("CHARTEVENTS", "LABEVENTS", "INPUTEVENTS_MV", "PROCEDUREEVENTS_MV"),
 )
-"""Without one of these the labels or most features would be wrong without a sign of it."""
+"""Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
     "OUTPUTEVENTS": "outputs are missing from the features",
@@ -37,29 +37,29 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Refuses a folder without a required table, a table without a needed column or that is empty, and
-    letters in a column of ids, times or numbers. Events and notes are refused as they are scanned.
+    Refuses a folder without a required table, a table that is empty or lacks a needed column, and
+    text in a column of ids, times or numbers; in events and notes once they are scanned.
     """
-    raw = find(Folder(folder_uri))
-    records.say_what_is_missing(run, name, raw, OPTIONAL)
+    raw = find(folder)
+    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
     counts: dict[str, int] = {}
     stays = _stays(raw, counts)
-    sound = Sound.of(_patients(raw), records.admissions(raw), stays, counts)
-    drugs = records.drugs(raw, sound.admissions, run.features.drug_key, "startdate")
+    tables = CheckedTables.of(_patients(raw), records.admissions(raw), stays, counts)
+    drugs = records.drugs(raw, tables.admissions, settings.drug_key, "startdate")
     codes = [records.diagnoses(raw, "icd9_code"), drugs]
-    events = _Events(raw, run, sound, counts)
-    return records.source(name, codes, events, _Notes(raw, sound.admissions, counts))
+    events = _Events(raw, settings, tables, counts)
+    return records.source(name, codes, events, _Notes(raw, tables.admissions, counts))
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each table in ``folder``, by its name."""
+    """Size in bytes of each table in ``folder``."""
     return find(folder).sizes()
 
 
-class _Events(mimic_events.Events):
+class _Events(MimicEvents):
     stay = "icustay_id"
     inputs = "INPUTEVENTS_MV"
     procedures = "PROCEDUREEVENTS_MV"
@@ -73,7 +73,7 @@ class _Events(mimic_events.Events):
     }
 
 
-class _Notes(records.Notes):
+class _Notes(records.DischargeNotes):
     table = "NOTEEVENTS"
     columns: ClassVar = {"category": TEXT, "description": TEXT, "iserror": INTEGER}
     order: ClassVar = {"chartdate": TIME}
@@ -88,7 +88,7 @@ def _patients(raw: RawTables) -> pl.DataFrame:
 
 
 def _stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
-    """MetaVision stays; CareVue charts with other items and is left out."""
+    """MetaVision stays. CareVue stays are left out, as their charts use other items."""
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "icustay_id": INTEGER, "dbsource": TEXT}
     columns |= {"intime": TIME, "outtime": TIME, "first_careunit": TEXT, "first_wardid": TEXT}
     frame = raw.whole("ICUSTAYS", columns)

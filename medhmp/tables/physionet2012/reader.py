@@ -1,11 +1,11 @@
 """Reads the PhysioNet/Computing in Cardiology Challenge 2012: sets A, B and C as published.
 
-A record is the first 48 hours of one ICU stay; it stands for one patient and one admission, and its
-RecordID names all three. Published are hours since unit admission and no dates, so every stay
-begins at ``EPOCH``. There are no codes, no drugs and no notes.
+A record is the first 48 hours of one ICU stay. It stands for one patient and one admission, too,
+and its RecordID names all three. Records have hours since unit admission and no dates, so every
+stay begins at ``EPOCH``. There are no codes, drugs or notes.
 
-Of the tables of outcomes only In-hospital_death is read, and only as the label. Length_of_stay and
-Survival would tell what happened after hour 48, SAPS-I and SOFA are scores somebody else made.
+Of the outcomes only In-hospital_death is read, and only as the label. Length_of_stay and Survival
+would tell what happened after hour 48; SAPS-I and SOFA are scores computed by others.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.hours import YEAR
@@ -26,7 +25,7 @@ from medhmp.tables.physionet2012.files import Set, find
 from medhmp.tables.readings import (
     EPOCH,
     batches,
-    filled,
+    conformed,
     first_onsets,
     kept,
     named_by_stay,
@@ -34,8 +33,8 @@ from medhmp.tables.readings import (
 )
 
 HOURS: Final = 48
-"""What a record holds. The organisers left out stays that were shorter, so that everybody is alive
-and in the unit until then."""
+"""Hours of a record. The organisers left out shorter stays, so every patient is alive and in the
+unit until then."""
 
 UNLABELLED: Final[dict[Task, str]] = {
     **dict.fromkeys(("arf", "shock"), f"records end at hour {HOURS}, before an onset to predict"),
@@ -44,43 +43,43 @@ UNLABELLED: Final[dict[Task, str]] = {
 }
 
 DESCRIPTORS: Final = ("Age", "Gender", "Height", "ICUType")
-"""They hold for the whole stay. Weight, the fifth, is charted again and stays a reading."""
+"""Parameters that hold for the whole stay. Weight, the fifth, is charted again: a reading."""
 
 CATEGORIES: Final = {
     "Gender": {0.0: "F", 1.0: "M"},
     "ICUType": {1.0: "CCU", 2.0: "CSRU", 3.0: "MICU", 4.0: "SICU"},
 }
-"""Descriptors that are codes, not quantities."""
+"""Descriptors that are codes, not quantities: code -> category."""
 
 UNKNOWN: Final = -1
 SUMMED: Final = ("Urine",)
-"""Amounts: two of one minute were collected in two places, and add up."""
+"""Amounts. Two of one minute were collected in two places, and add up."""
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the sets in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the sets in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without a set or its outcomes, a damaged archive, a record that is not as
     published, and outcomes of other records.
     """
-    if run.cohort.hours > HOURS:
+    if settings.hours > HOURS:
         raise Refusal(
-            f"cohort.hours is {run.cohort.hours} and a record of {name} ends at hour {HOURS}; "
+            f"cohort.hours is {settings.hours} and a record of {name} ends at hour {HOURS}; "
             f"give --cohort.hours {HOURS} or less"
         )
-    sets = find(Folder(folder_uri))
+    sets = find(folder)
     counts: dict[str, int] = {}
     facts = named_by_stay(pl.concat([_facts(part, counts) for part in sets]))
     if facts["stay_id"].is_duplicated().any():
-        raise Refusal(f"'{folder_uri}' has a RecordID twice; keep one copy of each record")
+        raise Refusal(f"'{folder}' has a RecordID twice; keep one copy of each record")
     counts |= dict.fromkeys(("patients", "admissions", "stays"), facts.height)
-    readings = _Readings(run.cohort.hours, counts)
+    readings = _Readings(settings.hours, counts)
     return schema.Source(
         name=name,
         patients=_patients(facts),
         admissions=_admissions(facts),
         stays=_stays(facts),
-        codes=filled(facts.clear(), schema.CODES),
+        codes=conformed(facts.clear(), schema.CODES),
         streams={part.name: partial(readings.of, part) for part in sets},
         notes=no_notes,
         onsets=partial(first_onsets, facts, []),
@@ -90,7 +89,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each file that ``read`` reads, by name."""
+    """Size in bytes of each file that ``read`` reads, by name."""
     return {name: size for part in find(folder) for name, size in part.sizes().items()}
 
 
@@ -113,29 +112,29 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
 
 
 def _patients(facts: pl.DataFrame) -> pl.DataFrame:
-    """Ages are whole years: somebody of 18 counts as born 18 years of 365.25 days before."""
+    """PATIENTS. Ages are whole years, so birth is that many years of 365.25 days earlier."""
     birth = pl.lit(EPOCH) - pl.duration(hours=pl.col("Age").cast(pl.Int64) * YEAR)
     known = facts.with_columns(sex=_category("Gender", "Gender"), birth=birth)
-    return filled(known, schema.PATIENTS)
+    return conformed(known, schema.PATIENTS)
 
 
 def _admissions(facts: pl.DataFrame) -> pl.DataFrame:
-    """When a stay's admission ended is not known, nor when somebody died in it: after hour 48."""
-    return filled(facts.with_columns(admitted=pl.lit(EPOCH)), schema.ADMISSIONS)
+    """ADMISSIONS. Times of discharge and of death are unknown; both follow hour 48."""
+    return conformed(facts.with_columns(admitted=pl.lit(EPOCH)), schema.ADMISSIONS)
 
 
 def _stays(facts: pl.DataFrame) -> pl.DataFrame:
-    """``outtime`` is as far as a stay is known to go."""
+    """STAYS. ``outtime`` is the last hour that a stay is known to reach."""
     columns = {
         "intime": pl.lit(EPOCH),
         "outtime": pl.lit(EPOCH) + pl.duration(hours=HOURS),
         "first_careunit": _category("ICUType", "ICUType"),
     }
-    return filled(facts.with_columns(**columns), schema.STAYS)
+    return conformed(facts.with_columns(**columns), schema.STAYS)
 
 
 def _category(name: str, column: str) -> pl.Expr:
-    """The category that a number stands for; null for one that stands for none."""
+    """The category of a code; null for an unknown code."""
     return pl.col(column).replace_strict(CATEGORIES[name], default=None, return_dtype=pl.String)
 
 
@@ -157,7 +156,7 @@ class _Readings:
         self.counts.update(seen)
 
     def _rules(self, name: str) -> dict[str, pl.Expr]:
-        """Which rows are used, by the reason for which the others are not."""
+        """Exclusion reason -> the rule that keeps the other rows."""
         static, number = pl.col("parameter").is_in(DESCRIPTORS), pl.col("number")
         coded = pl.col("parameter").is_in(list(CATEGORIES))
         first = pl.struct("stay_id", "parameter").is_first_distinct()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from medhmp.features.events import SCHEMA
 from medhmp.features.fiddle import Fitted, Settings, fit, transform
-from medhmp.features.hierarchy import icd9_path
 from medhmp.features.settings import settings_of
+from medhmp.icd import icd9_path
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 

@@ -16,7 +16,7 @@ from jobs.tune import tune
 from medhmp.legend import LEVELS
 from medhmp.recipes import physionet2012 as recipe
 from medhmp.refusal import Refusal
-from medhmp.report.sections import tables
+from medhmp.report.sections import sections
 from medhmp.run import (
     Cohort,
     Run,
@@ -35,6 +35,7 @@ from medhmp.tables.physionet2012 import files as challenge
 from medhmp.tables.physionet2012 import reader
 from medhmp.tables.readings import EPOCH
 from medhmp.tasks import cohort
+from tests.readers import settings_of
 
 SECRET = "4x7"
 """Stands where a number or a time belongs; a refusal must not repeat what may be a patient's."""
@@ -117,7 +118,7 @@ def sets(tmp_path):
 
 
 def read(folder, **sections):
-    return reader.read("physionet2012", folder, Run(quiet=True, **sections))
+    return reader.read("physionet2012", Folder(folder), settings_of(Run(quiet=True, **sections)))
 
 
 def events_of(source):
@@ -243,7 +244,7 @@ def test_who_is_labelled(sets):
         lines = sets.lines["a"][name]
         lines[1] = f"00:00,Age,{age}"
     source = read(sets.write())
-    labels = cohort.label("mortality", source, source.onsets(), Run())
+    labels = cohort.label("mortality", source, source.onsets(), Cohort(), icd9_only=False)
     assert labels.steps == [
         ("stays", 12),
         ("age at least 18", 10),
@@ -424,7 +425,7 @@ def test_featurized(ray, tmp_path):
     for task in run.tune.tasks:
         record = json.loads((tmp_path / "out" / "tune" / task / "skipped.json").read_bytes())
         assert record["reason"] == manifest.tasks[task].unavailable != ""
-    who = next(t for t in tables(results_of(run), manifest) if t.title == "Who is in each task")
+    who = next(s for s in sections(results_of(run), manifest) if s.title == "Who is in each task")
     assert [["not available from physionet2012: a patient has one admission", "0", "–"]] in list(
         who.groups.values()
     )
@@ -432,7 +433,7 @@ def test_featurized(ray, tmp_path):
 
 def results_of(run):
     """``results.json`` of a report without a row."""
-    return {"rows": [], "skipped": [], "learned": {"beside": {}}}
+    return {"rows": [], "skipped": [], "learned": {"beside": {}}, "provenance": {}}
 
 
 def test_the_published_sets(shared):
@@ -442,7 +443,7 @@ def test_the_published_sets(shared):
     source = read(str(folder))
     assert source.stays.height == source.patients.height == 8000
     assert source.admissions["expired"].sum() == 1122
-    labels = cohort.label("mortality", source, source.onsets(), recipe())
+    labels = cohort.label("mortality", source, source.onsets(), recipe().cohort, icd9_only=False)
     assert labels.rows.height == 8000
     assert labels.rows["label"].sum() == 1122
     events = events_of(source)
