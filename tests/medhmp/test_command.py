@@ -12,7 +12,7 @@ import pytest
 from medhmp.command import SHAPING, parse
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal, find_refusal
-from medhmp.run import Run, fields_of
+from medhmp.run import Meds, Run, Synthetic, Tables, fields_of
 from medhmp.shards.manifest import SYNTHETIC, content_of
 from medhmp.train.objective import model_fields
 
@@ -128,14 +128,10 @@ def test_a_field_that_is_not_shown_is_accepted():
 def test_the_comment_of_a_field_heads_no_section():
     text = shown("featurize")
     headed = re.findall(r"^╭─ (tables\S*) options.*\n│ (.+?) *│$", text, re.MULTILINE)
-    assert headed == [
-        ("tables", "The raw tables: where they are, how they are made or read."),
-        ("tables.synthetic", "The synthetic cohort that stands in when no source is named."),
-        (
-            "tables.meds",
-            "What the codes of a MEDS dataset mean. The defaults are for MIMIC_IV_MEDS.",
-        ),
-    ]
+    sections = (("tables", Tables), ("tables.synthetic", Synthetic), ("tables.meds", Meds))
+    for (name, head), (section, of) in zip(headed, sections, strict=True):
+        assert name == section
+        assert (of.__doc__ or "").startswith(head)
 
 
 def test_help_shows_the_defaults_of_the_recipe():
