@@ -21,20 +21,20 @@ from medhmp.train.finetune.grid import Grid, grids, is_whole, run_grids
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
-    root, shards = Folder(run.out), open_shards(run).fingerprint
+    root, shards = Folder(run.out), open_shards(run)
     data: dict[Task, TaskData] = {}
     pending: list[Grid] = []
     for task in run.tune.tasks:
-        rows = read_task(run, task)
-        reason = hindrance(run, task, rows)
-        record_skipped(root, task, rows, reason, shards)
+        rows = read_task(shards, task, run.cohort, run.model, run.finetune.labels)
+        reason = hindrance(shards, task, rows)
+        record_skipped(root, task, rows, reason, shards.fingerprint)
         if reason:
             Progress(run.quiet).say(f"tune {task}: skipped, {reason} {counts(rows)}")
             continue
         data[task] = rows
         pending += [grid for grid in grids(run, task) if not is_whole(grid, run.overwrite)]
     if pending:
-        run_grids(run, pending, data, open_shards(run).manifest.widths)
+        run_grids(run, pending, data, shards.widths)
     Progress(run.quiet).say(f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 

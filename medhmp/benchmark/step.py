@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from medhmp.batch import HOURS, ICD
 from medhmp.shards.rows import Batch
 from medhmp.train.backward import backward
 from medhmp.train.device import to_device
@@ -62,10 +63,10 @@ class Step:
         sparse ones, two of each entry and output in both directions."""
         with FlopCounterMode(display=False, custom_mapping=BATCHED) as counter:
             self()
-        R = self.objective.settings.width if "icd_ids" in self.batch else None
+        R = self.objective.settings.width if ICD.ids in self.batch else None
         width = R or self.objective.decoder.output.in_features
         maps = 2 * 4 if R else 2 * (4 + 1)  # the decoder's loss has products with W, too
-        return counter.get_total_flops() + 2 * maps * width * self.batch["feature_ids"].numel()
+        return counter.get_total_flops() + 2 * maps * width * self.batch[HOURS.ids].numel()
 
 
 def loss_of(step: Step) -> float:

@@ -18,6 +18,7 @@ from jobs.featurize import featurize
 from medhmp import layout
 from medhmp.features import fiddle, repeats
 from medhmp.features.fitted import Fitted
+from medhmp.layout import NOTE_COLUMNS
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.progress import Progress
 from medhmp.recipes import PLANTED, mimic3_demo, smoke
@@ -270,7 +271,7 @@ def test_notes_are_for_their_owner_and_of_known_admissions(made):
     for file in files:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         table = Folder(str(folder)).read_parquet(file.name)
-        assert table.schema == schema.NOTES
+        assert table.schema == NOTE_COLUMNS
         rows += table.to_pylist()
     hadm = [row["hadm_id"] for row in rows]
     assert len(hadm) == len(set(hadm)) == open_shards(made).manifest.notes > 0

@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from medhmp.batch import DRUG, ICD
 from medhmp.features import codes
 from medhmp.features.codes import Kind, Vocabulary
 from medhmp.run import Features
@@ -13,7 +14,7 @@ from medhmp.shards.build.index import Index
 from medhmp.shards.featurizer import Learnt
 from medhmp.tables.schema import Source
 
-ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": "icd_ids", "drug": "drug_ids"}
+ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": ICD.ids, "drug": DRUG.ids}
 _KEY: Final = ["source", "hadm_id"]
 
 

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
 from medhmp.features.fitted import Transformed
 from medhmp.legend import SPLITS
 from medhmp.shards.csr import from_lengths
@@ -23,19 +24,17 @@ def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -
     """Rows of ``schema.stays``: stays of the index with their features, in one order."""
     columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "stay_id"))
     hours = features.hour_offsets
-    columns["hour_offsets"] = pa.FixedSizeListArray.from_arrays(
+    columns[HOURS.offsets] = pa.FixedSizeListArray.from_arrays(
         pa.array(hours.ravel(), pa.uint32()), hours.shape[1]
     )
-    columns["feature_ids"] = _lists(features.offsets, features.feature_ids, target, "feature_ids")
-    columns["demographic_ids"] = _lists(
-        features.static_offsets, features.static_ids, target, "demographic_ids"
+    columns[HOURS.ids] = _lists(features.offsets, features.feature_ids, target, HOURS.ids)
+    columns[DEMOGRAPHICS.ids] = _lists(
+        features.static_offsets, features.static_ids, target, DEMOGRAPHICS.ids
     )
     if features.values is not None and features.static_values is not None:
-        columns["feature_values"] = _lists(
-            features.offsets, features.values, target, "feature_values"
-        )
-        columns["demographic_values"] = _lists(
-            features.static_offsets, features.static_values, target, "demographic_values"
+        columns[HOURS.values] = _lists(features.offsets, features.values, target, HOURS.values)
+        columns[DEMOGRAPHICS.values] = _lists(
+            features.static_offsets, features.static_values, target, DEMOGRAPHICS.values
         )
     return pa.table([columns[name] for name in target.names], schema=target)
 
@@ -54,14 +53,14 @@ def admissions_table(
     )
     lengths = np.bincount(own["place"].to_numpy(), minlength=admissions.height)
     flat = ("source", "subject_id", "hadm_id", "split", "admitted", "discharged")
-    columns = _columns(admissions, (*flat, "icd_ids", "drug_ids"))
+    columns = _columns(admissions, (*flat, ICD.ids, DRUG.ids))
     columns["stays"] = pa.ListArray.from_arrays(from_lengths(lengths).astype(np.int32), nested)
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
 def patients_table(patients: pl.DataFrame, admissions: pl.DataFrame, target: pa.Schema) -> pa.Table:
     """Rows of ``schema.patients``; ``admissions`` are in the order of patients, then time."""
-    visit = pl.struct("hadm_id", "admitted", "discharged", "icd_ids").alias("visits")
+    visit = pl.struct("hadm_id", "admitted", "discharged", ICD.ids).alias("visits")
     visits = admissions.group_by("source", "subject_id", maintain_order=True).agg(visit)
     frame = patients.join(visits, on=["source", "subject_id"], how="left", maintain_order="left")
     frame = frame.with_columns(pl.col("visits").fill_null([]))

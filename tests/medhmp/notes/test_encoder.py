@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medhmp.layout import NOTE_COLUMNS
 from medhmp.notes.encoder import (
     Embedder,
     check_encoder,
@@ -21,7 +22,6 @@ from medhmp.notes.encoder import (
 )
 from medhmp.refusal import Refusal
 from medhmp.run import Notes
-from medhmp.shards import schema
 from medhmp.storage import Folder
 
 WORDS = ["pneumonia", "sepsis", "and", "the", "patient", "was", "started", "on", "vancomycin"]
@@ -200,7 +200,7 @@ def test_missing_weights_are_refused(t5, tmp_path):
 def write_notes(folder, texts):
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     columns = {"hadm_id": range(len(texts)), "note_hash": hashes, "text": texts}
-    Folder(folder).write_parquet("notes.parquet", pa.table(columns, schema=schema.NOTES))
+    Folder(folder).write_parquet("notes.parquet", pa.table(columns, schema=NOTE_COLUMNS))
     return hashes
 
 

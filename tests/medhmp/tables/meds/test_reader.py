@@ -922,7 +922,7 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     assert manifest.diagnoses == ["10:I509", "9:4280"]
     assert manifest.drugs == drugs
     assert set(manifest.splits) == ({"meds"} if brings else set())
-    rows = splits_in(Folder(run.out) / "shards", manifest, "patients")
+    rows = splits_in(open_shards(run), "patients")
     ours = {"train": "train", "tuning": "validation", "held_out": "test"}
     hashed = dict(zip(rows["subject_id"], split_of(rows["subject_id"], run.splits), strict=True))
     expected = {s: ours[of] for s, of in splits.items()} if brings else hashed
