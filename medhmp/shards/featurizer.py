@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medhmp.features.codes import Kind, Vocabulary
-from medhmp.features.fitted import Fitted
+from medhmp.features.fitted import FittedFeatures
 from medhmp.shards.manifest import Manifest
 
 
@@ -14,7 +14,7 @@ class Learnt:
     """Columns, bins and codes."""
 
     indicators: Sequence[str]  # variables whose repeats at one time became indicators
-    fitted: Fitted
+    fitted: FittedFeatures
     vocabularies: Mapping[Kind, Vocabulary]
     icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> what it has become
 
@@ -25,5 +25,5 @@ class Learnt:
             "diagnosis": Vocabulary(tuple(manifest.diagnoses)),
             "drug": Vocabulary(tuple(manifest.drugs)),
         }
-        fitted = Fitted.from_json(json.dumps(manifest.fiddle))
+        fitted = FittedFeatures.from_json(json.dumps(manifest.fiddle))
         return Learnt(manifest.indicators, fitted, vocabularies, manifest.icd9_of)

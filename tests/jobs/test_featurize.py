@@ -17,7 +17,7 @@ import pytest
 from jobs.featurize import featurize
 from medhmp import layout
 from medhmp.features import fiddle, repeats
-from medhmp.features.fitted import Fitted
+from medhmp.features.fitted import FittedFeatures
 from medhmp.layout import NOTE_COLUMNS
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.progress import Progress
@@ -188,7 +188,7 @@ def test_patients_nest_the_admissions_in_time_order(made):
 
 def test_a_stay_s_features_are_fiddle_s_of_its_own_events(made, raw):
     """No bucket, no Ray, no other stay: the same row."""
-    fitted = Fitted.from_json(json.dumps(open_shards(made).manifest.fiddle))
+    fitted = FittedFeatures.from_json(json.dumps(open_shards(made).manifest.fiddle))
     source = mimic3.read("mimic3", str(raw), made)
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
     indicated = sorted({name.partition(": ")[0] for name in fitted.plan.hourly if ": " in name})

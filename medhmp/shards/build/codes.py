@@ -44,7 +44,7 @@ def code_admissions(
     own = every.join(admissions, on=_KEY, how="semi", maintain_order="left")
     prepared = codes.prepare(own, training, features, frozen.icd9_of if frozen else None)
     known = prepared.codes.join(training, on=_KEY, how="semi")
-    vocabularies = frozen.vocabularies if frozen else codes.fit(known, features)
+    vocabularies = frozen.vocabularies if frozen else codes.fit_vocabularies(known, features)
     for kind, name in ID_COLUMNS.items():
         ids = vocabularies[kind].ids(prepared.codes.filter(pl.col("kind") == kind), name)
         admissions = admissions.join(ids, on=_KEY, how="left", maintain_order="left")

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.features import fiddle, repeats
-from medhmp.features.fitted import Fitted
+from medhmp.features.fitted import FittedFeatures
 from medhmp.features.settings import settings_of
 from medhmp.layout import MANIFEST
 from medhmp.notes.text import write_notes
@@ -104,7 +104,7 @@ def build(
 
 def _fit(
     run: Run, index: Index, buckets: Sequence[Bucket], work: Work, tasks: Tasks
-) -> tuple[list[str], Fitted]:
+) -> tuple[list[str], FittedFeatures]:
     """Resolves repeats in every bucket, then fits FIDDLE. Both learn from training stays alone.
 
     The first are the variables whose repeats become indicators.
@@ -115,7 +115,7 @@ def _fit(
 
     def survey() -> list[str]:
         surveyed = tasks.each(_survey, pairs, "repeats, buckets surveyed", stays)
-        return repeats.decide(list(surveyed))
+        return repeats.choose_indicators(list(surveyed))
 
     indicators: list[str] = work.once("indicators", survey)
     _resolve_all(indicators, index, buckets, work, tasks)
@@ -128,9 +128,11 @@ def _fit(
         return tasks.each(functools.partial(_of_resolved, function), items, what, stays)
 
     def fit() -> Any:
-        return json.loads(fiddle.fit(pairs, settings_of(run), each).to_json())
+        return json.loads(
+            fiddle.fit(pairs, settings_of(run.cohort.hours, run.features), each).to_json()
+        )
 
-    return indicators, Fitted.from_json(json.dumps(work.once("fitted", fit)))
+    return indicators, FittedFeatures.from_json(json.dumps(work.once("fitted", fit)))
 
 
 def _resolve_all(
@@ -148,7 +150,7 @@ def _stays_of(index: Index, buckets: Sequence[Bucket]) -> list[int]:
 
 
 def _survey(bucket: Bucket, ids: Any) -> pl.DataFrame:
-    return repeats.survey(bucket.events().filter(pl.col("id").is_in(ids)))
+    return repeats.find_repeats(bucket.events().filter(pl.col("id").is_in(ids)))
 
 
 def _resolve(indicators: list[str], bucket: Bucket) -> int:
@@ -195,7 +197,7 @@ def _schemas(run: Run, learnt: Learnt) -> dict[str, pa.Schema]:
 
 
 def _rows(
-    fitted: Fitted,
+    fitted: FittedFeatures,
     schemas: Mapping[str, pa.Schema],
     bucket: Bucket,
     patients: pl.DataFrame,
