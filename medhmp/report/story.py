@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from medhmp.report.sections import Table, tables
-from medhmp.shards.manifest import SYNTHETIC, Manifest
+from medhmp.shards.manifest import Manifest
+from medhmp.tables.schema import SYNTHETIC
 
 SYNTHETIC_NOTICE: Final = (
     "These patients are synthetic: generated with a planted signal, to show that the method works "

@@ -13,7 +13,7 @@ from medhmp.batch import LABEL
 from medhmp.layout import labels_of
 from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
 from medhmp.refusal import Refusal
-from medhmp.run import Cohort, Model, Run
+from medhmp.run import Cohort, Model
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.rows import Admissions, Batch, Patients, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
@@ -128,7 +128,7 @@ def _rows(
         return Stays.from_arrow(table)
     if level == "admission":
         return Admissions.from_arrow(table, model.max_stays, read_notes(shards.folder))
-    targets = target_codes(task, Run(cohort=cohort))
+    targets = target_codes(task, cohort)
     diagnoses = shards.manifest.diagnoses
     hidden = [i for i, code in enumerate(diagnoses) if code.startswith(targets)]
     until = labels["prediction_time"].to_numpy()

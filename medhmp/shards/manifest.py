@@ -15,10 +15,9 @@ from medhmp.legend import SPLITS, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Output, opened
+from medhmp.tables.schema import SYNTHETIC
 
 FORMAT: Final = 2
-SYNTHETIC: Final = "synthetic"
-"""The source of a run that names none."""
 FROZEN: Final = "features.frozen"
 """Among the inputs of shards beside their sources: the shards whose features they have."""
 

@@ -25,14 +25,13 @@ import pyarrow as pa
 
 from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
 from medhmp.tables.readings import (
     EPOCH,
     batches,
-    filled,
+    conformed,
     first_onsets,
     kept,
     named_by_stay,
@@ -46,24 +45,24 @@ COLUMNS: Final = {"id": INTEGER, "t": NUMBER, "variable_name": TEXT, "variable_v
 UNLABELLED: Final[dict[Task, str]] = dict.fromkeys(LEVELS, "FIDDLE's input has no outcomes")
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the two tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the two tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without them or with two tables of recordings, a table without rows or a
     needed column, an ID that is not a whole number, a time that is not a number.
     """
-    raw = find(Folder(folder_uri))
+    raw = find(folder)
     counts: dict[str, int] = {}
     ids = _population(raw, counts)
     counts |= dict.fromkeys(("patients", "admissions", "stays"), ids.height)
-    recordings = _Recordings(raw, ids, run.cohort.hours, run.features.types(), counts)
+    recordings = _Recordings(raw, ids, settings.hours, settings.value_types, counts)
     own = named_by_stay(ids).with_columns(admitted=pl.lit(EPOCH), intime=pl.lit(EPOCH))
     return schema.Source(
         name=name,
-        patients=filled(own, schema.PATIENTS),
-        admissions=filled(own, schema.ADMISSIONS),
-        stays=filled(own, schema.STAYS),
-        codes=filled(own.clear(), schema.CODES),
+        patients=conformed(own, schema.PATIENTS),
+        admissions=conformed(own, schema.ADMISSIONS),
+        stays=conformed(own, schema.STAYS),
+        codes=conformed(own.clear(), schema.CODES),
         streams={recordings.table: recordings.stream},
         notes=no_notes,
         onsets=partial(first_onsets, ids, []),

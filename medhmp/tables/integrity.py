@@ -16,7 +16,7 @@ Count = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
-class Sound:
+class CheckedTables:
     """``schema.PATIENTS``, ``ADMISSIONS`` and ``STAYS`` that fit each other."""
 
     patients: pl.DataFrame
@@ -29,7 +29,7 @@ class Sound:
         admissions: pl.DataFrame,
         stays: pl.DataFrame,
         counts: dict[str, int],
-    ) -> "Sound":
+    ) -> "CheckedTables":
         """``counts`` gets the rows of each reason, those that occur."""
 
         def count(reason: str, rows: int) -> None:
@@ -45,7 +45,7 @@ class Sound:
         admissions = _ordered(admissions, "admissions", "admitted", "died", count)
         stays = _without(stays, "stays, without intime", pl.col("intime").is_null(), count)
         stays = _ordered(stays, "stays", "intime", "outtime", count)
-        return Sound(
+        return CheckedTables(
             _born_before(patients, admissions, count),
             admissions,
             _inside(stays, admissions, count),

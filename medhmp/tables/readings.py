@@ -1,4 +1,8 @@
-"""What readers have in common once rows are frames: batches, counted exclusions, onsets."""
+"""What all readers share once rows are frames: values, the window, onsets, counts, record batches.
+
+Rows of events have ``stay_id``, ``hours`` since unit admission, and ``until``, the hour after which
+nothing of the stay may be used.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -7,9 +11,145 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
+from medhmp.legend import Task
+from medhmp.progress import Progress
+from medhmp.tables.csv import RawTables, table_of
+from medhmp.tables.hours import hours_between
+from medhmp.tables.schema import EVENTS
+
+STATIC: Final = {
+    "GENDER": "sex",
+    "FIRST_CAREUNIT": "first_careunit",
+    "FIRST_WARDID": "first_ward",
+    "ADMISSION_TYPE": "admission_type",
+    "ADMISSION_LOCATION": "admission_location",
+    "INSURANCE": "insurance",
+    "LANGUAGE": "language",
+    "RELIGION": "religion",
+    "MARITAL_STATUS": "marital_status",
+    "ETHNICITY": "ethnicity",
+}
+"""Variable -> column of PATIENTS, ADMISSIONS or STAYS: the texts that hold for a whole stay."""
+
+EPOCH: Final = datetime(2000, 1, 1)
+"""Placeholder start for sources without dates. Each patient has one stay there, so times are never
+compared."""
+
 _NO_ONSET: Final = pl.DataFrame(
     schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
 )
+
+
+def say_what_is_missing(
+    name: str, raw: RawTables, optional: Mapping[str, str], progress: Progress
+) -> None:
+    """Says which optional tables a source lacks. ``optional``: table -> what is then missing."""
+    for table, what in optional.items():
+        if not raw.has(table_of(table)):
+            progress.say(f"{name}: no table {table_of(table)}; {what}")
+
+
+# Rows left out, and counted
+
+
+def count(counts: dict[str, int], reason: str, rows: int) -> None:
+    """Adds rows that are left out for a reason."""
+    counts[reason] = counts.get(reason, 0) + rows
+
+
+def kept(block: pl.DataFrame, rules: Mapping[str, pl.Expr], counts: dict[str, int]) -> pl.DataFrame:
+    """Applies the rules one after the other; counts the rows that each leaves out, by reason."""
+    for reason, rule in rules.items():
+        passed = block.filter(rule)
+        count(counts, reason, block.height - passed.height)
+        block = passed
+    return block
+
+
+# The observation window
+
+
+def within(hours: float) -> pl.Expr:
+    """True for point events of the observation window, at or before the last usable hour."""
+    return (pl.col("hours") >= 0) & known(pl.col("hours"), hours)
+
+
+def known(at: pl.Expr, hours: float) -> pl.Expr:
+    """True where hour ``at`` is before the end of the window, at or before the last usable hour."""
+    return (at < hours) & (at <= pl.col("until"))
+
+
+# Events
+
+
+def parsed(frame: pl.DataFrame, column: str = "value") -> pl.DataFrame:
+    """Adds ``number`` and ``text``: the finite number that a text spells, else the text itself."""
+    number = frame.with_columns(
+        number=pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
+    )
+    finite = number.with_columns(number=pl.when(pl.col("number").is_finite()).then("number"))
+    return finite.with_columns(text=pl.when(pl.col("number").is_null()).then(column))
+
+
+def as_events(frame: pl.DataFrame, repeats: str) -> pl.DataFrame:
+    """The columns of EVENTS; ``number`` and ``text`` may be absent from ``frame``.
+
+    ``repeats`` is a policy of ``features/repeats.py``.
+    """
+    absent = {"number": pl.Float64, "text": pl.String}
+    blank = [pl.lit(None, kind).alias(c) for c, kind in absent.items() if c not in frame.columns]
+    return frame.with_columns(*blank, repeats=pl.lit(repeats)).select(EVENTS.names)
+
+
+def static_events(
+    stays: pl.DataFrame,
+    patients: pl.DataFrame,
+    admissions: pl.DataFrame,
+    texts: Mapping[str, str],
+) -> pl.DataFrame:
+    """EVENTS of what holds for a whole stay (hours null): age, hours since admission, ``texts``.
+
+    ``texts`` are those of ``STATIC`` that the source has.
+    """
+    facts = stays.join(patients, on="subject_id").join(admissions.drop("subject_id"), on="hadm_id")
+    age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
+    before = hours_between("intime", "admitted")
+    numbers = {
+        "AGE": pl.when(age > 89).then(91.4).otherwise(age),
+        "HADM_to_ICU_time": before,
+    }
+    hours = pl.lit(None, pl.Float64)
+    parts = [
+        as_events(facts.with_columns(hours=hours, variable=pl.lit(name), **{kind: value}), "apart")
+        for kind, named in (
+            ("number", numbers),
+            ("text", {n: pl.col(c) for n, c in texts.items()}),
+        )
+        for name, value in named.items()
+    ]
+    return pl.concat(parts)
+
+
+# Onsets
+
+
+def earliest(signs: pl.DataFrame, kind: Task) -> pl.DataFrame:
+    """(stay_id, kind, hours): the first hour of each stay's signs; before admission counts, too."""
+    first = signs.group_by("stay_id").agg(pl.col("hours").min())
+    return first.select("stay_id", pl.lit(kind).alias("kind"), "hours")
+
+
+def first_onsets(stays: pl.DataFrame, signs: list[pl.DataFrame]) -> pl.DataFrame:
+    """(stay_id, arf, shock): the first hour of each kind among (stay_id, kind, hours), or null."""
+    first = pl.concat([_NO_ONSET, *signs]).group_by("stay_id", "kind").agg(pl.col("hours").min())
+    frame = stays.select("stay_id")
+    for kind in ("arf", "shock"):
+        own = first.filter(pl.col("kind") == kind).select("stay_id", pl.col("hours").alias(kind))
+        frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
+    return frame
+
+
+# The tables of a source
 
 
 def batches(frame: pl.DataFrame, target: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -23,52 +163,30 @@ def as_table(frame: pl.DataFrame, target: pa.Schema) -> pa.Table:
     return table.cast(target)
 
 
-def filled(frame: pl.DataFrame, target: pa.Schema) -> pl.DataFrame:
-    """The columns of a schema; what ``frame`` lacks is null."""
+def conformed(frame: pl.DataFrame, target: pa.Schema) -> pl.DataFrame:
+    """The columns of a schema, in its types; those that ``frame`` lacks are null."""
     blank = [pl.lit(None).alias(name) for name in target.names if name not in frame.columns]
     made = pl.from_arrow(as_table(frame.with_columns(blank), target))
     assert isinstance(made, pl.DataFrame)
     return made
 
 
-EPOCH: Final = datetime(2000, 1, 1)
-"""When a stay begins where a source has no dates. No two stays are then of one patient, so that
-nothing compares them."""
+def empty(target: pa.Schema) -> pl.DataFrame:
+    """A frame of a schema, without rows."""
+    frame = pl.from_arrow(target.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def named_by_stay(frame: pl.DataFrame) -> pl.DataFrame:
-    """Where a source knows stays alone, each is an admission and a patient of the same id."""
+    """Makes each stay an admission and a patient of the same id, for sources that know no other."""
     return frame.with_columns(subject_id="stay_id", hadm_id="stay_id")
 
 
 def distinct_codes(rows: pl.DataFrame, kind: str, code: pl.Expr) -> pl.DataFrame:
-    """``subject_id``, ``hadm_id``, ``kind`` and ``code`` of each row, each once, in their order."""
+    """The columns of CODES, each row once, in the order of ``rows``."""
     own = rows.select("subject_id", "hadm_id", kind=pl.lit(kind), code=code)
     return own.unique(maintain_order=True)
-
-
-def count(counts: dict[str, int], reason: str, rows: int) -> None:
-    """Adds rows that are left out for a reason."""
-    counts[reason] = counts.get(reason, 0) + rows
-
-
-def kept(block: pl.DataFrame, rules: Mapping[str, pl.Expr], counts: dict[str, int]) -> pl.DataFrame:
-    """The rows that all rules let pass, one after the other; counts the others by reason."""
-    for reason, rule in rules.items():
-        passed = block.filter(rule)
-        count(counts, reason, block.height - passed.height)
-        block = passed
-    return block
-
-
-def first_onsets(stays: pl.DataFrame, seen: list[pl.DataFrame]) -> pl.DataFrame:
-    """(stay_id, arf, shock): the first hour of each in ``seen`` (stay_id, kind, hours), or null."""
-    first = pl.concat([_NO_ONSET, *seen]).group_by("stay_id", "kind").agg(pl.col("hours").min())
-    frame = stays.select("stay_id")
-    for kind in ("arf", "shock"):
-        own = first.filter(pl.col("kind") == kind).select("stay_id", pl.col("hours").alias(kind))
-        frame = frame.join(own, on="stay_id", how="left", maintain_order="left")
-    return frame
 
 
 def no_notes() -> Iterator[pa.RecordBatch]:

@@ -11,11 +11,11 @@ import polars as pl
 
 from medhmp import icd
 from medhmp.legend import LEVELS, PatientTask, Task
-from medhmp.run import Cohort, Run
+from medhmp.run import Cohort
 from medhmp.tables.hours import YEAR
 from medhmp.tables.schema import Source
-from medhmp.tasks.exclusions import Funnel, Labels, diagnoses, in_life
-from medhmp.tasks.patients import patients
+from medhmp.tasks.exclusions import Exclusions, Labels, admitted_alive, diagnosis_codes
+from medhmp.tasks.patients import label_patients
 
 PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Types of a planned admission. The second is MIMIC-IV's; MIMIC-III calls it elective."""
@@ -23,16 +23,21 @@ PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 _NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64})
 
 
-def label(task: Task, source: Source, onsets: pl.DataFrame, run: Run) -> Labels:
-    """One source's rows of a task. ``onsets`` is what ``source.onsets()`` gave."""
+def label(
+    task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohort, icd9_only: bool
+) -> Labels:
+    """Labels one source's rows of a task. ``onsets`` has the columns of ``Source.onsets``.
+
+    Under ``icd9_only`` only admissions whose diagnoses are all of ICD-9 are rows or inputs.
+    """
     if task == "readmission":
-        return readmission(source, run)
+        return label_readmission(source, cohort, icd9_only)
     if LEVELS[task] == "patient":
-        return patients(cast(PatientTask, task), source, run)
-    return _after_window(task, source, onsets, run.cohort)
+        return label_patients(cast(PatientTask, task), source, cohort, icd9_only)
+    return _label_stays(task, source, onsets, cohort)
 
 
-def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohort) -> Labels:
+def _label_stays(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohort) -> Labels:
     """arf, shock, mortality: stays observed for T hours, alive, in the unit, and free of onset.
 
     The label is an onset at any later hour of the stay; for mortality, death in this admission.
@@ -47,51 +52,51 @@ def _after_window(task: Task, source: Source, onsets: pl.DataFrame, cohort: Coho
     # Whole days to four decimals, as the table's LOS has them: 47.9995 hours count as 48.
     days = ((pl.col("outtime") - pl.col("intime")) / pl.duration(days=1)).round(4)
     died, later = pl.col("died"), pl.col("prediction_time")
-    funnel = Funnel("stays", frame)
-    funnel.keep(f"age at least {cohort.min_age}", _adult("intime", cohort.min_age))
+    exclusions = Exclusions("stays", frame)
+    exclusions.keep(f"age at least {cohort.min_age}", _adult("intime", cohort.min_age))
     if cohort.recording_hospitals and task != "mortality":
         silent = source.unrecorded.get(task, _NOBODY)["stay_id"].implode()
-        funnel.keep("in a hospital that records its signs", ~pl.col("stay_id").is_in(silent))
-    funnel.keep(f"alive at hour {cohort.hours}", died.is_null() | (died >= later))
-    funnel.keep(f"in the unit at hour {cohort.hours}", days * 24 >= cohort.hours)
+        exclusions.keep("in a hospital that records its signs", ~pl.col("stay_id").is_in(silent))
+    exclusions.keep(f"alive at hour {cohort.hours}", died.is_null() | (died >= later))
+    exclusions.keep(f"in the unit at hour {cohort.hours}", days * 24 >= cohort.hours)
     if task == "mortality":
-        funnel.keep("known to have left alive or died", pl.col("expired").is_not_null())
-        funnel.frame = funnel.frame.with_columns(label=pl.col("expired"))
+        exclusions.keep("known to have left alive or died", pl.col("expired").is_not_null())
+        exclusions.frame = exclusions.frame.with_columns(label=pl.col("expired"))
     else:
         onset = pl.col(task)
-        funnel.keep(
+        exclusions.keep(
             f"no onset before hour {cohort.hours}", onset.is_null() | (onset >= cohort.hours)
         )
-        funnel.frame = funnel.frame.with_columns(label=onset.is_not_null())
-    return funnel.labels("stay_id")
+        exclusions.frame = exclusions.frame.with_columns(label=onset.is_not_null())
+    return exclusions.labels("stay_id")
 
 
-def readmission(source: Source, run: Run) -> Labels:
+def label_readmission(source: Source, cohort: Cohort, icd9_only: bool) -> Labels:
     """Admissions discharged alive; the label is a next admission that begins within the days.
 
     The gap counts from discharge. A planned next admission does not count if ``unplanned_only``.
     """
-    cohort, alive = run.cohort, in_life(source)
-    funnel = Funnel("admissions", source.admissions)
-    funnel.steps.append(("admitted alive", alive.height))
-    funnel.frame = _labeled(_episodes(alive), cohort)
-    funnel.steps.append(("overlapping admissions merged", funnel.frame.height))
-    funnel.keep("not a birth", pl.col("admission_type").ne_missing("NEWBORN"))
-    funnel.keep(f"age at least {cohort.min_age}", _adult("admitted", cohort.min_age))
-    funnel.keep("discharged alive", ~pl.col("expired") & pl.col("discharged").is_not_null())
-    coded, hadm = diagnoses(source), pl.col("hadm_id")
-    funnel.keep("with a diagnosis code", hadm.is_in(coded["hadm_id"].implode()))
-    if run.features.icd == "icd9_only":
+    alive = admitted_alive(source)
+    exclusions = Exclusions("admissions", source.admissions)
+    exclusions.steps.append(("admitted alive", alive.height))
+    exclusions.frame = _labeled(_episodes(alive), cohort)
+    exclusions.steps.append(("overlapping admissions merged", exclusions.frame.height))
+    exclusions.keep("not a birth", pl.col("admission_type").ne_missing("NEWBORN"))
+    exclusions.keep(f"age at least {cohort.min_age}", _adult("admitted", cohort.min_age))
+    exclusions.keep("discharged alive", ~pl.col("expired") & pl.col("discharged").is_not_null())
+    coded, hadm = diagnosis_codes(source), pl.col("hadm_id")
+    exclusions.keep("with a diagnosis code", hadm.is_in(coded["hadm_id"].implode()))
+    if icd9_only:
         nine = icd.of_icd9_alone(coded)["hadm_id"]
-        funnel.keep("with diagnoses of ICD-9 alone", hadm.is_in(nine.implode()))
+        exclusions.keep("with diagnoses of ICD-9 alone", hadm.is_in(nine.implode()))
     if cohort.drop_deaths_within_window:
         soon = pl.col("discharged") + pl.duration(days=cohort.readmission_days)
         survived = (pl.col("death") > soon).fill_null(True)
-        funnel.keep(
+        exclusions.keep(
             f"alive or readmitted after {cohort.readmission_days} days", survived | pl.col("label")
         )
-    funnel.frame = funnel.frame.with_columns(prediction_time=pl.col("discharged"))
-    return funnel.labels("hadm_id")
+    exclusions.frame = exclusions.frame.with_columns(prediction_time=pl.col("discharged"))
+    return exclusions.labels("hadm_id")
 
 
 def _adult(at: str, years: int) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""What the rules of every task share: rows narrowed step by step, and who was alive when."""
+"""Exclusion steps: a cohort narrowed rule by rule, with the count left after each."""
 
 from dataclasses import dataclass
 
@@ -9,31 +9,33 @@ from medhmp.tables.schema import Source
 
 @dataclass(frozen=True)
 class Labels:
-    """``rows``: subject_id, row_id, label, prediction_time. ``steps``: what each rule left."""
+    """The labelled rows of a task, of one source."""
 
-    rows: pl.DataFrame
-    steps: list[tuple[str, int]]
+    rows: pl.DataFrame  # subject_id, row_id, label, prediction_time
+    steps: list[tuple[str, int]]  # exclusion step -> rows left after it
 
 
-class Funnel:
-    """A frame narrowed rule by rule, with the count after each."""
+class Exclusions:
+    """A frame narrowed rule by rule, with the count left after each."""
 
     def __init__(self, name: str, frame: pl.DataFrame) -> None:
         self.frame, self.steps = frame, [(name, frame.height)]
 
     def keep(self, name: str, rule: pl.Expr) -> None:
+        """Keeps the rows that meet a rule; records the step."""
         self.frame = self.frame.filter(rule)
         self.steps.append((name, self.frame.height))
 
     def labels(self, row_id: str) -> Labels:
+        """The rows left, named by the column ``row_id``; they have label and prediction_time."""
         label, row = pl.col("label").cast(pl.Int8), pl.col(row_id).alias("row_id")
         return Labels(self.frame.select("subject_id", row, label, "prediction_time"), self.steps)
 
 
-def in_life(source: Source) -> pl.DataFrame:
-    """Admissions with ``birth`` and ``death``, without those that begin after the patient's death.
+def admitted_alive(source: Source) -> pl.DataFrame:
+    """Admissions with the patient's ``birth`` and ``death``, without those that begin after death.
 
-    Organ donors are admitted again. A day of death is known only as its midnight.
+    Organ donors are admitted again. A death known by its day alone has the time of its midnight.
     """
     patients = source.patients.select("subject_id", "birth", "death")
     frame = source.admissions.join(patients, on="subject_id", maintain_order="left")
@@ -42,6 +44,6 @@ def in_life(source: Source) -> pl.DataFrame:
     return frame.filter(~((pl.col("admitted") > died) | after_day).fill_null(False))
 
 
-def diagnoses(source: Source) -> pl.DataFrame:
-    """The codes that are diagnoses."""
+def diagnosis_codes(source: Source) -> pl.DataFrame:
+    """The rows of CODES that are diagnoses."""
     return source.codes.filter(pl.col("kind") == "diagnosis")

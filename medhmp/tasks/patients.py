@@ -14,10 +14,10 @@ import polars as pl
 
 from medhmp import icd
 from medhmp.legend import LEVELS, PatientTask, Task
-from medhmp.run import Cohort, Run
+from medhmp.run import Cohort
 from medhmp.tables.hours import YEAR
 from medhmp.tables.schema import Source
-from medhmp.tasks.exclusions import Funnel, Labels, diagnoses, in_life
+from medhmp.tasks.exclusions import Exclusions, Labels, admitted_alive, diagnosis_codes
 from medhmp.tasks.matching import CONTROLS, match
 
 
@@ -72,16 +72,16 @@ BAND: Final = 5
 """Years of age that count as one in matching."""
 
 
-def target_codes(task: Task, run: Run) -> tuple[str, ...]:
+def target_codes(task: Task, cohort: Cohort) -> tuple[str, ...]:
     """Prefixes of the diagnosis codes that are a patient task's target: never among its inputs."""
     if LEVELS[task] != "patient":
         return ()
     disease = DISEASES[cast(PatientTask, task)]
-    broad = getattr(run.cohort, f"{task}_codes") == "broad"
+    broad = getattr(cohort, f"{task}_codes") == "broad"
     return disease.core + disease.broad if broad else disease.core
 
 
-def patients(task: PatientTask, source: Source, run: Run) -> Labels:
+def label_patients(task: PatientTask, source: Source, cohort: Cohort, icd9_only: bool) -> Labels:
     """Patients with two coded admissions: a first code of the disease later, or none ever.
 
     A case may use what was discharged ``gap_months`` before the admission of its first code. A
@@ -89,31 +89,31 @@ def patients(task: PatientTask, source: Source, run: Run) -> Labels:
     ``gap_months`` before that: its history ends as a case's does. (A case's own date means nothing
     in it: sources shift the dates of every patient apart.) ``prediction_time`` is that bound.
     """
-    visits, matched = _visits(task, source, run), task in run.cohort.matched
-    funnel = Funnel("patients with a coded admission", _bounded(visits, run.cohort, matched))
-    name, months = DISEASES[task].name, run.cohort.gap_months
-    funnel.keep("two admissions or more", pl.col("visits") >= 2)
-    funnel.keep(f"no {name} at the first admission", ~pl.col("at_first"))
+    visits, matched = _visits(task, source, cohort, icd9_only), task in cohort.matched
+    exclusions = Exclusions("patients with a coded admission", _bounded(visits, cohort, matched))
+    name, months = DISEASES[task].name, cohort.gap_months
+    exclusions.keep("two admissions or more", pl.col("visits") >= 2)
+    exclusions.keep(f"no {name} at the first admission", ~pl.col("at_first"))
     known = f"an admission that ended {months} months before {name}"
     if matched:
         known += " or, of a control, before the last"
-    funnel.keep(known, pl.col("first") <= pl.col("prediction_time"))
+    exclusions.keep(known, pl.col("first") <= pl.col("prediction_time"))
     if matched:
-        _match(funnel, visits, source, run.cohort)
-    return funnel.labels("subject_id")
+        _match(exclusions, visits, source, cohort)
+    return exclusions.labels("subject_id")
 
 
-def _visits(task: PatientTask, source: Source, run: Run) -> pl.DataFrame:
+def _visits(task: PatientTask, source: Source, cohort: Cohort, icd9_only: bool) -> pl.DataFrame:
     """Coded admissions in time order, whether each has a ``target`` code, and is an ``input``.
 
     Under ``icd9_only`` the shards do not have all of them, yet what the others say is known.
     """
-    codes = diagnoses(source)
-    targets = codes.filter(_starts_with(target_codes(task, run)))
-    inputs = icd.of_icd9_alone(codes) if run.features.icd == "icd9_only" else codes
+    codes = diagnosis_codes(source)
+    targets = codes.filter(_starts_with(target_codes(task, cohort)))
+    inputs = icd.of_icd9_alone(codes) if icd9_only else codes
     hadm = pl.col("hadm_id")
     return (
-        in_life(source)
+        admitted_alive(source)
         .filter(pl.col("discharged").is_not_null())
         .join(codes.select("hadm_id").unique(), on="hadm_id", how="semi")
         .with_columns(
@@ -142,24 +142,24 @@ def _bounded(visits: pl.DataFrame, cohort: Cohort, matched: bool) -> pl.DataFram
     )
 
 
-def _match(funnel: Funnel, visits: pl.DataFrame, source: Source, cohort: Cohort) -> None:
+def _match(exclusions: Exclusions, visits: pl.DataFrame, source: Source, cohort: Cohort) -> None:
     """Leaves cases that have a control, and these controls."""
-    bounds = funnel.frame.select("subject_id", "prediction_time")
+    bounds = exclusions.frame.select("subject_id", "prediction_time")
     before = visits.filter("input").join(bounds, on="subject_id")
     before = before.filter(pl.col("discharged") <= pl.col("prediction_time"))
-    known = diagnoses(source).select("hadm_id", "code")
+    known = diagnosis_codes(source).select("hadm_id", "code")
     codes = before.select("subject_id", "hadm_id").join(known, on="hadm_id")
     categories = icd.categories(codes.select("subject_id", "code"))
-    pairs = match(_people(funnel.frame, visits, source), categories, cohort.match_seed)
-    cases, controls = int(funnel.frame["label"].sum()), pairs["case"].value_counts()["count"]
-    funnel.steps += [
+    pairs = match(_people(exclusions.frame, visits, source), categories, cohort.match_seed)
+    cases, controls = int(exclusions.frame["label"].sum()), pairs["case"].value_counts()["count"]
+    exclusions.steps += [
         ("cases", cases),
         (f"cases with {CONTROLS} controls", int((controls == CONTROLS).sum())),
         ("cases with fewer controls", int((controls < CONTROLS).sum())),
         ("cases without a control, left out", cases - len(controls)),
     ]
     chosen = pl.concat([pairs["case"].unique(), pairs["control"].rename("case")])
-    funnel.keep("cases and their controls", pl.col("subject_id").is_in(chosen.implode()))
+    exclusions.keep("cases and their controls", pl.col("subject_id").is_in(chosen.implode()))
 
 
 def _people(frame: pl.DataFrame, visits: pl.DataFrame, source: Source) -> pl.DataFrame:

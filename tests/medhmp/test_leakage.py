@@ -37,6 +37,7 @@ from medhmp.synthetic import synthesize as write_tables
 from medhmp.tables.mimic import mimic3
 from medhmp.train.finetune.fit import FitSpec, fit, scores
 from medhmp.train.pretrain.stage import Stage, plan_of
+from tests.readers import settings_of
 
 pytestmark = pytest.mark.ray
 
@@ -248,7 +249,7 @@ def changed(raw: Path, folder: Path, change: Change, *tables: str) -> Path:
 
 
 def events(raw: Path) -> pl.DataFrame:
-    source = mimic3.read("mimic3", str(raw), replace(smoke(), quiet=True))
+    source = mimic3.read("mimic3", Folder(str(raw)), settings_of(replace(smoke(), quiet=True)))
     return pl.concat([pl.from_arrow(batch) for batch in source.events()])
 
 

@@ -46,7 +46,10 @@ def write_labels(
     entries, counted = [], {}
     for task in LEVELS:
         able = [s for s in sources if task not in s.unlabelled]
-        labels = [cohort.label(task, s, onsets[s.name], run) for s in able]
+        labels = [
+            cohort.label(task, s, onsets[s.name], run.cohort, run.features.icd == "icd9_only")
+            for s in able
+        ]
         rows = pl.concat(
             [
                 _NO_LABELS,

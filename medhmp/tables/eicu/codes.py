@@ -8,7 +8,7 @@ from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
 from medhmp.tables.eicu.onsets import hicl_number
 from medhmp.tables.hours import in_hours
-from medhmp.tables.readings import distinct_codes, kept
+from medhmp.tables.readings import distinct_codes, empty, kept
 
 ICD9: Final = r"^(\d{3}|V\d{2})(\.\d{1,2})?$|^E\d{3}(\.\d)?$"
 ICD10: Final = r"^[A-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?$"
@@ -27,7 +27,7 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
     is_9, is_10 = code.str.contains(ICD9), code.str.contains(ICD10)
     version = pl.when(is_9).then(pl.lit("9")).when(is_10).then(pl.lit("10"))
     without = unknown = 0
-    found = [_no_codes()]
+    found = [empty(schema.CODES)]
     for block in raw.scan("DIAGNOSIS", columns):
         listed = block.drop_nulls("icd9code")
         without += block.height - listed.height
@@ -59,7 +59,7 @@ def drugs(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.Dat
         "MEDICATION, orders that name no drug": name.is_not_null(),
         "MEDICATION, orders from after discharge": (start <= pl.col("until")).fill_null(True),
     }
-    found = [_no_codes()]
+    found = [empty(schema.CODES)]
     for block in raw.scan("MEDICATION", columns):
         rows = kept(_of_stays(block, stays), rules, counts)
         found.append(distinct_codes(rows, "drug", name))
@@ -70,9 +70,3 @@ def _of_stays(block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
     """Rows of known stays. The scan for events counts those of no stay."""
     own = stays.select("subject_id", "hadm_id", "until", patientunitstayid="stay_id")
     return block.join(own, on="patientunitstayid", maintain_order="left")
-
-
-def _no_codes() -> pl.DataFrame:
-    empty = pl.from_arrow(schema.CODES.empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return empty

@@ -15,14 +15,21 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
 from medhmp.tables.eicu import patient
 from medhmp.tables.eicu.onsets import SIGNS, gives_away
 from medhmp.tables.hours import in_hours
-from medhmp.tables.mimic.metavision import events, parsed, within
-from medhmp.tables.readings import batches, count, first_onsets, kept
+from medhmp.tables.readings import (
+    as_events,
+    batches,
+    count,
+    earliest,
+    first_onsets,
+    kept,
+    parsed,
+    within,
+)
 
 STAY: Final = "patientunitstayid"
 HICL: Final = "drughiclseqno"
@@ -122,17 +129,17 @@ SHAPES: Final = {
 
 
 @dataclass
-class Events:
+class EicuEvents:
     """Scans the tables. Onsets are seen on the way, before rows outside the window go.
 
     ``counts`` of a table read twice are of both times.
     """
 
     raw: RawTables
-    run: Run
+    settings: schema.ReaderSettings
     stays: pl.DataFrame  # patient.unit_stays
     counts: dict[str, int]
-    seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
+    signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
         """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
@@ -142,7 +149,7 @@ class Events:
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the tables read so far."""
-        return first_onsets(self.stays, self.seen)
+        return first_onsets(self.stays, self.signs)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         yield from batches(patient.static(self.raw, self.stays), schema.EVENTS)
@@ -163,18 +170,16 @@ class Events:
         for block in self.raw.scan(table, columns | dict(sign.columns if sign else {})):
             rows = block.rename({STAY: "stay_id"}).join(clock, on="stay_id", maintain_order="left")
             count(self.counts, f"{table}, of no stay in PATIENT", block.height - rows.height)
-            self._note(table, rows)
+            self._record_onsets(table, rows)
             timed = rows.with_columns(hours=in_hours(pl.col(shapes[0].minute), 60))
-            inside = within(self.run.cohort.hours).fill_null(False)
+            inside = within(self.settings.hours).fill_null(False)
             usable = kept(timed, {f"{table}, outside the window": inside}, self.counts)
             yield pl.concat([self._shaped(usable, table, shape) for shape in shapes])
 
-    def _note(self, table: str, rows: pl.DataFrame) -> None:
-        """Remembers the onsets that rows tell of."""
+    def _record_onsets(self, table: str, rows: pl.DataFrame) -> None:
         if sign := SIGNS.get(table):
-            kind, hours = pl.lit(sign.kind).alias("kind"), in_hours(sign.minute, 60)
-            found = rows.select("stay_id", kind, hours=hours).drop_nulls("hours")
-            self.seen.append(found.group_by("stay_id", "kind").agg(pl.col("hours").min()))
+            found = rows.select("stay_id", hours=in_hours(sign.minute, 60)).drop_nulls("hours")
+            self.signs.append(earliest(found, sign.kind))
 
     def _shaped(self, rows: pl.DataFrame, table: str, shape: Shape) -> pl.DataFrame:
         name = pl.lit("")
@@ -182,7 +187,7 @@ class Events:
             named = pl.any_horizontal(pl.col(n).is_not_null() for n in shape.names)
             rows = kept(rows, {f"{table}, without a name": named}, self.counts)
             name = pl.concat_str([pl.col(n).fill_null("") for n in shape.names], separator="|")
-        signal = gives_away(table, self.run.cohort, HICL in shape.names)
+        signal = gives_away(table, self.settings.task_signals == "strict", HICL in shape.names)
         rows = rows.with_columns(variable=name)
         rows = kept(rows, {"rows that are signals of a task": ~signal}, self.counts)
         if not shape.stacked:
@@ -196,7 +201,7 @@ def _reading(rows: pl.DataFrame, value: pl.Expr, shape: Shape) -> pl.DataFrame:
     frame = parsed(rows.with_columns(value=value))
     if shape.marks:
         frame = frame.with_columns(number=one, text=pl.lit(None, pl.String))
-    return events(frame, shape.repeats)
+    return as_events(frame, shape.repeats)
 
 
 def _cells(rows: pl.DataFrame, column: str, shape: Shape) -> pl.DataFrame:
@@ -206,4 +211,4 @@ def _cells(rows: pl.DataFrame, column: str, shape: Shape) -> pl.DataFrame:
     if shape.kind != NUMBER:
         return _reading(named.filter(pl.col(column).is_not_null()), pl.col(column), shape)
     finite = named.filter(pl.col(column).is_finite().fill_null(False))
-    return events(finite.with_columns(number=pl.col(column)), shape.repeats)
+    return as_events(finite.with_columns(number=pl.col(column)), shape.repeats)

@@ -12,7 +12,6 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.legend import Task
-from medhmp.run import Cohort
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
 
 PRESSORS: Final = (
@@ -95,12 +94,11 @@ def unrecorded(raw: RawTables, stays: pl.DataFrame) -> dict[Task, pl.DataFrame]:
     }
 
 
-def gives_away(table: str, cohort: Cohort, hicl: bool) -> pl.Expr:
+def gives_away(table: str, strict: bool, hicl: bool) -> pl.Expr:
     """Whether a row with a ``variable`` is removed before features are fitted.
 
     ``hicl`` says that the table has the column ``drughiclseqno``.
     """
-    strict = cohort.task_signals == "strict"
     if strict and table in STRICT_TABLES:
         return pl.lit(True)
     names = [*PRESSORS, *_OTHER_PRESSORS, *_VENTILATION, *(_STRICT if strict else ())]

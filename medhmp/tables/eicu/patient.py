@@ -17,8 +17,7 @@ from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
 from medhmp.tables.hours import YEAR, until_discharge
-from medhmp.tables.mimic.metavision import events, parsed
-from medhmp.tables.readings import filled
+from medhmp.tables.readings import as_events, conformed, parsed
 
 BIRTH: Final = datetime(1900, 1, 1)
 FIRST_YEAR: Final = 2014
@@ -132,23 +131,26 @@ def _minutes(column: str) -> pl.Expr:
     return pl.duration(minutes=pl.col(column))
 
 
-def patients(stays: pl.DataFrame) -> pl.DataFrame:
+def patients_of(stays: pl.DataFrame) -> pl.DataFrame:
+    """PATIENTS, described by their first unit stay."""
     sex = pl.col("gender").replace_strict(SEX, default=None, return_dtype=pl.String)
     own = stays.unique("subject_id", keep="first", maintain_order=True)
-    return filled(own.with_columns(sex=sex, birth=pl.lit(BIRTH)), schema.PATIENTS)
+    return conformed(own.with_columns(sex=sex, birth=pl.lit(BIRTH)), schema.PATIENTS)
 
 
-def admissions(stays: pl.DataFrame) -> pl.DataFrame:
+def admissions_of(stays: pl.DataFrame) -> pl.DataFrame:
     """Hospital stays, described by their first unit stay. Who died did when the stay ended."""
     first = stays.unique("hadm_id", keep="first", maintain_order=True)
     died = pl.when("expired").then("discharged")
     named = first.with_columns(died=died, admission_location="hospitaladmitsource")
-    return filled(named, schema.ADMISSIONS)
+    return conformed(named, schema.ADMISSIONS)
 
 
 def stays_of(stays: pl.DataFrame) -> pl.DataFrame:
     """STAYS of the rows of ``unit_stays``."""
-    return filled(stays.with_columns(first_careunit="unittype", first_ward="wardid"), schema.STAYS)
+    return conformed(
+        stays.with_columns(first_careunit="unittype", first_ward="wardid"), schema.STAYS
+    )
 
 
 def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
@@ -166,7 +168,7 @@ def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
         pl.concat_str(pl.lit(f"{place}="), place).alias(place) for place in PLACES
     )
     return pl.concat(
-        events(
+        as_events(
             parsed(
                 named.select(
                     *("subject_id", "stay_id"),

@@ -12,16 +12,14 @@ import polars as pl
 
 from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import RawTables
 from medhmp.tables.eicu import codes as eicu_codes
 from medhmp.tables.eicu import patient
-from medhmp.tables.eicu.events import Events
+from medhmp.tables.eicu.events import EicuEvents
 from medhmp.tables.eicu.onsets import unrecorded
-from medhmp.tables.mimic.records import say_what_is_missing
-from medhmp.tables.readings import no_notes
+from medhmp.tables.readings import no_notes, say_what_is_missing
 
 REQUIRED: Final = (
     *("patient", "diagnosis", "lab", "vitalPeriodic", "nurseCharting"),
@@ -55,22 +53,22 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Refuses a drug key that eICU lacks, a folder without a required table, a table without a needed
     column or that is empty, letters in a column of ids, minutes or numbers, and patients' ids that
     cannot be told apart. Events are refused as they are scanned.
     """
-    _refuse_drug_key(run)
-    raw = find(Folder(folder_uri))
-    say_what_is_missing(run, name, raw, OPTIONAL)
+    _refuse_drug_key(settings.drug_key)
+    raw = find(folder)
+    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
     counts: dict[str, int] = {}
     stays = patient.unit_stays(raw, counts)
     codes = [of(raw, stays, counts) for of in (eicu_codes.diagnoses, eicu_codes.drugs)]
     silent = unrecorded(raw, stays)
-    events = Events(raw, run, stays, counts)
-    patients, admissions = patient.patients(stays), patient.admissions(stays)
+    events = EicuEvents(raw, settings, stays, counts)
+    patients, admissions = patient.patients_of(stays), patient.admissions_of(stays)
     counts |= {"patients": patients.height, "admissions": admissions.height}
     counts |= {"stays": stays.height} | raw.rows
     return schema.Source(
@@ -94,10 +92,10 @@ def files(folder: Folder) -> dict[str, int | None]:
     return find(folder).sizes()
 
 
-def _refuse_drug_key(run: Run) -> None:
+def _refuse_drug_key(key: str) -> None:
     """eICU codes drugs by HICL, which names ingredients; a GSN names a strength and a form, too."""
-    if run.features.drug_key != "name":
+    if key != "name":
         raise Refusal(
-            f"features.drug_key is {run.features.drug_key} and eICU's medication has no such code; "
+            f"features.drug_key is {key} and eICU's medication has no such code; "
             "give --features.drug_key name"
         )

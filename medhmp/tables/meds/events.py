@@ -12,15 +12,21 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.meds.codebook import SIGNALS, Codebook
-from medhmp.tables.meds.files import Shards
+from medhmp.tables.meds.files import MedsFiles
 from medhmp.tables.meds.visits import of_admissions
-from medhmp.tables.mimic import events as mimic_events
-from medhmp.tables.mimic import metavision as mv
-from medhmp.tables.readings import batches, count, first_onsets
+from medhmp.tables.readings import (
+    STATIC,
+    batches,
+    count,
+    earliest,
+    first_onsets,
+    parsed,
+    static_events,
+    within,
+)
 
 VALUES: Final = {"numeric_value": "numeric_value", "text_value": "text_value"}
 
@@ -34,13 +40,13 @@ def with_values(rows: pl.DataFrame) -> pl.DataFrame:
     """Adds ``number`` and ``text``: the finite number if there is one, else what the text spells,
     else the text."""
     number = pl.when(pl.col("numeric_value").is_finite()).then("numeric_value")
-    spelled = mv.parsed(rows, "text_value").with_columns(number=pl.coalesce(number, "number"))
+    spelled = parsed(rows, "text_value").with_columns(number=pl.coalesce(number, "number"))
     given = pl.col("number").is_null() & (pl.col("text_value") != "")
     return spelled.with_columns(text=pl.when(given).then("text"))
 
 
 @dataclass
-class Events:
+class MedsEvents:
     """Scans the shards. ``kinds`` says of each ``variable`` whether it is ever ``numeric``,
     ``textual`` or ``timed``.
 
@@ -48,58 +54,57 @@ class Events:
     has a time holds for the whole stay.
     """
 
-    shards: Shards
-    run: Run
+    files: MedsFiles
+    settings: schema.ReaderSettings
     patients: pl.DataFrame
     admissions: pl.DataFrame
     stays: pl.DataFrame
     kinds: pl.DataFrame
     counts: dict[str, int]
-    seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
+    signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
         """EVENTS batches by file: 0 <= hours < ``cohort.hours``, none after discharge, no task
         signal. What holds for a whole stay comes first."""
         return {"static": self._static} | {
-            name: partial(self._of, replace(self.shards, names=(name,)))
-            for name in self.shards.names
+            name: partial(self._of, replace(self.files, names=(name,))) for name in self.files.names
         }
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the files read so far."""
-        return first_onsets(self.stays, self.seen)
+        return first_onsets(self.stays, self.signs)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         small = (self.patients, self.admissions, self.stays)
         given = {c for frame in small for c in frame.columns if frame[c].count()}
-        texts = {name: c for name, c in mimic_events.STATIC.items() if c in given}
-        static = mimic_events.static_events(self.stays, self.patients, self.admissions, texts)
+        texts = {name: c for name, c in STATIC.items() if c in given}
+        static = static_events(self.stays, self.patients, self.admissions, texts)
         yield from batches(static, schema.EVENTS)
 
-    def _of(self, shards: Shards) -> Iterator[pa.RecordBatch]:
+    def _of(self, files: MedsFiles) -> Iterator[pa.RecordBatch]:
         clock, book = self._clock(), self._codebook()
-        for block in shards.blocks(VALUES):
+        for block in files.blocks(VALUES):
             rows = block.join(clock, on="subject_id", how="semi", maintain_order="left")
             count(self.counts, OF_NO_STAY, block.height - rows.height)
             known = book.of(rows).select("code", "role", "variable")
             rows = rows.join(known, on="code", maintain_order="left").with_row_index("line")
-            self._see_onsets(rows.filter(pl.col("role").is_in(SIGNALS)), clock)
+            self._record_onsets(rows.filter(pl.col("role").is_in(SIGNALS)), clock)
             every = rows.filter(pl.col("role") == "event").join(
                 self.kinds, on="variable", maintain_order="left"
             )
             events = every.filter(pl.col("time").is_not_null() | ~pl.col("timed"))
             count(self.counts, TIMELESS, every.height - events.height)
-            inside = mv.within(self.run.cohort.hours) | pl.col("hours").is_null()
+            inside = within(self.settings.hours) | pl.col("hours").is_null()
             placed = _placed(events, clock).filter(inside)
             count(self.counts, ELSEWHERE, events.height - placed["line"].n_unique())
             yield from batches(self._valued(placed), schema.EVENTS)
 
     def notes(self) -> Iterator[pa.RecordBatch]:
         """NOTES batches: of each admission the last discharge summary not written after its day."""
-        if not self.run.tables.meds.note:
+        if not self.settings.meds.note:
             return
         book, of_none = self._codebook(), 0
-        for block in self.shards.blocks({"text": "text_value"}):
+        for block in self.files.blocks({"text": "text_value"}):
             known = book.of(block).filter(pl.col("role") == "note").select("code")
             rows = block.join(known, on="code", how="semi", maintain_order="left")
             rows = rows.filter(pl.col("text").str.len_chars() > 0)
@@ -112,7 +117,7 @@ class Events:
         self.counts["notes of no admission, or written after its discharge"] = of_none
 
     def _codebook(self) -> Codebook:
-        return Codebook(self.run.tables.meds, self.run.cohort.task_signals == "strict")
+        return Codebook(self.settings.meds, self.settings.task_signals == "strict")
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, its end, and the hour of discharge, after which nothing is read."""
@@ -120,7 +125,7 @@ class Events:
         names = ("subject_id", "hadm_id", "stay_id", "intime", "outtime")
         return self.stays.join(ends, on="hadm_id").select(*names, until_discharge())
 
-    def _see_onsets(self, signals: pl.DataFrame, clock: pl.DataFrame) -> None:
+    def _record_onsets(self, signals: pl.DataFrame, clock: pl.DataFrame) -> None:
         """A sign that names no stay is of the one that goes on at its time."""
         placed = _placed(signals, clock)
         after = (pl.col("time") >= pl.col("intime")) & (
@@ -128,10 +133,7 @@ class Events:
         ).fill_null(True)
         own = placed.filter(pl.col("stay").is_not_null() | after).drop_nulls("hours")
         for kind in ("arf", "shock"):
-            first = (
-                own.filter(pl.col("role") == kind).group_by("stay_id").agg(pl.col("hours").min())
-            )
-            self.seen.append(first.select("stay_id", pl.lit(kind).alias("kind"), "hours"))
+            self.signs.append(earliest(own.filter(pl.col("role") == kind), kind))
 
     def _valued(self, placed: pl.DataFrame) -> pl.DataFrame:
         """The columns of EVENTS. Where a variable is text alone, several values at one time are

@@ -55,7 +55,7 @@ _AGAIN: Final = "copy or export the dataset again"
 
 
 @dataclass(frozen=True)
-class Shards:
+class MedsFiles:
     """The data shards of one dataset."""
 
     folder: Folder
@@ -64,7 +64,7 @@ class Shards:
     shares: dict[str, float] = field(default_factory=dict)  # of each file that has been read so far
 
     @staticmethod
-    def find(folder: Folder, admission_id: str = "", stay_id: str = "") -> "Shards":
+    def find(folder: Folder, admission_id: str = "", stay_id: str = "") -> "MedsFiles":
         """Refuses a folder without shards."""
         names = [name for name in (folder / "data").names() if name.endswith(".parquet")]
         shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
@@ -74,7 +74,7 @@ class Shards:
                 "has data and metadata in it"
             )
         files = tuple(posixpath.join("data", name) for name in shown)
-        return Shards(folder, files, (admission_id, stay_id))
+        return MedsFiles(folder, files, (admission_id, stay_id))
 
     def sizes(self) -> dict[str, int | None]:
         """Bytes of each file that is read."""

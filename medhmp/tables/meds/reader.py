@@ -14,35 +14,33 @@ import polars as pl
 
 from medhmp.legend import LEVELS, Task
 from medhmp.meds_patterns import FACTS
-from medhmp.progress import Progress
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.meds.codebook import SIGNALS
-from medhmp.tables.meds.events import VALUES, Events
-from medhmp.tables.meds.files import SUBJECT_SPLITS, Shards, subject_splits
-from medhmp.tables.meds.tables import OWN, Tables
+from medhmp.tables.meds.events import VALUES, MedsEvents
+from medhmp.tables.meds.files import SUBJECT_SPLITS, MedsFiles, subject_splits
+from medhmp.tables.meds.tables import OWN, TableCollector
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the dataset in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the dataset in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Scans it once for the tables in memory. Refuses files that are not of the standard, patterns
     that match no admission or no stay, ids shared by patients, and splits of other names than the
     standard's. A dataset with splits keeps them: patients without one are left out.
     """
-    meds, folder = run.tables.meds, Folder(folder_uri)
-    shards = Shards.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
-    columns = shards.columns()
-    there = [column in columns for column in shards.ids]
-    for what, column, has in zip(("admissions", "stays"), shards.ids, there, strict=True):
+    meds = settings.meds
+    data = MedsFiles.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
+    columns = data.columns()
+    there = [column in columns for column in data.ids]
+    for what, column, has in zip(("admissions", "stays"), data.ids, there, strict=True):
         if column and not has:
-            Progress(run.quiet).say(
+            settings.progress.say(
                 f"{name}: no column {column}; {what} are told by their order in time"
             )
-    tables = Tables(run, *there)
-    for block in shards.blocks(VALUES | _facts(columns)):
+    tables = TableCollector(meds, settings.task_signals == "strict", *there)
+    for block in data.blocks(VALUES | _facts(columns)):
         tables.add(block)
     whole, counts = tables.whole(), tables.counts
     _refuse_useless(whole, folder)
@@ -50,12 +48,12 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     if splits is not None:
         splits = whole["patients"].select("subject_id").join(splits, on="subject_id")
         whole = _of_splits(whole, splits, counts, folder)
-        Progress(run.quiet).say(f"{name}: the splits are those of {SUBJECT_SPLITS}")
+        settings.progress.say(f"{name}: the splits are those of {SUBJECT_SPLITS}")
     counts |= {table: whole[table].height for table in ("patients", "admissions", "stays")}
     counts["rows whose code matches no pattern"] = tables.roles.get("", 0)
     counts["rows that are signals of a task"] = sum(tables.roles.get(s, 0) for s in SIGNALS)
     small = (whole["patients"], whole["admissions"], whole["stays"])
-    events = Events(shards, run, *small, tables.kinds, counts)
+    events = MedsEvents(data, settings, *small, tables.kinds, counts)
     return schema.Source(
         name,
         *small,
@@ -66,13 +64,13 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         counts=counts,
         unlabelled=_unlabelled(tables.roles, whole),
         splits=splits,
-        shares=shards.shares,
+        shares=data.shares,
     )
 
 
 def files(folder: Folder) -> dict[str, int | None]:
     """Bytes of each file that ``read`` reads, by name."""
-    return Shards.find(folder).sizes()
+    return MedsFiles.find(folder).sizes()
 
 
 def _facts(columns: set[str]) -> dict[str, str]:

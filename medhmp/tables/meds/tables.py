@@ -4,15 +4,13 @@ import re
 from typing import Final
 
 import polars as pl
-import pyarrow as pa
 
-from medhmp.meds_patterns import FACTS
-from medhmp.run import Run
+from medhmp.meds_patterns import FACTS, Meds
 from medhmp.tables import schema
 from medhmp.tables.meds.codebook import Codebook
 from medhmp.tables.meds.events import with_values
 from medhmp.tables.meds.visits import of_admissions, visits
-from medhmp.tables.readings import count, distinct_codes
+from medhmp.tables.readings import count, distinct_codes, empty
 
 SMALL: Final = (
     *("hospital_admission", "hospital_discharge", "icu_admission", "icu_discharge"),
@@ -36,19 +34,19 @@ Of = dict[str, pl.DataFrame]
 """Role -> the rows of its codes, with the groups of their patterns."""
 
 
-class Tables:
+class TableCollector:
     """``roles`` counts the rows of each role; ``kinds`` says of each variable of an event whether
     it ever has a number, a text and a time."""
 
-    def __init__(self, run: Run, named_admissions: bool, named_stays: bool) -> None:
+    def __init__(self, meds: Meds, strict: bool, named_admissions: bool, named_stays: bool) -> None:
         self.counts: dict[str, int] = {"DATA": 0}
         self.roles: dict[str, int] = {}
         self.kinds = pl.DataFrame(
             schema={"variable": pl.String(), **dict.fromkeys(KINDS, pl.Boolean())}
         )
-        self._run, self._book = run, Codebook(run.tables.meds, run.cohort.task_signals == "strict")
+        self._meds, self._book = meds, Codebook(meds, strict)
         self._named = {"admissions": named_admissions, "stays": named_stays}
-        self._parts = {name: [_empty(of)] for name, of in SCHEMAS.items()}
+        self._parts = {name: [empty(of)] for name, of in SCHEMAS.items()}
         self._rows = dict.fromkeys(SCHEMAS, 0)
 
     def add(self, block: pl.DataFrame) -> None:
@@ -79,9 +77,6 @@ class Tables:
         self._parts[table].append(part.select(SCHEMAS[table].names))
         self._rows[table] += part.height
 
-    def _tally(self, reason: str, rows: int) -> None:
-        count(self.counts, reason, rows)
-
     def _add_kinds(self, events: pl.DataFrame) -> None:
         ever = zip(KINDS, ("number", "text", "time"), strict=True)
         rows = with_values(events).group_by("variable")
@@ -99,11 +94,11 @@ class Tables:
     def _admissions(self, of: Of, patients: pl.DataFrame) -> pl.DataFrame:
         ends = of["hospital_discharge"].with_columns(died=pl.col("died").is_not_null())
         opens, named = of["hospital_admission"].drop("died"), self._named["admissions"]
-        found = visits(opens, ends, "admission", named, "admissions", self._tally)
+        found = visits(opens, ends, "admission", named, "admissions", self.counts)
         found = self._numbered("admissions", "admission", found)
         found = found.join(patients, on="subject_id", how="left", maintain_order="left")
         death = pl.col("death")
-        if "died" in re.compile(self._run.tables.meds.hospital_discharge).groupindex:
+        if "died" in re.compile(self._meds.hospital_discharge).groupindex:
             expired = pl.col("died").fill_null(False)
         else:
             expired = _inside(death, pl.col("time"), pl.col("end")).fill_null(False)
@@ -132,7 +127,7 @@ class Tables:
         general = lines.filter(alone).join(spans, on="subject_id", maintain_order="left")
         general = general.filter(in_time)
         used = own.height + general["row"].n_unique()
-        self._tally("facts of no admission", facts.height - used)
+        count(self.counts, "facts of no admission", facts.height - used)
         for said in (own, general):
             by_admission = said.group_by("hadm_id", maintain_order=True).agg(last)
             admissions = (
@@ -147,7 +142,7 @@ class Tables:
     def _stays(self, of: Of, admissions: pl.DataFrame) -> pl.DataFrame:
         """Stays of known admissions; without codes of a unit, the admissions themselves."""
         nothing = pl.lit(None, pl.String)
-        if not self._run.tables.meds.icu_admission:
+        if not self._meds.icu_admission:
             return admissions.with_columns(
                 stay_id="hadm_id",
                 intime="admitted",
@@ -158,9 +153,9 @@ class Tables:
         opens, closes, named = of["icu_admission"], of["icu_discharge"], self._named["stays"]
         opens = opens.drop("died")
         closes = closes.with_columns(died=pl.lit(False))
-        found = visits(opens, closes, "stay", named, "stays", self._tally)
+        found = visits(opens, closes, "stay", named, "stays", self.counts)
         kept = of_admissions(found, admissions)
-        self._tally("stays of no admission", found.height - kept.height)
+        count(self.counts, "stays of no admission", found.height - kept.height)
         kept = self._numbered("stays", "stay", kept)
         return kept.with_columns(stay_id="stay", intime="time", outtime="end", first_ward=nothing)
 
@@ -169,19 +164,23 @@ class Tables:
         icd = pl.col("icd").str.replace_all(r"[.\s]", "").str.to_uppercase()
         code = pl.concat_str("version", icd, separator=":")
         known = rows.filter(pl.col("version").is_in(["9", "10"]) & (icd.str.len_chars() > 0))
-        self._tally("diagnoses without a version 9 or 10, or a code", rows.height - known.height)
+        count(
+            self.counts,
+            "diagnoses without a version 9 or 10, or a code",
+            rows.height - known.height,
+        )
         own = of_admissions(known, admissions)
-        self._tally("diagnoses of no admission", known.height - own.height)
+        count(self.counts, "diagnoses of no admission", known.height - own.height)
         return distinct_codes(own, "diagnosis", code)
 
     def _drugs(self, rows: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
         """Distinct drugs per admission, none started after discharge."""
         drug = pl.col("drug").str.strip_chars().str.to_lowercase()
         known = rows.filter(drug.str.len_chars() > 0)
-        self._tally("drugs without a name", rows.height - known.height)
+        count(self.counts, "drugs without a name", rows.height - known.height)
         own = of_admissions(known, admissions)
         own = own.filter((pl.col("time") <= pl.col("discharged")).fill_null(True))
-        self._tally("drugs of no admission, or started after it", known.height - own.height)
+        count(self.counts, "drugs of no admission, or started after it", known.height - own.height)
         return distinct_codes(own, "drug", drug)
 
 
@@ -203,9 +202,3 @@ def _inside(death: pl.Expr, admitted: pl.Expr, discharged: pl.Expr) -> pl.Expr:
     is_day = death == death.dt.truncate("1d")
     since = pl.when(is_day).then(admitted.dt.truncate("1d")).otherwise(admitted)
     return (since <= death) & (death <= discharged)
-
-
-def _empty(of: pa.Schema) -> pl.DataFrame:
-    frame = pl.from_arrow(of.empty_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame

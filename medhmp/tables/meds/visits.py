@@ -4,17 +4,21 @@ Frames are of whole subjects, in the order of the dataset: rows ascend in time.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
 
-Tally = Callable[[str, int], None]
-"""Adds rows left out to the counts, by reason."""
+from medhmp.tables.readings import count
 
 
 def visits(
-    opens: pl.DataFrame, closes: pl.DataFrame, key: str, named: bool, what: str, tally: Tally
+    opens: pl.DataFrame,
+    closes: pl.DataFrame,
+    key: str,
+    named: bool,
+    what: str,
+    counts: dict[str, int],
 ) -> pl.DataFrame:
     """``opens``, each visit once, with ``end`` and ``died`` (of its close; null without one).
 
@@ -25,10 +29,10 @@ def visits(
     timed, ends = opens.drop_nulls(needed), closes.drop_nulls(needed)
     once = timed.unique(["subject_id", needed[-1]], keep="first", maintain_order=True)
     found = _by_id(once, ends, key) if named else _by_order(once, ends)
-    tally(f"{what}, begun without a time or an id", opens.height - timed.height)
-    tally(f"{what}, begun again", timed.height - once.height)
-    tally(f"{what}, without an end", found["end"].null_count())
-    tally(f"{what}, other ends", closes.height - found["end"].count())
+    count(counts, f"{what}, begun without a time or an id", opens.height - timed.height)
+    count(counts, f"{what}, begun again", timed.height - once.height)
+    count(counts, f"{what}, without an end", found["end"].null_count())
+    count(counts, f"{what}, other ends", closes.height - found["end"].count())
     return found
 
 

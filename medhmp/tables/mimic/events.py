@@ -6,39 +6,34 @@ What MIMIC-III and MIMIC-IV name or mark differently is in class variables, whic
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import polars as pl
 import pyarrow as pa
 
-from medhmp.run import Run
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
 from medhmp.tables.hours import hours_between, until_discharge
-from medhmp.tables.integrity import Sound
+from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import metavision as mv
-from medhmp.tables.readings import batches, count, first_onsets, kept
-
-STATIC: Final = {
-    "GENDER": "sex",
-    "FIRST_CAREUNIT": "first_careunit",
-    "FIRST_WARDID": "first_ward",
-    "ADMISSION_TYPE": "admission_type",
-    "ADMISSION_LOCATION": "admission_location",
-    "INSURANCE": "insurance",
-    "LANGUAGE": "language",
-    "RELIGION": "religion",
-    "MARITAL_STATUS": "marital_status",
-    "ETHNICITY": "ethnicity",
-}
-"""Variable -> column of the texts that hold for a whole stay."""
+from medhmp.tables.readings import (
+    STATIC,
+    as_events,
+    batches,
+    count,
+    first_onsets,
+    kept,
+    known,
+    static_events,
+    within,
+)
 
 With = tuple[dict[str, pa.DataType], pl.Expr]
 """Columns that only one source has, and an expression that needs them."""
 
 
 @dataclass
-class Events:
+class MimicEvents:
     """Scans the event tables. Onsets are seen on the way, before rows outside the window go.
 
     ``counts`` of a table read twice are of both times.
@@ -53,10 +48,10 @@ class Events:
     right: ClassVar[Mapping[str, With]] = {}  # of each table that marks errors: the other rows
 
     raw: RawTables
-    run: Run
-    sound: Sound
+    settings: schema.ReaderSettings
+    tables: CheckedTables
     counts: dict[str, int]
-    seen: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
+    signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
         """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
@@ -84,24 +79,24 @@ class Events:
 
     def onsets(self) -> pl.DataFrame:
         """First sign of respiratory failure and of shock per stay in the tables read so far."""
-        return first_onsets(self.sound.stays, self.seen)
+        return first_onsets(self.tables.stays, self.signs)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
-        sound = self.sound
-        static = static_events(sound.stays, sound.patients, sound.admissions, self.static)
+        small = self.tables
+        static = static_events(small.stays, small.patients, small.admissions, self.static)
         yield from batches(static, schema.EVENTS)
 
     def _chart(self) -> Iterator[pl.DataFrame]:
         columns, charted = self.items
         items = self.raw.whole("D_ITEMS", {"itemid": INTEGER, "category": TEXT} | columns)
         repeated = pl.col("category").eq_missing("Labs")  # they are in LABEVENTS
-        known = items.filter(charted & ~repeated).select("itemid")
+        charted_items = items.filter(charted & ~repeated).select("itemid")
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT, "valueuom": TEXT}
         for block in self._of_stays("CHARTEVENTS", columns):
-            charted_rows = block.join(known, on="itemid", how="semi", maintain_order="left")
+            charted_rows = block.join(charted_items, on="itemid", how="semi", maintain_order="left")
             count(self.counts, "CHARTEVENTS, of other items", block.height - charted_rows.height)
             right = self._timed(charted_rows)
-            self.seen.append(mv.onsets(right, "arf", mv.ARF_CHART))
+            self.signs.append(mv.onsets(right, "arf", mv.ARF_CHART))
             usable = mv.measured(self._usable(right, "CHARTEVENTS"))
             of_known = pl.col("known_unit")
             yield mv.chart(self._kept(usable, of_known, "CHARTEVENTS, of unknown unit"))
@@ -135,10 +130,10 @@ class Events:
         date = hours_between("value", "intime")
         for block in self._of_stays("DATETIMEEVENTS", columns):
             rows = self._usable(self._timed(block), "DATETIMEEVENTS")
-            not_later = mv.known(date, self.run.cohort.hours).fill_null(True)
-            known = self._kept(rows, not_later, "DATETIMEEVENTS, of a later date")
-            named = known.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
-            yield mv.events(named, "apart")
+            not_later = known(date, self.settings.hours).fill_null(True)
+            past = self._kept(rows, not_later, "DATETIMEEVENTS, of a later date")
+            named = past.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
+            yield as_events(named, "apart")
 
     def _inputs(self) -> Iterator[pl.DataFrame]:
         columns = {"itemid": INTEGER, "starttime": TIME, "endtime": TIME}
@@ -150,16 +145,16 @@ class Events:
                 mv.given(),
                 f"{self.inputs}, rewritten or without an amount",
             )
-            self.seen.append(mv.onsets(given.rename({"start": "hours"}), "shock", mv.SHOCK_INPUTS))
+            self.signs.append(mv.onsets(given.rename({"start": "hours"}), "shock", mv.SHOCK_INPUTS))
             measured = self._kept(given, ~mv.rate_of_doses(), f"{self.inputs}, rates of doses")
             rows = self._of_window(measured, self.inputs)
-            yield mv.inputs(self._binned(mv.doses(rows, self.run.cohort.hours)))
+            yield mv.inputs(self._binned(mv.doses(rows, self.settings.hours)))
 
     def _procedures(self) -> Iterator[pl.DataFrame]:
         columns = {"itemid": INTEGER, "starttime": TIME, "endtime": TIME}
         for block in self._of_stays(self.procedures, columns):
             rows = self._ranged(block, self.procedures)
-            self.seen.append(mv.onsets(rows.rename({"start": "hours"}), "arf", mv.ARF_PROCEDURES))
+            self.signs.append(mv.onsets(rows.rename({"start": "hours"}), "arf", mv.ARF_PROCEDURES))
             yield mv.indicators(self._binned(self._of_window(rows, self.procedures)))
 
     def _of_stays(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
@@ -192,8 +187,8 @@ class Events:
 
     def _clock(self) -> pl.DataFrame:
         """Per stay: time zero, and the hour of discharge, after which nothing is read."""
-        return self.sound.stays.join(
-            self.sound.admissions.select("hadm_id", "discharged"), on="hadm_id"
+        return self.tables.stays.join(
+            self.tables.admissions.select("hadm_id", "discharged"), on="hadm_id"
         ).select("subject_id", "hadm_id", "stay_id", "intime", until_discharge())
 
     def _timed(self, block: pl.DataFrame) -> pl.DataFrame:
@@ -212,49 +207,21 @@ class Events:
         """Rows of the window that give no task away."""
         whole = pl.col("hours").is_not_null() & pl.col("itemid").is_not_null()
         rows = self._kept(block, whole, f"{table}, without a time or an item")
-        inside = self._kept(rows, mv.within(self.run.cohort.hours), f"{table}, outside the window")
+        inside = self._kept(rows, within(self.settings.hours), f"{table}, outside the window")
         return self._without_signals(inside)
 
     def _of_window(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
         """Ranges that reach into the window and give no task away."""
-        inside = self._kept(
-            block, mv.reaches(self.run.cohort.hours), f"{table}, outside the window"
-        )
+        inside = self._kept(block, mv.reaches(self.settings.hours), f"{table}, outside the window")
         return self._without_signals(inside)
 
     def _binned(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return mv.in_bins(rows, self.run.cohort.hours, self.run.features.dt)
+        return mv.in_bins(rows, self.settings.hours, self.settings.dt)
 
     def _without_signals(self, block: pl.DataFrame) -> pl.DataFrame:
-        other = ~pl.col("itemid").is_in(mv.task_signals(self.run.cohort))
+        other = ~pl.col("itemid").is_in(mv.task_signals(self.settings.task_signals == "strict"))
         return self._kept(block, other, "rows that are signals of a task")
 
     def _kept(self, block: pl.DataFrame, rule: pl.Expr, reason: str) -> pl.DataFrame:
         """The rows that a rule lets pass; counts the others."""
         return kept(block, {reason: rule}, self.counts)
-
-
-def static_events(
-    stays: pl.DataFrame,
-    patients: pl.DataFrame,
-    admissions: pl.DataFrame,
-    texts: Mapping[str, str] = STATIC,
-) -> pl.DataFrame:
-    """EVENTS of the variables that hold for a whole stay (hours null); ``texts`` as ``STATIC``."""
-    facts = stays.join(patients, on="subject_id").join(admissions.drop("subject_id"), on="hadm_id")
-    age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
-    before = hours_between("intime", "admitted")
-    numbers = {
-        "AGE": pl.when(age > 89).then(91.4).otherwise(age),
-        "HADM_to_ICU_time": before,
-    }
-    hours = pl.lit(None, pl.Float64)
-    parts = [
-        mv.events(facts.with_columns(hours=hours, variable=pl.lit(name), **{kind: value}), "apart")
-        for kind, named in (
-            ("number", numbers),
-            ("text", {n: pl.col(c) for n, c in texts.items()}),
-        )
-        for name, value in named.items()
-    ]
-    return pl.concat(parts)

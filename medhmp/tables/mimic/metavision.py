@@ -14,9 +14,9 @@ from typing import Final
 
 import polars as pl
 
-from medhmp.run import Cohort
+from medhmp.legend import Task
 from medhmp.tables.hours import bin_of
-from medhmp.tables.schema import EVENTS
+from medhmp.tables.readings import as_events, earliest, parsed
 
 GROUPS: Final = {
     220045: "HR",
@@ -53,20 +53,10 @@ _MILLIGRAMS: Final = {"mg": 1.0, "mcg": 1e-3, "grams": 1e3}
 _MILLILITERS: Final = {"ml": 1.0, "l": 1e3, "ul": 1e-3}
 
 
-def task_signals(cohort: Cohort) -> list[int]:
+def task_signals(strict: bool) -> list[int]:
     """Items that give an onset away, removed before features are fitted (paper, Appendix A)."""
     signals = [*ARF_CHART, *ARF_PROCEDURES, *SHOCK_INPUTS, *OTHER_PRESSORS]
-    return signals + list(STRICT) if cohort.task_signals == "strict" else signals
-
-
-def within(hours: float) -> pl.Expr:
-    """Point events of the observation window, at or before the last usable hour."""
-    return (pl.col("hours") >= 0) & known(pl.col("hours"), hours)
-
-
-def known(at: pl.Expr, hours: float) -> pl.Expr:
-    """Whether an hour lies before the end of the window, and at or before the last usable one."""
-    return (at < hours) & (at <= pl.col("until"))
+    return [*signals, *STRICT] if strict else signals
 
 
 def reaches(hours: float) -> pl.Expr:
@@ -80,15 +70,6 @@ def known_share(hours: float) -> pl.Expr:
     last = pl.min_horizontal("until", pl.lit(hours))
     share = (last - pl.col("start")) / (pl.col("end") - pl.col("start"))
     return pl.when(pl.col("end") > last).then(share).otherwise(1.0)
-
-
-def parsed(frame: pl.DataFrame, column: str = "value") -> pl.DataFrame:
-    """Adds ``number`` and ``text``: the finite number that a text spells, else the text itself."""
-    number = frame.with_columns(
-        number=pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
-    )
-    finite = number.with_columns(number=pl.when(pl.col("number").is_finite()).then("number"))
-    return finite.with_columns(text=pl.when(pl.col("number").is_null()).then(column))
 
 
 def measured(frame: pl.DataFrame) -> pl.DataFrame:
@@ -132,7 +113,7 @@ def measured(frame: pl.DataFrame) -> pl.DataFrame:
 def chart(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows that are ``measured`` (``value``): grouped, in degrees Celsius, cm and kg."""
     x, is_in = pl.col("number"), pl.col("conversion")
-    return events(
+    return as_events(
         parsed(frame).with_columns(
             number=pl.when(is_in == "fahrenheit")
             .then((x - 32) / 1.8)
@@ -149,13 +130,13 @@ def chart(frame: pl.DataFrame) -> pl.DataFrame:
 
 def points(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of one item and one ``value``: laboratory results, outputs."""
-    return events(parsed(frame).with_columns(variable=pl.col("itemid").cast(pl.String)), "apart")
+    return as_events(parsed(frame).with_columns(variable=pl.col("itemid").cast(pl.String)), "apart")
 
 
 def indicators(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows that say only that something was there: value 1."""
     one = pl.lit(1.0).alias("number")
-    return events(frame.with_columns(one, variable=pl.col("itemid").cast(pl.String)), "apart")
+    return as_events(frame.with_columns(one, variable=pl.col("itemid").cast(pl.String)), "apart")
 
 
 def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
@@ -228,24 +209,15 @@ def inputs(binned: pl.DataFrame) -> pl.DataFrame:
     route = pl.col("ordercategorydescription")
     parts = [
         indicators(binned),
-        events(binned.with_columns(variable=item + "_InputRoute", text=route), "indicators"),
+        as_events(binned.with_columns(variable=item + "_InputRoute", text=route), "indicators"),
     ]
     for column, name in (("amount", "_Amount"), ("rate", "_Rate"), ("dose", "_Dose")):
         named = binned.with_columns(variable=item + name, number=pl.col(column))
-        parts.append(events(named.filter(pl.col(column).is_not_null()), "sum"))
+        parts.append(as_events(named.filter(pl.col(column).is_not_null()), "sum"))
     return pl.concat(parts)
 
 
-def events(frame: pl.DataFrame, repeats: str) -> pl.DataFrame:
-    """The EVENTS columns of a frame; ``number`` and ``text`` may be absent."""
-    absent = {"number": pl.Float64, "text": pl.String}
-    blank = [pl.lit(None, kind).alias(c) for c, kind in absent.items() if c not in frame.columns]
-    return frame.with_columns(*blank, repeats=pl.lit(repeats)).select(EVENTS.names)
-
-
-def onsets(frame: pl.DataFrame, kind: str, items: tuple[int, ...]) -> pl.DataFrame:
-    """(stay_id, kind, hours): the first of these items per stay, at any time, hours < 0 too."""
-    first = (
-        frame.filter(pl.col("itemid").is_in(items)).group_by("stay_id").agg(pl.col("hours").min())
-    )
-    return first.select("stay_id", pl.lit(kind).alias("kind"), "hours")
+def onsets(rows: pl.DataFrame, kind: Task, items: tuple[int, ...]) -> pl.DataFrame:
+    """(stay_id, kind, hours): the first of these items of each stay; before admission counts,
+    too."""
+    return earliest(rows.filter(pl.col("itemid").is_in(items)), kind)

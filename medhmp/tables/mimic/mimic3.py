@@ -9,13 +9,13 @@ from typing import ClassVar, Final
 import polars as pl
 
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
-from medhmp.tables.integrity import Sound
-from medhmp.tables.mimic import events as mimic_events
+from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import records
+from medhmp.tables.mimic.events import MimicEvents
+from medhmp.tables.readings import say_what_is_missing
 
 REQUIRED: Final = (
     *("PATIENTS", "ADMISSIONS", "ICUSTAYS", "DIAGNOSES_ICD", "D_ITEMS"),
@@ -37,21 +37,21 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without a required table, a table without a needed column or that is empty, and
     letters in a column of ids, times or numbers. Events and notes are refused as they are scanned.
     """
-    raw = find(Folder(folder_uri))
-    records.say_what_is_missing(run, name, raw, OPTIONAL)
+    raw = find(folder)
+    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
     counts: dict[str, int] = {}
     stays = _stays(raw, counts)
-    sound = Sound.of(_patients(raw), records.admissions(raw), stays, counts)
-    drugs = records.drugs(raw, sound.admissions, run.features.drug_key, "startdate")
+    tables = CheckedTables.of(_patients(raw), records.admissions(raw), stays, counts)
+    drugs = records.drugs(raw, tables.admissions, settings.drug_key, "startdate")
     codes = [records.diagnoses(raw, "icd9_code"), drugs]
-    events = _Events(raw, run, sound, counts)
-    return records.source(name, codes, events, _Notes(raw, sound.admissions, counts))
+    events = _Events(raw, settings, tables, counts)
+    return records.source(name, codes, events, _Notes(raw, tables.admissions, counts))
 
 
 def files(folder: Folder) -> dict[str, int | None]:
@@ -59,7 +59,7 @@ def files(folder: Folder) -> dict[str, int | None]:
     return find(folder).sizes()
 
 
-class _Events(mimic_events.Events):
+class _Events(MimicEvents):
     stay = "icustay_id"
     inputs = "INPUTEVENTS_MV"
     procedures = "PROCEDUREEVENTS_MV"
@@ -73,7 +73,7 @@ class _Events(mimic_events.Events):
     }
 
 
-class _Notes(records.Notes):
+class _Notes(records.DischargeNotes):
     table = "NOTEEVENTS"
     columns: ClassVar = {"category": TEXT, "description": TEXT, "iserror": INTEGER}
     order: ClassVar = {"chartdate": TIME}

@@ -9,13 +9,13 @@ from typing import ClassVar, Final
 
 import polars as pl
 
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
-from medhmp.tables.integrity import Sound
-from medhmp.tables.mimic import events as mimic_events
+from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import records
+from medhmp.tables.mimic.events import MimicEvents
+from medhmp.tables.readings import STATIC, say_what_is_missing
 
 REQUIRED: Final = (
     *("hosp/patients", "hosp/admissions", "icu/icustays", "hosp/diagnoses_icd", "icu/d_items"),
@@ -40,21 +40,21 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without a required table, a table without a needed column or that is empty, and
     letters in a column of ids, times or numbers. Events and notes are refused as they are scanned.
     """
-    raw = find(Folder(folder_uri))
-    records.say_what_is_missing(run, name, raw, OPTIONAL)
+    raw = find(folder)
+    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
     counts: dict[str, int] = {}
     admissions = records.admissions(raw, ethnicity="race", religion=None)
-    sound = Sound.of(_patients(raw), admissions, _stays(raw, counts), counts)
-    drugs = records.drugs(raw, sound.admissions, run.features.drug_key, "starttime")
+    tables = CheckedTables.of(_patients(raw), admissions, _stays(raw, counts), counts)
+    drugs = records.drugs(raw, tables.admissions, settings.drug_key, "starttime")
     codes = [records.diagnoses(raw, "icd_code", "icd_version"), drugs]
-    events = _Events(raw, run, sound, counts)
-    return records.source(name, codes, events, _Notes(raw, sound.admissions, counts))
+    events = _Events(raw, settings, tables, counts)
+    return records.source(name, codes, events, _Notes(raw, tables.admissions, counts))
 
 
 def files(folder: Folder) -> dict[str, int | None]:
@@ -62,10 +62,10 @@ def files(folder: Folder) -> dict[str, int | None]:
     return find(folder).sizes()
 
 
-class _Events(mimic_events.Events):
+class _Events(MimicEvents):
     static: ClassVar[Mapping[str, str]] = {
         variable: column
-        for variable, column in mimic_events.STATIC.items()
+        for variable, column in STATIC.items()
         if column not in ("religion", "first_ward")
     }
     result = (
@@ -87,7 +87,7 @@ class _Events(mimic_events.Events):
         return both.sort("line", maintain_order=True)
 
 
-class _Notes(records.Notes):
+class _Notes(records.DischargeNotes):
     table = "DISCHARGE"
     columns: ClassVar = {"note_type": TEXT}
     order: ClassVar = {"charttime": TIME, "note_seq": INTEGER}

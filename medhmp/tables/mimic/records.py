@@ -12,21 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medhmp.progress import Progress
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.tables import schema
-from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables, table_of
-from medhmp.tables.integrity import Sound
-from medhmp.tables.mimic.events import Events
-from medhmp.tables.readings import as_table, batches
-
-
-def say_what_is_missing(run: Run, name: str, raw: RawTables, optional: Mapping[str, str]) -> None:
-    """``optional`` says of each table what a source without it lacks."""
-    for table, what in optional.items():
-        if not raw.has(table_of(table)):
-            Progress(run.quiet).say(f"{name}: no table {table_of(table)}; {what}")
+from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
+from medhmp.tables.integrity import CheckedTables
+from medhmp.tables.mimic.events import MimicEvents
+from medhmp.tables.readings import as_table, batches, empty
 
 
 def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
@@ -89,13 +80,11 @@ def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> p
         .unique(maintain_order=True)
         for block in scan
     ]
-    empty = pl.from_arrow(schema.CODES.empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return pl.concat([empty, *blocks]).unique(maintain_order=True)
+    return pl.concat([empty(schema.CODES), *blocks]).unique(maintain_order=True)
 
 
 @dataclass(frozen=True)
-class Notes:
+class DischargeNotes:
     """Chooses one discharge summary per admission, then reads the text of those."""
 
     raw: RawTables
@@ -149,25 +138,27 @@ class Notes:
         return best.unique("hadm_id", maintain_order=True).select("line")
 
 
-def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -> schema.Source:
+def source(
+    name: str, codes: list[pl.DataFrame], events: MimicEvents, notes: DischargeNotes
+) -> schema.Source:
     """The one set of tables, of what has been read and of what reads the rest.
 
     Refuses tables of which no stay is left.
     """
-    counts, sound = events.counts, events.sound
-    if sound.stays.is_empty():
+    counts, tables = events.counts, events.tables
+    if tables.stays.is_empty():
         raise Refusal(
             f"table ICUSTAYS in '{events.raw.folder}' has no stay of an admission that is in "
             "ADMISSIONS; take both tables from one version"
         )
-    counts |= {"patients": sound.patients.height, "admissions": sound.admissions.height}
+    counts |= {"patients": tables.patients.height, "admissions": tables.admissions.height}
     counts |= events.raw.rows
     return schema.Source(
         name=name,
-        patients=sound.patients,
-        admissions=sound.admissions,
-        stays=sound.stays,
-        codes=_of_admissions(pl.concat(codes), sound, counts),
+        patients=tables.patients,
+        admissions=tables.admissions,
+        stays=tables.stays,
+        codes=_of_admissions(pl.concat(codes), tables, counts),
         streams=events.streams(),
         notes=notes.notes,
         onsets=events.onsets,
@@ -176,11 +167,13 @@ def source(name: str, codes: list[pl.DataFrame], events: Events, notes: Notes) -
     )
 
 
-def _of_admissions(codes: pl.DataFrame, sound: Sound, counts: dict[str, int]) -> pl.DataFrame:
+def _of_admissions(
+    codes: pl.DataFrame, tables: CheckedTables, counts: dict[str, int]
+) -> pl.DataFrame:
     """The codes of known admissions."""
     ids = ["hadm_id", "subject_id"]
     counts["codes, blank"] = codes["code"].null_count()
     codes = codes.drop_nulls("code")
-    known = codes.join(sound.admissions.select(ids), on=ids, how="semi", maintain_order="left")
+    known = codes.join(tables.admissions.select(ids), on=ids, how="semi", maintain_order="left")
     counts["codes, of no admission of that patient"] = codes.height - known.height
     return known

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.hours import YEAR
@@ -26,7 +25,7 @@ from medhmp.tables.physionet2012.files import Set, find
 from medhmp.tables.readings import (
     EPOCH,
     batches,
-    filled,
+    conformed,
     first_onsets,
     kept,
     named_by_stay,
@@ -57,30 +56,30 @@ SUMMED: Final = ("Urine",)
 """Amounts: two of one minute were collected in two places, and add up."""
 
 
-def read(name: str, folder_uri: str, run: Run) -> schema.Source:
-    """Opens the sets in ``folder_uri`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
+    """Opens the sets in ``folder`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without a set or its outcomes, a damaged archive, a record that is not as
     published, and outcomes of other records.
     """
-    if run.cohort.hours > HOURS:
+    if settings.hours > HOURS:
         raise Refusal(
-            f"cohort.hours is {run.cohort.hours} and a record of {name} ends at hour {HOURS}; "
+            f"cohort.hours is {settings.hours} and a record of {name} ends at hour {HOURS}; "
             f"give --cohort.hours {HOURS} or less"
         )
-    sets = find(Folder(folder_uri))
+    sets = find(folder)
     counts: dict[str, int] = {}
     facts = named_by_stay(pl.concat([_facts(part, counts) for part in sets]))
     if facts["stay_id"].is_duplicated().any():
-        raise Refusal(f"'{folder_uri}' has a RecordID twice; keep one copy of each record")
+        raise Refusal(f"'{folder}' has a RecordID twice; keep one copy of each record")
     counts |= dict.fromkeys(("patients", "admissions", "stays"), facts.height)
-    readings = _Readings(run.cohort.hours, counts)
+    readings = _Readings(settings.hours, counts)
     return schema.Source(
         name=name,
         patients=_patients(facts),
         admissions=_admissions(facts),
         stays=_stays(facts),
-        codes=filled(facts.clear(), schema.CODES),
+        codes=conformed(facts.clear(), schema.CODES),
         streams={part.name: partial(readings.of, part) for part in sets},
         notes=no_notes,
         onsets=partial(first_onsets, facts, []),
@@ -116,12 +115,12 @@ def _patients(facts: pl.DataFrame) -> pl.DataFrame:
     """Ages are whole years: somebody of 18 counts as born 18 years of 365.25 days before."""
     birth = pl.lit(EPOCH) - pl.duration(hours=pl.col("Age").cast(pl.Int64) * YEAR)
     known = facts.with_columns(sex=_category("Gender", "Gender"), birth=birth)
-    return filled(known, schema.PATIENTS)
+    return conformed(known, schema.PATIENTS)
 
 
 def _admissions(facts: pl.DataFrame) -> pl.DataFrame:
     """When a stay's admission ended is not known, nor when somebody died in it: after hour 48."""
-    return filled(facts.with_columns(admitted=pl.lit(EPOCH)), schema.ADMISSIONS)
+    return conformed(facts.with_columns(admitted=pl.lit(EPOCH)), schema.ADMISSIONS)
 
 
 def _stays(facts: pl.DataFrame) -> pl.DataFrame:
@@ -131,7 +130,7 @@ def _stays(facts: pl.DataFrame) -> pl.DataFrame:
         "outtime": pl.lit(EPOCH) + pl.duration(hours=HOURS),
         "first_careunit": _category("ICUType", "ICUType"),
     }
-    return filled(facts.with_columns(**columns), schema.STAYS)
+    return conformed(facts.with_columns(**columns), schema.STAYS)
 
 
 def _category(name: str, column: str) -> pl.Expr:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from medhmp.features.events import SCHEMA
 from medhmp.features.fiddle import fit, transform
 from medhmp.features.fitted import FittedFeatures
-from medhmp.features.hierarchy import icd9_path
 from medhmp.features.settings import Settings, settings_of
+from medhmp.icd import icd9_path
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from tests.fiddle import fiddle_settings

@@ -11,7 +11,9 @@ from medhmp.run import Synthetic
 from medhmp.storage import Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.mimic import mimic3
-from medhmp.tables.schema import ID_COLUMNS, IDS, apart
+from medhmp.tables.schema import ID_COLUMNS, IDS
+from medhmp.tables.sources import apart
+from tests.readers import settings_of
 
 TABLES = ("patients", "admissions", "stays", "codes")
 
@@ -24,7 +26,7 @@ def folder(tmp_path_factory):
 
 
 def read(folder, name="mimic3"):
-    return mimic3.read(name, folder, replace(smoke(), quiet=True))
+    return mimic3.read(name, Folder(str(folder)), settings_of(replace(smoke(), quiet=True)))
 
 
 def frames(source):

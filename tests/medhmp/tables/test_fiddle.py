@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.featurize import READERS, featurize
+from jobs.featurize import featurize
 from medhmp.features import fiddle as features
 from medhmp.features import repeats
 from medhmp.features.settings import settings_of
@@ -34,6 +34,8 @@ from medhmp.shards.csr import Csr
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.tables import fiddle, schema
+from medhmp.tables.sources import READERS
+from tests.readers import settings_of as reader_settings
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fiddle"
 CASES = ("c1_discretize", "c3_ordinal", "c5_dt2_no_frequent", "c8_icd9_static")
@@ -69,7 +71,7 @@ def write(folder, rows, ids=(1, 2, 3), name="data.csv", header="ID,t,variable_na
 
 
 def read(folder, **sections):
-    return fiddle.read("fiddle", str(folder), Run(quiet=True, **sections))
+    return fiddle.read("fiddle", Folder(str(folder)), reader_settings(Run(quiet=True, **sections)))
 
 
 def events_of(source):
@@ -273,7 +275,7 @@ def expected(case, letter):
 @pytest.mark.parametrize("case", CASES)
 def test_fitted_to_what_is_read_the_features_are_fiddles(tmp_path, case):
     run = run_of(recorded(case)["settings"], tmp_path / "raw")
-    source = fiddle.read("fiddle", str(tmp_path / "raw"), run)
+    source = fiddle.read("fiddle", Folder(str(tmp_path / "raw")), reader_settings(run))
     found, ids = resolved(source), source.stays["stay_id"].to_numpy()
     fitted = features.fit([(found, ids)], settings_of(run.cohort.hours, run.features))
     made = features.transform(found, ids, fitted)

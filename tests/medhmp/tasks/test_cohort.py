@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medhmp.run import Cohort, Features, Run
+from medhmp.run import Cohort
 from medhmp.tables import schema
 from medhmp.tables.schema import Source
 from medhmp.tasks import cohort
@@ -53,7 +53,7 @@ def label_stay(task, arf=None, shock=None, hours=48, **changes):
         {"stay_id": [3], "arf": [arf], "shock": [shock]},
         schema={"stay_id": pl.Int64, "arf": pl.Float64, "shock": pl.Float64},
     )
-    return cohort.label(task, stay_source(**changes), onsets, Run(cohort=Cohort(hours=hours)))
+    return cohort.label(task, stay_source(**changes), onsets, Cohort(hours=hours), icd9_only=False)
 
 
 def test_a_stay_is_labeled_by_an_onset_after_the_window():
@@ -170,7 +170,7 @@ def slow_readmission(people, admissions, days, unplanned_only, drop_deaths):
 def test_readmission_equals_a_slow_version(patients, unplanned_only, drop_deaths):
     people, admissions, codes = rows_of(patients)
     rules = Cohort(unplanned_only=unplanned_only, drop_deaths_within_window=drop_deaths)
-    labels = cohort.readmission(source(people, admissions, (), codes), Run(cohort=rules))
+    labels = cohort.label_readmission(source(people, admissions, (), codes), rules, icd9_only=False)
     expected = slow_readmission(people, admissions, 30, unplanned_only, drop_deaths)
     assert dict(labels.rows.select("row_id", "label").iter_rows()) == expected
     ends = {a["hadm_id"]: a["discharged"] for a in admissions}
@@ -188,7 +188,7 @@ def test_readmission_needs_an_adult_discharged_alive_with_a_diagnosis():
         people[0] |= {k: v for k, v in changes.items() if k in people[0]}
         admissions[0] |= {k: v for k, v in changes.items() if k in admissions[0]}
         own = source(people, admissions, (), coded if codes else ())
-        return cohort.readmission(own, Run()).rows.height
+        return cohort.label_readmission(own, Cohort(), icd9_only=False).rows.height
 
     assert count() == 1
     assert count(codes=False) == 0
@@ -200,8 +200,8 @@ def test_readmission_needs_an_adult_discharged_alive_with_a_diagnosis():
 def readmitted(*patients, rules=None):
     """hadm_id -> label; patient p's n-th admission is 100 p + n."""
     people, admissions, codes = rows_of(patients)
-    labels = cohort.readmission(
-        source(people, admissions, (), codes), Run(cohort=rules or Cohort())
+    labels = cohort.label_readmission(
+        source(people, admissions, (), codes), rules or Cohort(), icd9_only=False
     )
     return dict(labels.rows.select("row_id", "label").iter_rows())
 
@@ -281,8 +281,9 @@ def test_the_next_admission_is_of_the_same_patient():
 def test_under_icd9_only_a_row_has_such_codes_and_any_next_admission_counts():
     people, admissions, codes = rows_of([([emergency(0, 5), emergency(10, 1)], None)])
     codes.append({"subject_id": 0, "hadm_id": 1, "kind": "diagnosis", "code": "10:I10"})
-    run = Run(features=Features(icd="icd9_only"))
-    labels = cohort.readmission(source(people, admissions, (), codes), run)
+    labels = cohort.label_readmission(
+        source(people, admissions, (), codes), Cohort(), icd9_only=True
+    )
     assert list(labels.rows.select("row_id", "label").iter_rows()) == [(0, 1)]
     assert labels.steps[-1] == ("with diagnoses of ICD-9 alone", 1)
     assert labels.steps[-2] == ("with a diagnosis code", 2)

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from medhmp.run import Cohort, Features, Run
+from medhmp.run import Cohort
 from medhmp.tables import schema
 from medhmp.tables.schema import Source
-from medhmp.tasks.patients import DISEASES, patients, target_codes
+from medhmp.tasks.patients import DISEASES, label_patients, target_codes
 
 DAY = timedelta(days=1)
 ZERO = datetime(2100, 1, 1)
@@ -45,10 +45,10 @@ def source(people):
     )
 
 
-def heart(visits, icd="joint", **rules):
+def heart(visits, icd9_only=False, **rules):
     """Labels of one patient whose visits are (day of admission, days, codes)."""
-    run = Run(cohort=Cohort(**rules), features=Features(icd=icd))
-    rows = patients("heart_failure", source({7: ({}, visits)}), run).rows
+    found = source({7: ({}, visits)})
+    rows = label_patients("heart_failure", found, Cohort(**rules), icd9_only).rows
     return [
         (label, (at - ZERO).days)
         for label, at in rows.select("label", "prediction_time").iter_rows()
@@ -83,8 +83,8 @@ def test_a_control_keeps_all_but_its_last_admission():
 @pytest.mark.parametrize("task", DISEASES)
 @pytest.mark.parametrize("codes", ["core", "broad"])
 def test_a_first_code_of_the_list_makes_a_case_and_no_other_does(task, codes):
-    run = Run(cohort=Cohort(**{f"{task}_codes": codes}, matched=()))
-    listed = target_codes(task, run)
+    cohort = Cohort(**{f"{task}_codes": codes}, matched=())
+    listed = target_codes(task, cohort)
     assert set(listed) == {
         *DISEASES[task].core,
         *(DISEASES[task].broad if codes == "broad" else ()),
@@ -92,7 +92,8 @@ def test_a_first_code_of_the_list_makes_a_case_and_no_other_does(task, codes):
     every = {*DISEASES[task].core, *DISEASES[task].broad}
     for code in every:
         people = {1: ({}, [(0, 5, ["9:4019"]), (300, 5, [code])])}
-        assert patients(task, source(people), run).rows["label"].to_list() == [code in listed]
+        rows = label_patients(task, source(people), cohort, icd9_only=False).rows
+        assert rows["label"].to_list() == [code in listed]
 
 
 @pytest.mark.parametrize(
@@ -107,17 +108,18 @@ def test_a_first_code_of_the_list_makes_a_case_and_no_other_does(task, codes):
     ],
 )
 def test_codes_of_copd_and_amnesia(task, case, control):
-    run = Run(cohort=Cohort(matched=()))
+    cohort = Cohort(matched=())
     for code in [*case, *control]:
         people = {1: ({}, [(0, 5, ["9:4019"]), (300, 5, [code])])}
-        assert patients(task, source(people), run).rows["label"].to_list() == [code in case]
+        rows = label_patients(task, source(people), cohort, icd9_only=False).rows
+        assert rows["label"].to_list() == [code in case]
 
 
 def test_under_icd9_only_other_admissions_tell_the_label_but_are_no_input():
     old, mixed = (0, 5, ["9:4019"]), (0, 5, ["9:4019", "10:I10"])
     failing = (300, 5, ["10:I509"])
-    assert heart([old, failing], "icd9_only") == heart([old, failing]) != []
-    assert heart([mixed, failing], "icd9_only") == []
+    assert heart([old, failing], icd9_only=True) == heart([old, failing]) != []
+    assert heart([mixed, failing], icd9_only=True) == []
     assert len(heart([mixed, failing])) == 1
 
 
@@ -135,7 +137,7 @@ CASE = person((0, ["9:4019"]), (400, ["9:496"]), (900, ["9:496"]))
 
 
 def copd(people, **rules):
-    labels = patients("copd", source(people), Run(cohort=Cohort(**rules)))
+    labels = label_patients("copd", source(people), Cohort(**rules), icd9_only=False)
     rows = {
         subject: (label, (at - ZERO).days)
         for subject, label, at in labels.rows.select(
@@ -245,8 +247,8 @@ def test_no_case_leaves_no_row():
 
 
 def test_target_codes():
-    assert target_codes("heart_failure", Run()) == ("9:428", "10:I50")
-    assert target_codes("readmission", Run()) == ()
+    assert target_codes("heart_failure", Cohort()) == ("9:428", "10:I50")
+    assert target_codes("readmission", Cohort()) == ()
 
 
 @pytest.mark.parametrize(

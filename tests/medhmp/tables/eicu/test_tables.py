@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medhmp.features.hierarchy import icd9_path
+from medhmp.icd import icd9_path
 from medhmp.legend import LEVELS
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Features, Run, Shards, Splits
@@ -19,8 +19,10 @@ from medhmp.tables import schema
 from medhmp.tables.eicu import reader
 from medhmp.tables.eicu.codes import ICD9, ICD10
 from medhmp.tables.eicu.patient import BIRTH
-from medhmp.tables.schema import IDS, apart
+from medhmp.tables.schema import IDS
+from medhmp.tables.sources import apart
 from medhmp.tasks import cohort
+from tests.readers import settings_of
 
 STAY, HADM, PERSON = 141_001, 128_001, "002-33870"
 YEAR = timedelta(hours=8766)
@@ -77,7 +79,7 @@ def raw(eicu_tables):
 
 
 def read(folder, **sections):
-    return reader.read("eicu", str(folder), Run(quiet=True, **sections))
+    return reader.read("eicu", Folder(str(folder)), settings_of(Run(quiet=True, **sections)))
 
 
 def events_of(source):
@@ -162,7 +164,7 @@ def test_the_axis_keeps_ages_and_the_order_of_ages_and_years(eicu_tables, tmp_pa
 def test_somebody_of_unknown_age_is_no_adult(raw, tmp_path):
     person(raw, STAY + 1, HADM + 1, "002-2", age="")
     source = read(raw.write(tmp_path), cohort=Cohort(min_age=0))
-    labels = cohort.label("mortality", source, source.onsets(), Run(cohort=Cohort(min_age=0)))
+    labels = cohort.label("mortality", source, source.onsets(), Cohort(min_age=0), icd9_only=False)
     assert labels.rows["row_id"].to_list() == [STAY]
 
 
@@ -183,7 +185,7 @@ def test_unit_stays_of_one_hospital_stay(raw, tmp_path):
     assert admission["died"] == admission["discharged"] == then["outtime"]
     late = events_of(source).filter(pl.col("stay_id") == STAY + 1).drop_nulls("hours")
     assert late["hours"].to_list() == [530 / 60, 15.0]
-    labels = cohort.label("mortality", source, source.onsets(), Run())
+    labels = cohort.label("mortality", source, source.onsets(), Cohort(), icd9_only=False)
     assert labels.rows["row_id"].to_list() == [STAY]
     assert labels.rows["label"].to_list() == [1]
 
@@ -349,7 +351,7 @@ def test_tasks_without_dates_have_no_label_and_a_reason(raw, tmp_path):
 def test_optional_tables_may_be_missing_and_that_is_said(raw, tmp_path, capsys):
     for table in reader.OPTIONAL:
         del raw.rows[table]
-    source = reader.read("eicu", raw.write(tmp_path), Run())
+    source = reader.read("eicu", Folder(raw.write(tmp_path)), settings_of(Run()))
     assert events_of(source).height > 10
     said = capsys.readouterr().out
     for table, what in reader.OPTIONAL.items():

@@ -11,7 +11,8 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables.meds import files, reader
-from medhmp.tables.meds.files import Shards
+from medhmp.tables.meds.files import MedsFiles
+from tests.readers import settings_of
 
 SECRET = 4_815_162_342
 """A subject, and a split of another name; a refusal must not repeat what may be a patient's."""
@@ -65,7 +66,7 @@ class Folders:
         return self
 
     def read(self):
-        return reader.read("meds", str(self.path), Run(quiet=True))
+        return reader.read("meds", Folder(str(self.path)), settings_of(Run(quiet=True)))
 
     def change(self, column, to, name="data/a.parquet"):
         own = self.tables[name]
@@ -135,7 +136,7 @@ def test_visits_are_told_by_time_where_no_column_names_them(folder):
 @pytest.mark.parametrize("batch", [1, 2, 5, 6, 7, 100])
 def test_a_block_has_all_rows_of_its_subjects(folder, monkeypatch, batch):
     monkeypatch.setattr(files, "BATCH", batch)
-    shards = Shards.find(Folder(str(folder.path)))
+    shards = MedsFiles.find(Folder(str(folder.path)))
     blocks = list(shards.blocks({}))
     subjects = [subject for block in blocks for subject in block["subject_id"].unique()]
     assert sorted(subjects) == [2, 3, SECRET]

@@ -14,6 +14,7 @@ from medhmp.storage import Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.mimic import mimic3, mimic4
 from medhmp.tasks import cohort
+from tests.readers import settings_of
 
 RUN = replace(smoke(), quiet=True)
 UNITS = {
@@ -147,7 +148,9 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sources(folders):
     raw, out = folders
-    return mimic3.read("mimic3", raw, RUN), mimic4.read("mimic4", out, RUN)
+    settings = settings_of(RUN)
+    one = mimic3.read("mimic3", Folder(raw), settings)
+    return one, mimic4.read("mimic4", Folder(out), settings)
 
 
 def back(column, names):
@@ -230,7 +233,7 @@ def test_onsets_and_labels(sources):
     assert three.equals(four)
     assert all(three[kind].count() > 10 for kind in ("arf", "shock"))
     for task in PLANTED:
-        one, other = (cohort.label(task, s, three, RUN) for s in sources)
+        one, other = (cohort.label(task, s, three, RUN.cohort, icd9_only=False) for s in sources)
         assert one.rows.equals(other.rows)
         assert one.steps == other.steps
         assert 0 < one.rows["label"].sum() < one.rows.height
@@ -330,8 +333,10 @@ def test_one_version_with_what_stands_above_a_code(ray, folders, sources, tmp_pa
 
 def test_the_lists_of_the_tasks_are_found_in_either_version(sources):
     """A first code of heart failure in ICD-10 makes the case that it makes in ICD-9."""
-    matched = replace(RUN, cohort=replace(RUN.cohort, matched=("heart_failure",)))
-    one, other = (cohort.label("heart_failure", s, s.onsets(), matched) for s in sources)
+    matched = replace(RUN.cohort, matched=("heart_failure",))
+    one, other = (
+        cohort.label("heart_failure", s, s.onsets(), matched, icd9_only=False) for s in sources
+    )
     cases = [labels.rows.filter(pl.col("label") == 1) for labels in (one, other)]
     assert min(of.height for of in cases) > 10
     eligible = [dict(labels.steps)["cases"] for labels in (one, other)]

@@ -35,6 +35,7 @@ from medhmp.tables.physionet2012 import files as challenge
 from medhmp.tables.physionet2012 import reader
 from medhmp.tables.readings import EPOCH
 from medhmp.tasks import cohort
+from tests.readers import settings_of
 
 SECRET = "4x7"
 """Stands where a number or a time belongs; a refusal must not repeat what may be a patient's."""
@@ -117,7 +118,7 @@ def sets(tmp_path):
 
 
 def read(folder, **sections):
-    return reader.read("physionet2012", folder, Run(quiet=True, **sections))
+    return reader.read("physionet2012", Folder(folder), settings_of(Run(quiet=True, **sections)))
 
 
 def events_of(source):
@@ -243,7 +244,7 @@ def test_who_is_labelled(sets):
         lines = sets.lines["a"][name]
         lines[1] = f"00:00,Age,{age}"
     source = read(sets.write())
-    labels = cohort.label("mortality", source, source.onsets(), Run())
+    labels = cohort.label("mortality", source, source.onsets(), Cohort(), icd9_only=False)
     assert labels.steps == [
         ("stays", 12),
         ("age at least 18", 10),
@@ -444,7 +445,7 @@ def test_the_published_sets(shared):
     source = read(str(folder))
     assert source.stays.height == source.patients.height == 8000
     assert source.admissions["expired"].sum() == 1122
-    labels = cohort.label("mortality", source, source.onsets(), recipe())
+    labels = cohort.label("mortality", source, source.onsets(), recipe().cohort, icd9_only=False)
     assert labels.rows.height == 8000
     assert labels.rows["label"].sum() == 1122
     events = events_of(source)
