@@ -15,26 +15,20 @@ Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, la
 Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Final
-
-import ray
+from typing import Final
 
 from medhmp import command
+from medhmp.layout import SHARDS
 from medhmp.progress import Progress
-from medhmp.refusal import Refusal, find_refusal
 from medhmp.report.paper_sizes import beside_the_paper
-from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build.journal import NAME as WORK
-from medhmp.shards.build.journal import Work
-from medhmp.shards.build.pipeline import TABLES, build
-from medhmp.shards.featurizer import Learnt
-from medhmp.shards.manifest import FROZEN, Manifest, content_of, manifest_in
-from medhmp.storage import Folder, Stamp, is_done, opened, publish
-from medhmp.tables.schema import ReaderSettings, Source
-from medhmp.tables.sources import fingerprint, folders_of, open_sources
+from medhmp.run import Run, fields_of
+from medhmp.shards.build.pipeline import Sections
+from medhmp.shards.build.publish import make_shards
+from medhmp.shards.featurizer import frozen_featurizer
+from medhmp.shards.manifest import FROZEN, Manifest, content_of
+from medhmp.storage import Folder, Stamp, is_done, opened
+from medhmp.tables.schema import ReaderSettings
+from medhmp.tables.sources import fingerprint, folders_of
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
 """Prefixes of exclusion reasons that indicate defects in the source tables."""
@@ -42,91 +36,45 @@ SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    folders = folders_of(run.tables, Folder(run.out))
-    shards = Folder(run.out) / "shards"
-    synthetic = fields_of(run, "tables.synthetic")
+    root, progress = Folder(run.out), Progress(run.quiet)
+    shards, folders = root / SHARDS, folders_of(run.tables, root)
+    fields, synthetic = content_of(run, folders), fields_of(run, "tables.synthetic")
     inputs = {name: fingerprint(name, folder, synthetic) for name, folder in folders.items()}
-    fields = content_of(run, folders)
-    if given := run.features.frozen:
-        inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
+    frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
+    if frozen:
+        inputs[FROZEN] = frozen.fingerprint
     stamp = Stamp(fields, inputs)
     if is_done(shards, stamp, run.overwrite):
-        return Progress(run.quiet).say(f"shards: whole already, {shards}")
-    frozen = _frozen(Folder(given), fields) if given else None
-    started = time.perf_counter()
-    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, Progress(run.quiet))
-    sources = open_sources(folders, settings)
-    work = _work(run, shards, stamp)
-    try:
-        built = build(run, sources, shards, work, frozen)
-    except Exception as error:
-        if find_refusal(error):  # anything else may be over when the job is run again
-            _clear(shards)
-        raise
-    seconds = round(time.perf_counter() - started, 1)
-    workers = int(ray.cluster_resources()["CPU"])
-    made = {
-        "workers": workers,
-        "seconds": seconds,
-        "peak_worker_bytes": built.peak,
-        "stages": {name: asdict(spent) for name, spent in built.stages.items()},
-    }
-    shards.write_json("featurize.json", made)  # not content, so not an entry
-    publish(shards / "notes", stamp, built.notes)
-    publish(shards, stamp, built.entries)
-    work.folder.remove()
-    _tell(run, built.manifest, sources)
-    Progress(run.quiet).say(f"shards in {seconds:.0f} s: {shards}")
+        return progress.say(f"shards: whole already, {shards}")
+    featurizer = frozen_featurizer(frozen, fields) if frozen else None
+    asked = Sections(run.cohort, run.splits, run.features, run.shards)
+    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, progress)
+    manifest, seconds = make_shards(asked, stamp, folders, settings, shards, progress, featurizer)
+    _tell(progress, manifest)
+    progress.say(f"shards in {seconds:.0f} s: {shards}")
 
 
-def _work(run: Run, shards: Folder, stamp: Stamp) -> Work:
-    """Where a killed run was, if it was this very one; else everything it left is removed."""
-    build = digest([stamp.hash, run.shards.bucket_stays])
-    if work := Work.resume(shards, build):
-        Progress(run.quiet).say("  going on where an earlier run was stopped")
-        return work
-    _clear(shards)
-    return Work.begin(shards, build)
-
-
-def _clear(shards: Folder) -> None:
-    for name in (WORK, *TABLES, "labels", "notes"):
-        (shards / name).remove()
-
-
-def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
-    """What other shards have learnt. Refuses those of other settings of features."""
-    made = opened(shards, "featurize")
-    for name, now in fields.items():
-        if name.startswith(("features.", "cohort.hours")) and made.fields.get(name) != now:
-            raise Refusal(
-                f"the shards of features.frozen were made with {name} {made.fields.get(name)!r} "
-                f"and this run has {now!r}; give the same --{name}"
-            )
-    return Learnt.of(manifest_in(made))
-
-
-def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
-    """The counts a reader wants to see at once."""
-    for source in sources:
-        if not manifest.counts[source.name]["notes"]:
-            Progress(run.quiet).say(f"{source.name}: no discharge note; admissions go without")
-        for reason, rows in manifest.left_out[source.name].items():
+def _tell(progress: Progress, manifest: Manifest) -> None:
+    """Tells the counts that a reader wants to see at once."""
+    for source, counts in manifest.counts.items():
+        if not counts["notes"]:
+            progress.say(f"{source}: no discharge note; admissions go without")
+        for reason, rows in manifest.left_out[source].items():
             if rows and reason.startswith(SMALL):
-                Progress(run.quiet).say(f"{source.name}: left out {rows:,} {reason}")
+                progress.say(f"{source}: left out {rows:,} {reason}")
     sizes = manifest.widths
-    Progress(run.quiet).say(
+    progress.say(
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
-    for task, counts in manifest.tasks.items():
-        if counts.unavailable:
-            Progress(run.quiet).say(f"  {task}: {counts.unavailable}")
+    for task, of in manifest.tasks.items():
+        if of.unavailable:
+            progress.say(f"  {task}: {of.unavailable}")
             continue
-        parts = [f"{split} {n:,} ({counts.positives[split]:,})" for split, n in counts.rows.items()]
-        Progress(run.quiet).say(f"  {task}: {', '.join(parts)} rows (positive)")
+        parts = [f"{split} {n:,} ({of.positives[split]:,})" for split, n in of.rows.items()]
+        progress.say(f"  {task}: {', '.join(parts)} rows (positive)")
     for line in beside_the_paper(manifest):
-        Progress(run.quiet).say(f"  {line}")
+        progress.say(f"  {line}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
 from medhmp.layout import NOTE_EMBEDDING_COLUMNS, NOTE_EMBEDDINGS
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.shards import schema
-from medhmp.shards.build.write import cut
+from medhmp.shards.build.write import file_bounds
 from medhmp.shards.rows import Admissions, NoteVectors, Stays
 from medhmp.shards.stream import Plan, TableName
 from medhmp.storage import Folder
@@ -53,7 +53,7 @@ def write_rows(
         A plan to read them by; its ``budget`` lets a share stay in memory, 0 streams it.
     """
     generator, rows_per_file = np.random.default_rng(0), {}
-    for part, (start, stop) in enumerate(cut(rows, files)):
+    for part, (start, stop) in enumerate(file_bounds(rows, files)):
         name, subjects = f"part-{part:05}.parquet", np.arange(start, stop)
         content = _stays(subjects, widths, active, generator)
         if table == "admissions":

@@ -1,4 +1,4 @@
-"""Admissions with their diagnoses and drugs as ids of vocabularies fitted on training ones."""
+"""Admissions with their diagnoses and drugs as ids of vocabularies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from medhmp.features import codes
 from medhmp.features.codes import Kind, Vocabulary
 from medhmp.run import Features
 from medhmp.shards.build.index import Index
-from medhmp.shards.featurizer import Learnt
+from medhmp.shards.featurizer import Featurizer
 from medhmp.tables.schema import Source
 
 ID_COLUMNS: Final[dict[Kind, str]] = {"diagnosis": ICD.ids, "drug": DRUG.ids}
@@ -20,23 +20,20 @@ _KEY: Final = ["source", "hadm_id"]
 
 @dataclass(frozen=True)
 class Coded:
-    """``admissions`` are the index's, with a list of ids for each kind of code.
+    """Coded admissions, and what coded them."""
 
-    ``icd9_of`` and ``counts`` are as in ``codes.Prepared``.
-    """
-
-    admissions: pl.DataFrame
+    admissions: pl.DataFrame  # the index's, with a list of ids for each kind of code
     vocabularies: Mapping[Kind, Vocabulary]
-    icd9_of: Mapping[str, Sequence[str]]
-    counts: Mapping[str, Mapping[str, int]]
+    icd9_of: Mapping[str, Sequence[str]]  # as in ``codes.Prepared``
+    counts: Mapping[str, Mapping[str, int]]  # as in ``codes.Prepared``
 
 
 def code_admissions(
-    sources: Sequence[Source], index: Index, features: Features, frozen: Learnt | None
+    sources: Sequence[Source], index: Index, features: Features, frozen: Featurizer | None
 ) -> Coded:
-    """Codes of the index's admissions alone; unknown ones are left out.
+    """Looks up the codes of the index's admissions, and leaves out unknown ones.
 
-    With ``frozen`` nothing is fitted.
+    Fits the vocabularies on training admissions, unless ``frozen`` has them.
     """
     admissions = index.admissions
     training = admissions.filter(pl.col("split") == "train")

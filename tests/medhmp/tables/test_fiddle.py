@@ -139,8 +139,8 @@ def test_an_id_is_a_stay_an_admission_and_a_patient(tmp_path):
 def test_no_task_has_labels_and_the_reason_is_said(tmp_path):
     source = read(write(tmp_path / "raw", [(1, 1.0, "HR", 80)]))
     run, out = Run(), Folder(str(tmp_path / "out"))
-    index = Index.of([source], run)
-    _, counted = write_labels(run, [source], {"fiddle": source.onsets()}, index, out)
+    index = Index.of([source], run.splits, 500)
+    _, counted = write_labels(run.cohort, False, [source], {"fiddle": source.onsets()}, index, out)
     assert {of.unavailable for of in counted.values()} == {
         "not available from fiddle: FIDDLE's input has no outcomes"
     }

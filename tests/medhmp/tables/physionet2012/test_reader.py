@@ -263,7 +263,8 @@ def test_a_task_that_the_source_lacks_has_no_label_and_a_reason(sets, tmp_path):
     source = read(sets.write())
     run, out = Run(), Folder(str(tmp_path / "out"))
     onsets = {source.name: source.onsets()}
-    entries, counted = write_labels(run, [source], onsets, Index.of([source], run), out)
+    index = Index.of([source], run.splits, 500)
+    entries, counted = write_labels(run.cohort, False, [source], onsets, index, out)
     assert len(entries) == len(LEVELS)
     assert sum(counted["mortality"].rows.values()) == 12
     assert not counted["mortality"].unavailable
