@@ -71,7 +71,7 @@ def check_encoder(model: str | None) -> str:
 
 
 def load_encoder(model: str | None) -> Encoder:
-    """Loads the encoder of a folder in Hugging Face layout, local or ``s3://``; None: the tiny one."""
+    """Loads the encoder of a folder (local or ``s3://``) in Hugging Face layout; None: tiny."""
     if model is None:
         return tiny_encoder()
     folder = Folder(model)

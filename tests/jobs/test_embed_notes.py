@@ -18,6 +18,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.manifest import content_of
 from medhmp.storage import COMPLETE, Folder, Stamp, publish
+from tests.manifests import manifest
 
 pytestmark = pytest.mark.ray
 
@@ -34,7 +35,7 @@ HADM_IDS = [40, 10, 30, 20, 50]
 def a_run(out: str, texts: list[str], files: int = 2) -> Run:
     """A run whose shards hold these notes; only what embed_notes reads is there."""
     shards = Folder(out) / "shards"
-    entry = shards.write_json("manifest.json", {"notes": len(texts)})
+    entry = shards.write_json("manifest.json", manifest(notes=len(texts)).to_json())
     run = replace(smoke(), out=out, quiet=True)
     publish(shards, Stamp(content_of(run, ()), {}), [entry])
     for file in range(files if texts else 0):
@@ -147,6 +148,14 @@ def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten
 def test_shards_must_be_whole(ray, tmp_path):
     with pytest.raises(Refusal, match=r"run jobs\.featurize first"):
         embed_notes(replace(smoke(), out=str(tmp_path), quiet=True))
+
+
+def test_a_job_of_its_own_prints_no_warning(featurized, branch, start_job):
+    """Ray's line about constructor arguments of actors comes once a process, on its stderr."""
+    run = branch(featurized, "shards")
+    status, _, errors = start_job("embed_notes", run.out).ended()
+    assert (status, errors) == (0, "")
+    assert read(run).num_rows > 0
 
 
 @pytest.mark.s3
