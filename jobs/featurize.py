@@ -20,7 +20,7 @@ from typing import Final
 from medhmp import command
 from medhmp.layout import SHARDS
 from medhmp.progress import Progress
-from medhmp.report.paper_sizes import beside_the_paper
+from medhmp.report.paper import beside_the_paper
 from medhmp.run import Run, fields_of
 from medhmp.shards.build.pipeline import Sections
 from medhmp.shards.build.publish import make_shards

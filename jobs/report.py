@@ -1,4 +1,4 @@
-"""Compare what every chosen cell predicted with what happened, and write the report.
+"""Score the test predictions of every chosen cell, and write the report.
 
     python -m jobs.report smoke --out runs/demo --report.draws 2000
 
@@ -7,156 +7,34 @@ synthetic cohort, ``raw/truth.parquet``, all of the same shards. Writes ``report
 file, opens from disk), report.md, results.json, figures/.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import polars as pl
 from rich.console import Console
-from rich.table import Table
 
 from medhmp import command
-from medhmp.evaluate import predictions
-from medhmp.evaluate.predictions import Key, Predictions
+from medhmp.evaluate.predictions import read_all
+from medhmp.layout import PAGE, REPORT, RESULTS
 from medhmp.progress import Progress
-from medhmp.refusal import Refusal
-from medhmp.report import figures, page, sections, story, table
-from medhmp.run import Run, digest, fields_of
+from medhmp.report.material import find_results, gather
+from medhmp.report.results import results_of
+from medhmp.report.write import console_table, write
+from medhmp.run import Run, fields_of
 from medhmp.shards.manifest import open_shards
-from medhmp.storage import (
-    Entry,
-    Folder,
-    Output,
-    Stamp,
-    is_done,
-    publish,
-)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a report is made from, all of it of the run's shards."""
-
-    shards: Output
-    grids: Mapping[Key, Output]
-    skipped: Sequence[Any]  # the record of each task that was not trained
-    pretrainings: Mapping[str, Output]  # by folder
-    raw: Output | None  # the synthetic cohort, if the shards were made from it
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """What the report depends on, for its stamp: contents, and records of how it was made."""
-        outputs = {"shards": self.shards, **self.pretrainings}
-        outputs |= {predictions.place(*key): grid for key, grid in self.grids.items()}
-        outputs |= {"raw": self.raw} if self.raw else {}
-        prints = {place: digest([o.fingerprint, o.hash]) for place, o in outputs.items()}
-        return {**prints, "skipped": digest(self.skipped)}
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Of the run that made the shards and the pretrainings, as their records have them."""
-        every = [self.shards.fields, *(output.fields for output in self.pretrainings.values())]
-        return {name: value for fields in every for name, value in fields.items()}
+from medhmp.storage import Folder, Stamp, is_done, publish
 
 
 def report(run: Run) -> None:
     """Writes ``report/`` under ``run.out``, or finds it whole; prints the AUROC of every row."""
-    folder, material = Folder(run.out) / "report", _gather(run)
+    out = Folder(run.out)
+    grids, skipped = find_results(out)
+    material = gather(out, grids, skipped, open_shards(run))
+    folder = out / REPORT
     stamp = Stamp(fields_of(run, "name", "report", "tune.starts"), material.inputs)
     if not is_done(folder, stamp, run.overwrite):
-        found = predictions.read_all(material.grids)
-        truth = _truth(material.raw)
-        results = table.results(run, found, material.skipped, truth, material.fields)
-        publish(folder, stamp, _write(run, material.pretrainings, found, results))
+        predictions = read_all(material.grids)
+        results = results_of(material, predictions, run.name, run.report, run.tune.starts)
+        publish(folder, stamp, write(folder, material, predictions, results))
     if not run.quiet:
-        Console().print(_terminal(folder.read_json("results.json")))
-    Progress(run.quiet).say(f"report: {folder}/index.html")
-
-
-def _gather(run: Run) -> Material:
-    """Refuses a run without results, and results that are not of its shards."""
-    out = Folder(run.out)
-    names = out.names()
-    if not predictions.found(names) and not predictions.skipped(names):
-        raise Refusal(f"{out}/tune has no predictions; run jobs.tune first")
-    shards = open_shards(run)
-    skipped = predictions.read_skipped(out, names, shards.fingerprint)
-    pretrainings = {
-        place: output
-        for place in figures.PRETRAININGS
-        if (output := Output.of(out / place)) and output.inputs.get("shards") == shards.fingerprint
-    }
-    raw = Output.of(out / "raw")
-    if raw and raw.fingerprint not in shards.inputs.values():
-        raw = None
-    grids = predictions.grids(out, names, shards.fingerprint, pretrainings)
-    return Material(shards, grids, skipped, pretrainings, raw)
-
-
-def _truth(raw: Output | None) -> pl.DataFrame | None:
-    """The synthetic cohort's true probabilities, None for real data."""
-    if raw is None:
-        return None
-    truth = pl.from_arrow(raw.read_parquet("truth.parquet"))
-    assert isinstance(truth, pl.DataFrame)
-    return truth
-
-
-def _write(
-    run: Run,
-    pretrainings: Mapping[str, Output],
-    found: Sequence[Predictions],
-    results: dict[str, Any],
-) -> list[Entry]:
-    """Writes the four outputs and describes them."""
-    folder = Folder(run.out) / "report"
-    text = story.story(results, open_shards(run).manifest)
-    drawn = _draw(pretrainings, found, results)
-    inline = {heading: svg for heading, _, svg in drawn}
-    linked = {heading: file for heading, file, _ in drawn}
-    return [
-        folder.write_json("results.json", results),
-        *(folder.write_bytes(file, svg.encode()) for _, file, svg in drawn),
-        folder.write_bytes("report.md", page.markdown(text, linked).encode()),
-        folder.write_bytes("index.html", page.html(text, inline).encode()),
-    ]
-
-
-def _draw(
-    pretrainings: Mapping[str, Output], found: Sequence[Predictions], results: dict[str, Any]
-) -> list[tuple[str, str, str]]:
-    """(heading, file, SVG) of each figure that there are numbers for."""
-    drawn = []
-    if results["rows"]:
-        heading = "AUROC by task and start"
-        drawn.append((heading, "figures/overview.svg", figures.overview(results["rows"])))
-    for task, name in figures.TASK_NAMES.items():
-        if of_task := [p for p in found if p.task == task]:
-            drawn.append((name, f"figures/{task}.svg", figures.curves(of_task)))
-    runs = {
-        place: [json.loads(line) for line in output.read_bytes("metrics.jsonl").splitlines()]
-        for place, output in pretrainings.items()
-    }
-    if runs:
-        drawn.append(("Pretraining", "figures/pretraining.svg", figures.training(runs)))
-    return drawn
-
-
-def _terminal(results: dict[str, Any]) -> Table:
-    """AUROC of the seed-averaged scores, a line per model and start, a column per task."""
-    rows = results["rows"]
-    auroc = {(sections.label(r), r["task"]): r["auroc"]["value"] for r in rows}
-    best = {r["task"]: r["best_achievable"] for r in rows}
-    grid = Table(title="Test AUROC", title_justify="left")
-    grid.add_column("")
-    for task in best:
-        grid.add_column(task, justify="right")
-    for name in dict.fromkeys(name for name, _ in auroc):
-        grid.add_row(name, *(sections.number(auroc.get((name, task))) for task in best))
-    if any(value is not None for value in best.values()):
-        grid.add_row("best achievable", *(sections.number(value) for value in best.values()))
-    return grid
+        Console().print(console_table(folder.read_json(RESULTS)))
+    Progress(run.quiet).say(f"report: {folder}/{PAGE}")
 
 
 if __name__ == "__main__":

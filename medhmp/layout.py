@@ -49,11 +49,15 @@ RUN: Final = "run.json"
 TUNE: Final = "tune"
 TRIALS: Final = "trials"
 """The records and weights of a grid's cells, in its folder."""
+TRIAL_TABLE: Final = "trials.parquet"
+BEST: Final = "best.json"
+"""The cell that the grid chose."""
 PREDICTIONS: Final = "predictions.parquet"
 
 REPORT: Final = "report"
 RESULTS: Final = "results.json"
 PAGE: Final = "index.html"
+MARKDOWN: Final = "report.md"
 
 
 def labels_of(task: Task) -> str:
@@ -74,6 +78,11 @@ def skipped_of(task: Task) -> str:
 def fit_of(task: Task, model: str, start: Start, seed: int) -> str:
     """The folder of a fit of ``jobs.finetune``."""
     return f"finetune/{task}/{model}/{start}/seed-{seed}"
+
+
+def figure_of(name: str) -> str:
+    """A figure, in ``report/``."""
+    return f"figures/{name}.svg"
 
 
 TIME: Final = pa.timestamp("s")

@@ -1,6 +1,6 @@
-"""The patterns that say what each code of a MEDS dataset is: ``tables.meds``, and its check.
+"""The meaning of the codes of a MEDS dataset: the patterns of ``tables.meds``, and their check.
 
-Every ETL names its codes as it likes; only MEDS_BIRTH and MEDS_DEATH are fixed.
+Every ETL names its codes as it likes; the standard fixes only MEDS_BIRTH and MEDS_DEATH.
 """
 
 import re
@@ -14,7 +14,7 @@ FACTS: Final = (
     *("admission_type", "admission_location", "insurance", "language", "religion"),
     *("marital_status", "ethnicity"),
 )
-"""Texts of ADMISSIONS: groups of ``hospital_admission`` and ``fact``."""
+"""Text columns of ADMISSIONS: possible groups of ``hospital_admission`` and ``fact``."""
 
 GROUPS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "hospital_admission": ((), FACTS),
@@ -34,48 +34,48 @@ GROUPS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "strict_signal": ((), ()),
     "event": (("variable",), ()),
 }
-"""Field of ``tables.meds`` -> the groups it must have, and those it may have. The order in which a
-code is tried against them."""
+"""Field of ``tables.meds`` -> the groups it must have, and those it may have; in the order in which
+a code is tried against them."""
 
 
 @dataclass(frozen=True)
 class Meds:
-    """What the codes of a MEDS dataset mean. The defaults are for MIMIC_IV_MEDS.
+    """Meaning of the codes of a MEDS dataset. The defaults are for MIMIC_IV_MEDS.
 
-    A pattern is a regular expression (Python's) that must match a code from end to end. The first
-    of them that does, in this order, says what the code is; an empty one matches nothing. Named
-    groups take parts out of a code. Codes that no pattern matches are left out, and counted.
+    A pattern is a Python regular expression that must match a whole code. The first that does, in
+    this order, decides what the code is; an empty pattern matches nothing. Named groups take parts
+    out of a code. Codes that no pattern matches are left out, and counted.
     """
 
-    # groups, each where the code has it: admission_type, admission_location, insurance, language,
+    # groups, as far as the code has them: admission_type, admission_location, insurance, language,
     # religion, marital_status, ethnicity
     hospital_admission: str = (
         r"HOSPITAL_ADMISSION//(?P<admission_type>.+?)//(?P<admission_location>.+)"
     )
-    # group died: matched by a death in hospital; without it, a death between admission and
-    # discharge is one
+    # group died: matched by a death in hospital; without this group, a death between admission and
+    # discharge counts as one
     hospital_discharge: str = r"HOSPITAL_DISCHARGE//((?P<died>DIED)|.+)"
-    # group first_careunit; empty: every hospital admission is taken for a stay
+    # group first_careunit; empty pattern: every hospital admission counts as a stay
     icu_admission: str = r"ICU_ADMISSION//(.*\()?(?P<first_careunit>[^()]+)\)?"
     icu_discharge: str = r"ICU_DISCHARGE//.+"  # end of a stay
     birth: str = r"(MEDS_BIRTH|DOB)(//.*)?"  # its time is the patient's birth
     death: str = r"MEDS_DEATH(//.*)?"  # its time is the patient's death
     sex: str = r"GENDER//(?P<sex>.+)"  # group sex
-    # the groups of hospital_admission, said by a code of its own: of the admission it names, else
-    # of all of the patient's that had not ended by then
+    # groups as of hospital_admission, in codes of their own: they describe the admission that the
+    # row names, else each admission of the patient not yet over
     fact: str = (
         r"INSURANCE//(?P<insurance>.+)|LANGUAGE//(?P<language>.+)"
         r"|MARITAL_STATUS//(?P<marital_status>.+)|RACE//(?P<ethnicity>.+)"
     )
     # groups version (9 or 10) and icd, with or without dots
     diagnosis: str = r"DIAGNOSIS//ICD//(?P<version>9|10)//(?P<icd>.+)"
-    drug: str = r"MEDICATION//START//(?P<drug>.+?)(//(\d{8,}|UNK))?"  # group drug: its key
-    note: str = ""  # discharge summaries, whose text is the text_value
+    drug: str = r"MEDICATION//START//(?P<drug>.+?)(//(\d{8,}|UNK))?"  # group drug: its name
+    note: str = ""  # discharge summaries; text_value has the text
     # first sign of acute respiratory failure: PEEP set, ventilation
     arf: str = r"LAB//220339//.+|PROCEDURE//START//(225792|225794)"
     # first sign of shock: vasopressors
     shock: str = r"INFUSION_START//(221906|221289|221662|222315|221749)"
-    # further codes that give an onset away; like those of arf and shock, they are no events
+    # further codes that give an onset away; they and those of arf and shock are no events
     signal: str = (
         r"PROCEDURE//END//(225792|225794)|INFUSION_END//(221906|221289|221662|222315|221749)"
         r"|INFUSION_(START|END)//(229617|229630|229631|229632|229709)"
@@ -85,17 +85,17 @@ class Meds:
         r"LAB//(223849|224700|224684|224685|224686|224687|223835)//.+"
         r"|PROCEDURE//(START|END)//(227194|224385)|INFUSION_(START|END)//(221653|221986)"
     )
-    # group variable: the name under which it is a feature, the whole code or a part of it
+    # group variable: the name of the feature, the whole code or a part of it
     event: str = (
         r"(?P<variable>(LAB|INFUSION_START|INFUSION_END|PROCEDURE//START|PROCEDURE//END"
         r"|SUBJECT_FLUID_OUTPUT|SUBJECT_WEIGHT_AT_INFUSION)//.+)"
     )
-    admission_id: str = "hadm_id"  # column that names an admission; not there: by order in time
-    stay_id: str = "icustay_id"  # column that names an ICU stay; not there: by order in time
+    admission_id: str = "hadm_id"  # column that names an admission; absent: by order in time
+    stay_id: str = "icustay_id"  # column that names an ICU stay; absent: by order in time
 
 
 def check(meds: Meds) -> None:
-    """Refuses what is not a regular expression, or has other groups than its field can have."""
+    """Refuses a field that is no regular expression, or has wrong groups."""
     for name, (needed, possible) in GROUPS.items():
         pattern, option = getattr(meds, name), f"--tables.meds.{name.replace('_', '-')}"
         try:

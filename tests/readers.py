@@ -1,4 +1,4 @@
-"""What readers are told of a run."""
+"""Settings of readers, from a whole run."""
 
 from medhmp.progress import Progress
 from medhmp.run import Run

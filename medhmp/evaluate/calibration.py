@@ -1,4 +1,4 @@
-"""Whether a predicted risk of 20 % means that 20 in 100 have the outcome.
+"""Agreement of predicted risks with outcomes: of 100 rows at 20 %, 20 should have the outcome.
 
 Shapes: n rows. Labels are 0 or 1; probabilities are clipped to [EDGE, 1 - EDGE] before a logit.
 """
@@ -8,28 +8,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from medhmp.evaluate.discrimination import Floats, Ints
+from medhmp.arrays import Floats, Ints
 
 EDGE: Final = 1e-6
 STEPS: Final = 100  # of Newton's method, at most
-BINS: Final = 10
-NORMAL_95: Final = 1.959963984540054
+BINS: Final = 10  # of the curve and of the expected calibration error
+NORMAL_95: Final = 1.959963984540054  # the 97.5th percentile of a standard normal
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Agreement of risk with outcome; None where it is undefined.
+    """Measures of agreement between risk and outcome; None where one is undefined."""
 
-    ``intercept`` is calibration-in-the-large: a in logit P(y) = a + logit p; below 0, risks are too
-    high. ``slope`` is b in logit P(y) = a + b logit p; below 1, risks are too extreme. ``o_to_e``
-    is observed over expected events. ``ece`` is over bins of equal size.
-    """
-
-    intercept: float | None
-    slope: float | None
-    o_to_e: float | None
+    intercept: float | None  # a in logit P(y) = a + logit p; below 0, risks are too high
+    slope: float | None  # b in logit P(y) = a + b logit p; below 1, risks are too extreme
+    o_to_e: float | None  # observed over expected events
     brier: float
-    ece: float
+    ece: float  # expected calibration error, over bins of equal size
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,12 +32,12 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Bin:
-    """One point of the curve: rows, mean risk, share of events with its 95 % interval."""
+    """One point of the calibration curve."""
 
-    n: int
-    risk: float
-    observed: float
-    low: float
+    n: int  # rows
+    risk: float  # mean predicted risk
+    observed: float  # share of events
+    low: float  # of its 95 % interval
     high: float
 
 
@@ -60,14 +55,14 @@ def calibration(label: Ints, score: Floats) -> Calibration:
 
 
 def curve(label: Ints, score: Floats, bins: int = BINS) -> list[Bin]:
-    """Bins of equal size by rising risk, at most ``bins``; each with a Wilson interval."""
+    """Bins of equal size by rising risk, at most ``bins``, each with a Wilson interval."""
     order = np.argsort(score, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    return [_bin(label[part], score[part]) for part in parts]
+    rows_of_bins = np.array_split(order, min(bins, len(order)))
+    return [_bin(label[rows], score[rows]) for rows in rows_of_bins]
 
 
 def _bin(label: Ints, score: Floats) -> Bin:
-    """Wilson's score interval: it stays inside [0, 1] and does not collapse without events."""
+    """One bin with Wilson's interval, inside [0, 1] and of some width even without events."""
     n, observed = len(label), float(label.mean())
     z2 = NORMAL_95**2 / n
     middle = (observed + z2 / 2) / (1 + z2)
@@ -92,6 +87,7 @@ def slope(label: Ints, score: Floats) -> float | None:
 
 
 def _logit(score: Floats) -> Floats:
+    """log(p / (1 - p)), finite also for probabilities of 0 and 1."""
     p = np.clip(score.astype(np.float64), EDGE, 1 - EDGE)
     return np.log(p) - np.log1p(-p)
 
@@ -99,8 +95,8 @@ def _logit(score: Floats) -> Floats:
 def _newton(design: Floats, offset: Floats, label: Ints) -> Floats | None:
     """Maximum-likelihood b (k,) of logit P(y) = design (n, k) @ b + offset (n,).
 
-    scikit-learn's logistic regression takes no offset. Steps are halved while they would lower the
-    likelihood; None where the likelihood has no maximum.
+    Written out because scikit-learn's logistic regression takes no offset. A step is halved while
+    it would lower the likelihood. None where the likelihood has no maximum.
     """
     beta = np.zeros(design.shape[1])
     value = _log_likelihood(design @ beta + offset, label)

@@ -1,7 +1,7 @@
-"""How well scores separate rows with the outcome from rows without.
+"""Discrimination: scores of rows with the outcome against scores of rows without.
 
-One value at a time comes from scikit-learn. A bootstrap needs thousands of them over the same rows
-with other weights, so ``Ranking`` sorts the rows once and then computes every draw at once.
+scikit-learn computes one value at a time. A bootstrap needs thousands over the same rows with other
+weights, so ``Ranking`` sorts the rows once and computes all draws together.
 
 Shapes: n rows, D draws. Labels are 0 or 1, scores are probabilities, weights are non-negative.
 """
@@ -9,14 +9,12 @@ Shapes: n rows, D draws. Labels are 0 or 1, scores are probabilities, weights ar
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import metrics
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from medhmp.arrays import Floats, Ints
 
 THRESHOLD: Final = 0.5
-"""Of the paper's F1 and kappa; a score equal to the threshold is positive."""
+"""The paper's, for F1 and kappa. A score equal to the threshold is positive."""
 
 METRICS: Final = (
     "auroc",
@@ -37,7 +35,8 @@ def auroc(label: Ints, score: Floats) -> float:
 def aupr(label: Ints, score: Floats) -> float:
     """Trapezoid under the precision-recall curve that ends at recall 0, precision 1.
 
-    The authors' measure. Interpolating precision linearly flatters it: see ``average_precision``.
+    The authors' measure. Linear interpolation of precision is too optimistic;
+    ``average_precision`` does not interpolate.
     """
     precision, recall, _ = metrics.precision_recall_curve(label, score)
     return float(metrics.auc(recall, precision))
@@ -55,13 +54,13 @@ def f1_and_kappa(label: Ints, score: Floats, threshold: float) -> tuple[float, f
 
 
 def best_f1_threshold(label: Ints, score: Floats) -> float:
-    """The threshold of highest F1 among the scores: chosen on validation rows, used on test rows.
+    """The score that as a threshold gives the highest F1; the highest of several.
 
-    Of equally good thresholds the highest. Without a positive every F1 is 0: then ``THRESHOLD``.
+    It is chosen on validation rows and used on test rows. ``THRESHOLD`` where no row is positive.
     """
     if not label.any():
         return THRESHOLD
-    # 2 TP / (predicted + actual positives), of whole numbers: equal ones are equal to the last bit.
+    # 2 TP / (predicted + actual positives) is a ratio of integers, so that ties are exact.
     thresholds = np.unique(score)
     predicted = len(score) - np.searchsorted(np.sort(score), thresholds)
     positive = np.sort(score[label == 1])
@@ -86,10 +85,10 @@ def scores_of(label: Ints, score: Floats, tuned: float) -> dict[str, float]:
 
 
 class Ranking:
-    """Rows sorted by falling score, equal scores grouped: what all weighted rank metrics share.
+    """Rows sorted by falling score with equal scores grouped, ready for weighted rank metrics.
 
-    ``weights`` is (n, D) in the original row order; each metric is (D,). A draw without weight on
-    both classes has no AUROC: it comes out as NaN.
+    ``weights`` is (n, D) in the original row order; each metric is (D,). AUROC is NaN for a draw
+    without weight on both classes.
     """
 
     def __init__(self, label: Ints, score: Floats) -> None:
@@ -119,7 +118,7 @@ class Ranking:
         positives, negatives = self._by_group(weights)
         true, false = np.cumsum(positives, axis=0), np.cumsum(negatives, axis=0)
         flagged = true + false
-        # Before the first row with weight the curve stands at its beginning: recall 0, precision 1.
+        # Until a row has weight, the curve stays at its start: recall 0, precision 1.
         precision = np.divide(true, flagged, where=flagged > 0, out=np.ones_like(true))
         gain = positives / true[-1]
         before = np.concatenate([np.ones_like(precision[:1]), precision[:-1]])
@@ -131,15 +130,15 @@ class Ranking:
 
 
 def _add_runs(into: Floats, group: Ints, weights: Floats) -> None:
-    """Adds up consecutive rows of one group. ``into`` (groups, D), ``group`` (n,) rising."""
+    """Sums the rows of each group. ``into`` is (groups, D), ``group`` (n,) rising."""
     starts = np.flatnonzero(np.diff(group, prepend=-1))
-    if len(starts) < len(group):  # ties; adding runs of one row would only cost time
+    if len(starts) < len(group):  # ties; without any, a sum of single rows would only cost time
         weights = np.add.reduceat(weights, starts, axis=0)
     into[group[starts]] = weights
 
 
 def _auroc(positives: Floats, negatives: Floats, false: Floats) -> Floats:
-    """Share of (positive, negative) pairs in the right order; ``false``: negatives summed up."""
+    """Share of (positive, negative) pairs in the right order; ``false``: cumulative negatives."""
     below = false[-1] - false + negatives / 2
     pairs = positives.sum(axis=0) * false[-1]
     right = np.einsum("gd,gd->d", positives, below)
@@ -153,8 +152,8 @@ def at_threshold(
     flagged, positive = score >= threshold, label == 1
     cells = (flagged & positive, flagged & ~positive, ~flagged & positive, ~flagged & ~positive)
     tp, fp, fn, tn = np.stack(cells).astype(np.float64) @ weights
-    doubt = 2 * tp + fp + fn
-    return np.divide(2 * tp, doubt, where=doubt > 0, out=0 * tp), _kappa(tp, fp, fn, tn)
+    total = 2 * tp + fp + fn
+    return np.divide(2 * tp, total, where=total > 0, out=0 * tp), _kappa(tp, fp, fn, tn)
 
 
 def _kappa(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:

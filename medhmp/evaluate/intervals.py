@@ -1,8 +1,9 @@
 """Intervals from resampling patients.
 
-Rows of one patient are not independent, so a draw takes patients with replacement, and each row
-weighs as many times as its patient was taken. All draws of a block are computed at once; blocks
-bound memory.
+Rows of one patient are not independent, so a draw takes patients with replacement, and a row
+weighs as often as its patient was taken. Draws are computed in blocks, which bound memory.
+
+The intervals hold one source of chance, the test patients: not the seeds, not the labelled rows.
 
 Shapes: n rows, D draws, K classes that a draw must hold.
 """
@@ -13,11 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from medhmp.evaluate.discrimination import THRESHOLD, Floats, Ints, Ranking, at_threshold
+from medhmp.arrays import Floats, Ints
+from medhmp.evaluate.discrimination import THRESHOLD, Ranking, at_threshold
 
 COVERAGE: Final = 0.95
 CELLS: Final = 1 << 19
-"""Rows times draws of a block: arrays of 4 MiB, which a core's cache holds."""
+"""Rows times draws of a block: its arrays of 4 MiB fit into a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ def interval(draws: Floats) -> Interval:
 
 
 def patient_draws(needs: Floats, rows: int, draws: int, seed: int) -> Iterator[tuple[Floats, int]]:
-    """Yields blocks of draws: how often each patient was taken (patients, D), and draws redone.
+    """Yields blocks of draws: times each patient was taken (patients, D), and draws redone.
 
-    ``needs`` (K, patients) marks in each line the patients of whom a draw must take at least one:
-    those with a positive row, those with a negative row. A draw that does not is drawn again.
+    Each of the K lines of ``needs`` (K, patients) marks a group of which a draw must take at least
+    one: the patients with a positive row, those with a negative row. Other draws are redone.
     """
     rng = np.random.default_rng(seed)
     patients = needs.shape[1]
@@ -62,7 +64,7 @@ def _take(rng: np.random.Generator, patients: int, draws: int) -> Floats:
 
 
 def _needs(patient: Ints, label: Ints, patients: int) -> Floats:
-    """The two lines (2, patients) that ask a draw for a positive and for a negative row."""
+    """Patients with a positive row and patients with a negative row, (2, patients)."""
     needs = np.zeros((2, patients))
     needs[0, patient[label == 1]] = 1
     needs[1, patient[label == 0]] = 1
@@ -72,36 +74,36 @@ def _needs(patient: Ints, label: Ints, patients: int) -> Floats:
 def bootstrap(
     subject: Ints, label: Ints, score: Floats, tuned: float, draws: int, seed: int
 ) -> tuple[dict[str, Interval], int]:
-    """Intervals of all discrimination metrics, and the number of draws thrown away for one class.
+    """Intervals of all discrimination metrics, and the number of draws redone for want of a class.
 
     subject, label, score: (n,). ``tuned`` is the threshold of f1_tuned and kappa_tuned. Both
-    classes must be present. Two calls with the same patients, labels and seed see the same draws.
+    classes must be present. The same patients, labels and seed give the same draws.
     """
     names, patient = np.unique(subject, return_inverse=True)
     ranking = Ranking(label, score)
-    parts: list[dict[str, Floats]] = []
-    thrown = 0
-    blocks = patient_draws(_needs(patient, label, len(names)), len(label), draws, seed)
-    for counts, redrawn in blocks:
+    blocks: list[dict[str, Floats]] = []
+    redone = 0
+    needs = _needs(patient, label, len(names))
+    for counts, redrawn in patient_draws(needs, len(label), draws, seed):
         weights = counts[patient]
         f1, kappa = at_threshold(label, score, THRESHOLD, weights)
         f1_tuned, kappa_tuned = at_threshold(label, score, tuned, weights)
-        parts.append(
+        blocks.append(
             ranking.all(weights)
             | {"f1": f1, "kappa": kappa, "f1_tuned": f1_tuned, "kappa_tuned": kappa_tuned}
         )
-        thrown += redrawn
-    return {m: interval(np.concatenate([p[m] for p in parts])) for m in parts[0]}, thrown
+        redone += redrawn
+    return {m: interval(np.concatenate([b[m] for b in blocks])) for m in blocks[0]}, redone
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Two ways of starting one task, scored on the same test rows: one (n,) of scores per seed."""
+    """Two scores of the same n test rows of one task; every array is (n,)."""
 
     subject: Ints
     label: Ints
-    better: Sequence[Floats]
-    base: Sequence[Floats]
+    better: Floats
+    base: Floats
 
 
 @dataclass(frozen=True)
@@ -112,42 +114,32 @@ class Gain:
     low: float
     high: float
     se: float
-    redrawn: int  # draws thrown away because a task had one class only
+    redrawn: int  # draws redone because a task had one class only
 
 
 def gain(contests: Sequence[Contest], draws: int, seed: int) -> Gain:
-    """Mean over tasks of the mean over seeds of AUROC(better) - AUROC(base), paired.
+    """Mean over tasks of AUROC(better) - AUROC(base), paired.
 
-    Patients are drawn once from all tasks' test patients together and the same draw is applied to
-    every task, start and seed, so that what tasks and starts share cancels out of the interval.
+    One draw takes from the test patients of all tasks together and is applied to every task and
+    both scores, so that what they share cancels out of the interval.
     """
     names = np.unique(np.concatenate([c.subject for c in contests]))
     patients = [np.searchsorted(names, c.subject) for c in contests]
     needs = [_needs(p, c.label, len(names)) for p, c in zip(patients, contests, strict=True)]
-    sides = [_Sides(c) for c in contests]
+    pairs = [(Ranking(c.label, c.better), Ranking(c.label, c.base)) for c in contests]
     rows = max(len(c.label) for c in contests)
-    parts, thrown = [], 0
+    blocks, redone = [], 0
     for counts, redrawn in patient_draws(np.concatenate(needs), rows, draws, seed):
-        parts.append(_mean_difference(sides, [counts[p] for p in patients]))
-        thrown += redrawn
-    whole = _mean_difference(sides, [np.ones((len(c.label), 1)) for c in contests])
-    limits = interval(np.concatenate(parts))
-    return Gain(float(whole[0]), limits.low, limits.high, limits.se, thrown)
+        blocks.append(_mean_difference(pairs, [counts[p] for p in patients]))
+        redone += redrawn
+    whole = _mean_difference(pairs, [np.ones((len(c.label), 1)) for c in contests])
+    limits = interval(np.concatenate(blocks))
+    return Gain(float(whole[0]), limits.low, limits.high, limits.se, redone)
 
 
-class _Sides:
-    """A contest with every seed's rows ranked."""
-
-    def __init__(self, contest: Contest) -> None:
-        self.better = [Ranking(contest.label, score) for score in contest.better]
-        self.base = [Ranking(contest.label, score) for score in contest.base]
-
-
-def _mean_difference(sides: Sequence[_Sides], weights: Sequence[Floats]) -> Floats:
-    """(D,) from each task's weights (n, D)."""
+def _mean_difference(pairs: Sequence[tuple[Ranking, Ranking]], weights: Sequence[Floats]) -> Floats:
+    """Mean over tasks of the difference within each pair, (D,), from each task's weights (n, D)."""
     differences = [
-        np.mean([r.auroc(w) for r in s.better], axis=0)
-        - np.mean([r.auroc(w) for r in s.base], axis=0)
-        for s, w in zip(sides, weights, strict=True)
+        better.auroc(w) - base.auroc(w) for (better, base), w in zip(pairs, weights, strict=True)
     ]
     return np.asarray(np.mean(differences, axis=0))

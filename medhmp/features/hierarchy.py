@@ -1,4 +1,4 @@
-"""Hierarchical values: a diagnosis code as its path from the root of the tree of its version."""
+"""Hierarchical values: each diagnosis code becomes the nodes above it in the tree of ICD-9-CM."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from medhmp.refusal import Refusal
 
 
 def expand(rows: pl.DataFrame, kinds: Mapping[str, str], levels: tuple[int, ...]) -> pl.DataFrame:
-    """A row ``variable:node`` = 1 for each wanted level of each value's path, once per (id, t).
+    """Events ``variable:node`` = 1, one per (id, t) for each wanted level of each value's path.
 
     ``rows`` have the columns of events and ``value``, the code as text; ``kinds`` are the types of
-    their variables. A path shorter than a level ends at its leaf. Rows without a value are dropped.
+    their variables. Beyond the end of a path its leaf counts. Drops rows without a value.
     """
     valued = rows.filter(pl.col("number").is_not_null() | pl.col("text").is_not_null())
     pairs = valued.select("variable", "value").unique().sort("variable", "value")

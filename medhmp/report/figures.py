@@ -1,7 +1,7 @@
 """The report's figures, as SVG text.
 
-Each figure is drawn on its own canvas, without pyplot's global state, and equal numbers give equal
-bytes. Text stays text, so a browser can search it and set it sharply.
+Each figure has its own canvas, without pyplot's global state, and equal numbers give equal bytes.
+Text stays text, so that a browser can search it and render it sharply.
 """
 
 import io
@@ -18,40 +18,16 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medhmp.evaluate.calibration import curve
 from medhmp.evaluate.predictions import Predictions
-from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, terms
-
-NOT_TRINETX: Final = " (not TriNetX)"
-"""Beside tasks that the paper has from TriNetX, and we from other sources."""
-TASK_NAMES: Final = {
-    "arf": "Acute respiratory failure",
-    "shock": "Shock",
-    "mortality": "Mortality",
-    "readmission": "Readmission",
-    "heart_failure": "Heart failure",
-    "copd": f"COPD{NOT_TRINETX}",
-    "amnesia": f"Amnesia{NOT_TRINETX}",
-}
-
-# Label and color of each model and start; colors that people with color blindness tell apart.
-LINES: Final = {
-    ("medhmp", "none"): ("MedHMP, none", "#8a8f98"),
-    ("medhmp", "stay"): ("MedHMP, stay", "#56b4e9"),
-    ("medhmp", "admission"): ("MedHMP, admission", "#009e73"),
-    ("medhmp", "both"): ("MedHMP, both", "#0060a8"),
-    ("medhmp", "shuffled"): ("MedHMP, shuffled", "#cc79a7"),
-    ("f_lstm", "none"): ("F-LSTM", "#e69f00"),
-    ("hist_gradient_boosting", "none"): ("Gradient boosting", "#d55e00"),
-}
-
-# Label and color of each pretraining, by the folder of its output.
-PRETRAININGS: Final = {
-    STAY_PRETRAINING: ("stays", "#0060a8"),
-    SHUFFLED_STAY_PRETRAINING: ("control: hours shuffled", "#cc79a7"),
-    STARTED_FROM["both"]: ("begun from stage one", "#0060a8"),
-    STARTED_FROM["admission"]: ("begun from random", "#009e73"),
-    STARTED_FROM["shuffled"]: ("control: codes shuffled", "#cc79a7"),
-}
-STAGES: Final = {"pretrain_stay": "Stage one", "pretrain_admission": "Stage two"}
+from medhmp.layout import terms
+from medhmp.model.catalog import MODELS
+from medhmp.report.names import (
+    PRETRAININGS,
+    STAGES,
+    START_COLORS,
+    TASK_NAMES,
+    color_of,
+    title_of,
+)
 
 INK: Final = "#1f2933"
 FAINT: Final = "#9aa5b1"
@@ -74,7 +50,7 @@ STYLE: Final = {
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element, without the XML prologue, so that a page can hold it."""
+    """The figure as an ``<svg>`` element without XML prologue, which a page can hold."""
     text = io.StringIO()
     metadata = {"Date": None, "Creator": None}
     figure.savefig(text, format="svg", metadata=metadata, bbox_inches="tight", pad_inches=0.05)
@@ -82,19 +58,21 @@ def _svg(figure: Figure) -> str:
 
 
 def overview(rows: Sequence[Mapping[str, Any]]) -> str:
-    """AUROC with its interval: a panel per task, a line per model and start, and what is reachable.
+    """AUROC of the seed-averaged score with its interval: a panel per task, a line per model and
+    start, and the best achievable.
 
     ``rows`` are those of ``results.json``.
     """
     tasks = [t for t in TASK_NAMES if any(r["task"] == t for r in rows)]
-    keys = [k for k in LINES if any((r["model"], r["start"]) == k for r in rows)]
+    present = {(r["model"], r["start"]) for r in rows}
+    keys = [(m, start) for m in MODELS for start in START_COLORS if (m, start) in present]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.6 + 2.15 * len(tasks), 1.3 + 0.32 * len(keys)))
         panels = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
         low = min(0.5, *(r["auroc"]["low"] for r in rows))
         high = max(r["best_achievable"] or r["auroc"]["high"] for r in rows)
         panels[0].set_xlim(low - 0.03, max(high, *(r["auroc"]["high"] for r in rows)) + 0.03)
-        panels[0].set_yticks(range(len(keys)), [LINES[k][0] for k in keys])
+        panels[0].set_yticks(range(len(keys)), [title_of(*key) for key in keys])
         panels[0].set_ylim(len(keys) - 0.4, -0.6)
         for panel, task in zip(panels, tasks, strict=True):
             _task_panel(panel, [r for r in rows if r["task"] == task], keys)
@@ -117,7 +95,7 @@ def _task_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], keys: Sequence[A
         panel.axvline(first["best_achievable"], color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
     for row in rows:
         key = (row["model"], row["start"])
-        _dot(panel, keys.index(key), row, LINES[key][1])
+        _dot(panel, keys.index(key), row, color_of(*key))
     panel.tick_params(axis="y", length=0)
     panel.spines["left"].set_visible(False)
     panel.grid(axis="x", color="#e4e7eb", linewidth=0.6)
@@ -157,8 +135,8 @@ def curves(of_one_task: Sequence[Predictions]) -> str:
         figure = Figure(figsize=(11.2, 4.1))
         roc, recall, risk = figure.subplots(1, 3)
         for p in of_one_task:
-            label, color = LINES[p.model, p.start]
-            look: dict[str, Any] = {"color": color, "label": label, "linewidth": 1.4}
+            look: dict[str, Any] = {"color": color_of(p.model, p.start), "linewidth": 1.4}
+            look["label"] = title_of(p.model, p.start)
             _curves_of(p, roc, recall, risk, look)
         prevalence = float(of_one_task[0].test.label.mean())
         _frame(roc, "ROC", "False positive rate", "True positive rate")
@@ -197,9 +175,10 @@ def _largest(panel: Axes) -> float:
 
 
 def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Pretraining by epoch: a panel per stage and term of its loss, a line per run of that stage.
+    """Pretraining by epoch: a panel per stage and term of its loss, a line per pretraining.
 
-    ``runs`` maps the folder of a pretraining (a key of ``PRETRAININGS``) to its ``metrics.jsonl``.
+    ``runs`` maps the folder of a pretraining (a key of ``names.PRETRAININGS``) to its
+    ``metrics.jsonl``.
     """
     of_stage = ((row["stage"], term) for row, *_ in runs.values() for term in terms(row))
     panels = list(dict.fromkeys(of_stage))
@@ -209,9 +188,9 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         for axis, (stage, term) in zip(axes, panels, strict=True):
             for folder, epochs in runs.items():
                 if epochs[0]["stage"] == stage and term in epochs[0]:
-                    label, color = PRETRAININGS[folder]
+                    name, color = PRETRAININGS[folder]
                     x, y = [e["epoch"] + 1 for e in epochs], [e[term] for e in epochs]
-                    axis.plot(x, y, color=color, label=label, linewidth=1.5)
+                    axis.plot(x, y, color=color, label=name, linewidth=1.5)
             axis.set_title(f"{STAGES.get(stage, stage)}: {term}", loc="left", fontsize=9.5)
             axis.set_xlabel("Epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

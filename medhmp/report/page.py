@@ -5,7 +5,7 @@ from html import escape
 from string import Template
 from typing import Final
 
-from medhmp.report.sections import Table
+from medhmp.report.sections import Section
 from medhmp.report.story import METHOD, NOTES, Story
 
 PAGE: Final = Template("""<!DOCTYPE html>
@@ -38,6 +38,7 @@ table.text { white-space: normal; width: auto; }
 thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 tr.group td { font-weight: 600; padding-top: 14px; border-bottom: 1px solid #cbd2d9; }
 tbody tr:not(.group):hover { background: #f5f9fd; }
+summary h2 { display: inline; } details table { margin-top: 12px; }
 .note, .method { color: var(--soft); font-size: 13.5px; margin-top: 10px; }
 li { max-width: 82ch; margin-bottom: 6px; }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
@@ -57,13 +58,15 @@ $sections
 
 
 def html(story: Story, figures: Mapping[str, str]) -> str:
-    """The page. ``figures`` maps headings to ``<svg>`` text; the first stands before the tables."""
+    """The page. ``figures`` maps headings to ``<svg>`` text; the first precedes all tables."""
     cards = [
         f'<div class="card"><b>{escape(figure)}</b>{escape(what)}</div>'
         for figure, what in story.headline
     ]
     drawn = [_section(heading, svg) for heading, svg in figures.items()]
-    written = [_section(table.title, _table(table)) for table in story.tables]
+    written = [
+        _section(section.title, _table(section), section.collapsed) for section in story.sections
+    ]
     notes = "".join(f"<li>{escape(note)}</li>" for note in NOTES)
     how = _section("How to read this", f'<p class="method">{escape(METHOD)}</p><ul>{notes}</ul>')
     return PAGE.substitute(
@@ -75,22 +78,25 @@ def html(story: Story, figures: Mapping[str, str]) -> str:
     )
 
 
-def _section(heading: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(heading)}</h2>\n{body}\n</section>"
+def _section(heading: str, body: str, collapsed: bool = False) -> str:
+    head = f"<h2>{escape(heading)}</h2>"
+    if collapsed:
+        return f"<section><details>\n<summary>{head}</summary>\n{body}\n</details></section>"
+    return f"<section>\n{head}\n{body}\n</section>"
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+def _table(section: Section) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in section.columns)
     lines = []
-    for group, rows in table.groups.items():
+    for group, rows in section.groups.items():
         if group:
             lines.append(
-                f'<tr class="group"><td colspan="{len(table.columns)}">{escape(group)}</td></tr>'
+                f'<tr class="group"><td colspan="{len(section.columns)}">{escape(group)}</td></tr>'
             )
         for row in rows:
             lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    kind = "" if any(table.groups) else ' class="text"'
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    kind = "" if any(section.groups) else ' class="text"'
+    note = f'<p class="note">{escape(section.note)}</p>' if section.note else ""
     body = "\n".join(lines)
     return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>{note}"
 
@@ -100,21 +106,21 @@ def markdown(story: Story, figures: Mapping[str, str]) -> str:
     parts = [f"# {story.title}", story.lead, f"> {story.notice}"]
     parts += ["\n".join(f"- **{figure}** {what}" for figure, what in story.headline)]
     drawn = [f"## {heading}\n\n![{heading}]({name})" for heading, name in figures.items()]
-    written = [_markdown_table(table) for table in story.tables]
+    written = [_markdown_table(section) for section in story.sections]
     notes = "\n".join(f"- {note}" for note in NOTES)
     parts += [*drawn[:1], *written[:1], *drawn[1:], *written[1:]]
     parts += [f"## How to read this\n\n{METHOD}\n\n{notes}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
-    parts = [f"## {table.title}"]
-    for group, rows in table.groups.items():
+def _markdown_table(section: Section) -> str:
+    parts = [f"## {section.title}"]
+    for group, rows in section.groups.items():
         if group:
             parts.append(f"**{group}**")
-        rule = ["---"] * len(table.columns)
-        parts.append("\n".join(_line(cells) for cells in (table.columns, rule, *rows)))
-    return "\n\n".join([*parts, table.note] if table.note else parts)
+        rule = ["---"] * len(section.columns)
+        parts.append("\n".join(_line(cells) for cells in (section.columns, rule, *rows)))
+    return "\n\n".join([*parts, section.note] if section.note else parts)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,55 +1,56 @@
-"""The report's tables as finished text, whatever they are printed as."""
+"""The report's tables as finished text, for HTML and Markdown alike."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from medhmp.legend import SPLITS
-from medhmp.report.figures import LINES, NOT_TRINETX, TASK_NAMES
-from medhmp.report.table import FEW_EVENTS
+from medhmp.legend import SPLITS, Task
+from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
+from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.shards.manifest import Manifest, TaskCounts
 
-Row = Mapping[str, Any]
-
-NONE: Final = "\u2013"
+DASH: Final = "\u2013"
 DAGGER: Final = "\u2020"
+OVER_SEEDS: Final = "Mean ± SD over seeds"
+NAMED: Final = 3
+"""Outputs of one folder that are named one by one; of more, their number."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of finished text; ``groups`` maps a heading ("" for none) to the rows below it."""
+class Section:
+    """A table of finished text under a title."""
 
     title: str
     columns: Sequence[str]
-    groups: Mapping[str, Sequence[Sequence[str]]]
+    groups: Mapping[str, Sequence[Sequence[str]]]  # heading ("" for none) -> the lines below it
     note: str = ""
+    collapsed: bool = False  # on the page, until it is clicked
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure for people; a dash where there is none."""
-    return NONE if value is None else f"{value:.{digits}f}"
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
-def with_interval(metric: Row) -> str:
-    return f"{metric['value']:.3f} ({metric['low']:.3f}{NONE}{metric['high']:.3f})"
+def with_interval(metric: Record) -> str:
+    """The figure of the seed-averaged score with its interval."""
+    return f"{metric['value']:.3f} ({metric['low']:.3f}{DASH}{metric['high']:.3f})"
 
 
-def over_seeds(metric: Row) -> str:
+def over_seeds(metric: Record) -> str:
+    """Mean and SD over seeds; the mean alone of one seed."""
     return number(metric["mean"]) + ("" if metric["sd"] is None else f" ± {metric['sd']:.3f}")
 
 
-def label(row: Row) -> str:
-    """The model and start of a row."""
-    return LINES[row["model"], row["start"]][0]
+def _name(row: Record) -> str:
+    """The model and start of a row, with the start that the row repeats, if it does."""
+    repeats = f" (= {row['same_as']})" if row["same_as"] else ""
+    return title_of(row["model"], row["start"]) + repeats
 
 
-def _name(row: Row) -> str:
-    """The same, with the start that the row repeats, if it does."""
-    return label(row) + (f" (= {row['same_as']})" if row["same_as"] else "")
-
-
-def tables(results: Mapping[str, Any], manifest: Manifest) -> list[Table]:
-    """All tables, in order; one without rows is left out."""
+def sections(results: Record, manifest: Manifest) -> list[Section]:
+    """All sections, in order; one without a line is left out."""
     rows = results["rows"]
     every = [
         _discrimination(rows),
@@ -61,11 +62,15 @@ def tables(results: Mapping[str, Any], manifest: Manifest) -> list[Table]:
         _counted("Cohort", manifest.counts),
         _tasks(manifest.tasks),
         _counted("Raw rows left out", manifest.left_out),
+        _origins(results["provenance"]),
     ]
-    return [table for table in every if any(table.groups.values())]
+    return [section for section in every if any(section.groups.values())]
 
 
-def _by_task(rows: Sequence[Row], cells: Any) -> dict[str, list[list[str]]]:
+def _by_task(
+    rows: Sequence[Record], cells: Callable[[Record], Sequence[str]]
+) -> dict[str, list[list[str]]]:
+    """A heading per task, with its events and rows -> a line per model and start."""
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
         dagger = f" {DAGGER}" if row["few_events"] else ""
@@ -79,12 +84,12 @@ def _by_task(rows: Sequence[Row], cells: Any) -> dict[str, list[list[str]]]:
     return groups
 
 
-def _discrimination(rows: Sequence[Row]) -> Table:
-    columns = ("Model", "AUROC (95 %)", "SE", "Seeds", "AUPR (95 %)", "Seeds",
+def _discrimination(rows: Sequence[Record]) -> Section:
+    columns = ("Model", "AUROC (95 %)", "SE", OVER_SEEDS, "AUPR (95 %)", OVER_SEEDS,
                "Average precision (95 %)", "Paper AUROC", "AUPR", "Table")  # fmt: skip
     note = f"{DAGGER} fewer than {FEW_EVENTS} events: read the interval and the SE, not the figure."
 
-    def cells(row: Row) -> list[str]:
+    def cells(row: Record) -> list[str]:
         dagger = f" {DAGGER}" if row["few_events"] else ""
         return [
             with_interval(row["auroc"]),
@@ -97,88 +102,117 @@ def _discrimination(rows: Sequence[Row]) -> Table:
         ]
 
     few = any(row["few_events"] for row in rows)
-    return Table("Discrimination", columns, _by_task(rows, cells), note if few else "")
+    return Section("Discrimination", columns, _by_task(rows, cells), note if few else "")
 
 
-def _paper(paper: Row | None, *metrics: str) -> list[str]:
+def _paper(paper: Record | None, *metrics: str) -> list[str]:
     """The paper's figures for these metrics, and the number of the table they are from."""
     if paper is None or not any(metric in paper for metric in metrics):
-        return [NONE] * (len(metrics) + 1)
+        return [DASH] * (len(metrics) + 1)
     return [*(number(paper.get(metric)) for metric in metrics), str(paper["table"])]
 
 
-def _learned(beside: Mapping[str, Row]) -> Table:
-    rows = [
-        [LINES[model, start][0], f"{share['value']:.0%}", str(len(share["tasks"]))]
-        for (model, start), share in ((tuple(key.split("/")), s) for key, s in beside.items())
-    ]
+def _learned(beside: Mapping[str, Record]) -> Section:
+    rows = []
+    for key, share in beside.items():
+        model, _, start = key.partition("/")
+        rows.append([title_of(model, start), f"{share['value']:.0%}", str(len(share["tasks"]))])
     columns = ("Model", "Share of the reachable AUROC above 0.5", "Tasks")
-    return Table("Learned", columns, {"": rows})
+    return Section("Learned", columns, {"": rows})
 
 
-def _thresholds(rows: Sequence[Row]) -> Table:
+def _thresholds(rows: Sequence[Record]) -> Section:
     metrics = {"f1": "F1 at 0.5", "kappa": "Kappa at 0.5", "f1_tuned": "F1, tuned",
                "kappa_tuned": "Kappa, tuned"}  # fmt: skip
     columns = ("Model", *(f"{m} (95 %)" for m in metrics.values()), "Paper F1", "Kappa", "Table")
 
-    def cells(row: Row) -> list[str]:
+    def cells(row: Record) -> list[str]:
         ours = [with_interval(row[metric]) for metric in metrics]
         return [*ours, *_paper(row["paper"], "f1", "kappa")]
 
-    return Table("At a threshold", columns, _by_task(rows, cells))
+    return Section("At a threshold", columns, _by_task(rows, cells))
 
 
-def _calibration(rows: Sequence[Row]) -> Table:
+def _calibration(rows: Sequence[Record]) -> Section:
     measures = {"intercept": "Intercept", "slope": "Slope", "o_to_e": "O:E", "brier": "Brier",
                 "ece": "ECE"}  # fmt: skip
     groups = _by_task(rows, lambda row: [number(row["calibration"][m]) for m in measures])
-    return Table("Calibration", ("Model", *measures.values()), groups)
+    return Section("Calibration", ("Model", *measures.values()), groups)
 
 
-def _chosen(rows: Sequence[Row]) -> Table:
+def _chosen(rows: Sequence[Record]) -> Section:
     columns = ("Model", "Batch size", "Learning rate", "Searched", "At the edge")
 
-    def cells(row: Row) -> list[str]:
+    def cells(row: Record) -> list[str]:
         cell = row["chosen"]
         if cell is None:
-            return [NONE] * 4
+            return [DASH] * 4
         searched = f"{min(cell['rates']):g} to {max(cell['rates']):g} ({len(cell['rates'])})"
         edge = "yes" if cell["at_edge"] else "no"
         return [str(cell["batch_size"]), f"{cell['learning_rate']:g}", searched, edge]
 
-    return Table("Chosen cells", columns, _by_task(rows, cells))
+    return Section("Chosen cells", columns, _by_task(rows, cells))
 
 
-def _skipped(skipped: Sequence[Row]) -> Table:
+def _skipped(skipped: Sequence[Record]) -> Section:
     rows = []
     for task in skipped:
         counts = ", ".join(f"{name} {count:,}" for name, count in flatten(task["counts"]))
         rows.append([TASK_NAMES[task["task"]], task["reason"], counts])
-    return Table("Tasks not trained", ("Task", "Reason", "Counts"), {"": rows})
+    return Section("Tasks not trained", ("Task", "Reason", "Counts"), {"": rows})
 
 
-def _tasks(tasks: Mapping[Any, TaskCounts]) -> Table:
-    """Every exclusion step of every task, then its splits."""
+def _tasks(tasks: Mapping[Task, TaskCounts]) -> Section:
+    """Each task's exclusion steps, then its splits."""
     groups = {TASK_NAMES[task]: _steps(counts) for task, counts in tasks.items()}
-    return Table("Who is in each task", ("Step or split", "Rows left", "Positive"), groups)
+    return Section("Who is in each task", ("Step or split", "Rows left", "Positive"), groups)
 
 
 def _steps(counts: TaskCounts) -> list[list[str]]:
     if counts.unavailable:
-        return [[counts.unavailable, "0", NONE]]
-    steps = [[step, f"{left:,}", NONE] for step, left in counts.steps]
+        return [[counts.unavailable, "0", DASH]]
+    steps = [[step, f"{left:,}", DASH] for step, left in counts.steps]
     return steps + [
         [split, f"{counts.rows[split]:,}", f"{counts.positives[split]:,}"] for split in SPLITS
     ]
 
 
-def _counted(title: str, counts: Mapping[str, Any]) -> Table:
+def _counted(title: str, counts: Mapping[str, Any]) -> Section:
     rows = [[name, f"{count:,}"] for name, count in flatten(counts)]
-    return Table(title, ("", "Count"), {"": rows})
+    return Section(title, ("", "Count"), {"": rows})
+
+
+def _origins(provenance: Mapping[str, Record]) -> Section:
+    """A line for each distinct origin: the outputs that share it, then what their records say."""
+    columns = list(dict.fromkeys(name for origin in provenance.values() for name in origin))
+    places: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+    for place, origin in provenance.items():
+        places.setdefault(tuple(sorted(origin.items())), []).append(place)
+    lines = [
+        [_places(of_origin), *(_text(dict(origin).get(name)) for name in columns)]
+        for origin, of_origin in places.items()
+    ]
+    headings = ("Outputs", *(name.replace("_", " ") for name in columns))
+    return Section("Where this comes from", headings, {"": lines}, collapsed=True)
+
+
+def _text(value: str | float | None) -> str:
+    return DASH if value is None else str(value)
+
+
+def _places(places: Sequence[str]) -> str:
+    """Places of outputs; of a folder that has many of them, their number."""
+    folders = Counter(place.partition("/")[0] for place in places)
+    named = []
+    for place in places:
+        folder = place.partition("/")[0]
+        many = folders[folder] > NAMED
+        named.append(f"{folder} ({folders[folder]})" if many else place)
+    return ", ".join(dict.fromkeys(named))
 
 
 def flatten(counts: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
-    """("mimic3: stays", 61532), ...: the numbers of nested mappings with the way to each."""
+    """Numbers of nested mappings with the path to each: ("mimic3: stays", 61532), ..."""
     for key, value in counts.items():
         path = f"{prefix}: {key}" if prefix else str(key)
         if isinstance(value, Mapping):

@@ -1,10 +1,11 @@
-"""What the report says beside its figures: headline, tables, notes."""
+"""The report's text: headline, tables, notes, method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from medhmp.report.sections import Table, tables
+from medhmp.report.results import Record
+from medhmp.report.sections import Section, sections
 from medhmp.shards.manifest import Manifest
 from medhmp.tables.schema import SYNTHETIC
 
@@ -31,26 +32,29 @@ METHOD: Final = (
     "Test rows were scored once, with the cell of the grid that had the lowest mean validation "
     "cross-entropy. A figure with an interval is of the seed-averaged score; the interval and the "
     "standard error (SE) come from resampling patients. Mean and SD are over the seeds' own "
-    "figures. AUPR is the trapezoid under the precision-recall curve, as the paper's authors "
-    "compute it; average precision does not interpolate. Tuned thresholds are those of best "
-    "validation F1. A learning rate at the edge of the searched ones suggests that the grid is too "
-    "narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, Brier and ECE at 0."
+    "figures. The gain from pretraining and the share of what can be learned are made of the same "
+    "AUROCs of seed-averaged scores as the figure and the console show; the gain's interval holds "
+    "the chance of test patients alone. AUPR is the trapezoid under the precision-recall curve, as "
+    "the paper's authors compute it; average precision does not interpolate. Tuned thresholds are "
+    "those of best validation F1. A learning rate at the edge of the searched ones suggests that "
+    "the grid is too narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, "
+    "Brier and ECE at 0."
 )
 
 
 @dataclass(frozen=True)
 class Story:
-    """The whole report but for its figures."""
+    """The whole report except its figures."""
 
     title: str
     lead: str
     notice: str
     headline: Sequence[tuple[str, str]]
-    tables: Sequence[Table]
+    sections: Sequence[Section]
 
 
-def story(results: Mapping[str, Any], manifest: Manifest) -> Story:
-    """The story of one ``results.json`` and of the shards behind it."""
+def story(results: Record, manifest: Manifest) -> Story:
+    """The text for one ``results.json`` and the manifest of its shards."""
     rows = results["rows"]
     tasks = len({row["task"] for row in rows})
     seeds = max((row["seeds"] for row in rows), default=0)
@@ -61,12 +65,15 @@ def story(results: Mapping[str, Any], manifest: Manifest) -> Story:
         lead=f"{tasks} tasks, up to {seeds} seeds a row, {draws:,} patient-bootstrap draws.",
         notice=SYNTHETIC_NOTICE if synthetic else NOTES[0],
         headline=headline(results),
-        tables=tables(results, manifest),
+        sections=sections(results, manifest),
     )
 
 
-def headline(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(figure, what it is) of the answers that a reader looks for first."""
+def headline(results: Record) -> list[tuple[str, str]]:
+    """(figure, what it is) of each answer that a reader looks for first.
+
+    All compare AUROCs of seed-averaged scores, as the console shows them.
+    """
     lines = []
     for key, what in (
         ("gain", "AUROC gained by pretraining: both over none"),
@@ -75,10 +82,13 @@ def headline(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         gain = results[key]
         if gain["value"] is not None:
             limits = f"({signed(gain['low'])} to {signed(gain['high'])})"
-            tasks = f"mean of {len(gain['tasks'])} tasks, 95 % interval {limits}"
-            lines.append((signed(gain["value"]), f"{what}; {tasks}"))
+            tasks = f"mean of {len(gain['tasks'])} tasks, seed-averaged scores"
+            lines.append((signed(gain["value"]), f"{what}; {tasks}, 95 % interval {limits}"))
     if results["learned"]["value"] is not None:
-        what = "of what can be learned: AUROC of both above 0.5, against the best achievable"
+        what = (
+            "of what can be learned: AUROC of both above 0.5, against the best achievable; "
+            "seed-averaged scores"
+        )
         lines.append((f"{results['learned']['value']:.0%}", what))
     return lines
 

@@ -1,34 +1,34 @@
 """A synthetic cohort in the shape of MIMIC-III v1.4, with planted and documented signal.
 
-It stands in where no credentialed data is at hand. Identifiers of items, codes and drugs are
-real; what they are made to mean is not clinical knowledge, and nothing learnt here holds for
-patients. The constants below are in ``signal``, under the names in capitals.
+It stands in where credentialed data is not available. Identifiers of items, codes and drugs are
+real. Their meaning here is not clinical knowledge, and nothing learnt here holds for patients.
+Names in capitals are constants of ``signal``.
 
 A patient has eight chronic conditions c in {0, 1}, each with log-odds that rise with age
 (``PREVALENCE``, ``AGE_TREND``). Each condition has thirty diagnosis codes and twelve drugs of its
-own, and an admission draws three or four of the codes and two or three of the drugs: a single
-code is rare, and which codes mean the same thing shows only in their company. Codes and drugs
-that mean nothing fill up to a total drawn apart from everything (``CODES_TOTAL``,
-``DRUGS_TOTAL``), so that how many there are says nothing.
+own. An admission draws three or four of the codes and two or three of the drugs. So a single code
+is rare, and only co-occurrence shows which codes mean the same condition. Meaningless codes and
+drugs fill up to a total that is drawn independently of everything (``CODES_TOTAL``,
+``DRUGS_TOTAL``), so that their number carries no signal.
 
 A stay has six acute axes, each a level and a slope over the first 48 hours,
 
     z = (c - PREVALENCE) SHIFT + MILDER back + N(0, 1),    s = N(0, SLOPE^2),
     x = (z + s) / sqrt(1 + SLOPE^2),
 
-with back = 1 in an admission within 30 days of a discharge. So x is where an axis stands at the
-end of the window. An axis that ends high is coded, treated and written about, each apart and with
-error (``HIGH``), so codes, drugs, note and charts of one admission share both what the conditions
-do and how the stay went. The axes are the cardiovascular, respiratory, renal, hepatic,
-inflammatory and neurological.
-Every care unit charts items of its own besides the common vital signs, so what is charted says
-which unit it is and no more. Item j of a stay reads, t hours after unit admission,
+with back = 1 in an admission within 30 days of a discharge. So x is the position of an axis at the
+end of the window. An axis that ends high is coded, treated and written about, each decided
+independently and with error (``HIGH``). So codes, drugs, note and charts of one admission reflect
+both the conditions and the course of the stay. The axes are cardiovascular, respiratory, renal,
+hepatic, inflammatory and neurological.
+Every care unit charts items of its own besides the common vital signs, so the set of charted items
+reveals the unit and no more. Item j of a stay reads, t hours after unit admission,
 
     value = mean_j + sd_j (w_j . (z + s clip((t - 24) / 24, -1.5, 1.5)) + o_j + e),
 
-o_j ~ N(0, OFFSET^2) once per stay and item, e ~ N(0, NOISE^2) at every reading. The loadings w_j
-of a unit's item are on one axis, with sign and strength dealt out once for all runs; with
-few labelled stays of each unit, it is the unlabelled ones that can tell which items move together.
+o_j ~ N(0, OFFSET^2) once per stay and item, e ~ N(0, NOISE^2) at every reading. The loading w_j
+of a unit's item is on one axis, with a sign and strength drawn once for all runs. As few stays of
+each unit are labelled, mostly unlabelled stays can show which items move together.
 
 Outcomes are drawn from the logistic of these log-odds (weights omitted, see ``signal``):
 
@@ -43,12 +43,12 @@ Outcomes are drawn from the logistic of these log-odds (weights omitted, see ``s
 
 Mortality uses the first stay of the admission, readmission the last, heart failure the patient
 alone. An outcome is drawn first; its marks in the tables follow. Respiratory failure and shock
-begin after hour 48 of the stay, except in a few stays, drawn apart from everything, that begin
-before and leave the cohort. The dead die at discharge, 48 hours or more after unit admission. A
-readmission follows after 2 to 29 days, unplanned; without one nothing follows within 30 days but
-a few planned admissions. Heart failure is coded first at a patient's last admission, more than
-200 days after the discharge before. Best achievable is therefore the AUROC of ``truth.parquet``
-against the labels.
+begin after hour 48 of the stay, except in a few stays, drawn independently of everything, where
+they begin before and so leave the cohort. Deaths are at discharge, 48 hours or more after unit
+admission. A readmission is unplanned and follows after 2 to 29 days; without one only a few planned
+admissions follow within 30 days. Heart failure is first coded at a patient's last admission, more
+than 200 days after the previous discharge. So the AUROC of ``truth.parquet`` against the labels is
+the best achievable.
 """
 
 from medhmp.synthetic.write import synthesize

@@ -49,7 +49,7 @@ ACUTE_CODES: Final[dict[str, str]] = {
     "inflammatory": "0380 03811 99591 99592 78552 00845 56722 5679 6827 03843 03840 99662",
     "neurological": "34830 34831 34982 430 431 43411 78001 78009 3485 78097 34889 34510",
 }
-"""Twelve diagnosis codes of each acute axis, for when it stands high."""
+"""Twelve diagnosis codes of each acute axis, for stays where it ends high."""
 
 BACKGROUND_CODES: Final = """
     0088 03842 0389 04111 04149 1121 1125 2111 2113 2189 2252 2273 2411 2440 2449 2541 2720 2721

@@ -1,4 +1,4 @@
-"""The dictionaries that come with the synthetic tables: of items, of labs, of diagnoses."""
+"""Dictionaries of the synthetic tables: items, labs, diagnoses."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -44,7 +44,7 @@ ITEM: Final = [
 
 
 def dictionaries() -> dict[str, pl.DataFrame]:
-    """D_ITEMS, D_LABITEMS and D_ICD_DIAGNOSES, holding what the cohort uses."""
+    """D_ITEMS, D_LABITEMS and D_ICD_DIAGNOSES, of the ids and codes that the cohort uses."""
     items = sorted(_items(), key=lambda row: int(row[0]))
     labs = [(int(r[0]), *r[1:5]) for r in (*fields(LABS), *fields(TEXT_LABS))]
     acute = ACUTE_CODES.values()
@@ -65,7 +65,7 @@ def dictionaries() -> dict[str, pl.DataFrame]:
 
 
 def _items() -> Iterator[tuple[Any, ...]]:
-    """Rows of D_ITEMS: everything that is charted, ordered or cultured."""
+    """Rows of D_ITEMS: all items that are charted, ordered or cultured."""
     numeric = (VITALS, *UNIT_ITEMS.values(), ONCE_ITEMS, OTHER_CHART_ITEMS)
     kinds = [
         *((block, "chartevents", "Numeric", 3) for block in numeric),

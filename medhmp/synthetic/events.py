@@ -1,4 +1,4 @@
-"""What is charted during the synthetic stays: the tables of readings."""
+"""Tables of readings charted during the synthetic stays."""
 
 from typing import Final
 
@@ -45,7 +45,7 @@ NO_VALUE: Final = 0.004
 MARKED_ERROR: Final = 0.002
 """Share of chart rows with ERROR 1."""
 UNLINKED_LAB: Final = 0.01
-"""Share of lab rows without HADM_ID, as of outpatients."""
+"""Share of lab rows without HADM_ID, as outpatients have."""
 BELOW_RANGE: Final = 0.02
 """Share of troponins reported as text, below the range of the assay."""
 
@@ -97,7 +97,7 @@ def _chart(
 
 
 def _chart_texts(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """Rows of CHARTEVENTS with a text: the latent, cut into the item's values."""
+    """Rows of CHARTEVENTS with a text: the latent value, cut into the item's values."""
     items = fields(TEXT_ITEMS)
     loadings = np.stack([TEXT_LOADING * along(row[3]) for row in items])
     rows = np.broadcast_to(np.arange(len(items)), (len(block.stays.hours), len(items)))
@@ -115,7 +115,7 @@ def _chart_texts(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def _chart_once(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """Height and weight, soon after admission, of most stays; and a repeated lab result."""
+    """Height, weight and a repeated lab result of most stays, soon after admission."""
     n = len(block.stays.hours)
     frames = []
     creatinine = ["220615", "Creatinine", "Labs", "", "1.4", "0.4", "1"]
@@ -185,7 +185,7 @@ def _urine(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def output_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """OUTPUTEVENTS: urine, which falls as the kidneys fail, and drains."""
+    """OUTPUTEVENTS: drains, and urine, which falls as the kidneys fail."""
     frames = []
     for item, _, _, unit, interval, volume, share in fields(OUTPUTS):
         stay = np.flatnonzero(some_stays(rng, block, float(share)))
@@ -207,7 +207,7 @@ def output_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def date_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """DATETIMEEVENTS: when lines were placed or dressed, charted every shift."""
+    """DATETIMEEVENTS: dates when lines were placed or dressed, charted every shift."""
     frames = []
     for item, _, _, unit in fields(DATES):
         stay = np.flatnonzero(some_stays(rng, block, 0.3))

@@ -1,7 +1,7 @@
-"""What the synthetic cohort charts: real MIMIC-III item ids, labels and units, as data.
+"""Items that the synthetic cohort charts: real MIMIC-III item ids, labels and units, as data.
 
-One item per line, fields separated by ``|``. Which axis an item reads, with which sign and how
-strongly, is not clinical knowledge: it is dealt out by a fixed generator in ``readings``.
+One item per line, fields separated by ``|``. The axis that an item reads, its sign and its strength
+are not clinical knowledge: a fixed generator in ``readings`` draws them.
 """
 
 from typing import Final
@@ -429,5 +429,5 @@ ORGANISMS: Final = """
 
 
 def fields(block: str) -> list[list[str]]:
-    """The lines of a block above, split into their fields."""
+    """Splits the lines of a block above into their fields."""
     return [line.split("|") for line in block.strip("\n").split("\n")]

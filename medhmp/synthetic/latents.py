@@ -1,6 +1,6 @@
 """Latent state, courses and outcomes of the synthetic patients, by the package's equations.
 
-The result is arrays, a row per patient, admission or stay; times are whole seconds since 1970.
+All are arrays with a row per patient, admission or stay; times are whole seconds since 1970.
 """
 
 from dataclasses import dataclass
@@ -45,18 +45,18 @@ DAY: Final = 24 * HOUR
 YEAR: Final = 365 * DAY + 6 * HOUR
 
 MAX_VISITS: Final = 16
-"""Admissions of a patient, at most; the last of so many is followed by no readmission."""
+"""Most admissions of a patient; no readmission follows the last of them."""
 
 
 @dataclass(frozen=True)
 class Patients:
-    """n patients. ``heart_failure`` is p(428* at the last, late admission | conditions)."""
+    """n patients."""
 
     birth: Ints
     male: Bools
     first_admitted: Ints
     conditions: Bools  # (n, 8)
-    heart_failure: Floats
+    heart_failure: Floats  # p(428* at the last, late admission | conditions)
     destined: Bools  # drawn from heart_failure
 
     def age(self, who: Ints, at: Ints) -> Floats:
@@ -73,7 +73,7 @@ class Admissions:
     admitted: Ints
     discharged: Ints
     kind: Ints  # 0 emergency, 1 urgent, 2 elective
-    late: Bools  # more than 200 days after the discharge before
+    late: Bools  # more than 200 days after the previous discharge
     died: Bools
     readmission: Floats  # p
     readmitted: Bools
@@ -81,36 +81,36 @@ class Admissions:
 
 @dataclass(frozen=True)
 class Stays:
-    """ICU stays in order of admission, then time. Onsets are hours from intime, NaN for none."""
+    """S ICU stays in order of admission, then time."""
 
     admission: Ints
     order: Ints  # 0 first, 1 second
     intime: Ints
     hours: Floats  # length of stay
-    unit: Ints  # (S): the care unit, as a place in UNITS
+    unit: Ints  # (S): index into UNITS
     level: Floats  # (S, 6): z
     slope: Floats  # (S, 6): s
     arf: Floats  # p
     shock: Floats  # p
     mortality: Floats  # p
-    arf_onset: Floats
-    shock_onset: Floats
+    arf_onset: Floats  # hours since intime; NaN: none
+    shock_onset: Floats  # the same
 
     @property
     def long(self) -> Bools:
-        """Whether the stay lasts for the 48 hours that the stay tasks observe."""
+        """True for stays that last the 48 hours that stay tasks observe."""
         return self.hours >= 48
 
 
 def at_48_hours(level: Floats, slope: Floats) -> Floats:
-    """x = (z + s) / sqrt(1 + SLOPE^2), each axis (n, 6) where it stands after two days, in SD."""
+    """x = (z + s) / sqrt(1 + SLOPE^2), (n, 6): the axes after two days, in SD."""
     x: Floats = (level + slope) / np.sqrt(1 + SLOPE**2)
     return x
 
 
 def written_down(rng: np.random.Generator, stays: Stays, admissions: int) -> Bools:
-    """(admissions, 6): whether an admission's last stay ends with the axis high enough for codes,
-    drugs and words, as one hand sees it: x + N(0, 0.5^2) > HIGH."""
+    """(admissions, 6): true if one observer finds the axis high at the end of the admission's last
+    stay, x + N(0, 0.5^2) > HIGH. Codes, drugs and words have an observer each."""
     last = np.zeros(admissions, np.int64)
     last[stays.admission] = np.arange(len(stays.hours))  # stays are in time order
     end = at_48_hours(stays.level[last], stays.slope[last])
@@ -119,7 +119,7 @@ def written_down(rng: np.random.Generator, stays: Stays, admissions: int) -> Boo
 
 
 def arf(level: Floats, slope: Floats, conditions: Floats) -> Floats:
-    """Log-odds of respiratory failure after 48 h: where breathing ends up, times inflammation."""
+    """Log-odds of respiratory failure after 48 h: breathing at the end, inflammation, both."""
     w = ARF
     b, i = at_48_hours(level, slope)[:, 1], level[:, 4]
     odds: Floats = (
@@ -129,7 +129,7 @@ def arf(level: Floats, slope: Floats, conditions: Floats) -> Floats:
 
 
 def shock(level: Floats, slope: Floats) -> Floats:
-    """Log-odds of shock after 48 h: a failing circulation, far worse with rising inflammation."""
+    """Log-odds of shock after 48 h: circulation and inflammation at the end, and both."""
     w, x = SHOCK, at_48_hours(level, slope)
     f, r = x[:, 0], x[:, 4]
     odds: Floats = w["one"] + w["f"] * f + w["r"] * r + w["fr"] * f * r
@@ -137,7 +137,7 @@ def shock(level: Floats, slope: Floats) -> Floats:
 
 
 def mortality(level: Floats, slope: Floats, conditions: Floats, age: Floats) -> Floats:
-    """Log-odds of death in hospital: organs failing, worse in pairs; age; cancer."""
+    """Log-odds of death in hospital: failing organs, pairs of them, age, cancer."""
     w, x = MORTALITY, at_48_hours(level, slope)
     pairs = w["renal hepatic"] * x[:, 2] * x[:, 3]
     pairs += w["cardiovascular neurological"] * x[:, 0] * x[:, 5]
@@ -147,7 +147,7 @@ def mortality(level: Floats, slope: Floats, conditions: Floats, age: Floats) -> 
 
 
 def readmission(level: Floats, slope: Floats, conditions: Floats) -> Floats:
-    """Log-odds of an unplanned return: which conditions, and the organ that one weakens."""
+    """Log-odds of an unplanned return: conditions, axes, and conditions with their organ's axis."""
     w, x, c = READMISSION, at_48_hours(level, slope), conditions
     pairs = w["copd respiratory"] * c[:, 1] * x[:, 1] + w["ckd renal"] * c[:, 3] * x[:, 2]
     pairs += w["alcohol neurological"] * c[:, 7] * x[:, 5]
@@ -156,7 +156,7 @@ def readmission(level: Floats, slope: Floats, conditions: Floats) -> Floats:
 
 
 def heart_failure(conditions: Floats) -> Floats:
-    """Log-odds of heart failure at the late admission: three conditions, worse in pairs."""
+    """Log-odds of heart failure at the late admission: three conditions, and pairs of them."""
     w, c = HEART_FAILURE, conditions
     pairs = w["coronary ckd"] * c[:, 0] * c[:, 3] + w["coronary diabetes"] * c[:, 0] * c[:, 2]
     odds: Floats = w["one"] + c @ w["c"] + pairs
@@ -169,7 +169,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def draw_patients(rng: np.random.Generator, n: int) -> Patients:
-    """n patients with their conditions and, drawn once, their heart-failure destiny."""
+    """Draws n patients, their conditions, and whether heart failure will be coded."""
     first_admitted = rng.integers(130 * YEAR, 200 * YEAR, n) // 60 * 60
     age = np.clip(rng.normal(MEAN_AGE, SD_AGE, n), 18.5, 95)
     odds = np.log(PREVALENCE / (1 - PREVALENCE)) + np.outer((age - MEAN_AGE) / 10, AGE_TREND)
@@ -186,7 +186,7 @@ def draw_patients(rng: np.random.Generator, n: int) -> Patients:
 
 
 def draw_courses(rng: np.random.Generator, patients: Patients) -> tuple[Admissions, Stays]:
-    """All admissions and stays: one visit of every patient who is still in care at a time."""
+    """Draws all admissions and stays, one visit at a time of all patients still in care."""
     who = np.arange(len(patients.birth))
     admitted = patients.first_admitted
     kind = rng.choice(3, len(who), p=[0.8, 0.08, 0.12])
@@ -206,7 +206,7 @@ def draw_courses(rng: np.random.Generator, patients: Patients) -> tuple[Admissio
 def _draw_stays(
     rng: np.random.Generator, patients: Patients, who: Ints, admitted: Ints, back: Bools
 ) -> Rows:
-    """First stays, then the second stays of some; ``admission`` counts within ``who``.
+    """Draws first stays, then second stays of some; ``admission`` is an index into ``who``.
 
     ``back`` marks admissions within 30 days of a discharge.
     """
@@ -228,13 +228,13 @@ def _draw_stays(
 
 
 def _length(rng: np.random.Generator, n: int, short: float) -> Floats:
-    """Hours of n stays. Long ones last at least 52 h, so that every onset after 48 h finds room."""
+    """Hours of n stays. Long ones last at least 52 h, so that an onset after 48 h fits in."""
     long = np.minimum(52 + rng.gamma(1.2, 36, n), 240)
     return np.where(rng.random(n) < short, rng.uniform(8, 46, n), long)
 
 
 def _draw_second(rng: np.random.Generator, first: Rows) -> Rows:
-    """A second stay for some of the first ones: correlated levels, a later time, any unit."""
+    """Draws a second stay for some of the first: correlated levels, a later time, any unit."""
     again = np.flatnonzero(rng.random(len(first["hours"])) < TWO_STAYS)
     n = len(again)
     gap = rng.uniform(10, 48, n) + first["hours"][again]
@@ -255,7 +255,7 @@ def _draw_onsets(
     stays: Rows,
     conditions: Floats,
 ) -> dict[str, Floats]:
-    """p and onset of both failures of a stay. y is drawn first, then its hour, after 48."""
+    """Draws p and onset of both failures of a stay: first y, then its hour, after 48."""
     level, slope, hours = stays["level"], stays["slope"], stays["hours"]
     drawn = {}
     for name, odds in (("arf", arf(level, slope, conditions)), ("shock", shock(level, slope))):
@@ -276,7 +276,7 @@ def _draw_ending(
     visit: int,
     stays: Rows,
 ) -> Rows:
-    """Death, else readmission, of each admission; adds each stay's p of death to ``stays``."""
+    """Draws death, else readmission, of each admission; adds p of death to ``stays``."""
     n = len(who)
     conditions = patients.conditions[who].astype(float)
     first = slice(0, n)  # mortality follows from the first stay, readmission from the last
@@ -305,10 +305,10 @@ def _draw_next(
     late: Bools,
     ends: Rows,
 ) -> tuple[Bools, Ints, Ints, Bools]:
-    """Who has a next admission; then, of those, its time, kind and whether it is late.
+    """Draws a flag for patients with a next admission; and for these its time, kind and late flag.
 
-    A late admission that is not followed by a readmission is the last. Any other chain of
-    admissions ends in a late one, unless by death or because it has one link only.
+    A late admission without a readmission is the last. Every other chain of admissions ends with a
+    late one, unless it ends by death or has one admission alone.
     """
     n = len(late)
     back = ends["readmitted"]
@@ -327,7 +327,7 @@ def _draw_next(
 def _in_order(
     visits: list[tuple[Rows, Rows]],
 ) -> tuple[Admissions, Stays]:
-    """All visits together, by patient and time; ``Stays.admission`` becomes a row of Admissions."""
+    """Joins all visits, by patient and time; ``Stays.admission`` becomes an index of admissions."""
     offsets = np.cumsum([0, *(len(a["patient"]) for a, _ in visits)])
     rows = {k: np.concatenate([a[k] for a, _ in visits]) for k in visits[0][0]}
     stays = {k: np.concatenate([s[k] for _, s in visits]) for k in visits[0][1]}

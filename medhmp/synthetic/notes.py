@@ -1,8 +1,8 @@
 """Discharge summaries of the synthetic cohort: prose whose words follow conditions and axes.
 
-A sentence about a condition appears when the patient has it, a negated one now and then when not; a
-sentence about an axis when the last stay's level at 48 hours passes ``HIGH``. Some are left out and
-some are said of the wrong patient, so that a note is evidence and not a label.
+A patient's conditions are mentioned, and absent ones are sometimes denied. An axis is mentioned if
+it ends the last stay above ``HIGH``. Some sentences are left out and some are wrong, so that a note
+is evidence and not a label.
 """
 
 from typing import Final

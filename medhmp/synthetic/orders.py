@@ -1,4 +1,4 @@
-"""What is ordered during the synthetic stays: infusions, procedures, cultures."""
+"""Orders during the synthetic stays: infusions, procedures, cultures."""
 
 from typing import Final
 
@@ -58,7 +58,7 @@ def input_events(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def _input(rng: np.random.Generator, block: Block, row: list[str]) -> pl.DataFrame:
-    """Rows of one input: some stays have it, a few times."""
+    """Rows of one input, which some stays get a few times."""
     item, _, _, unit, category, group, amount, share, axis = row
     stay = np.flatnonzero(some_stays(rng, block, float(share)))
     which, _ = ragged(1 + rng.poisson(block.stays.hours[stay] / 30))
@@ -89,7 +89,7 @@ def _infusion(
     unit: str,
     dripping: bool,
 ) -> pl.DataFrame:
-    """Rows of INPUTEVENTS_MV, with a rate where something drips; never past the end of the stay."""
+    """Rows of INPUTEVENTS_MV, with a rate if ``dripping``; none runs past the end of its stay."""
     begin = block.seconds(stay, start)
     lasting = np.minimum(hours, np.maximum(block.stays.hours[stay] - start, 1 / 60))
     finish = np.maximum(block.seconds(stay, start + lasting), begin + 60)

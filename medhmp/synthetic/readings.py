@@ -1,6 +1,6 @@
-"""Blocks of patients, and when and how charted items read a stay's axes.
+"""Blocks of patients, and the readings that charted items take of a stay's axes.
 
-The package's docstring has the equation of a reading.
+The docstring of the package has the equation of a reading.
 """
 
 from dataclasses import dataclass
@@ -46,31 +46,28 @@ FIRST_STAY: Final = 200_000
 
 @dataclass(frozen=True)
 class Block:
-    """A block of patients with their courses; ``start`` is the cohort's number of its first one.
+    """A block of patients with their courses."""
 
-    ``density`` divides the hours between two readings of an item.
-    """
-
-    start: int
+    start: int  # number of its first patient in the cohort
     patients: Patients
     admissions: Admissions
     stays: Stays
-    density: float
+    density: float  # divides the hours between two readings of an item
 
     @property
     def subject_id(self) -> Ints:
-        """Of each patient."""
+        """Id of each patient."""
         return FIRST_SUBJECT + self.start + np.arange(len(self.patients.birth))
 
     @property
     def hadm_id(self) -> Ints:
-        """Of each admission."""
+        """Id of each admission."""
         patient = self.start + self.admissions.patient
         return FIRST_ADMISSION + MAX_VISITS * patient + self.admissions.visit
 
     @property
     def stay_id(self) -> Ints:
-        """Of each stay."""
+        """Id of each stay."""
         admission = self.hadm_id[self.stays.admission] - FIRST_ADMISSION
         return FIRST_STAY + 2 * admission + self.stays.order
 
@@ -85,35 +82,35 @@ class Block:
         return {**admissions, "ICUSTAY_ID": self.stay_id[rows]}
 
     def seconds(self, rows: Ints, hours: Floats) -> Ints:
-        """Times, to the minute, of events so many hours after the given stays' beginning."""
+        """Times, to the minute, of events ``hours`` after the given stays begin."""
         return self.stays.intime[rows] + np.rint(hours * 60).astype(np.int64) * 60
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Numeric items: I rows of what an item is, how it reads the axes and how often."""
+    """I numeric items."""
 
     ids: Ints
     units: list[str]
     mean: Floats
     sd: Floats
     decimals: Ints
-    loadings: Floats  # (I, 6)
-    interval: Floats  # (I, 2) hours
+    loadings: Floats  # (I, 6): weight of each axis
+    interval: Floats  # (I, 2): least and most hours between readings
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings of items in stays: which stay, which row of the catalog, when, what."""
+    """Readings of items in stays."""
 
-    stay: Ints
-    item: Ints
-    hours: Floats
-    latent: Floats
+    stay: Ints  # index of the stay in its block
+    item: Ints  # index of the item in its catalog
+    hours: Floats  # since unit admission
+    latent: Floats  # the value in SD of the item
 
 
 def repeated(word: str, n: int) -> pl.Series:
-    """A text column of one value, an empty one as missing."""
+    """A text column of one value; an empty value is null."""
     return pl.repeat(word or None, n, dtype=pl.String, eager=True)
 
 
@@ -123,13 +120,13 @@ def times(seconds: Ints) -> pl.Series:
 
 
 def look_up(values: list[str], rows: Ints) -> pl.Series:
-    """A text column: the chosen one of ``values`` for every row, an empty one as missing."""
+    """A text column that takes ``rows`` from ``values``; an empty value is null."""
     return pl.Series([value or None for value in values], dtype=pl.String).gather(rows)
 
 
 @cache
 def chart_catalog() -> tuple[Catalog, Ints]:
-    """Vital signs and all units' items; and, (5, 6 + 24), the rows of it that each unit charts."""
+    """Vital signs and the items of all units; and, (5, 6 + 24), the rows that each unit charts."""
     typical = {unit: values for unit, *values in fields(TYPICAL)}
     vitals = [(row[0], row[3], *row[4:]) for row in fields(VITALS)]
     own = [[(i, u, *typical[u]) for i, _, _, u in fields(UNIT_ITEMS[unit])] for unit in UNITS]
@@ -142,7 +139,7 @@ def chart_catalog() -> tuple[Catalog, Ints]:
 
 
 def _deal(counts: list[int]) -> list[Floats]:
-    """Loadings (count, 6) of each unit's items: axes in even shares, random sign and strength."""
+    """Draws loadings (count, 6) of each unit's items: each axis equally often, any sign."""
     rng = np.random.default_rng(LAYOUT_SEED)
     dealt = []
     for count in counts:
@@ -189,7 +186,7 @@ def read(
     interval: Floats,
     begin: float,
 ) -> Readings:
-    """All readings of the stays' items: ``rows`` (S, k) of tables ``loadings``, ``interval``."""
+    """Draws all readings of the items ``rows`` (S, k), indices of ``loadings`` and ``interval``."""
     pair, hours = schedule(rng, stays.hours, interval[rows], begin)
     weights = loadings[rows]
     level = np.einsum("ska,sa->sk", weights, stays.level).ravel()
@@ -203,7 +200,7 @@ def read(
 def schedule(
     rng: np.random.Generator, length: Floats, interval: Floats, begin: float
 ) -> tuple[Ints, Floats]:
-    """(pair, hours) of all readings of S stays x k items that have intervals (S, k, 2)."""
+    """Draws (pair, hours) of all readings of S x k pairs of stay and item; intervals (S, k, 2)."""
     step = rng.uniform(interval[..., 0], interval[..., 1]).ravel()
     end = np.repeat(length, interval.shape[1])
     phase = rng.random(len(step))
@@ -226,7 +223,7 @@ def ragged(counts: Ints) -> tuple[Ints, Ints]:
 
 
 def numbers(catalog: Catalog, readings: Readings) -> Floats:
-    """Values in the items' units and decimals, never negative, percentages never above 100."""
+    """Values in the items' units and decimals, at least 0; percentages at most 100."""
     item = readings.item
     ceiling = np.array([100.0 if unit == "%" else np.inf for unit in catalog.units])
     value = catalog.mean[item] + catalog.sd[item] * readings.latent
@@ -236,10 +233,10 @@ def numbers(catalog: Catalog, readings: Readings) -> Floats:
 
 
 def as_text(values: Floats) -> pl.Series:
-    """Numbers as the source writes them: no decimals on a whole number."""
+    """Numbers as MIMIC writes them: whole numbers without decimals."""
     return pl.Series(values).cast(pl.String).str.strip_suffix(".0")
 
 
 def some_stays(rng: np.random.Generator, block: Block, share: float) -> Bools:
-    """Stays, drawn with the given probability."""
+    """True for stays drawn with the given probability."""
     return rng.random(len(block.stays.hours)) < share

@@ -79,7 +79,7 @@ def _pick(rng: np.random.Generator, words: tuple[str, ...], n: int, *weights: fl
 
 
 def patient_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """PATIENTS. Above 89 years the birth is moved to three centuries before admission."""
+    """PATIENTS. A birth more than 89 years ago is moved to 300 years before the first admission."""
     patients, admissions = block.patients, block.admissions
     n = len(patients.birth)
     old = patients.first_admitted - patients.birth > 89 * YEAR
@@ -106,7 +106,7 @@ def patient_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def admission_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """ADMISSIONS. A death is at discharge; what is of the person stays the same."""
+    """ADMISSIONS. Deaths are at discharge; facts of a person are the same in all admissions."""
     admissions = block.admissions
     n, people = len(admissions.patient), len(block.patients.birth)
     person = {
@@ -165,7 +165,7 @@ def stay_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def code_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """DIAGNOSES_ICD: codes of conditions and of high axes, unrelated ones, 428* where it is due."""
+    """DIAGNOSES_ICD: codes of conditions and of high axes, unrelated ones, and 428*."""
     n = len(block.admissions.patient)
     chronic = [CONDITION_CODES[name].split() for name in CONDITIONS]
     acute = [ACUTE_CODES[name].split() for name in AXES]
@@ -187,7 +187,7 @@ def code_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def _chronic(block: Block) -> Bools:
-    """(admissions, 8): the conditions that the patient of each admission has."""
+    """(admissions, 8): the conditions of each admission's patient."""
     has: Bools = block.patients.conditions[block.admissions.patient]
     return has
 
@@ -195,7 +195,7 @@ def _chronic(block: Block) -> Bools:
 def _emit(
     rng: np.random.Generator, has: Bools, lists: list[list[str]], each: tuple[int, int]
 ) -> tuple[Ints, Any]:
-    """(admission, word): for everything that an admission has, some of the words for it."""
+    """Draws (admission, word): some words of each condition or axis that an admission has."""
     rows, words = [], []
     for k, vocabulary in enumerate(lists):
         admission = np.flatnonzero(has[:, k])
@@ -208,7 +208,7 @@ def _emit(
 def _draw(
     rng: np.random.Generator, n: int, vocabulary: list[str], each: tuple[int, int]
 ) -> tuple[Ints, Any]:
-    """(row, word): for each of n rows, between ``each`` distinct words of the vocabulary."""
+    """Draws (row, word): for each of n rows, fewest to most (``each``) distinct words."""
     ranks = np.argsort(rng.random((n, len(vocabulary))), axis=1)
     row, number = ragged(rng.integers(each[0], each[1] + 1, n))
     return row, np.array(vocabulary)[ranks[row, number]]
@@ -221,9 +221,10 @@ def _fill(
     background: list[str],
     total: tuple[int, int],
 ) -> tuple[Ints, Any]:
-    """(row, word): ``own`` in its order, then background, up to a total drawn for each of n rows.
+    """Adds ``background`` to ``own``, in this order, up to a total drawn for each of n rows.
 
-    The total is drawn apart from what there is to say, so that how much is written says nothing.
+    Returns (row, word). The total is independent of ``own``, so the number of words carries no
+    signal.
     """
     drawn = [*own, _draw(rng, n, background, total)]
     row, word = np.concatenate([r for r, _ in drawn]), np.concatenate([w for _, w in drawn])

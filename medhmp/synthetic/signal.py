@@ -1,5 +1,4 @@
-"""Every constant of the synthetic cohort's signal, in one place. The package's docstring says how
-they work together."""
+"""All constants of the synthetic cohort's signal. The package's docstring has the equations."""
 
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ UNITS: Final = ("MICU", "SICU", "CCU", "CSRU", "TSICU")
 # Patients: conditions and the axes they raise.
 
 PREVALENCE: Final = np.array([0.35, 0.25, 0.30, 0.25, 0.20, 0.22, 0.20, 0.22])
-"""Of each condition, at the mean age."""
+"""Prevalence of each condition at the mean age."""
 AGE_TREND: Final = np.array([0.4, 0.2, 0.2, 0.3, -0.1, 0.2, 0.6, -0.3])
 """Change of each condition's log-odds per ten years of age."""
 MEAN_AGE: Final = 64.0
@@ -45,28 +44,28 @@ SHIFT: Final = np.array(
         [0.0, 0.0, 0.0, 0.5, 0.0, 0.6],
     ]
 )
-"""How far each condition (row) raises each axis (column), in SD of the axis."""
+"""Rise of each axis (column) by each condition (row), in SD of the axis."""
 
 MILDER: Final = -0.8
 """Added to every axis of an admission within 30 days of a discharge."""
 
 SLOPE: Final = 0.35
-"""SD of an axis's change from one end of the window to its middle, in SD of the axis."""
+"""SD of the change of an axis from the middle of the window to its end, in SD of the axis."""
 
-# Courses: how long, how often, what next.
+# Courses: lengths of stay, second stays, returns.
 
 SHORT_STAY: Final = 0.12
-"""Share of first stays that end before 48 hours; they have no late onset and no death."""
+"""Share of first stays that end before 48 hours, and so without a late onset or a death."""
 TWO_STAYS: Final = 0.10
 """Share of admissions with two stays."""
 SECOND_STAY: Final = 0.8
 """Correlation of an axis between two stays of one admission."""
 EARLY_ONSET: Final = 0.04
-"""Share of stays, drawn apart from everything, whose onset precedes 48 hours."""
+"""Share of stays, drawn independently of everything, with an onset before hour 48."""
 ELECTIVE: Final = 0.05
-"""Share of returns that come as a planned admission within 30 days: no readmission."""
+"""Share of returns that are planned admissions within 30 days, and so no readmissions."""
 RETURN: Final = 0.66
-"""Share of patients alive and not readmitted after their first admission who come back late."""
+"""Share of patients alive and not readmitted after the first admission who come back late."""
 
 # Outcomes: terms of the log-odds.
 
@@ -82,7 +81,7 @@ MORTALITY: Final[dict[str, Any]] = {
 }
 READMISSION: Final[dict[str, Any]] = {
     "one": -1.7,
-    # Of both signs, so that risk does not rise with how much is wrong: which condition it is tells.
+    # Of both signs, so that risk depends on which conditions there are, not on how many.
     "c": np.array([-1.8, 1.3, -1.6, 1.3, 1.3, -1.8, -1.8, 1.3]),  # by condition
     "x": np.array([0.0, 0.0, 0.6, 0.0, 0.6, 0.0]),  # by axis
     "copd respiratory": 0.4,
@@ -96,10 +95,10 @@ HEART_FAILURE: Final[dict[str, Any]] = {
     "coronary diabetes": 0.6,
 }
 
-# Charting: how items read the axes.
+# Charting: the readings of items.
 
 LAYOUT_SEED: Final = 20120
-"""Deals out axes, signs and loadings of the unit-specific items; not the run's seed."""
+"""Seed of the axes, signs and loadings of unit-specific items; independent of the run's seed."""
 UNIT_LOADING: Final = (1.0, 1.4)
 """Range of a unit-specific item's loading on its one axis."""
 LAB_LOADING: Final = 0.3
@@ -123,39 +122,39 @@ OFFSET: Final = 0.25
 NOISE: Final = 0.6
 """SD of a single reading around it."""
 CUTS: Final = (0.2, 0.9, 1.6)
-"""Where the latent of a text-valued item passes to its next value."""
+"""Latent values at which a text-valued item changes to its next text."""
 
 VITAL_HOURS: Final = np.array([[0.6, 0.8], *4 * [[1.3, 1.9]], [3.5, 4.5]])
 UNIT_HOURS: Final = (1.0, 1.6)
 TEXT_HOURS: Final = (8.0, 12.0)
 LAB_HOURS: Final = (6.0, 10.0)
-"""Hours between readings: the range from which each stay and item draws its own interval."""
+"""Range of hours between readings, from which each stay and item draws its own interval."""
 JITTER: Final = 0.3
 """Largest delay of a reading, in intervals."""
 MISSING: Final = 0.12
 """Share of due readings that are left out."""
 DENSE: Final = 50.0
-"""Hours after which intervals grow ``THIN``-fold."""
+"""Hour after which intervals grow ``THIN``-fold."""
 THIN: Final = 8.0
 CHART_FROM: Final = -0.5
 LAB_FROM: Final = -8.0
 """Hours from unit admission at which charting and laboratory begin."""
 
-# Codes, drugs and notes: how conditions show.
+# Codes, drugs and notes: the marks of conditions.
 
 CODES_EACH: Final = (3, 4)
 DRUGS_EACH: Final = (2, 3)
-"""Codes and drugs that an admission draws for each condition of its patient: fewest, most."""
+"""Codes and drugs that an admission draws for each condition of its patient: least, most."""
 ACUTE_EACH: Final = (1, 2)
 """Codes, and drugs, that an admission draws for each axis that ends high."""
 CODES_TOTAL: Final = (16, 22)
 DRUGS_TOTAL: Final = (12, 17)
-"""Codes and drugs of an admission in all, fewest and most, drawn apart from everything: what is
-left of them has nothing to do with anything."""
+"""Codes and drugs of an admission in all: least, most. The total is drawn independently of
+everything; meaningless ones fill it up."""
 HIGH: Final = 0.8
-"""Level at 48 hours above which an axis is coded, treated and written about, give or take
-N(0, 0.5^2) for each of the three."""
+"""Level at 48 hours above which an axis is coded, treated and written about; each of the three has
+an error N(0, 0.5^2) of its own."""
 SAID: Final = 0.85
-"""Probability that a condition which is there is mentioned."""
+"""Probability that a present condition is mentioned."""
 DENIED: Final = 0.3
-"""Probability that a condition which is not there is ruled out in words."""
+"""Probability that an absent condition is denied."""

@@ -1,4 +1,4 @@
-"""Generating the synthetic cohort block by block, and writing it as MIMIC-III's tables."""
+"""Generates the synthetic cohort block by block and writes it as MIMIC-III's tables."""
 
 import gzip
 import io
@@ -31,7 +31,7 @@ from medhmp.synthetic.records import (
 )
 
 BLOCK: Final = 128
-"""Patients generated at a time: memory, and part of what a seed means."""
+"""Patients generated at a time. Bounds memory, and shapes the cohort of a seed."""
 GZIP_LEVEL: Final = 1
 
 TRUTH: Final = pa.schema(
@@ -68,10 +68,10 @@ def synthesize(
 ) -> list[Entry]:
     """Writes all tables as ``NAME.csv.gz``, and ``truth.parquet``, into ``out``.
 
-    Patients are generated in blocks of ``BLOCK``, each from its own child of the seed, and
-    appended to open streams, so memory does not grow with their number. The first k patients are
-    the same in every cohort of one seed. ``progress`` is told (patients done, rows written).
-    Returns what was written. Refuses fewer than one patient, a negative seed and a density of 0.
+    Blocks of ``BLOCK`` patients, each from its own child of the seed, are appended to open streams,
+    so memory does not grow with their number. The first k patients are the same in every cohort of
+    one seed. ``progress`` receives (patients done, rows written). Returns the entries of the files.
+    Refuses less than one patient, a negative seed and a density of 0.
     """
     if settings.patients < 1 or settings.seed < 0:
         raise Refusal(
@@ -98,7 +98,7 @@ def synthesize(
 
 
 def draw_block(settings: Synthetic, start: int) -> tuple[Block, list[np.random.Generator]]:
-    """Patients ``start`` to ``start + BLOCK``, their courses, and a generator for each table."""
+    """Draws patients ``start`` to ``start + BLOCK``, their courses, a generator per table."""
     child = np.random.SeedSequence(settings.seed, spawn_key=(start // BLOCK,))
     latents, *tables = np.random.default_rng(child).spawn(1 + len(TABLES))
     patients = draw_patients(latents, BLOCK)
@@ -143,10 +143,10 @@ class _Truth:
 
 
 def truth_rows(block: Block) -> pl.DataFrame:
-    """``TRUTH`` of a block: rows that the cohort definitions may take into each task.
+    """``TRUTH`` of a block: the rows that may be in the cohort of each task.
 
-    Stays of 48 hours without an earlier onset, admissions discharged alive, patients with two
-    admissions or more.
+    These are stays of 48 hours without an earlier onset, admissions discharged alive, and patients
+    with two admissions or more.
     """
     admissions, stays = block.admissions, block.stays
     subject = block.subject_id

@@ -1,7 +1,6 @@
 """Raw CSV tables, streamed block by block: plain or gzip, names and headers in either case.
 
-What cannot be read is refused in one sentence that names the table, the column and the line, never
-a patient's value.
+A refusal names the table, the column and the line, never a patient's value.
 """
 
 import contextlib
@@ -27,13 +26,13 @@ TIME: Final = pa.timestamp("s")
 TEXT: Final = pa.string()
 
 BLOCK: Final = 16 << 20
-"""Bytes of decompressed CSV parsed at a time: what a scan holds in memory, and little more."""
+"""Bytes of decompressed CSV parsed at a time; a scan holds little more in memory."""
 
 READ: Final = 4 << 20
-"""Bytes of a file read at a time; Arrow by itself would ask a bucket for 64 KiB at a time."""
+"""Bytes of a file read at a time; Arrow's default asks a bucket for 64 KiB at a time."""
 
 _PROSE: Final = ("NOTEEVENTS", "DISCHARGE")
-"""Tables whose text has line breaks. Arrow reads them more slowly: no other is taken for one."""
+"""Tables whose text has line breaks. Arrow parses these more slowly, so no other is listed."""
 
 _WANTED: Final = {
     INTEGER: ("a whole number", r"^\s*[+-]?\d+\s*$"),
@@ -44,23 +43,22 @@ _WANTED: Final = {
 
 @dataclass(frozen=True)
 class RawTables:
-    """The CSV files of one folder. ``rows`` fills with the count of each table read to its end,
-    ``shares`` with how much of each file, 0 to 1, has been read so far."""
+    """The CSV files of one folder."""
 
     folder: Folder
     files: Mapping[str, str]  # TABLE -> file name, below ``folder``
     required: tuple[str, ...]  # tables that must be there and must have rows
-    rows: dict[str, int] = field(default_factory=dict)
-    shares: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)  # TABLE -> its rows, once read to its end
+    shares: dict[str, float] = field(default_factory=dict)  # TABLE -> share read so far, 0 to 1
 
     @staticmethod
     def find(
         folder: Folder, required: tuple[str, ...], optional: Iterable[str] = ()
     ) -> "RawTables":
-        """Lists the places of these tables: ``folder``, or a folder in it (``"icu/icustays"``).
+        """Finds tables in ``folder`` or, for a name such as ``"icu/icustays"``, in a folder of it.
 
-        A table is known by its name alone, in upper case. Refuses a place without CSV, or a
-        required table.
+        A table is known by the base name of its file, in upper case. Refuses a folder without CSV
+        tables, with a table twice, or without a required table.
         """
         places = sorted({posixpath.dirname(name) for name in (*required, *optional)})
         names = [name for place in places for name in _listed(folder, place, required[0])]
@@ -96,14 +94,14 @@ class RawTables:
         return table in self.files
 
     def whole(self, table: str, columns: Mapping[str, pa.DataType]) -> pl.DataFrame:
-        """A small table in memory."""
+        """Reads a small table into memory."""
         return pl.concat(self.scan(table, columns))
 
     def scan(self, table: str, columns: Mapping[str, pa.DataType]) -> Iterator[pl.DataFrame]:
         """Yields the table's columns (lower-case names, in the order asked) block by block.
 
-        An empty field is null and nothing else is. Yields at least one frame, be it empty; refuses
-        a required table without rows.
+        Only an empty field is null. Yields at least one frame, which may be empty; refuses a
+        required table without rows.
         """
         names = self._header(table, columns)
         rows = 0
@@ -154,7 +152,7 @@ class RawTables:
         return names
 
     def _stream(self, table: str) -> tuple[Any, Any]:
-        """The file as it lies there, and its text."""
+        """The file as stored, and its decompressed text."""
         fs, path = self.folder.resolve(self.files[table])
         file = fs.open_input_file(path)  # Arrow's other streams do not tell where they are
         text = pa.BufferedInputStream(file, READ)
@@ -187,7 +185,7 @@ class RawTables:
         names: Mapping[str, str],
         error: Exception,
     ) -> Refusal:
-        """What an Arrow error means to the user. Arrow's own text quotes the data: not shown."""
+        """Translates an Arrow error for the user. Arrow's own text quotes data, so it is hidden."""
         text, file = str(error), f"'{self.folder / self.files[table]}'"
         if isinstance(error, FileNotFoundError):
             return Refusal(f"{file} has gone; check the folder")
@@ -229,12 +227,12 @@ class RawTables:
 
 
 def table_of(name: str) -> str:
-    """The table in a file: ICUSTAYS in ``"icu/icustays"``."""
+    """The table that a file holds: ICUSTAYS for ``"icu/icustays"``."""
     return posixpath.basename(name).upper()
 
 
 def _listed(folder: Folder, place: str, first: str) -> list[str]:
-    """Names, from ``folder`` on, of the files in one place of it; ``first`` is one to hint at."""
+    """Names, relative to ``folder``, of the files in ``place``. Refusals suggest ``first``."""
     fs, path = folder.resolve(place)
     try:
         infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
@@ -248,15 +246,15 @@ def _listed(folder: Folder, place: str, first: str) -> list[str]:
 
 
 def _share_read(file: Any, size: int) -> float:
-    """How much of a file of so many bytes has been read."""
+    """Share of a file of ``size`` bytes that has been read, 0 to 1."""
     try:
         return float(file.tell()) / size
-    except (OSError, ValueError):  # Arrow closes what it has read to the end
+    except (OSError, ValueError):  # Arrow closes a file that it has read to the end
         return 1.0
 
 
 def _first_line(stream: Any) -> str:
-    """The header line of a stream that Arrow has opened."""
+    """The first line of a stream that Arrow has opened."""
     data = b""
     while b"\n" not in data and (more := stream.read(1 << 12)):
         data += more

@@ -1,18 +1,18 @@
-"""Reads what FIDDLE itself reads: a long table of recordings, and the ids of the population.
+"""Reads FIDDLE's own input: a long table of recordings, and the ids of the population.
 
-``input_data.csv`` or ``data.csv`` has ID, t, variable_name and variable_value, a recording a line;
-``pop.csv`` has the IDs whose rows are wanted, with or without recordings. Either may be gzipped.
-``t`` is in hours; without one a value holds for the whole stay. A value is a number where Python's
-``float`` takes it for one and it is finite, else text. An empty field is null and nothing else is:
-FIDDLE, by pandas, loses values spelled NA, None or nan, which are text here.
+``input_data.csv`` or ``data.csv`` has the columns ID, t, variable_name and variable_value, one
+recording a line. ``pop.csv`` has the IDs to make rows of, with or without recordings. Either may be
+gzipped. ``t`` is in hours; a value without one holds for the whole stay. A value is a number if
+Python's ``float`` reads it and it is finite, else text. Only an empty field is null; FIDDLE loses
+values spelled NA, None or nan, too, through pandas.
 
-An ID is a whole number and stands for one stay, one admission and one patient. Where it is a stay
-of MIMIC's, two stays of a patient may so come into two splits. No dates, codes, notes or outcomes
+An ID is a whole number and stands for one stay, one admission and one patient. If IDs are MIMIC
+stays, two stays of a patient may therefore fall into two splits. No dates, codes, notes or outcomes
 are known: every stay begins at ``EPOCH`` and no task has labels.
 
-Of an (ID, t, variable) with several values FIDDLE refuses numbers and names texts one by one. Here
-numbers at one time count as readings one after the other, in the order of the file; texts keep
-FIDDLE's rule; rows alike in everything count once. Several numbers without a time are refused.
+For several values of one (ID, t, variable) FIDDLE refuses numbers and makes a variable of each
+text. Here numbers at one time count as successive readings, in the order of the file; texts follow
+FIDDLE's rule; identical rows count once. Several numbers without a time are refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -108,17 +108,17 @@ class _Recordings:
     raw: RawTables
     ids: pl.DataFrame  # stay_id
     hours: int
-    types: Mapping[str, str]  # declared ones; what is hierarchical is text: "038.9" is not "38.9"
+    types: Mapping[str, str]  # declared types; hierarchical values stay text: "038.9", not 38.9
     counts: dict[str, int]
 
     @property
     def table(self) -> str:
-        """The one that is not the population."""
+        """The name of the table of recordings."""
         (name,) = (table for table in self.raw.files if table != POPULATION)
         return name
 
     def stream(self) -> Iterator[pa.RecordBatch]:
-        """EVENTS batches: rows of the population without a time or with 0 <= t < ``hours``."""
+        """EVENTS batches of the population: rows without a time, or with 0 <= t < ``hours``."""
         name, seen = self.table, dict[str, int]()
         for block in self.raw.scan(name, COLUMNS):
             rows = kept(block, self._rules(name), seen)
@@ -126,7 +126,7 @@ class _Recordings:
         self.counts.update(seen | self.raw.rows)
 
     def _rules(self, name: str) -> dict[str, pl.Expr]:
-        """Which rows are used, by the reason for which the others are not."""
+        """Exclusion reason -> the rule that keeps the other rows."""
         member = pl.col("id").is_in(self.ids["stay_id"].implode()).fill_null(False)
         inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < self.hours))
         return {
@@ -155,9 +155,9 @@ class _Recordings:
 
 
 def numbers_in(values: pl.Series) -> pl.Series:
-    """The finite number that Python's ``float`` finds in each text; null where it finds none.
+    """The finite number that Python's ``float`` reads in each text; null where there is none.
 
-    Polars knows the usual spellings and Python the odd ones (" 5 ", "1_000"), which are few.
+    Polars reads the usual spellings. Python reads the few odd ones (" 5 ", "1_000").
     """
     number = values.cast(pl.Float64, strict=False)
     odd = {text: _number(text) for text in values.filter(number.is_null()).drop_nulls().unique()}

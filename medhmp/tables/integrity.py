@@ -1,8 +1,7 @@
-"""Rows of the small tables that cannot be: left out, or one field of theirs, and counted.
+"""Integrity of the small tables: rows that cannot be true are left out or mended, and counted.
 
-A hospital's export has some of each. A row that has no place (no identifier, no patient, one that
-is there already) is left out; a time that contradicts another is taken as unknown, and what depends
-on it does without.
+A hospital's export has some of each. A row without an identifier, of an unknown patient, or with an
+identifier that an earlier row has, is left out. A time that contradicts another becomes null.
 """
 
 from collections.abc import Callable
@@ -13,15 +12,16 @@ import polars as pl
 from medhmp.tables.hours import hours_between
 
 Count = Callable[[str, int], None]
+"""Adds rows to the count of a reason."""
 
 
 @dataclass(frozen=True)
 class CheckedTables:
-    """``schema.PATIENTS``, ``ADMISSIONS`` and ``STAYS`` that fit each other."""
+    """The small tables of a source once they fit each other."""
 
-    patients: pl.DataFrame
-    admissions: pl.DataFrame
-    stays: pl.DataFrame
+    patients: pl.DataFrame  # schema.PATIENTS
+    admissions: pl.DataFrame  # schema.ADMISSIONS, each of a known patient
+    stays: pl.DataFrame  # schema.STAYS, each of a known admission
 
     @staticmethod
     def of(
@@ -30,7 +30,7 @@ class CheckedTables:
         stays: pl.DataFrame,
         counts: dict[str, int],
     ) -> "CheckedTables":
-        """``counts`` gets the rows of each reason, those that occur."""
+        """Checks the tables; ``counts`` gets the rows of each reason that occurs."""
 
         def count(reason: str, rows: int) -> None:
             if rows:
@@ -59,7 +59,7 @@ def _without(frame: pl.DataFrame, reason: str, rule: pl.Expr, count: Count) -> p
 
 
 def _identified(frame: pl.DataFrame, table: str, ids: list[str], count: Count) -> pl.DataFrame:
-    """Rows with all ``ids``, and the first of each of the first one."""
+    """Rows with all ``ids``; of several with one ``ids[0]``, the first."""
     nameless = pl.any_horizontal(pl.col(name).is_null() for name in ids)
     named = _without(frame, f"{table}, without {' or '.join(ids)}", nameless, count)
     again = ~pl.col(ids[0]).is_first_distinct()
@@ -76,14 +76,14 @@ def _known(
 
 
 def _ordered(frame: pl.DataFrame, table: str, start: str, end: str, count: Count) -> pl.DataFrame:
-    """An ``end`` before its ``start`` is unknown. (A day of death is known as its midnight.)"""
+    """Makes an ``end`` before the day of its ``start`` null. (Some ends are known by day alone.)"""
     wrong = (pl.col(end) < pl.col(start).dt.truncate("1d")).fill_null(False)
     count(f"{table}, {end} before {start}", frame.filter(wrong).height)
     return frame.with_columns(pl.when(~wrong).then(end).alias(end))
 
 
 def _born_before(patients: pl.DataFrame, admissions: pl.DataFrame, count: Count) -> pl.DataFrame:
-    """A birth after the day of an admission is unknown."""
+    """Makes a birth later than a day after the first admission null."""
     first = admissions.group_by("subject_id").agg(first=pl.col("admitted").min())
     both = patients.join(first, on="subject_id", how="left", maintain_order="left")
     wrong = (pl.col("birth") > pl.col("first").dt.offset_by("1d")).fill_null(False)
@@ -92,7 +92,7 @@ def _born_before(patients: pl.DataFrame, admissions: pl.DataFrame, count: Count)
 
 
 def _inside(stays: pl.DataFrame, admissions: pl.DataFrame, count: Count) -> pl.DataFrame:
-    """Stays that share time with their admission; a day either way is forgiven."""
+    """Stays that overlap their admission, or miss it by a day at most."""
     times = admissions.select("hadm_id", "admitted", "discharged")
     both = stays.join(times, on="hadm_id", maintain_order="left")
     late = hours_between("intime", "discharged") > 24

@@ -1,4 +1,4 @@
-"""What all readers share once rows are frames: values, the window, onsets, counts, record batches.
+"""Helpers that readers share: counts, the window, events, onsets, record batches.
 
 Rows of events have ``stay_id``, ``hours`` since unit admission, and ``until``, the hour after which
 nothing of the stay may be used.
@@ -134,7 +134,7 @@ def static_events(
 
 
 def earliest(signs: pl.DataFrame, kind: Task) -> pl.DataFrame:
-    """(stay_id, kind, hours): the first hour of each stay's signs; before admission counts, too."""
+    """(stay_id, kind, hours): the first of each stay's signs; hours before admission count."""
     first = signs.group_by("stay_id").agg(pl.col("hours").min())
     return first.select("stay_id", pl.lit(kind).alias("kind"), "hours")
 
@@ -179,7 +179,7 @@ def empty(target: pa.Schema) -> pl.DataFrame:
 
 
 def named_by_stay(frame: pl.DataFrame) -> pl.DataFrame:
-    """Makes each stay an admission and a patient of the same id, for sources that know no other."""
+    """Makes each stay an admission and a patient of its id, where a source knows only stays."""
     return frame.with_columns(subject_id="stay_id", hadm_id="stay_id")
 
 

@@ -1,4 +1,4 @@
-"""The one set of tables that every source yields, and what a reader is told of the run.
+"""The one set of tables that every source yields, and the settings of readers.
 
 Times are naive, exactly as the source shifted them. Identifiers are the source's own; where a run
 has several sources, ``sources.apart`` makes them differ.
@@ -81,7 +81,7 @@ Stream = Callable[[], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True)
 class ReaderSettings:
-    """What a reader is told of the run: what of a record is used, and whom to tell of it."""
+    """The part of a run that readers read."""
 
     hours: int  # T: hours observed from unit admission; later events are not read
     dt: float  # hours per bin

@@ -1,8 +1,8 @@
-"""Who is in each task, with which label, and up to when the record may be used.
+"""Labels of stay and admission tasks: rows, labels, and the time up to which records may be used.
 
-The rules are the paper's (Appendix A, Table 8) as far as it states them; what it leaves open is a
-field of ``run.Cohort``. Stay tasks observe ``hours`` and predict what follows, so that "within 48
-hours" means onset after 48 observed hours.
+The rules are the paper's (Appendix A, Table 8) where it states them; fields of ``run.Cohort``
+decide the rest. Stay tasks observe ``cohort.hours`` and predict what follows, so "within 48 hours"
+means an onset after 48 observed hours.
 """
 
 from typing import Final, cast
@@ -18,7 +18,7 @@ from medhmp.tasks.exclusions import Exclusions, Labels, admitted_alive, diagnosi
 from medhmp.tasks.patients import label_patients
 
 PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
-"""Types of a planned admission. The second is MIMIC-IV's; MIMIC-III calls it elective."""
+"""Types of planned admissions. The second is MIMIC-IV's; MIMIC-III calls it elective."""
 
 _NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64})
 
@@ -38,7 +38,7 @@ def label(
 
 
 def _label_stays(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohort) -> Labels:
-    """arf, shock, mortality: stays observed for T hours, alive, in the unit, and free of onset.
+    """arf, shock, mortality: stays still in the unit, alive and without an onset at hour T.
 
     The label is an onset at any later hour of the stay; for mortality, death in this admission.
     """
@@ -49,7 +49,7 @@ def _label_stays(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohor
         .join(onsets, on="stay_id", how="left", maintain_order="left")
         .with_columns(prediction_time=pl.col("intime") + pl.duration(hours=cohort.hours))
     )
-    # Whole days to four decimals, as the table's LOS has them: 47.9995 hours count as 48.
+    # Days to four decimals, as LOS in ICUSTAYS: 47.9995 hours count as 48.
     days = ((pl.col("outtime") - pl.col("intime")) / pl.duration(days=1)).round(4)
     died, later = pl.col("died"), pl.col("prediction_time")
     exclusions = Exclusions("stays", frame)
@@ -72,9 +72,10 @@ def _label_stays(task: Task, source: Source, onsets: pl.DataFrame, cohort: Cohor
 
 
 def label_readmission(source: Source, cohort: Cohort, icd9_only: bool) -> Labels:
-    """Admissions discharged alive; the label is a next admission that begins within the days.
+    """readmission: admissions discharged alive, labelled by a next admission that begins soon.
 
-    The gap counts from discharge. A planned next admission does not count if ``unplanned_only``.
+    Soon is within ``readmission_days`` of discharge. A planned next admission does not count under
+    ``unplanned_only``. For ``icd9_only`` see ``label``.
     """
     alive = admitted_alive(source)
     exclusions = Exclusions("admissions", source.admissions)
@@ -100,12 +101,12 @@ def label_readmission(source: Source, cohort: Cohort, icd9_only: bool) -> Labels
 
 
 def _adult(at: str, years: int) -> pl.Expr:
-    """Whether the patient was so many years of 365.25 days old."""
+    """True for patients of at least so many years, of 365.25 days, at the time ``at``."""
     return (pl.col(at) - pl.col("birth")) >= pl.duration(hours=years * YEAR)
 
 
 def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
-    """Overlapping admissions of a patient (transfers) as one, named by the one that ends last."""
+    """Merges overlapping admissions of a patient (transfers); the last to end gives the id."""
     end = pl.max_horizontal("discharged", "admitted")
     ordered = admissions.sort("subject_id", "admitted", "hadm_id").with_columns(end=end)
     before = pl.col("end").cum_max().shift(1).over("subject_id")
@@ -124,6 +125,7 @@ def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _labeled(episodes: pl.DataFrame, cohort: Cohort) -> pl.DataFrame:
+    """Adds ``label``: true if the patient's next admission is a readmission."""
     following = pl.col("admitted", "admission_type").shift(-1).over("subject_id")
     gap = pl.col("next_admitted") - pl.col("discharged")
     soon = (gap > pl.duration()) & (gap <= pl.duration(days=cohort.readmission_days))

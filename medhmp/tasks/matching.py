@@ -1,4 +1,4 @@
-"""Case-control matching: controls of the case's own stratum, the most alike in diseases first."""
+"""Case-control matching: controls of the case's stratum, those most similar in diseases first."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,21 +12,22 @@ import scipy.sparse as sp
 CONTROLS: Final = 3
 """Controls of a case (paper, Appendix A)."""
 STRATUM: Final = ("sex", "race", "band")
-"""What a control has exactly as its case. Unknown is a value as any other."""
+"""Columns in which a control equals its case. Unknown counts as a value."""
 CELLS: Final = 4_000_000
-"""Similarities held at a time."""
+"""Similarities held in memory at a time."""
 
 Ints = npt.NDArray[np.int64]
 
 
 def match(people: pl.DataFrame, categories: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """``case``, ``control``: subject_id of the up to three controls of each case, nearest first.
+    """``case``, ``control``: the subject_id of up to three controls per case, nearest first.
 
-    ``people`` has subject_id, ``case`` and the columns of ``STRATUM``; ``categories`` subject_id
-    and category, each pair once. Cases choose in an order hashed with ``seed``, each the controls
-    left of its stratum with the largest Jaccard index of categories (1 of two without any); ties
-    go by the same hash. Nobody is a control twice. Time grows with the cases times the controls of
-    a stratum, memory with ``CELLS`` at most.
+    ``people`` has subject_id, ``case`` and the columns of ``STRATUM``; ``categories`` has
+    subject_id and category, each pair once. Cases choose in an order hashed with ``seed``. Each
+    takes from the controls left in its stratum those with the largest Jaccard index of categories
+    (1 if neither has any); the same hash breaks ties. No patient is a control twice.
+
+    Time is proportional to cases times controls per stratum; memory is bounded by ``CELLS``.
     """
     keys = pl.Series("key", [_key(subject, seed) for subject in people["subject_id"]], pl.UInt64)
     ordered = people.with_columns(keys).sort("key", "subject_id").with_row_index("row")
@@ -41,7 +42,7 @@ def match(people: pl.DataFrame, categories: pl.DataFrame, seed: int) -> pl.DataF
 
 
 def _key(subject: int, seed: int) -> int:
-    """64 hashed bits: the order is the same on every machine, whoever else is there."""
+    """64 hashed bits. The order they give depends on no machine and on no other patient."""
     digest = hashlib.blake2b(f"{seed}:{subject}".encode(), digest_size=8, person=b"match")
     return int.from_bytes(digest.digest(), "big")
 
@@ -56,7 +57,7 @@ def _vectors(ordered: pl.DataFrame, categories: pl.DataFrame) -> Any:
 
 
 def _chosen(vectors: Any, cases: Ints, controls: Ints) -> Iterator[tuple[int, int]]:
-    """The pairs of one stratum. Both come in the order of choice, so the first of equals wins."""
+    """The pairs of one stratum. Both arrays are in hash order, so argmax breaks ties by hash."""
     if not len(controls):
         return
     taken = np.zeros(len(controls), np.bool_)
@@ -68,13 +69,13 @@ def _chosen(vectors: Any, cases: Ints, controls: Ints) -> Iterator[tuple[int, in
             for _ in range(CONTROLS):
                 nearest = int(similarity.argmax())
                 if similarity[nearest] < 0:
-                    return  # nobody is left
+                    return  # no control is left
                 taken[nearest], similarity[nearest] = True, -1.0
                 yield int(case), int(controls[nearest])
 
 
 def _jaccard(vectors: Any, rows: Ints, others: Ints) -> npt.NDArray[np.float64]:
-    """(rows, others): the share of the categories of either that both have."""
+    """(rows, others): Jaccard index, the shared categories over all categories of the two."""
     one, other = vectors[rows], vectors[others]
     both = (one @ other.T).toarray()
     sizes = [np.asarray(of.sum(axis=1)).ravel() for of in (one, other)]

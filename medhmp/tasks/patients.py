@@ -1,9 +1,9 @@
-"""Patient tasks: who is first coded with a disease, and who never is, from what came before.
+"""Patient tasks: a first code of a disease, predicted from earlier admissions.
 
-The paper's "health risk prediction" (Section 3.4, Appendix A). There are two cohorts of a task.
-``cohort.matched`` lists the tasks that have cases and three matched controls each, as the paper's
-TriNetX data have; the others take every patient, as its MIMIC-III heart failure must (its ratio of
-cases to controls is no one to three).
+The paper's "health risk prediction" (Section 3.4, Appendix A). A task has one of two cohorts. The
+tasks in ``cohort.matched`` have cases and three matched controls each, as the paper's TriNetX data.
+The others take every patient; the paper's MIMIC-III heart failure must be such a task, as its ratio
+of cases to controls is not one to three.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ from medhmp.tasks.matching import CONTROLS, match
 
 @dataclass(frozen=True)
 class Disease:
-    """Prefixes of its codes: ``broad`` counts beside ``core`` where the run asks for it."""
+    """A disease and the prefixes of its diagnosis codes ("version:code")."""
 
     name: str
     core: tuple[str, ...]
-    broad: tuple[str, ...]
+    broad: tuple[str, ...]  # count beside ``core`` where the run asks for them
 
 
 DISEASES: Final[Mapping[PatientTask, Disease]] = {
@@ -64,16 +64,16 @@ RACES: Final = {
     "white": "WHITE|CAUCASIAN",  # before the next, whose name is in it
     "asian": "ASIAN",
 }
-"""Groups of the ethnicities that sources write, by what is in the text; the rest are one more."""
+"""Race -> pattern of the ethnicity texts of sources; the first that matches counts, else other."""
 
 OLDEST: Final = 90
-"""Sources hide higher ages: from here on all are of one age."""
+"""Sources hide higher ages, so all from here on count as one age."""
 BAND: Final = 5
-"""Years of age that count as one in matching."""
+"""Width in years of an age band in matching."""
 
 
 def target_codes(task: Task, cohort: Cohort) -> tuple[str, ...]:
-    """Prefixes of the diagnosis codes that are a patient task's target: never among its inputs."""
+    """Prefixes of the codes that are a patient task's target, and so never among its inputs."""
     if LEVELS[task] != "patient":
         return ()
     disease = DISEASES[cast(PatientTask, task)]
@@ -82,12 +82,13 @@ def target_codes(task: Task, cohort: Cohort) -> tuple[str, ...]:
 
 
 def label_patients(task: PatientTask, source: Source, cohort: Cohort, icd9_only: bool) -> Labels:
-    """Patients with two coded admissions: a first code of the disease later, or none ever.
+    """Patients with two coded admissions. The label is a first code of the disease later on.
 
-    A case may use what was discharged ``gap_months`` before the admission of its first code. A
-    control may use all but its last admission or, where controls are matched, what was discharged
-    ``gap_months`` before that: its history ends as a case's does. (A case's own date means nothing
-    in it: sources shift the dates of every patient apart.) ``prediction_time`` is that bound.
+    ``prediction_time`` bounds the admissions a row may use, by their discharge. For a case it is
+    ``gap_months`` before the admission of the first code. For a control it is the last discharge
+    but one or, where controls are matched, ``gap_months`` before the last admission, so that
+    histories of cases and controls end alike. (A case's date could not bound its controls, as
+    sources shift the dates of each patient differently.) For ``icd9_only`` see ``cohort.label``.
     """
     visits, matched = _visits(task, source, cohort, icd9_only), task in cohort.matched
     exclusions = Exclusions("patients with a coded admission", _bounded(visits, cohort, matched))
@@ -104,9 +105,9 @@ def label_patients(task: PatientTask, source: Source, cohort: Cohort, icd9_only:
 
 
 def _visits(task: PatientTask, source: Source, cohort: Cohort, icd9_only: bool) -> pl.DataFrame:
-    """Coded admissions in time order, whether each has a ``target`` code, and is an ``input``.
+    """Coded admissions in time order, with ``target`` (has a target code) and ``input`` flags.
 
-    Under ``icd9_only`` the shards do not have all of them, yet what the others say is known.
+    Under ``icd9_only`` the shards lack some of these admissions, but their codes still make cases.
     """
     codes = diagnosis_codes(source)
     targets = codes.filter(_starts_with(target_codes(task, cohort)))
@@ -125,8 +126,8 @@ def _visits(task: PatientTask, source: Source, cohort: Cohort, icd9_only: bool) 
 
 
 def _bounded(visits: pl.DataFrame, cohort: Cohort, matched: bool) -> pl.DataFrame:
-    """A row per patient: ``label``, ``prediction_time``, ``index`` (when the disease, or of a
-    control the last admission, began) and ``first`` (the first end of an input)."""
+    """One row per patient: ``label``, ``prediction_time``, ``index`` (start of the admission that
+    first has the disease, of a control the last) and ``first`` (first discharge of an input)."""
     case = pl.col("target").any()
     onset, last = pl.col("admitted").filter("target").min(), pl.col("admitted").max()
     index = pl.when(case).then(onset).otherwise(last)
@@ -143,7 +144,7 @@ def _bounded(visits: pl.DataFrame, cohort: Cohort, matched: bool) -> pl.DataFram
 
 
 def _match(exclusions: Exclusions, visits: pl.DataFrame, source: Source, cohort: Cohort) -> None:
-    """Leaves cases that have a control, and these controls."""
+    """Keeps the cases that have a control, and their controls."""
     bounds = exclusions.frame.select("subject_id", "prediction_time")
     before = visits.filter("input").join(bounds, on="subject_id")
     before = before.filter(pl.col("discharged") <= pl.col("prediction_time"))
@@ -163,7 +164,7 @@ def _match(exclusions: Exclusions, visits: pl.DataFrame, source: Source, cohort:
 
 
 def _people(frame: pl.DataFrame, visits: pl.DataFrame, source: Source) -> pl.DataFrame:
-    """What patients are matched on, beside their diseases: age counts at ``index``."""
+    """The columns of ``matching.match``; age counts at ``index``."""
     race = pl.col("race").filter(pl.col("race") != "unknown").first().fill_null("unknown")
     races = visits.with_columns(race=_race()).group_by("subject_id").agg(race)
     years = (pl.col("index") - pl.col("birth")).dt.total_hours() / YEAR

@@ -1,4 +1,4 @@
-"""What `make demo` has left in runs/demo shows what it is meant to show."""
+"""Results of `make demo` in runs/demo, held to what the demo is there to show."""
 
 import json
 import re

@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,8 @@ from jobs.report import report
 from medhmp.evaluate.discrimination import METRICS
 from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM, TRIAL_COLUMNS
 from medhmp.legend import LEVELS
+from medhmp.model.catalog import MODELS, ModelEntry
+from medhmp.provenance import provenance
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
@@ -202,6 +204,10 @@ def row_of(results: dict[str, Any], task: str, start: str) -> dict[str, Any]:
     return row
 
 
+def page_of(run: Run) -> str:
+    return (Path(run.out) / "report/index.html").read_text()
+
+
 def test_rows_are_in_order_and_have_every_field(results: dict[str, Any]) -> None:
     keys = [(r["task"], r["model"], r["start"]) for r in results["rows"]]
     medhmp = [(t, "medhmp", s) for t in TASKS for s in STARTS]
@@ -251,23 +257,83 @@ def test_stay_start_of_a_patient_task_repeats_none(results: dict[str, Any]) -> N
     assert row_of(results, "mortality", "stay")["same_as"] is None
 
 
+def values_of(results: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """AUROC of medhmp's seed-averaged score by task and start."""
+    return {(t, s): row_of(results, t, s)["auroc"]["value"] for t in TASKS for s in STARTS}
+
+
 def test_gain_control_and_learned(results: dict[str, Any]) -> None:
-    means = {
-        (task, start): row_of(results, task, start)["auroc"]["mean"]
-        for task in TASKS
-        for start in STARTS
-    }
-    expected = np.mean([means[t, "both"] - means[t, "none"] for t in TASKS])
+    values = values_of(results)
+    expected = np.mean([values[t, "both"] - values[t, "none"] for t in TASKS])
     gain = results["gain"]
     assert gain["value"] == pytest.approx(expected, abs=1e-9)
     assert 0 < gain["low"] < gain["value"] < gain["high"]
     assert gain["tasks"] == list(TASKS)
-    control = np.mean([means[t, "shuffled"] - means[t, "none"] for t in TASKS])
+    control = np.mean([values[t, "shuffled"] - values[t, "none"] for t in TASKS])
     assert results["control"]["value"] == pytest.approx(control, abs=1e-9)
     best = {t: row_of(results, t, "both")["best_achievable"] for t in TASKS}
-    share = np.mean([(means[t, "both"] - 0.5) / (best[t] - 0.5) for t in TASKS])
+    share = np.mean([(values[t, "both"] - 0.5) / (best[t] - 0.5) for t in TASKS])
     assert results["learned"]["value"] == pytest.approx(share)
     assert set(results["learned"]["beside"]) >= {"medhmp/none", "hist_gradient_boosting/none"}
+
+
+def test_console_headline_and_learned_are_of_one_figure(
+    run: Run, results: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The seed-averaged score's AUROC, which differs here from the mean over seeds."""
+    report(replace(run, quiet=False))
+    lines = [re.split(r"\s*│\s*", line) for line in capsys.readouterr().out.splitlines()]
+    shown = {cells[1]: [float(cell) for cell in cells[2:-1]] for cells in lines if len(cells) > 1}
+    values = values_of(results)
+    for start in STARTS:
+        assert shown[f"MedHMP, {start}"] == [round(values[task, start], 3) for task in TASKS]
+        means = [row_of(results, task, start)["auroc"]["mean"] for task in TASKS]
+        assert shown[f"MedHMP, {start}"] != [round(mean, 3) for mean in means]
+    gain = np.mean([values[task, "both"] - values[task, "none"] for task in TASKS])
+    best = shown["best achievable"]
+    pairs = zip(shown["MedHMP, both"], best, strict=True)
+    share = np.mean([(both - 0.5) / (most - 0.5) for both, most in pairs])
+    assert results["learned"]["value"] == pytest.approx(share, abs=0.002)
+    headline = dict(re.findall(r'class="card"><b>(.*?)</b>(.*?)[;:]', page_of(run)))
+    assert headline[f"{gain:+.3f}"].startswith("AUROC gained by pretraining")
+    assert headline[f"{results['learned']['value']:.0%}"].startswith("of what can be learned")
+
+
+def test_a_mean_over_seeds_is_called_so(run: Run, results: dict[str, Any]) -> None:
+    page, auroc = page_of(run), row_of(results, "mortality", "both")["auroc"]
+    columns = re.findall(r"<th>(.*?)</th>", page)
+    cells = re.search(r"<tr><td>MedHMP, both</td>(.*?)</tr>", page)
+    assert cells is not None
+    by_column = dict(zip(columns[1:5], re.findall(r"<td>(.*?)</td>", cells[1]), strict=False))
+    assert by_column["AUROC (95 %)"].startswith(f"{auroc['value']:.3f} (")
+    assert by_column["Mean ± SD over seeds"] == f"{auroc['mean']:.3f} ± {auroc['sd']:.3f}"
+
+
+def test_a_model_of_the_catalog_needs_no_other_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = ModelEntry(title="Nearest neighbor", color="#123456", builders={})
+    monkeypatch.setitem(cast(dict[str, ModelEntry], MODELS), "nearest", entry)
+    run, out = write_tree(tmp_path, ("mortality",), n=80, seeds=1), Folder(str(tmp_path))
+    shards = fingerprint(out / "shards", "featurize")
+    write_grid(out, shards, "mortality", "nearest", "none", predictions("mortality", "none", 1, 80))
+    report(run)
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert results["rows"][-1]["model"] == "nearest"
+    assert "<td>Nearest neighbor</td>" in page_of(run)
+    for name in ("overview", "mortality"):
+        figure = (tmp_path / f"report/figures/{name}.svg").read_text()
+        assert "Nearest neighbor" in figure
+        assert "#123456" in figure
+
+
+def test_results_and_page_say_where_they_come_from(run: Run, results: dict[str, Any]) -> None:
+    assert results["provenance"]["report"] == provenance()
+    assert {"rows", "provenance"} < set(results)
+    text = (Path(run.out) / "report/report.md").read_text()
+    for said in (page_of(run), text):
+        assert said.count("Where this comes from") == 1
+        assert provenance()["python"] in said.partition("Where this comes from")[2]
 
 
 def test_skipped_tasks_and_chosen_cells(results: dict[str, Any]) -> None:
@@ -293,7 +359,7 @@ def test_results_are_strict_json(run: Run) -> None:
 
 
 def test_page_holds_everything_itself(run: Run) -> None:
-    page = (Path(run.out) / "report/index.html").read_text()
+    page = page_of(run)
     assert len(re.findall("<svg", page)) == 4
     assert not re.findall(r'(?:src|href)="(?!#)', page)
     for text in (

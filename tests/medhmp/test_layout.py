@@ -1,7 +1,7 @@
 """The layout of outputs that several stages have to agree on."""
 
 from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
-from medhmp.report.figures import PRETRAININGS
+from medhmp.report.names import PRETRAININGS
 
 
 def test_the_report_draws_every_pretraining_that_a_start_is_taken_from():

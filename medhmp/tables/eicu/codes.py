@@ -12,14 +12,14 @@ from medhmp.tables.readings import distinct_codes, empty, kept
 
 ICD9: Final = r"^(\d{3}|V\d{2})(\.\d{1,2})?$|^E\d{3}(\.\d)?$"
 ICD10: Final = r"^[A-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?$"
-"""What does not look like ``ICD9``. Both write E and V codes: ICD-9's E has three digits before the
-dot, ICD-10's two; a V code of at most two digits after the dot is ICD-9's (ICD-10's are longer)."""
+"""Tried after ``ICD9``. Both versions have E and V codes. ICD-9's E codes have three digits before
+the dot, ICD-10's two. A V code with at most two digits after the dot is ICD-9's."""
 
 
 def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-    """Distinct diagnoses per hospital stay. A field lists codes of either version with commas.
+    """Distinct diagnoses per hospital stay. A field lists codes of both versions with commas.
 
-    ``counts`` gets the rows without a code, and the codes that are of neither version.
+    ``counts`` gets the rows without a code, and the codes of neither version.
     """
     columns = {"patientunitstayid": INTEGER, "icd9code": TEXT}
     written = pl.col("icd9code").str.split(",")
@@ -42,7 +42,7 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
 
 
 def drugs(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-    """Distinct drugs ordered per hospital stay: the name, ``hicl:1742`` where there is only that.
+    """Distinct drugs ordered per hospital stay, by name, else by HICL number (``hicl:1742``).
 
     ``counts`` gets the orders that were cancelled, name no drug, or start after discharge.
     """
@@ -67,6 +67,6 @@ def drugs(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.Dat
 
 
 def _of_stays(block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
-    """Rows of known stays. The scan for events counts those of no stay."""
+    """Rows of known stays. (The scan for events counts the others.)"""
     own = stays.select("subject_id", "hadm_id", "until", patientunitstayid="stay_id")
     return block.join(own, on="patientunitstayid", maintain_order="left")

@@ -1,10 +1,10 @@
 """The event tables of eICU-CRD, scanned block by block into EVENTS batches.
 
-Variables are FIDDLE's for eICU (Tang et al., JAMIA 2020, supplement): what a column, a name or a
-path says, with the value beside it. At one minute of a stay a variable has one value: the median of
-vital signs, else the first row, where tables come in reverse alphabetical order. The tables are not
-sorted by stay, so events only say which of the two holds (``repeats``), and ``features/repeats.py``
-does it where all of a stay is together.
+Variables are FIDDLE's for eICU (Tang et al., JAMIA 2020, supplement): a column, a name or a path,
+with the value beside it. At one minute of a stay a variable has one value: the median of vital
+signs, else the value of the first row, tables in reverse alphabetical order. The tables are not
+sorted by stay, so events only carry the policy (``repeats``); ``features/repeats.py`` applies it
+once a stay is together.
 """
 
 from collections.abc import Iterator
@@ -37,15 +37,15 @@ HICL: Final = "drughiclseqno"
 
 @dataclass(frozen=True)
 class Shape:
-    """How rows of a table become variables."""
+    """Rule by which rows of a table become variables."""
 
     minute: str  # column of the minutes since unit admission
     names: tuple[str, ...] = ()  # columns whose texts, joined with "|", name the variable
-    values: tuple[str, ...] = ()  # columns of its value: the first that is not empty
-    marks: bool = False  # what has no number counts as 1, for it was there
-    stacked: tuple[str, ...] = ()  # instead of values: each column is a variable, after the names
+    values: tuple[str, ...] = ()  # columns of its value: the first that is not empty counts
+    marks: bool = False  # a value that is no number counts as 1: present
+    stacked: tuple[str, ...] = ()  # instead of values: columns that each make a variable
     kind: pa.DataType = TEXT  # of the values
-    repeats: str = "first"
+    repeats: str = "first"  # policy for several values at one minute
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
@@ -76,7 +76,7 @@ SHAPES: Final = {
     "RESPIRATORYCHARTING": (
         Shape("respchartoffset", ("respchartvaluelabel",), ("respchartvalue",)),
     ),
-    # Without its limits of PEEP and its begins and ends of ventilation: signals of a task.
+    # Limits of PEEP and starts and ends of ventilation are left out: they are signals of a task.
     "RESPIRATORYCARE": (
         Shape(
             "respcarestatusoffset",
@@ -90,7 +90,7 @@ SHAPES: Final = {
             ),
         ),
     ),
-    # The path says what was found; its text is free, or a number.
+    # The path is the finding; its text is a number or free.
     "PHYSICALEXAM": (
         Shape("physicalexamoffset", ("physicalexampath",), ("physicalexamtext",), marks=True),
     ),
@@ -125,14 +125,14 @@ SHAPES: Final = {
     "ADMISSIONDX": _path("admitdxenteredoffset", "admitdxpath"),
     "ADMISSIONDRUG": _path("drugoffset", "drugname", HICL),
 }
-"""Table -> its shapes, in the order read."""
+"""Table -> its shapes, in the order in which tables are read."""
 
 
 @dataclass
 class EicuEvents:
-    """Scans the tables. Onsets are seen on the way, before rows outside the window go.
+    """Scans the tables. Signs of onsets are recorded before rows outside the window go.
 
-    ``counts`` of a table read twice are of both times.
+    A table read twice is counted twice.
     """
 
     raw: RawTables
@@ -142,8 +142,8 @@ class EicuEvents:
     signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
-        """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
-        signal. What holds for a whole stay comes first."""
+        """Raw table -> its EVENTS with 0 <= hours < ``settings.hours``, before discharge, without
+        task signals. What holds for a whole stay comes first."""
         tables = {table: partial(self._of, table) for table in SHAPES if self.raw.has(table)}
         return {"static": self._static, **tables}
 
@@ -161,7 +161,7 @@ class EicuEvents:
         self.counts |= self.raw.rows
 
     def _scan(self, table: str) -> Iterator[pl.DataFrame]:
-        """The events of a table, a frame for each of its blocks."""
+        """The events of a table, block by block."""
         shapes, sign = SHAPES[table], SIGNS.get(table)
         columns = {STAY: INTEGER, shapes[0].minute: INTEGER}
         for shape in shapes:
@@ -205,7 +205,7 @@ def _reading(rows: pl.DataFrame, value: pl.Expr, shape: Shape) -> pl.DataFrame:
 
 
 def _cells(rows: pl.DataFrame, column: str, shape: Shape) -> pl.DataFrame:
-    """One event per row that has a value in the column."""
+    """One event per row with a value in the column."""
     variable = pl.concat_str("variable", pl.lit(column), separator="|")
     named = rows.with_columns(variable=variable if shape.names else pl.lit(column))
     if shape.kind != NUMBER:

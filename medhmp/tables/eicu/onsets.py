@@ -1,7 +1,7 @@
-"""What says in eICU that respiratory failure or shock has begun, and what gives either away.
+"""Signs in eICU that respiratory failure or shock has begun, and signals that give either away.
 
-Onsets are FIDDLE's for eICU (Tang et al., JAMIA 2020, supplement). Names are matched wherever they
-stand in a drug's name, in any case and by any route: a nasal spray of phenylephrine counts.
+Onsets are FIDDLE's for eICU (Tang et al., JAMIA 2020, supplement). A pressor's name counts anywhere
+in a drug's name, in any case and by any route: a nasal spray of phenylephrine counts.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ PEEP: Final = ("PEEP", "PEEP/CPAP")
 
 _OTHER_PRESSORS: Final = ("adrenalin", "pitressin", "vasostrict", "vasopressor")
 _VENTILATION: Final = ("peep", "mechanical ventilation", "non-invasive ventilation", "vent on/off")
-"""No onset counts these beside the PEEP above; but they give one away."""
+"""They are no onset, unlike ``PRESSORS`` and ``PEEP``, but they give one away."""
 
 PRESSOR_HICL: Final = (
     *(37410, 36346, 2051, 37407, 39089, 36437, 34361, 2050, 2060, 2059),
     *(37028, 35517, 35587, 2087, 38884, 38883, 2839),
 )
 """HICL numbers of norepinephrine, epinephrine, dopamine, phenylephrine and vasopressin, for orders
-without a name. No onset counts them, either."""
+without a name. They are no onset, either, but they give one away."""
 
 _STRICT: Final = (
     *("ventilat", "intubat", "endotracheal", "cpap", "fio2", "tidal"),
@@ -41,17 +41,17 @@ STRICT_TABLES: Final = ("RESPIRATORYCARE", "RESPIRATORYCHARTING")
 
 @dataclass(frozen=True)
 class Sign:
-    """Which rows of a table tell of an onset, and when."""
+    """The rows of a table that tell of an onset."""
 
     kind: Task  # arf or shock
-    columns: Mapping[str, pa.DataType]  # beside those of the table's readings
-    minute: pl.Expr  # of the onset that the row tells of, else null
+    columns: Mapping[str, pa.DataType]  # columns needed beside those of the table's readings
+    minute: pl.Expr  # minute of the onset that a row tells of; null: none
 
 
 def _care() -> pl.Expr:
-    """A limit of PEEP when it is charted, or the begin of ventilation. Zero means not known.
+    """The minute of a charted PEEP limit, or of the start of ventilation if that is earlier.
 
-    A begin later than the row is no record of what was.
+    A start of zero means unknown. Ventilation starts later than the row itself are ignored.
     """
     charted, begun = pl.col("respcarestatusoffset"), pl.col("ventstartoffset")
     limit = pl.when(pl.col("peeplimit").is_not_null()).then(charted)
@@ -81,7 +81,7 @@ SIGNS: Final = {
 
 
 def unrecorded(raw: RawTables, stays: pl.DataFrame) -> dict[Task, pl.DataFrame]:
-    """``stay_id`` of the stays in hospitals without a row in the tables of a kind's signs."""
+    """Kind of onset -> ``stay_id`` of the stays in hospitals that never fill its tables."""
     own = stays.select("stay_id", "hospitalid", "patientunitstayid")
     recording: dict[Task, list[pl.DataFrame]] = {"arf": [], "shock": []}
     for table, sign in SIGNS.items():
@@ -95,9 +95,9 @@ def unrecorded(raw: RawTables, stays: pl.DataFrame) -> dict[Task, pl.DataFrame]:
 
 
 def gives_away(table: str, strict: bool, hicl: bool) -> pl.Expr:
-    """Whether a row with a ``variable`` is removed before features are fitted.
+    """True for rows (``variable``) that give an onset away: they are removed before the fit.
 
-    ``hicl`` says that the table has the column ``drughiclseqno``.
+    ``hicl``: the table has the column ``drughiclseqno``.
     """
     if strict and table in STRICT_TABLES:
         return pl.lit(True)
@@ -108,6 +108,6 @@ def gives_away(table: str, strict: bool, hicl: bool) -> pl.Expr:
 
 
 def hicl_number() -> pl.Expr:
-    """The number in ``drughiclseqno``; copies of the tables write it as 2051.0, too."""
+    """The integer in ``drughiclseqno``; some copies of the tables write 2051.0 for 2051."""
     number = pl.col("drughiclseqno").str.strip_chars().cast(pl.Float64, strict=False)
     return number.cast(pl.Int64, strict=False)

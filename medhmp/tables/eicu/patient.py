@@ -1,11 +1,11 @@
 """The table ``patient`` of eICU-CRD: patients, hospital stays and unit stays on one time axis.
 
-eICU says no dates: minutes from unit admission, the age in whole years and the year of discharge
-are all that place a hospital stay. So here everybody is born at ``BIRTH``, and a hospital stay
-begins in the year of life that its age says, a month later for each later year of discharge. That
-keeps ages exact and the order as far as it is known: by age, then by year. Which of two stays of
-one age and year came first nobody can tell. The unit stays of one hospital stay lie on this axis
-as they did in truth, from their minutes since hospital admission.
+eICU has no dates. Minutes from unit admission, the age in whole years and the year of discharge are
+all that places a hospital stay in time. So here every patient is born at ``BIRTH``, and a hospital
+stay begins in the year of life given by its age, one month later for each later year of discharge.
+This keeps ages exact, and keeps the known order: by age, then by year. The order of two stays of
+one age and year is unknown. Unit stays of one hospital stay keep their true distances, known from
+their minutes since hospital admission.
 """
 
 from datetime import datetime
@@ -23,17 +23,17 @@ BIRTH: Final = datetime(1900, 1, 1)
 FIRST_YEAR: Final = 2014
 """The first year of discharge in eICU-CRD 2.0."""
 OLDEST: Final = 90
-"""Stands for '> 89'. Features keep the text."""
+"""The age for '> 89'. Features keep the text."""
 
 SEX: Final = {"Male": "M", "Female": "F"}
 PLACES: Final = ("hospitalid", "wardid")
-"""Numbers that name a place: they become texts."""
+"""Numbers that name a place, and so become texts."""
 STATIC: Final = (
     *("gender", "age", "ethnicity", *PLACES, "apacheadmissiondx", "admissionheight"),
     *("admissionweight", "hospitaladmittime24", "hospitaladmitoffset", "hospitaladmitsource"),
     *("unittype", "unitadmittime24", "unitadmitsource", "unitvisitnumber", "unitstaytype"),
 )
-"""What holds for a whole stay. Weight, time and place of discharge are known too late."""
+"""Columns that hold for a whole stay. Those known only at discharge are left out."""
 HOSPITAL: Final = ("numbedscategory", "teachingstatus", "region")
 
 _INTEGERS: Final = (
@@ -45,11 +45,11 @@ _TEXTS: Final = ("uniquepid", "hospitaldischargestatus", *(n for n in STATIC if 
 
 
 def unit_stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
-    """One row per unit stay: the columns of the table, ``subject_id``, ``hadm_id``, ``stay_id``,
-    ``admitted``, ``discharged``, ``expired``, ``intime``, ``outtime``, and ``until``, the hour of
-    discharge from hospital.
+    """One row per unit stay, in the order of hospital stay and visit.
 
-    ``counts`` gets the rows left out. Refuses patients' ids that are not as in eICU or that cannot
+    Adds to the columns of the table ``subject_id``, ``hadm_id``, ``stay_id``, ``admitted``,
+    ``discharged``, ``expired``, ``intime``, ``outtime`` and ``until``, the hour of discharge from
+    hospital. ``counts`` gets the rows left out. Refuses patient ids that are not eICU's or cannot
     be told apart, and a table of which nothing is left.
     """
     columns = dict.fromkeys(_INTEGERS, INTEGER) | dict.fromkeys(_TEXTS, TEXT)
@@ -74,7 +74,7 @@ def unit_stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
 
 
 def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
-    """Adds the ids. ``002-33870`` becomes 2 * 10^6 + 33870."""
+    """Adds the ids; ``002-33870`` becomes 2 * 10^6 + 33870."""
     text = pl.col("uniquepid").str.strip_chars()
     parts = text.str.extract_groups(r"^(\d{1,3})-(\d{1,6})$")
     front, back = (parts.struct.field(n).cast(pl.Int64) for n in ("1", "2"))
@@ -101,13 +101,13 @@ def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _timed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Lays the stays, in the order of visits, on the axis; somebody of unknown age is no adult."""
+    """Adds times to stays in the order of visits. A patient of unknown age is no adult."""
     told = pl.col("age").str.strip_chars()
     whole = told.cast(pl.Int64, strict=False)
     age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
     years = age.drop_nulls().first().over("hadm_id").fill_null(-1)
     later = (pl.col("hospitaldischargeyear").max().over("hadm_id") - FIRST_YEAR).fill_null(0)
-    # A month more: a unit stay may begin a little before its hospital stay.
+    # One month of margin: a unit stay may begin a little before its hospital stay.
     days = 30 * (1 + later.clip(0, 9))
     gone = pl.max_horizontal("hospitaldischargeoffset", "unitdischargeoffset")
     status = pl.col("hospitaldischargestatus").str.strip_chars()
@@ -139,7 +139,7 @@ def patients_of(stays: pl.DataFrame) -> pl.DataFrame:
 
 
 def admissions_of(stays: pl.DataFrame) -> pl.DataFrame:
-    """Hospital stays, described by their first unit stay. Who died did when the stay ended."""
+    """ADMISSIONS, described by their first unit stay. The time of death is that of discharge."""
     first = stays.unique("hadm_id", keep="first", maintain_order=True)
     died = pl.when("expired").then("discharged")
     named = first.with_columns(died=died, admission_location="hospitaladmitsource")
@@ -154,10 +154,7 @@ def stays_of(stays: pl.DataFrame) -> pl.DataFrame:
 
 
 def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
-    """Columns of EVENTS (hours null), one row per variable that holds for a whole stay.
-
-    An empty field is no event.
-    """
+    """EVENTS of what holds for a whole stay (hours null). An empty field is no event."""
     columns = {"hospitalid": INTEGER} | dict.fromkeys(HOSPITAL, TEXT)
     names: tuple[str, ...] = STATIC
     if raw.has("HOSPITAL"):

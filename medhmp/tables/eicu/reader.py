@@ -1,9 +1,9 @@
 """Reads eICU-CRD 2.0: the CSV tables as PhysioNet ships them, any letter case.
 
 A patient is a ``uniquepid``, an admission a ``patienthealthsystemstayid``, a stay a
-``patientunitstayid``. There are no dates (``patient.py`` says what stands for them) and no
-discharge summaries; notes are never read. Without an optional table its part of the record is
-missing; that is said, and the run goes on.
+``patientunitstayid``. There are no dates (``patient.py`` describes what replaces them) and no
+discharge summaries; notes are never read. A missing optional table is reported, and the run goes on
+without its part of the record.
 """
 
 from typing import Final
@@ -25,7 +25,7 @@ REQUIRED: Final = (
     *("patient", "diagnosis", "lab", "vitalPeriodic", "nurseCharting"),
     *("respiratoryCare", "respiratoryCharting", "infusionDrug", "medication"),
 )
-"""Without one of these the labels or most features would be wrong without a sign of it."""
+"""Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
     "vitalAperiodic": "vital signs taken by hand are missing from the features",
@@ -56,9 +56,9 @@ def find(folder: Folder) -> RawTables:
 def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
     """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Refuses a drug key that eICU lacks, a folder without a required table, a table without a needed
-    column or that is empty, letters in a column of ids, minutes or numbers, and patients' ids that
-    cannot be told apart. Events are refused as they are scanned.
+    Refuses a drug key that eICU lacks, a folder without a required table, a table that is empty or
+    lacks a needed column, text in a column of ids, minutes or numbers, and patient ids that cannot
+    be told apart; in events once they are scanned.
     """
     _refuse_drug_key(settings.drug_key)
     raw = find(folder)
@@ -88,12 +88,12 @@ def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.S
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each table in ``folder``, by its name."""
+    """Size in bytes of each table in ``folder``."""
     return find(folder).sizes()
 
 
 def _refuse_drug_key(key: str) -> None:
-    """eICU codes drugs by HICL, which names ingredients; a GSN names a strength and a form, too."""
+    """Refuses NDC and GSN. eICU codes drugs by HICL, which knows no strength or form."""
     if key != "name":
         raise Refusal(
             f"features.drug_key is {key} and eICU's medication has no such code; "

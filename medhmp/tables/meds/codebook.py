@@ -1,4 +1,4 @@
-"""What each code of a MEDS dataset is to us, by the patterns of ``tables.meds``."""
+"""Codebook: the role of each code of a MEDS dataset, by the patterns of ``tables.meds``."""
 
 import re
 from typing import Final
@@ -14,14 +14,14 @@ SCHEMA: Final = dict.fromkeys(
     ("code", "role", *dict.fromkeys(g for of in GROUPS.values() for part in of for g in part)),
     pl.String(),
 )
-"""Columns of what is known of a code: its role, "" for none, and its groups."""
+"""A code, its role ("" for none), and the groups that its pattern took out of it."""
 
 NULL_PART: Final = "UNK"
-"""What MEDS-Extract writes for a part of a code that is null."""
+"""Written by MEDS-Extract for a part of a code that is null."""
 
 
 class Codebook:
-    """What the codes met so far are; each is tried once against the patterns."""
+    """The codes met so far. Each is tried against the patterns once."""
 
     def __init__(self, meds: Meds, strict: bool) -> None:
         roles = [role for role in GROUPS if strict or role != "strict_signal"]
@@ -32,7 +32,7 @@ class Codebook:
         self._known = pl.DataFrame(schema=SCHEMA)
 
     def of(self, block: pl.DataFrame) -> pl.DataFrame:
-        """``SCHEMA`` of the codes known so far, those of ``block`` among them."""
+        """``SCHEMA`` of all codes met so far, including those of ``block``."""
         new = block.select(pl.col("code").unique()).join(self._known, on="code", how="anti")
         if new.height:
             rows = [self._meaning(code) for code in new["code"]]

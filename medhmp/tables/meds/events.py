@@ -1,7 +1,7 @@
 """Events, onsets and notes of a MEDS dataset, streamed by whole subjects.
 
-A row is of the stay that it names; one that names an admission alone, or neither, is of every stay
-of that admission or patient, and time tells them apart, as MIMIC's tables are read.
+A row that names a stay is of that stay. A row that names only an admission, or neither, is copied
+to every stay of that admission or patient, and the window then picks one, as for MIMIC's tables.
 """
 
 from collections.abc import Iterator
@@ -33,12 +33,12 @@ VALUES: Final = {"numeric_value": "numeric_value", "text_value": "text_value"}
 OF_NO_STAY: Final = "rows of patients without a stay"
 TIMELESS: Final = "events without a time, of a variable that has times"
 ELSEWHERE: Final = "events outside the hours of every stay"
-"""Reasons for which rows are no events."""
+"""Exclusion reasons."""
 
 
 def with_values(rows: pl.DataFrame) -> pl.DataFrame:
-    """Adds ``number`` and ``text``: the finite number if there is one, else what the text spells,
-    else the text."""
+    """Adds ``number`` and ``text``: the finite number if there is one, else the number that the
+    text spells, else the text."""
     number = pl.when(pl.col("numeric_value").is_finite()).then("numeric_value")
     spelled = parsed(rows, "text_value").with_columns(number=pl.coalesce(number, "number"))
     given = pl.col("number").is_null() & (pl.col("text_value") != "")
@@ -47,11 +47,10 @@ def with_values(rows: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass
 class MedsEvents:
-    """Scans the shards. ``kinds`` says of each ``variable`` whether it is ever ``numeric``,
-    ``textual`` or ``timed``.
+    """Scans the data files.
 
-    One without any value, such as a procedure, has the value 1 wherever it stands. One that never
-    has a time holds for the whole stay.
+    A variable without any value, such as a procedure, has the value 1. A variable that never has a
+    time holds for the whole stay.
     """
 
     files: MedsFiles
@@ -59,13 +58,13 @@ class MedsEvents:
     patients: pl.DataFrame
     admissions: pl.DataFrame
     stays: pl.DataFrame
-    kinds: pl.DataFrame
+    kinds: pl.DataFrame  # variable, and whether it ever is numeric, textual, timed
     counts: dict[str, int]
     signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
-        """EVENTS batches by file: 0 <= hours < ``cohort.hours``, none after discharge, no task
-        signal. What holds for a whole stay comes first."""
+        """File -> its EVENTS with 0 <= hours < ``settings.hours``, before discharge, without task
+        signals. What holds for a whole stay comes first."""
         return {"static": self._static} | {
             name: partial(self._of, replace(self.files, names=(name,))) for name in self.files.names
         }
@@ -100,7 +99,7 @@ class MedsEvents:
             yield from batches(self._valued(placed), schema.EVENTS)
 
     def notes(self) -> Iterator[pa.RecordBatch]:
-        """NOTES batches: of each admission the last discharge summary not written after its day."""
+        """NOTES batches: of each admission the last discharge summary written by its last day."""
         if not self.settings.meds.note:
             return
         book, of_none = self._codebook(), 0
@@ -120,13 +119,13 @@ class MedsEvents:
         return Codebook(self.settings.meds, self.settings.task_signals == "strict")
 
     def _clock(self) -> pl.DataFrame:
-        """Per stay: time zero, its end, and the hour of discharge, after which nothing is read."""
+        """Time zero, the end and the last usable hour of each stay."""
         ends = self.admissions.select("hadm_id", "discharged")
         names = ("subject_id", "hadm_id", "stay_id", "intime", "outtime")
         return self.stays.join(ends, on="hadm_id").select(*names, until_discharge())
 
     def _record_onsets(self, signals: pl.DataFrame, clock: pl.DataFrame) -> None:
-        """A sign that names no stay is of the one that goes on at its time."""
+        """Records signs of onsets; one that names no stay is of the stay going on at its time."""
         placed = _placed(signals, clock)
         after = (pl.col("time") >= pl.col("intime")) & (
             pl.col("time") <= pl.col("outtime")
@@ -136,8 +135,8 @@ class MedsEvents:
             self.signs.append(earliest(own.filter(pl.col("role") == kind), kind))
 
     def _valued(self, placed: pl.DataFrame) -> pl.DataFrame:
-        """The columns of EVENTS. Where a variable is text alone, several values at one time are
-        several findings, as in MIMIC's charts; other repeats are readings."""
+        """The columns of EVENTS. Several texts at one time are several findings if the variable is
+        never numeric, as in MIMIC's charts; other repeats are successive readings."""
         rows = with_values(placed)
         neither = ~pl.col("numeric") & ~pl.col("textual")
         findings = ~pl.col("numeric") & pl.col("textual")
@@ -148,7 +147,7 @@ class MedsEvents:
 
 
 def _placed(rows: pl.DataFrame, clock: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the stays they can be of, and ``hours`` since each began (null: no time)."""
+    """Copies rows to the stays they can be of; adds ``hours`` since each began (null: no time)."""
     stay, admission = pl.col("stay"), pl.col("admission")
     of_stay = rows.filter(stay.is_not_null()).with_columns(stay_id="stay")
     of_admission = rows.filter(stay.is_null() & admission.is_not_null())

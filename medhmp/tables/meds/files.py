@@ -1,11 +1,11 @@
-"""The files of a MEDS dataset (0.3.3 and 0.4): data shards, and the splits of its patients.
+"""The files of a MEDS dataset (0.3.3 and 0.4): data files, and the splits of its patients.
 
     data/**/*.parquet                 events; any names
     metadata/subject_splits.parquet   optional
 
-The two versions have the same columns; 0.4 made ``numeric_value`` optional. What the standard
-promises of the rows is checked as they stream: all of a subject are in one file, one after the
-other, ascending in time, those without a time first.
+The two versions have the same columns; 0.4 made ``numeric_value`` optional. The standard's promises
+about rows are checked as they stream: the rows of a subject are in one file, contiguous, ascending
+in time, those without a time first.
 """
 
 import posixpath
@@ -25,7 +25,7 @@ from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 
 BATCH: Final = 1 << 18
-"""Rows read at a time. A block is as many, and a subject more."""
+"""Rows read at a time. A block has these, and the rest of a subject."""
 
 SUBJECT_SPLITS: Final = "metadata/subject_splits.parquet"
 REQUIRED: Final = ("subject_id", "time", "code")
@@ -48,24 +48,24 @@ _KINDS: Final[Mapping[str, tuple[str, Is, pa.DataType]]] = {
     "text_value": _TEXT,
     "split": _TEXT,
 }
-"""Column -> what it is called, what it may be, what it is read as. Narrower integers, other floats,
-time units and encodings of strings are read as what they stand for."""
+"""Column -> its type in words, a test of its type, the type it is read as. Narrower integers, other
+floats, time units and encodings of strings are accepted."""
 
 _AGAIN: Final = "copy or export the dataset again"
 
 
 @dataclass(frozen=True)
 class MedsFiles:
-    """The data shards of one dataset."""
+    """The data files of one dataset."""
 
     folder: Folder
     names: tuple[str, ...]  # of the files, below ``folder``
     ids: tuple[str, str]  # columns that name an admission and a stay, if they are there
-    shares: dict[str, float] = field(default_factory=dict)  # of each file that has been read so far
+    shares: dict[str, float] = field(default_factory=dict)  # file -> share read so far, 0 to 1
 
     @staticmethod
     def find(folder: Folder, admission_id: str = "", stay_id: str = "") -> "MedsFiles":
-        """Refuses a folder without shards."""
+        """Finds the files of a dataset. Refuses a folder without any."""
         names = [name for name in (folder / "data").names() if name.endswith(".parquet")]
         shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
         if not shown:
@@ -77,12 +77,12 @@ class MedsFiles:
         return MedsFiles(folder, files, (admission_id, stay_id))
 
     def sizes(self) -> dict[str, int | None]:
-        """Bytes of each file that is read."""
+        """Size in bytes of each file that is read."""
         splits = [SUBJECT_SPLITS] if self.folder.exists(SUBJECT_SPLITS) else []
         return {name: self.folder.size(name) for name in (*self.names, *splits)}
 
     def columns(self) -> set[str]:
-        """The columns that any shard has. Refuses a shard whose footer or columns are not MEDS."""
+        """The columns that any file has. Refuses a file whose footer or columns are not MEDS."""
         found: set[str] = set()
         for name in self.names:
             with _reading(self.folder, name) as file:
@@ -90,11 +90,11 @@ class MedsFiles:
         return found
 
     def blocks(self, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
-        """All rows of some subjects at a time, in their order.
+        """Yields all rows of some subjects at a time, in their order.
 
-        Columns are ``REQUIRED``, ``admission`` and ``stay`` (the ids, or null) and ``columns``: the
-        name to give -> the name in the files. ``time`` is in whole seconds; what a shard lacks is
-        null. Refuses rows that are not as the standard promises.
+        The columns are ``REQUIRED``, ``admission`` and ``stay`` (the ids, or null), and ``columns``
+        (name to give -> name in the files). ``time`` is in whole seconds; a column that a file
+        lacks is null. Refuses rows that break the standard's promises.
         """
         ids = dict(zip(("admission", "stay"), self.ids, strict=True))
         order, wanted = _Order(self.folder), {**{c: c for c in REQUIRED}, **ids, **columns}
@@ -142,9 +142,9 @@ class MedsFiles:
 
 
 def subject_splits(folder: Folder) -> pl.DataFrame | None:
-    """``subject_id`` and ``split`` (of ours) as the dataset has them; None if it has none.
+    """``subject_id`` and ``split`` (one of ``SPLITS``); None if the dataset brings no splits.
 
-    Refuses splits of other names than the standard's, and a subject with several.
+    Refuses splits with other names than the standard's, and a subject with several.
     """
     if not folder.exists(SUBJECT_SPLITS):
         return None
@@ -169,7 +169,7 @@ def subject_splits(folder: Folder) -> pl.DataFrame | None:
 
 @contextmanager
 def _reading(folder: Folder, name: str) -> Iterator[Any]:
-    """An open Parquet file. Refuses one that Arrow cannot read, without Arrow's words: they may
+    """Opens a Parquet file. Refuses one that Arrow cannot read, without Arrow's words, which may
     quote data."""
     try:
         with folder.open(name) as stream:
@@ -190,8 +190,11 @@ def _kind(column: str, ids: Sequence[str]) -> tuple[str, Is, pa.DataType]:
 def _checked(
     folder: Folder, name: str, columns: pa.Schema, required: Sequence[str], ids: Sequence[str]
 ) -> list[str]:
-    """The columns of a file that can be read. Refuses it without one of ``required``, or with
-    one of the standard's, or of ``ids``, of another type. Any other column may be anything."""
+    """The columns of a file that can be read.
+
+    Refuses a file that lacks one of ``required``, or has a wrong type in a column of the standard
+    or of ``ids``. Any other column may have any type.
+    """
     for column in required:
         if column not in columns.names:
             raise Refusal(
@@ -215,7 +218,7 @@ def _checked(
 
 
 class _Order:
-    """Checks batch after batch that subjects are whole and sorted."""
+    """Checks, batch after batch, that the rows of each subject are contiguous and sorted."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -225,6 +228,7 @@ class _Order:
         self._subjects = 0
 
     def check(self, name: str, batch: pl.DataFrame) -> None:
+        """Takes in the next batch of file ``name``. Refuses rows out of order."""
         if name != self._file:
             self._file, self._rows, self._last = name, 0, None
         subject = batch["subject_id"].to_numpy()

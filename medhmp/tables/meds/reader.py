@@ -1,11 +1,12 @@
 """Reads a MEDS dataset (0.3.3 or 0.4) of any ETL: a folder with ``data`` and ``metadata``.
 
-What a code means is in the patterns of ``tables.meds``; codes that none of them matches are left
-out. Of MIMIC_IV_MEDS, whose patterns are the defaults, those are above all what is stamped with the
-end of an admission (procedure and DRG codes) or with a day alone (HCPCS, outpatient measurements):
-as events they would tell of what comes later. It stamps laboratory results with the time they were
-stored, has the start and the end of an infusion as two points, and does not mark at its start one
-that was rewritten: hours and onsets differ a little from those of the MIMIC-IV reader.
+The patterns of ``tables.meds`` give codes their meaning; codes that none matches are left out.
+
+The defaults are for MIMIC_IV_MEDS. They leave out, above all, codes stamped with the end of an
+admission (procedures, DRG) or with a day alone (HCPCS, outpatient measurements): as events they
+would tell of what comes later. This ETL stamps laboratory results with the time of storage, writes
+the start and the end of an infusion as two points, and does not mark a rewritten infusion at its
+start. So hours and onsets differ slightly from those of the MIMIC-IV reader.
 """
 
 from collections.abc import Mapping
@@ -26,9 +27,9 @@ from medhmp.tables.meds.tables import OWN, TableCollector
 def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
     """Opens the dataset in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Scans it once for the tables in memory. Refuses files that are not of the standard, patterns
-    that match no admission or no stay, ids shared by patients, and splits of other names than the
-    standard's. A dataset with splits keeps them: patients without one are left out.
+    Scans it once for the small tables. A dataset with splits keeps them; patients without one are
+    left out. Refuses files that break the standard, patterns that match no admission or no stay,
+    ids shared by patients, and splits with other names than the standard's.
     """
     meds = settings.meds
     data = MedsFiles.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
@@ -69,12 +70,12 @@ def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.S
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each file that ``read`` reads, by name."""
+    """Size in bytes of each file that ``read`` reads, by name."""
     return MedsFiles.find(folder).sizes()
 
 
 def _facts(columns: set[str]) -> dict[str, str]:
-    """Columns that say of the row of an admission what other ETLs say by codes."""
+    """Column to give -> column of the files: facts that other ETLs write as codes of their own."""
     names = {"ethnicity": "race"} | {fact: fact for fact in FACTS if fact in columns}
     return {OWN + fact: column for fact, column in names.items() if column in columns}
 
@@ -115,18 +116,16 @@ def _of_splits(
 
 
 def _unlabelled(roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame]) -> dict[Task, str]:
-    """The tasks whose labels no code of the dataset tells."""
+    """Tasks for whose labels the dataset has no code -> the reason."""
     lacking = "no code matches tables.meds."
     found: dict[Task, str] = {}
     if not (roles.get("death") or whole["admissions"]["expired"].any()):
         found["mortality"] = f"{lacking}death"
-    for task, role in (
+    needed: list[tuple[Task, str]] = [
         ("arf", "arf"),
         ("shock", "shock"),
         ("readmission", "hospital_discharge"),
         ("readmission", "diagnosis"),
         *((task, "diagnosis") for task, level in LEVELS.items() if level == "patient"),
-    ):
-        if not roles.get(role):
-            found[task] = lacking + role  # type: ignore[index]
-    return found
+    ]
+    return found | {task: lacking + role for task, role in needed if not roles.get(role)}

@@ -1,4 +1,4 @@
-"""The tables in memory of a MEDS dataset, collected from blocks of whole subjects."""
+"""The small tables of a MEDS dataset, collected from blocks of whole subjects."""
 
 import re
 from typing import Final
@@ -16,7 +16,7 @@ SMALL: Final = (
     *("hospital_admission", "hospital_discharge", "icu_admission", "icu_discharge"),
     *("birth", "death", "sex", "fact", "diagnosis", "drug"),
 )
-"""Roles of the codes that make these tables."""
+"""Roles of the codes that make the small tables."""
 
 SCHEMAS: Final = {
     "patients": schema.PATIENTS,
@@ -28,15 +28,18 @@ SCHEMAS: Final = {
 KINDS: Final = ("numeric", "textual", "timed")
 
 OWN: Final = "own_"
-"""What columns of facts are called in a block: ``own_insurance``."""
+"""Prefix of the columns of a block that hold facts: ``own_insurance``."""
 
 Of = dict[str, pl.DataFrame]
 """Role -> the rows of its codes, with the groups of their patterns."""
 
 
 class TableCollector:
-    """``roles`` counts the rows of each role; ``kinds`` says of each variable of an event whether
-    it ever has a number, a text and a time."""
+    """Collects the small tables block by block.
+
+    ``roles`` counts the rows of each role. ``kinds`` has each variable of an event, and whether it
+    ever has a number, a text and a time.
+    """
 
     def __init__(self, meds: Meds, strict: bool, named_admissions: bool, named_stays: bool) -> None:
         self.counts: dict[str, int] = {"DATA": 0}
@@ -50,7 +53,7 @@ class TableCollector:
         self._rows = dict.fromkeys(SCHEMAS, 0)
 
     def add(self, block: pl.DataFrame) -> None:
-        """Takes in all rows of some subjects."""
+        """Adds all rows of some subjects."""
         self.counts["DATA"] += block.height
         book = self._book.of(block)
         known = book.select("code", "role", "variable")
@@ -70,7 +73,7 @@ class TableCollector:
         self._add("codes", self._drugs(of["drug"], admissions))
 
     def whole(self) -> dict[str, pl.DataFrame]:
-        """The tables, by name, once every block has been added."""
+        """Name -> table, once every block has been added."""
         return {name: pl.concat(parts) for name, parts in self._parts.items()}
 
     def _add(self, table: str, part: pl.DataFrame) -> None:
@@ -85,7 +88,7 @@ class TableCollector:
         self.kinds = both.group_by("variable").agg(pl.col(KINDS).any())
 
     def _numbered(self, table: str, key: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """The ids of visits that have none: running numbers."""
+        """Numbers visits consecutively where no column names them."""
         if self._named[table]:
             return frame
         number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64) + self._rows[table]
@@ -117,8 +120,8 @@ class TableCollector:
         return self._with_facts(frame, of["fact"])
 
     def _with_facts(self, admissions: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
-        """What codes of their own say: of the admission that they name; else of every one of the
-        patient's that had not ended by then, the last said."""
+        """Adds facts given by codes of their own: to the admission a row names; else to each
+        admission of the patient not yet over. The last value wins."""
         last = pl.col(FACTS).drop_nulls().last()
         lines, alone = facts.with_row_index("row"), pl.col("admission").is_null()
         own = of_admissions(lines.filter(~alone), admissions)
@@ -140,7 +143,7 @@ class TableCollector:
         return admissions
 
     def _stays(self, of: Of, admissions: pl.DataFrame) -> pl.DataFrame:
-        """Stays of known admissions; without codes of a unit, the admissions themselves."""
+        """Stays of known admissions; without a pattern for stays, the admissions themselves."""
         nothing = pl.lit(None, pl.String)
         if not self._meds.icu_admission:
             return admissions.with_columns(
@@ -174,7 +177,7 @@ class TableCollector:
         return distinct_codes(own, "diagnosis", code)
 
     def _drugs(self, rows: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
-        """Distinct drugs per admission, none started after discharge."""
+        """Distinct drugs per admission. Leaves out those started after discharge."""
         drug = pl.col("drug").str.strip_chars().str.to_lowercase()
         known = rows.filter(drug.str.len_chars() > 0)
         count(self.counts, "drugs without a name", rows.height - known.height)
@@ -185,7 +188,7 @@ class TableCollector:
 
 
 def _patients(block: pl.DataFrame, of: Of) -> pl.DataFrame:
-    """Everybody with a row. Of several births or deaths the first counts."""
+    """Every subject with a row. The first of several births or deaths counts."""
     found = block.select("subject_id").unique(maintain_order=True)
     known = (
         of["sex"].group_by("subject_id").agg(pl.col("sex").drop_nulls().first()),
@@ -198,7 +201,7 @@ def _patients(block: pl.DataFrame, of: Of) -> pl.DataFrame:
 
 
 def _inside(death: pl.Expr, admitted: pl.Expr, discharged: pl.Expr) -> pl.Expr:
-    """Whether a death is of an admission. A day of death is known only as its midnight."""
+    """True for a death during an admission. A death known by its day alone has its midnight."""
     is_day = death == death.dt.truncate("1d")
     since = pl.when(is_day).then(admitted.dt.truncate("1d")).otherwise(admitted)
     return (since <= death) & (death <= discharged)

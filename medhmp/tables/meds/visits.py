@@ -1,6 +1,6 @@
-"""From the codes that open and close them to hospital admissions and ICU stays.
+"""Visits: hospital admissions and ICU stays, made from the codes that open and close them.
 
-Frames are of whole subjects, in the order of the dataset: rows ascend in time.
+Frames hold whole subjects in the order of the dataset, so rows ascend in time.
 """
 
 import itertools
@@ -20,10 +20,10 @@ def visits(
     what: str,
     counts: dict[str, int],
 ) -> pl.DataFrame:
-    """``opens``, each visit once, with ``end`` and ``died`` (of its close; null without one).
+    """``opens``, each visit once, with the ``end`` and ``died`` of its close (null: no close).
 
-    ``named``: the column ``key`` says which visit a row is of; else the order in time says it.
-    ``what`` the visits are, tells the counts.
+    Closes are matched by the column ``key`` if ``named``, else by their order in time. ``counts``
+    gets the rows left out, under reasons that begin with ``what``.
     """
     needed = ["time", key] if named else ["time"]
     timed, ends = opens.drop_nulls(needed), closes.drop_nulls(needed)
@@ -55,10 +55,11 @@ def _by_order(opens: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
 
 
 def closing(opens: Sequence[datetime], closes: Sequence[datetime]) -> list[int | None]:
-    """Which of ``closes`` ends each of ``opens`` (both ascend, the latter strictly), or None.
+    """For each of ``opens`` the index of the close that ends it, or None.
 
-    It is the first one not before it that ended no earlier visit, unless the next visit begins
-    before that: then its end is unknown, as visits that overlap need an id to be told apart.
+    Both ascend, ``opens`` strictly. A visit ends with the first close that is not before it and
+    ended no earlier visit. If the next visit begins before that close, the end is unknown: visits
+    that overlap cannot be told apart without an id.
     """
     found: list[int | None] = []
     at = 0
@@ -74,10 +75,11 @@ def closing(opens: Sequence[datetime], closes: Sequence[datetime]) -> list[int |
 def of_admissions(
     rows: pl.DataFrame, admissions: pl.DataFrame, whole_days: bool = False
 ) -> pl.DataFrame:
-    """The rows of a known admission, with its ``hadm_id``, ``admitted`` and ``discharged``.
+    """Rows of known admissions, with ``hadm_id``, ``admitted`` and ``discharged``.
 
-    That is the one ``admission`` names or, if it is null, the last begun of those whose time holds
-    the row's: from ``admitted`` to ``discharged``, or to the end of that day (``whole_days``).
+    A row is of the admission that its column ``admission`` names. If that is null, it is of the
+    latest admission that contains its time: from ``admitted`` to ``discharged``, or to the end of
+    that day if ``whole_days``.
     """
     spans = admissions.select("subject_id", "hadm_id", "admitted", "discharged")
     lines = rows.with_row_index("line")

@@ -1,6 +1,6 @@
 """The event tables of MIMIC, scanned block by block into EVENTS batches.
 
-What MIMIC-III and MIMIC-IV name or mark differently is in class variables, which each sets.
+Class variables hold what MIMIC-III and MIMIC-IV name or mark differently; each sets its own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,23 +29,23 @@ from medhmp.tables.readings import (
 )
 
 With = tuple[dict[str, pa.DataType], pl.Expr]
-"""Columns that only one source has, and an expression that needs them."""
+"""An expression, and the columns that it needs and only one version has."""
 
 
 @dataclass
 class MimicEvents:
-    """Scans the event tables. Onsets are seen on the way, before rows outside the window go.
+    """Scans the event tables. Signs of onsets are recorded before rows outside the window go.
 
-    ``counts`` of a table read twice are of both times.
+    A table read twice is counted twice.
     """
 
     stay: ClassVar[str] = "stay_id"  # the column that names a stay
     inputs: ClassVar[str] = "INPUTEVENTS"
     procedures: ClassVar[str] = "PROCEDUREEVENTS"
     static: ClassVar[Mapping[str, str]] = STATIC
-    items: ClassVar[With] = ({}, pl.lit(True))  # of D_ITEMS: those that are charted
-    result: ClassVar[With] = ({}, pl.col("value"))  # of LABEVENTS
-    right: ClassVar[Mapping[str, With]] = {}  # of each table that marks errors: the other rows
+    items: ClassVar[With] = ({}, pl.lit(True))  # D_ITEMS: the items that are charted
+    result: ClassVar[With] = ({}, pl.col("value"))  # LABEVENTS: the result
+    right: ClassVar[Mapping[str, With]] = {}  # table that marks errors -> its correct rows
 
     raw: RawTables
     settings: schema.ReaderSettings
@@ -54,8 +54,8 @@ class MimicEvents:
     signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
     def streams(self) -> dict[str, schema.Stream]:
-        """EVENTS batches by raw table: 0 <= hours < ``cohort.hours``, none after discharge, no task
-        signal. What holds for a whole stay comes first."""
+        """Raw table -> its EVENTS with 0 <= hours < ``settings.hours``, before discharge, without
+        task signals. What holds for a whole stay comes first."""
         scans = {
             "CHARTEVENTS": self._chart,
             "LABEVENTS": self._labs,
@@ -89,7 +89,7 @@ class MimicEvents:
     def _chart(self) -> Iterator[pl.DataFrame]:
         columns, charted = self.items
         items = self.raw.whole("D_ITEMS", {"itemid": INTEGER, "category": TEXT} | columns)
-        repeated = pl.col("category").eq_missing("Labs")  # they are in LABEVENTS
+        repeated = pl.col("category").eq_missing("Labs")  # LABEVENTS has them, too
         charted_items = items.filter(charted & ~repeated).select("itemid")
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TEXT, "valueuom": TEXT}
         for block in self._of_stays("CHARTEVENTS", columns):
@@ -122,8 +122,8 @@ class MimicEvents:
     def _dates(self) -> Iterator[pl.DataFrame]:
         """Charted dates as days since unit admission.
 
-        A date past the window is left out: rows are filled in hours after the time they stand at,
-        and then tell what happened in between.
+        Leaves out dates past the window: nurses fill in rows hours after their charted time, and
+        such a row may tell what happened in between.
         """
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TIME}
         days = (pl.col("value") - pl.col("intime")).dt.total_seconds() / 86400
@@ -158,7 +158,7 @@ class MimicEvents:
             yield mv.indicators(self._binned(self._of_window(rows, self.procedures)))
 
     def _of_stays(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
-        """Rows of the stays that are not marked as errors, with ``intime`` and ``until``."""
+        """Rows of known stays that are not marked as errors, with ``intime`` and ``until``."""
         stays = self._clock().select("subject_id", "stay_id", "intime", "until")
         marks, right = self.right.get(table, ({}, None))
         for block in self.raw.scan(table, {self.stay: INTEGER} | columns | marks):
@@ -168,7 +168,7 @@ class MimicEvents:
             yield own if right is None else self._kept(own, right, f"{table}, marked as errors")
 
     def _of_admissions(self, table: str, columns: dict[str, pa.DataType]) -> Iterator[pl.DataFrame]:
-        """Rows of the stays' admissions, one copy per stay: time tells which one they belong to."""
+        """Rows of known admissions, copied to each of their stays; the window then picks one."""
         stays = self._clock()
         for block in self.raw.scan(table, {"subject_id": INTEGER, "hadm_id": INTEGER} | columns):
             copied = self._copied(block.with_row_index("line"), stays)
@@ -182,11 +182,11 @@ class MimicEvents:
             yield copied
 
     def _copied(self, block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
-        """The rows, each with ``line``, its number in the block."""
+        """Copies each row to its stays, in order; ``line`` is its number in the block."""
         return block.join(stays, on=["subject_id", "hadm_id"], maintain_order="left_right")
 
     def _clock(self) -> pl.DataFrame:
-        """Per stay: time zero, and the hour of discharge, after which nothing is read."""
+        """Time zero and the last usable hour of each stay."""
         return self.tables.stays.join(
             self.tables.admissions.select("hadm_id", "discharged"), on="hadm_id"
         ).select("subject_id", "hadm_id", "stay_id", "intime", until_discharge())
@@ -195,7 +195,7 @@ class MimicEvents:
         return block.with_columns(hours=hours_between("charttime", "intime"))
 
     def _ranged(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
-        """With ``start`` and ``end``; a range ends when it starts or later."""
+        """Adds ``start`` and ``end`` in hours; leaves out ranges that end before they start."""
         rows = block.with_columns(
             start=hours_between("starttime", "intime"), end=hours_between("endtime", "intime")
         )
@@ -204,14 +204,14 @@ class MimicEvents:
         return self._kept(rows, pl.col("start") <= pl.col("end"), f"{table}, end before start")
 
     def _usable(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
-        """Rows of the window that give no task away."""
+        """Rows inside the window that are no signals of a task."""
         whole = pl.col("hours").is_not_null() & pl.col("itemid").is_not_null()
         rows = self._kept(block, whole, f"{table}, without a time or an item")
         inside = self._kept(rows, within(self.settings.hours), f"{table}, outside the window")
         return self._without_signals(inside)
 
     def _of_window(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
-        """Ranges that reach into the window and give no task away."""
+        """Ranges that reach into the window and are no signals of a task."""
         inside = self._kept(block, mv.reaches(self.settings.hours), f"{table}, outside the window")
         return self._without_signals(inside)
 
@@ -223,5 +223,5 @@ class MimicEvents:
         return self._kept(block, other, "rows that are signals of a task")
 
     def _kept(self, block: pl.DataFrame, rule: pl.Expr, reason: str) -> pl.DataFrame:
-        """The rows that a rule lets pass; counts the others."""
+        """Applies a rule; counts the rows that it leaves out."""
         return kept(block, {reason: rule}, self.counts)

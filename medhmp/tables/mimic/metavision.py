@@ -1,13 +1,12 @@
 """From MetaVision rows to events: names, units, bins of ranges, onsets.
 
-MIMIC-III (2008-2012) and MIMIC-IV share these item ids, so what is here holds for both. Frames come
-with ``stay_id``, ``itemid`` and ``hours`` since unit admission (ranges: ``start``, ``end``) and
-``until``, the hour after which nothing of the stay may be used; they leave as the EVENTS columns of
-``medhmp/tables/schema.py``.
+MIMIC-III (2008-2012) and MIMIC-IV share these item ids. Frames have ``stay_id``, ``itemid``,
+``hours`` since unit admission (ranges: ``start``, ``end``) and ``until``, the last usable hour of
+the stay. They become the columns of ``schema.EVENTS``.
 
-The rules are FIDDLE's for MIMIC-III (Tang et al., JAMIA 2020, supplement), but for what they tell
-of the hours after the window: a range that runs on past it enters with its part inside, where
-FIDDLE takes the amount of the whole.
+The rules are FIDDLE's for MIMIC-III (Tang et al., JAMIA 2020, supplement), with one exception:
+FIDDLE takes the whole amount of a range that runs past the window, which tells of the hours after
+it. Here only the part inside the window counts.
 """
 
 from typing import Final
@@ -28,7 +27,7 @@ GROUPS: Final = {
     **dict.fromkeys((226707, 226730), "Height"),
     **dict.fromkeys((224639, 226512, 226531), "Weight"),
 }
-"""Chart items that measure one thing. Every other item is a variable, named by its id."""
+"""Chart item -> the variable that it measures. Every other item is a variable of its own."""
 
 ARF_CHART: Final = (220339,)  # PEEP set
 ARF_PROCEDURES: Final = (225792, 225794)  # invasive, non-invasive ventilation
@@ -36,9 +35,9 @@ SHOCK_INPUTS: Final = (221906, 221289, 221662, 222315, 221749)
 """Norepinephrine, epinephrine, dopamine, vasopressin, phenylephrine."""
 
 OTHER_PRESSORS: Final = (229617, 229630, 229631, 229632, 229709)
-"""Epinephrine, phenylephrine, angiotensin II under ids that only MIMIC-IV has.
+"""Epinephrine, phenylephrine and angiotensin II under ids that only MIMIC-IV has.
 
-No onset counts them, so that shock means the same in MIMIC-III; but they give one away.
+They are no onset, so that shock means the same in MIMIC-III, but they give one away.
 """
 
 STRICT: Final = (
@@ -47,7 +46,7 @@ STRICT: Final = (
 )
 
 FAHRENHEIT, INCH, POUND = 223761, 226707, 226531
-"""Items whose unit speaks where the unit column is empty."""
+"""Items that imply their unit where the unit column is empty."""
 
 _MILLIGRAMS: Final = {"mg": 1.0, "mcg": 1e-3, "grams": 1e3}
 _MILLILITERS: Final = {"ml": 1.0, "l": 1e3, "ul": 1e-3}
@@ -60,13 +59,13 @@ def task_signals(strict: bool) -> list[int]:
 
 
 def reaches(hours: float) -> pl.Expr:
-    """Ranges with a part inside the observation window, before the last usable hour."""
+    """True for ranges with a part in the observation window, at or before the last usable hour."""
     last = pl.min_horizontal("end", "until")
     return (last >= 0) & (pl.col("start") < hours) & (pl.col("start") <= last)
 
 
 def known_share(hours: float) -> pl.Expr:
-    """Share of a range up to the end of the window, or the last usable hour if that is earlier."""
+    """Share of a range that is past by the end of the window and by the last usable hour."""
     last = pl.min_horizontal("until", pl.lit(hours))
     share = (last - pl.col("start")) / (pl.col("end") - pl.col("start"))
     return pl.when(pl.col("end") > last).then(share).otherwise(1.0)
@@ -75,11 +74,10 @@ def known_share(hours: float) -> pl.Expr:
 def measured(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds to CHARTEVENTS rows (``valueuom``) their ``group``, ``conversion`` and ``known_unit``.
 
-    ``conversion`` is null, or what a number is in that is not in degrees Celsius, cm or kg:
-    "fahrenheit", "inch", "pound". ``known_unit`` is false of a height, weight or temperature in a
-    unit that is not converted.
+    ``conversion`` is the unit to convert from ("fahrenheit", "inch", "pound"), else null.
+    ``known_unit`` is false for a height, weight or temperature in a unit that is not converted.
     """
-    pairs = ["itemid", "valueuom"]  # a table has few, so that each is looked at once
+    pairs = ["itemid", "valueuom"]  # few are distinct, so each is examined once
     item, unit = pl.col("itemid"), pl.col("valueuom").str.to_lowercase().str.strip_chars()
     fahrenheit = pl.when(unit.is_null()).then(item == FAHRENHEIT).otherwise(unit.str.contains("f"))
     inch = pl.when(unit.is_null()).then(item == INCH).otherwise(unit.str.contains("in"))
@@ -111,7 +109,7 @@ def measured(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def chart(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows that are ``measured`` (``value``): grouped, in degrees Celsius, cm and kg."""
+    """Events of ``measured`` rows (``value``): grouped, in degrees Celsius, cm and kg."""
     x, is_in = pl.col("number"), pl.col("conversion")
     return as_events(
         parsed(frame).with_columns(
@@ -129,21 +127,21 @@ def chart(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def points(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows of one item and one ``value``: laboratory results, outputs."""
+    """Events of rows with one item and one ``value``: laboratory results, outputs."""
     return as_events(parsed(frame).with_columns(variable=pl.col("itemid").cast(pl.String)), "apart")
 
 
 def indicators(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows that say only that something was there: value 1."""
+    """Events of rows that say only that something happened: value 1."""
     one = pl.lit(1.0).alias("number")
     return as_events(frame.with_columns(one, variable=pl.col("itemid").cast(pl.String)), "apart")
 
 
 def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
-    """Ranges as one row at the center (``hours``) of every bin they touch inside the window.
+    """Lays each range into bins: a row at the center (``hours``) of every bin it touches.
 
-    A stay's bins are [k dt, (k + 1) dt); a range from ``start`` to ``end`` touches those from
-    max(0, floor(start / dt)) to floor(end / dt), the window's last at most.
+    A stay's bins are [k dt, (k + 1) dt). A range touches those from max(0, floor(start / dt)) to
+    floor(end / dt), up to the last bin of the window.
     """
     end = pl.min_horizontal("end", "until")
     first = bin_of(pl.col("start").clip(lower_bound=0), dt)
@@ -157,7 +155,7 @@ def in_bins(frame: pl.DataFrame, hours: float, dt: float) -> pl.DataFrame:
 
 
 def given() -> pl.Expr:
-    """Inputs that were given: not rewritten, a positive amount."""
+    """True for inputs that were given: not rewritten, with a positive amount."""
     return (
         pl.col("statusdescription").ne_missing("Rewritten")
         & (pl.col("amount") > 0)
@@ -166,7 +164,7 @@ def given() -> pl.Expr:
 
 
 def rate_of_doses() -> pl.Expr:
-    """Inputs whose amount is in doses although they run at a rate: of what, is not said."""
+    """True for inputs that run at a rate but whose amount is in doses, of an unknown quantity."""
     return _rated() & _unit("amountuom").eq_missing("dose")
 
 
@@ -180,14 +178,14 @@ def _unit(column: str) -> pl.Expr:
 
 
 def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
-    """Given inputs with ``rate`` (mg or ml per minute), ``amount`` (mg, ml, as charted), ``dose``;
-    no rate is one of doses.
+    """Adds ``rate`` (mg or ml per minute), ``amount`` (mg, ml or as charted) and ``dose``.
 
-    The rate is the amount over the minutes of the range, not the charted one; an input with a rate
-    has no amount. A continuous infusion charted without a rate (an additive) counts as rated.
+    Each given input has at most one of them: ``rate`` if it runs at a rate, ``dose`` if it is
+    measured in doses, else ``amount``. The rate is the amount over the minutes of the range, not
+    the charted one. A continuous infusion charted without a rate (an additive) counts as rated.
 
-    A new rate begins a new row, so the rate of a range is known while it runs. The amount is not:
-    of one that runs on past the window counts what was given by then.
+    Nurses chart a new rate as a new row, so the rate of a range is known while it runs. Its amount
+    is not: of a range that runs past the window, only what was given by then counts.
     """
     unit, rated = _unit("amountuom"), _rated()
     scale = unit.replace_strict({**_MILLIGRAMS, **_MILLILITERS}, default=1.0)
@@ -204,7 +202,7 @@ def doses(frame: pl.DataFrame, hours: float) -> pl.DataFrame:
 
 
 def inputs(binned: pl.DataFrame) -> pl.DataFrame:
-    """Variables of ``doses`` laid into bins: that it ran; its route; its amount, rate or dose."""
+    """Events of binned ``doses``: that the input ran, its route, its amount, rate or dose."""
     item = pl.col("itemid").cast(pl.String)
     route = pl.col("ordercategorydescription")
     parts = [
@@ -218,6 +216,5 @@ def inputs(binned: pl.DataFrame) -> pl.DataFrame:
 
 
 def onsets(rows: pl.DataFrame, kind: Task, items: tuple[int, ...]) -> pl.DataFrame:
-    """(stay_id, kind, hours): the first of these items of each stay; before admission counts,
-    too."""
+    """(stay_id, kind, hours): each stay's first row of these items; before admission counts."""
     return earliest(rows.filter(pl.col("itemid").is_in(items)), kind)

@@ -1,7 +1,7 @@
 """Reads MIMIC-III v1.4: the CSV tables as PhysioNet ships them, MetaVision stays only.
 
-Small tables are in memory; CHARTEVENTS and its like, and NOTEEVENTS, are scanned block by block.
-Without an optional table its part of the record is missing; that is said, and the run goes on.
+Small tables are in memory; event tables and NOTEEVENTS are scanned block by block. A missing
+optional table is reported, and the run goes on without its part of the record.
 """
 
 from typing import ClassVar, Final
@@ -21,7 +21,7 @@ REQUIRED: Final = (
     *("PATIENTS", "ADMISSIONS", "ICUSTAYS", "DIAGNOSES_ICD", "D_ITEMS"),
     *("CHARTEVENTS", "LABEVENTS", "INPUTEVENTS_MV", "PROCEDUREEVENTS_MV"),
 )
-"""Without one of these the labels or most features would be wrong without a sign of it."""
+"""Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
     "OUTPUTEVENTS": "outputs are missing from the features",
@@ -40,8 +40,8 @@ def find(folder: Folder) -> RawTables:
 def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
     """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Refuses a folder without a required table, a table without a needed column or that is empty, and
-    letters in a column of ids, times or numbers. Events and notes are refused as they are scanned.
+    Refuses a folder without a required table, a table that is empty or lacks a needed column, and
+    text in a column of ids, times or numbers; in events and notes once they are scanned.
     """
     raw = find(folder)
     say_what_is_missing(name, raw, OPTIONAL, settings.progress)
@@ -55,7 +55,7 @@ def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.S
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each table in ``folder``, by its name."""
+    """Size in bytes of each table in ``folder``."""
     return find(folder).sizes()
 
 
@@ -88,7 +88,7 @@ def _patients(raw: RawTables) -> pl.DataFrame:
 
 
 def _stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
-    """MetaVision stays; CareVue charts with other items and is left out."""
+    """MetaVision stays. CareVue stays are left out, as their charts use other items."""
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "icustay_id": INTEGER, "dbsource": TEXT}
     columns |= {"intime": TIME, "outtime": TIME, "first_careunit": TEXT, "first_wardid": TEXT}
     frame = raw.whole("ICUSTAYS", columns)

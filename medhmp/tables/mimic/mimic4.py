@@ -1,7 +1,7 @@
 """Reads MIMIC-IV 2.x and 3.x: a folder with ``hosp`` and ``icu`` as PhysioNet ships them.
 
-The discharge notes are MIMIC-IV-Note's ``note/discharge.csv.gz``, put into the same folder. Without
-an optional table its part of the record is missing; that is said, and the run goes on.
+The discharge notes are MIMIC-IV-Note's ``note/discharge.csv.gz``, put into the same folder. A
+missing optional table is reported, and the run goes on without its part of the record.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ REQUIRED: Final = (
     *("hosp/patients", "hosp/admissions", "icu/icustays", "hosp/diagnoses_icd", "icu/d_items"),
     *("icu/chartevents", "hosp/labevents", "icu/inputevents", "icu/procedureevents"),
 )
-"""Without one of these the labels or most features would be wrong without a sign of it."""
+"""Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
     "icu/outputevents": "outputs are missing from the features",
@@ -32,7 +32,7 @@ OPTIONAL: Final = {
 }
 
 HIDDEN: Final = "___"
-"""What stands where de-identification took something away."""
+"""Replaces text that de-identification removed."""
 
 
 def find(folder: Folder) -> RawTables:
@@ -43,8 +43,8 @@ def find(folder: Folder) -> RawTables:
 def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
     """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
 
-    Refuses a folder without a required table, a table without a needed column or that is empty, and
-    letters in a column of ids, times or numbers. Events and notes are refused as they are scanned.
+    Refuses a folder without a required table, a table that is empty or lacks a needed column, and
+    text in a column of ids, times or numbers; in events and notes once they are scanned.
     """
     raw = find(folder)
     say_what_is_missing(name, raw, OPTIONAL, settings.progress)
@@ -58,7 +58,7 @@ def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.S
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each table in ``folder``, by its name."""
+    """Size in bytes of each table in ``folder``."""
     return find(folder).sizes()
 
 
@@ -76,9 +76,9 @@ class _Events(MimicEvents):
     )
 
     def _copied(self, block: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
-        """A row without an admission is copied to all stays of its patient.
+        """Copies a row without an admission to every stay of its patient.
 
-        Time tells them apart, as it does those of one admission: none goes on after its discharge.
+        Only the stays of its time keep it, as none uses what follows its discharge.
         """
         named = super()._copied(block, stays)
         nameless = block.filter(pl.col("hadm_id").is_null()).drop("hadm_id")
@@ -96,10 +96,10 @@ class _Notes(records.DischargeNotes):
 
 
 def _patients(raw: RawTables) -> pl.DataFrame:
-    """``birth`` is the day that makes a patient of the anchor age when the anchor year begins.
+    """PATIENTS; ``birth`` is the latest day that gives the anchor age at the start of its year.
 
-    Above 89 years the anchor age is 91. The year has 365.25 days, as it has in ``cohort.py``: who
-    is 18 in the anchor year is an adult on its first day.
+    The anchor age is 91 for all above 89. A year has 365.25 days, as in ``tasks/cohort.py``, so a
+    patient of anchor age 18 is an adult from that first day on.
     """
     columns = {"subject_id": INTEGER, "gender": TEXT, "dod": TIME}
     columns |= {"anchor_age": INTEGER, "anchor_year": INTEGER}
@@ -110,7 +110,7 @@ def _patients(raw: RawTables) -> pl.DataFrame:
 
 
 def _stays(raw: RawTables, counts: dict[str, int]) -> pl.DataFrame:
-    """A care unit is called by its abbreviation, as in MIMIC-III."""
+    """STAYS; care units have their abbreviations, as in MIMIC-III."""
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, "stay_id": INTEGER}
     columns |= {"intime": TIME, "outtime": TIME, "first_careunit": TEXT}
     unit = pl.col("first_careunit")

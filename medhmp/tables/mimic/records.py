@@ -1,6 +1,6 @@
-"""What MIMIC-III and MIMIC-IV have alike beside their events: admissions, codes, notes.
+"""MIMIC-III's and MIMIC-IV's records beside the events: admissions, codes, notes.
 
-Columns that they name differently are arguments, or class variables that each sets.
+Columns that the two name differently are arguments, or class variables that each sets.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from medhmp.tables.readings import as_table, batches, empty
 
 
 def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
-    """ADMISSIONS; ``named`` says which texts have another name in the table, or none."""
+    """ADMISSIONS. ``named``: text column -> its name in the raw table; None: it has none."""
     texts = [c for c in schema.ADMISSIONS.names if schema.ADMISSIONS.field(c).type == pa.string()]
     named = {column: named.get(column, column) for column in texts}
     times = {"admitted": "admittime", "discharged": "dischtime", "died": "deathtime"}
@@ -41,9 +41,9 @@ def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
 
 
 def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataFrame:
-    """Distinct diagnoses per admission, from columns of the code and of its version (none: 9).
+    """Distinct diagnoses per admission. A blank code, or one without a version, is null.
 
-    A blank code, or one without a version, is null.
+    ``code`` and ``version`` name the columns; without the latter all codes are ICD-9.
     """
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, code: TEXT}
     columns |= {version: INTEGER} if version else {}
@@ -63,9 +63,9 @@ def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataF
 
 
 def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> pl.DataFrame:
-    """Distinct drugs per admission, none started after discharge. Zeros alone are no NDC or GSN.
+    """Distinct drugs per admission. Leaves out those started after discharge, and codes of zeros.
 
-    ``key`` is ``features.drug_key``, ``started`` the column of the time.
+    ``key`` is ``features.drug_key``, ``started`` the column of the start.
     """
     column = {"name": "drug"}.get(key, key)
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, started: TIME, column: TEXT}
@@ -92,17 +92,20 @@ class DischargeNotes:
     counts: dict[str, int]
 
     table: ClassVar[str]
-    columns: ClassVar[Mapping[str, pa.DataType]]  # what the choice needs beside ``order``
-    order: ClassVar[Mapping[str, pa.DataType]]  # when it was written, then what decides a tie
-    summary: ClassVar[pl.Expr]  # whether a row is a discharge summary, in use
-    report: ClassVar[pl.Expr]  # the summary itself, not an addendum to it
+    columns: ClassVar[Mapping[str, pa.DataType]]  # beside ``order``, those the choice needs
+    order: ClassVar[Mapping[str, pa.DataType]]  # time of writing, then columns that break ties
+    summary: ClassVar[pl.Expr]  # true for a discharge summary that is not marked as an error
+    report: ClassVar[pl.Expr]  # true for the summary itself, false for an addendum
 
     def notes(self) -> Iterator[pa.RecordBatch]:
-        """NOTES batches. Reports come before addenda, later before earlier; errors never, and none
-        written after the day of discharge: it may tell of the next admission."""
+        """NOTES batches. Prefers reports to addenda, then later notes to earlier ones.
+
+        Never chooses a note marked as an error, nor one written after the day of discharge, which
+        may tell of the next admission.
+        """
         if not self.raw.has(self.table):
             return
-        with tempfile.TemporaryFile() as place:  # it has no name: of its text nothing can be left
+        with tempfile.TemporaryFile() as place:  # nameless, so that no text can be left behind
             chosen = self._choose(self._summaries(place))
             file = pq.ParquetFile(pa.PythonFile(place, mode="r"))
             for group in range(file.num_row_groups):
@@ -113,8 +116,10 @@ class DischargeNotes:
         self.counts.update(self.raw.rows)
 
     def _summaries(self, place: IO[bytes]) -> pl.DataFrame:
-        """What the choice needs of each discharge summary; keeps them, with ``line``, the number of
-        the row in the table, as Parquet in ``place``."""
+        """Writes the discharge summaries to ``place`` as Parquet; returns what the choice needs.
+
+        ``line``, in both, is the number of the row in the table.
+        """
         columns = {"subject_id": INTEGER, "hadm_id": INTEGER, **self.order, **self.columns}
         report, line, found = self.report.alias("report"), 0, []
         kept = schema.NOTES.append(pa.field("line", pa.uint32()))
@@ -141,7 +146,7 @@ class DischargeNotes:
 def source(
     name: str, codes: list[pl.DataFrame], events: MimicEvents, notes: DischargeNotes
 ) -> schema.Source:
-    """The one set of tables, of what has been read and of what reads the rest.
+    """The one set of tables: what has been read, and the readers of events and notes.
 
     Refuses tables of which no stay is left.
     """

@@ -1,8 +1,8 @@
 """The files of the PhysioNet/CinC Challenge 2012: sets of records, and their outcome tables.
 
-A set is an archive (set-a.tar.gz, set-a.tar) or the folder set-a/ that it unpacks to, of one text
-file per ICU stay. Archives are read as streams: nothing is ever extracted, so a member's path opens
-no file. What cannot be read is refused by its place in the set, never by a RecordID.
+A set is an archive (set-a.tar.gz, set-a.tar) or the folder set-a/ that it unpacks to, with one text
+file per ICU stay. Archives are read as streams and never extracted, so a member's path opens no
+file. A refusal names a record by its place in the set, never by its RecordID.
 """
 
 import itertools
@@ -23,9 +23,9 @@ HEADER: Final = "Time,Parameter,Value"
 RECORDS: Final = 500
 """Records parsed at a time, some 4 MB of text."""
 LARGEST: Final = 1 << 22
-"""Bytes of a record; published ones have up to 24 kB."""
+"""Largest accepted size of a record in bytes; published ones have up to 24 kB."""
 END_OF_ARCHIVE: Final = bytes(512)
-"""What a tar archive ends with. Without it the archive is cut short: tarfile does not say so."""
+"""End of every whole tar archive. tarfile does not notice where it is cut off."""
 
 _AGAIN: Final = "download the set again"
 
@@ -36,12 +36,12 @@ class Set:
 
     folder: Folder
     name: str  # SET-A
-    records: str  # of the archive, or of the folder that it unpacks to
-    outcomes: str  # file of the table OUTCOMES-A
+    records: str  # name of the archive, or of the folder that it unpacks to
+    outcomes: str  # name of the file with the table OUTCOMES-A
 
     @property
     def table(self) -> str:
-        """What the table of outcomes is called among the raw tables."""
+        """The name of the table of outcomes among the raw tables."""
         return self.name.replace("SET", "OUTCOMES")
 
     @property
@@ -49,12 +49,12 @@ class Set:
         return "." in self.records
 
     def sizes(self) -> dict[str, int | None]:
-        """Bytes of each file of the set, by name."""
+        """Size in bytes of each file of the set, by name."""
         files = [self.records] if self.is_archive else self._unpacked()
         return {name: self.folder.size(name) for name in (*files, self.outcomes)}
 
     def deaths(self, counts: dict[str, int]) -> pl.DataFrame:
-        """``stay_id`` and ``expired`` of each record. No other outcome is read."""
+        """``stay_id`` and ``expired`` of each record; reads no other outcome."""
         raw = RawTables(self.folder, {self.table: self.outcomes}, (self.table,))
         frame = raw.whole(self.table, {"recordid": INTEGER, "in-hospital_death": INTEGER})
         counts |= raw.rows
@@ -68,11 +68,11 @@ class Set:
         return frame.select(stay_id="recordid", expired=death == 1)
 
     def blocks(self) -> Iterator[pl.DataFrame]:
-        """``record``, ``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines, in order.
+        """Yields ``record``, ``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines.
 
         ``record`` is a record's place in the set, from 1; ``number`` is null where the value is
-        empty. Refuses a set without records, and a record without a RecordID or with something
-        else than numbers at times.
+        empty. Refuses a set without records, a record without a RecordID, and lines that are not a
+        time, a parameter and a number.
         """
         texts = self._of_archive() if self.is_archive else self._of_folder()
         first = 1
@@ -96,10 +96,10 @@ class Set:
                 yield _text(stream)
 
     def _of_archive(self) -> Iterator[str]:
-        """The text of every record. Reads to the last byte, so that a cut or a flaw is met."""
+        """Yields the text of every record. Reads to the last byte, so that any damage is found."""
         try:
             with self._stream() as stream:
-                tape: Any = _Tape(stream)  # tarfile asks for no more than read
+                tape: Any = _Tape(stream)  # tarfile calls only read
                 with tarfile.open(fileobj=tape, mode="r|") as archive:
                     for member in archive:
                         if self._is_record(member):
@@ -124,7 +124,7 @@ class Set:
         return Refusal(f"{self._where} is cut short or not a tar archive; {_AGAIN}")
 
     def _is_record(self, member: tarfile.TarInfo) -> bool:
-        """Whether a member is a record. Refuses what a set as published does not hold."""
+        """True for a record. Refuses members that no published set has."""
         if member.name.startswith("/") or ".." in member.name.split("/"):
             fault = "a path that leads out of it"
         elif not (member.isreg() or member.isdir()):
@@ -182,7 +182,7 @@ class Set:
         return named.select("record", "stay_id", "hours", "parameter", "number")
 
     def _refuse(self, bad: pl.DataFrame, wanted: str) -> None:
-        """Names the first bad line by its place; its text may be a patient's."""
+        """Refuses the first bad line, naming its place alone: its text may identify a patient."""
         if bad.height:
             record, line = bad.select("record", "line").row(0)
             raise Refusal(
@@ -192,7 +192,7 @@ class Set:
 
 
 class _Tape:
-    """A stream that remembers how it ended."""
+    """A stream that remembers its last bytes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._last = stream, b""
@@ -203,16 +203,16 @@ class _Tape:
         return data
 
     def ended(self) -> bool:
-        """Whether the archive's end is what the stream ends with, once it is read to there."""
+        """Reads to the end; true if the stream ends as a whole archive does."""
         while self.read(1 << 16):
             pass
         return self._last == END_OF_ARCHIVE
 
 
 def find(folder: Folder) -> tuple[Set, ...]:
-    """The sets in ``folder``, itself only. An archive goes before the folder it unpacked to.
+    """The sets directly in ``folder``. An archive is preferred to the folder it unpacked to.
 
-    Refuses a place without a set, and a set without its outcomes.
+    Refuses a folder without a set, and a set without its outcomes.
     """
     names = _listed(folder)
     outcomes = _by_letter(names, r"outcomes-([abc])\.txt(\.gz)?")
@@ -244,7 +244,7 @@ def _listed(folder: Folder) -> list[str]:
 
 
 def _by_letter(names: list[str], pattern: str) -> Mapping[str, str]:
-    """Letter of a set -> the name that matches, in order; of several the longest, an archive."""
+    """Letter of a set -> the name that matches, by letter; the longest of several, an archive."""
     found = [(re.fullmatch(pattern, name, re.IGNORECASE), name) for name in names]
     named = sorted((m[1].lower(), len(name), name) for m, name in found if m)
     return {letter: name for letter, _, name in named}

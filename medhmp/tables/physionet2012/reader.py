@@ -1,11 +1,11 @@
 """Reads the PhysioNet/Computing in Cardiology Challenge 2012: sets A, B and C as published.
 
-A record is the first 48 hours of one ICU stay; it stands for one patient and one admission, and its
-RecordID names all three. Published are hours since unit admission and no dates, so every stay
-begins at ``EPOCH``. There are no codes, no drugs and no notes.
+A record is the first 48 hours of one ICU stay. It stands for one patient and one admission, too,
+and its RecordID names all three. Records have hours since unit admission and no dates, so every
+stay begins at ``EPOCH``. There are no codes, drugs or notes.
 
-Of the tables of outcomes only In-hospital_death is read, and only as the label. Length_of_stay and
-Survival would tell what happened after hour 48, SAPS-I and SOFA are scores somebody else made.
+Of the outcomes only In-hospital_death is read, and only as the label. Length_of_stay and Survival
+would tell what happened after hour 48; SAPS-I and SOFA are scores computed by others.
 """
 
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ from medhmp.tables.readings import (
 )
 
 HOURS: Final = 48
-"""What a record holds. The organisers left out stays that were shorter, so that everybody is alive
-and in the unit until then."""
+"""Hours of a record. The organisers left out shorter stays, so every patient is alive and in the
+unit until then."""
 
 UNLABELLED: Final[dict[Task, str]] = {
     **dict.fromkeys(("arf", "shock"), f"records end at hour {HOURS}, before an onset to predict"),
@@ -43,17 +43,17 @@ UNLABELLED: Final[dict[Task, str]] = {
 }
 
 DESCRIPTORS: Final = ("Age", "Gender", "Height", "ICUType")
-"""They hold for the whole stay. Weight, the fifth, is charted again and stays a reading."""
+"""Parameters that hold for the whole stay. Weight, the fifth, is charted again: a reading."""
 
 CATEGORIES: Final = {
     "Gender": {0.0: "F", 1.0: "M"},
     "ICUType": {1.0: "CCU", 2.0: "CSRU", 3.0: "MICU", 4.0: "SICU"},
 }
-"""Descriptors that are codes, not quantities."""
+"""Descriptors that are codes, not quantities: code -> category."""
 
 UNKNOWN: Final = -1
 SUMMED: Final = ("Urine",)
-"""Amounts: two of one minute were collected in two places, and add up."""
+"""Amounts. Two of one minute were collected in two places, and add up."""
 
 
 def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
@@ -89,7 +89,7 @@ def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.S
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Bytes of each file that ``read`` reads, by name."""
+    """Size in bytes of each file that ``read`` reads, by name."""
     return {name: size for part in find(folder) for name, size in part.sizes().items()}
 
 
@@ -112,19 +112,19 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
 
 
 def _patients(facts: pl.DataFrame) -> pl.DataFrame:
-    """Ages are whole years: somebody of 18 counts as born 18 years of 365.25 days before."""
+    """PATIENTS. Ages are whole years, so birth is that many years of 365.25 days earlier."""
     birth = pl.lit(EPOCH) - pl.duration(hours=pl.col("Age").cast(pl.Int64) * YEAR)
     known = facts.with_columns(sex=_category("Gender", "Gender"), birth=birth)
     return conformed(known, schema.PATIENTS)
 
 
 def _admissions(facts: pl.DataFrame) -> pl.DataFrame:
-    """When a stay's admission ended is not known, nor when somebody died in it: after hour 48."""
+    """ADMISSIONS. Times of discharge and of death are unknown; both follow hour 48."""
     return conformed(facts.with_columns(admitted=pl.lit(EPOCH)), schema.ADMISSIONS)
 
 
 def _stays(facts: pl.DataFrame) -> pl.DataFrame:
-    """``outtime`` is as far as a stay is known to go."""
+    """STAYS. ``outtime`` is the last hour that a stay is known to reach."""
     columns = {
         "intime": pl.lit(EPOCH),
         "outtime": pl.lit(EPOCH) + pl.duration(hours=HOURS),
@@ -134,7 +134,7 @@ def _stays(facts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _category(name: str, column: str) -> pl.Expr:
-    """The category that a number stands for; null for one that stands for none."""
+    """The category of a code; null for an unknown code."""
     return pl.col(column).replace_strict(CATEGORIES[name], default=None, return_dtype=pl.String)
 
 
@@ -156,7 +156,7 @@ class _Readings:
         self.counts.update(seen)
 
     def _rules(self, name: str) -> dict[str, pl.Expr]:
-        """Which rows are used, by the reason for which the others are not."""
+        """Exclusion reason -> the rule that keeps the other rows."""
         static, number = pl.col("parameter").is_in(DESCRIPTORS), pl.col("number")
         coded = pl.col("parameter").is_in(list(CATEGORIES))
         first = pl.struct("stay_id", "parameter").is_first_distinct()

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from medhmp.evaluate import predictions
-from medhmp.evaluate.predictions import Key
-from medhmp.layout import PREDICTION_COLUMNS
+from medhmp.evaluate.predictions import GridKey
+from medhmp.layout import PREDICTION_COLUMNS, grid_of
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder, Output, Stamp, opened, publish
 
@@ -30,11 +30,11 @@ def frame() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PREDICTION_COLUMNS.names, orient="row")
 
 
-KEY: Key = ("arf", "medhmp", "both")
+KEY: GridKey = ("arf", "medhmp", "both")
 
 
 def write(root: Path, table: pl.DataFrame, start: str = "both", rate: float = 1e-3) -> Output:
-    folder = Folder(str(root)) / predictions.place("arf", "medhmp", start)
+    folder = Folder(str(root)) / grid_of("arf", "medhmp", start)
     rates = pl.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-3]})
     entries = [
         folder.write_parquet("predictions.parquet", table.to_arrow().cast(PREDICTION_COLUMNS)),
@@ -71,7 +71,7 @@ def test_a_model_without_a_rate_has_no_chosen_cell(tmp_path: Path) -> None:
     assert predictions.read(KEY, write(tmp_path, frame(), rate=0.0)).chosen is None
 
 
-def test_found_is_in_the_order_of_the_legend() -> None:
+def test_grids_are_in_the_order_of_the_legend_and_the_catalog() -> None:
     names = [
         "tune/mortality/f_lstm/none/predictions.parquet",
         "tune/mortality/medhmp/both/predictions.parquet",
@@ -82,12 +82,13 @@ def test_found_is_in_the_order_of_the_legend() -> None:
         "tune/shock/medhmp/none/predictions.parquet",  # of an earlier run
         "tune/shock/skipped.json",
     ]
-    assert predictions.found(names) == [
+    assert predictions.find_grids(names) == [
         ("arf", "medhmp", "both"),
         ("mortality", "medhmp", "none"),
         ("mortality", "medhmp", "both"),
         ("mortality", "f_lstm", "none"),
     ]
+    assert predictions.find_skipped(names) == ["shock"]
 
 
 first = pl.int_range(pl.len()) == 0
@@ -132,5 +133,6 @@ def test_starts_scored_on_other_rows_are_refused(tmp_path: Path) -> None:
     write(tmp_path, frame(), "none")
     write(tmp_path, frame().with_columns(pl.col("row_id").replace(12, 19)), "both")
     out = Folder(str(tmp_path))
+    keys = predictions.find_grids(out.names())
     with pytest.raises(Refusal, match="scored on different test rows"):
-        predictions.read_all(predictions.grids(out, out.names(), "aa", {}))
+        predictions.read_all(predictions.open_grids(out, keys, "aa", {}))

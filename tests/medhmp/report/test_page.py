@@ -1,7 +1,7 @@
 """HTML and Markdown of one story."""
 
 from medhmp.report import page
-from medhmp.report.sections import Table
+from medhmp.report.sections import Section
 from medhmp.report.story import Story
 
 STORY = Story(
@@ -9,11 +9,11 @@ STORY = Story(
     lead="lead",
     notice="notice & more",
     headline=[("+0.031", "gained")],
-    tables=[
-        Table(
+    sections=[
+        Section(
             "Grouped", ("Model", "AUROC"), {"Shock": [["none", "0.7"], ["a|b", "0.8"]]}, "a note"
         ),
-        Table("Plain", ("", "Count"), {"": [["x < y", "3"]]}),
+        Section("Plain", ("", "Count"), {"": [["x < y", "3"]]}),
     ],
 )
 

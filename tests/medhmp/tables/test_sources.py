@@ -45,7 +45,9 @@ from medhmp.tables.readings import (
     within,
 )
 
-UNLABELLED: dict[Task, str] = {task: "the ward does not say" for task in LEVELS if task != "mortality"}
+UNLABELLED: dict[Task, str] = {
+    task: "the ward does not say" for task in LEVELS if task != "mortality"
+}
 
 
 def files(folder: Folder) -> dict[str, int | None]:

@@ -16,7 +16,7 @@ from jobs.tune import tune
 from medhmp.legend import LEVELS
 from medhmp.recipes import physionet2012 as recipe
 from medhmp.refusal import Refusal
-from medhmp.report.sections import tables
+from medhmp.report.sections import sections
 from medhmp.run import (
     Cohort,
     Run,
@@ -428,7 +428,7 @@ def test_featurized(ray, tmp_path):
     for task in run.tune.tasks:
         record = json.loads((tmp_path / "out" / "tune" / task / "skipped.json").read_bytes())
         assert record["reason"] == manifest.tasks[task].unavailable != ""
-    who = next(t for t in tables(results_of(run), manifest) if t.title == "Who is in each task")
+    who = next(s for s in sections(results_of(run), manifest) if s.title == "Who is in each task")
     assert [["not available from physionet2012: a patient has one admission", "0", "–"]] in list(
         who.groups.values()
     )
@@ -436,7 +436,7 @@ def test_featurized(ray, tmp_path):
 
 def results_of(run):
     """``results.json`` of a report without a row."""
-    return {"rows": [], "skipped": [], "learned": {"beside": {}}}
+    return {"rows": [], "skipped": [], "learned": {"beside": {}}, "provenance": {}}
 
 
 def test_the_published_sets(shared):

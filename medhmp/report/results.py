@@ -1,8 +1,8 @@
-"""The rows of ``results.json``: each task, model and start with its figures and their intervals."""
+"""The content of ``results.json``: a row per task, model and start, gains, and origins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -10,16 +10,53 @@ import polars as pl
 from medhmp.evaluate.calibration import calibration
 from medhmp.evaluate.discrimination import METRICS, auroc, best_f1_threshold, scores_of
 from medhmp.evaluate.intervals import Contest, bootstrap, gain
-from medhmp.evaluate.predictions import TASKS, Predictions
+from medhmp.evaluate.predictions import Predictions
+from medhmp.layout import RAW, REPORT, TRUTH
 from medhmp.legend import LEVELS, Start
+from medhmp.model.catalog import MODELS
+from medhmp.provenance import provenance
 from medhmp.refusal import Refusal
-from medhmp.report.published import published
-from medhmp.run import Report, Run, fields_of, tree_of
+from medhmp.report.material import Material
+from medhmp.report.paper import published
+from medhmp.run import Report, tree_of
 
-FEW_EVENTS = 100
+MEDHMP: Final = "medhmp"
+"""The model whose gain from pretraining is told."""
+FEW_EVENTS: Final = 100
 """Rows with fewer test events are flagged: the standard error of an AUROC is then 0.02 or more."""
 
-Row = dict[str, Any]
+Record = dict[str, Any]
+"""An object of ``results.json``."""
+
+
+def results_of(
+    material: Material,
+    predictions: Sequence[Predictions],
+    name: str,
+    settings: Report,
+    starts: Collection[Start],
+) -> Record:
+    """``results.json``: rows in the order of ``predictions``, tasks not trained, gains, share
+    learned, origins.
+
+    ``name`` is the run's, ``starts`` those it asked for. ``run`` has the fields that the shards and
+    the pretrainings were made with, as their own records say; each row has its grid's.
+    """
+    made, truth = material.fields, material.truth()
+    with_controls = made.get("cohort.matched", ())
+    rows = []
+    for one in predictions:
+        best = None if truth is None else best_achievable(truth, one)
+        rows.append(row_of(one, settings, best, one.task in with_controls))
+    return {
+        "run": {**tree_of(made), "name": name, "report": asdict(settings)},
+        "rows": with_stay_start(rows, starts),
+        "skipped": list(material.skipped),
+        "gain": gain_over_none(predictions, "both", settings),
+        "control": gain_over_none(predictions, "shuffled", settings),
+        "learned": learned(rows),
+        "provenance": {REPORT: provenance(), **material.provenance},
+    }
 
 
 def row_of(
@@ -27,12 +64,13 @@ def row_of(
     settings: Report,
     best_achievable: float | None,
     matched: bool = False,
-) -> Row:
+) -> Record:
     """One row of ``results.json``; each metric is {mean, sd, value, low, high, se}.
 
-    mean and sd are over the seeds' own scores (sd null with one seed); value, low, high and se are
-    of the seed-averaged score. Thresholds of the tuned metrics come from validation rows.
-    ``matched`` says whether the task's controls were matched to its cases.
+    value, low, high and se are of the seed-averaged score: the figure that headlines, figures and
+    the console show. mean and sd are over the seeds' own scores (sd null with one seed). Thresholds
+    of the tuned metrics come from validation rows. ``matched`` says whether the task's controls
+    were matched to its cases.
     """
     test, validation = predictions.test, predictions.validation
     tuned = best_f1_threshold(validation.label, validation.average)
@@ -70,12 +108,13 @@ def row_of(
     }
 
 
-def _spread(values: Sequence[float]) -> Row:
+def _spread(values: Sequence[float]) -> Record:
+    """Mean and SD over seeds."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "sd": sd}
 
 
-def with_stay_start(rows: list[Row], starts: Sequence[str]) -> list[Row]:
+def with_stay_start(rows: list[Record], starts: Collection[Start]) -> list[Record]:
     """Adds the *stay* start of patient tasks, where it was asked for.
 
     Stage one has no tensor that a patient task uses, so that start is *none* and was not trained
@@ -83,11 +122,12 @@ def with_stay_start(rows: list[Row], starts: Sequence[str]) -> list[Row]:
     """
     if "stay" not in starts:
         return rows
-    full: list[Row] = []
+    full: list[Record] = []
     for row in rows:
         full.append(row)
-        if (row["level"], row["model"], row["start"]) == ("patient", "medhmp", "none"):
-            paper = published(row["task"], "medhmp", "stay")
+        takes_starts = MODELS[row["model"]].takes_starts
+        if takes_starts and (row["level"], row["start"]) == ("patient", "none"):
+            paper = published(row["task"], row["model"], "stay")
             full.append(row | {"start": "stay", "same_as": "none", "paper": paper})
     return full
 
@@ -95,8 +135,8 @@ def with_stay_start(rows: list[Row], starts: Sequence[str]) -> list[Row]:
 def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | None:
     """AUROC of the synthetic cohort's true probability on the same test rows.
 
-    ``truth`` has the columns task, row_id and probability. None of a task that it does not have:
-    the cohort's codes happen to give that one labels.
+    ``truth`` has the columns task, row_id and probability. None for a task that it lacks, of which
+    the cohort has labels only because its codes happen to give some.
     """
     wanted = pl.DataFrame({"row_id": predictions.test.row})
     of_task = truth.filter(pl.col("task") == predictions.task).select("row_id", "probability")
@@ -105,66 +145,43 @@ def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | No
     score = wanted.join(of_task, on="row_id", how="left", maintain_order="left")["probability"]
     if score.null_count():
         raise Refusal(
-            f"raw/truth.parquet lacks {score.null_count()} test rows of {predictions.task}; "
+            f"{RAW}/{TRUTH} lacks {score.null_count()} test rows of {predictions.task}; "
             "run jobs.synthesize and what follows it again with --overwrite"
         )
     return auroc(predictions.test.label, score.to_numpy())
 
 
-def gain_over_none(found: Sequence[Predictions], start: Start, settings: Report) -> Row:
-    """Paired gain in AUROC of medhmp's ``start`` over *none*, over the tasks that have both."""
-    mine = {(p.task, p.start): p.test for p in found if p.model == "medhmp"}
-    tasks = [t for t in TASKS if (t, start) in mine and (t, "none") in mine]
+def gain_over_none(predictions: Sequence[Predictions], start: Start, settings: Report) -> Record:
+    """Paired gain in AUROC of MedHMP's ``start`` over *none*, over the tasks that have both.
+
+    Both AUROCs are of the seed-averaged score: ``value`` is the mean difference between the rows'
+    own ``auroc.value``.
+    """
+    tests = {(p.task, p.start): p.test for p in predictions if p.model == MEDHMP}
+    tasks = [t for t in LEVELS if (t, start) in tests and (t, "none") in tests]
     if not tasks:
         return {"value": None, "low": None, "high": None, "se": None, "redrawn": 0, "tasks": []}
     contests = [
-        Contest(base.subject, base.label, list(better.scores), list(base.scores))
-        for better, base in ((mine[t, start], mine[t, "none"]) for t in tasks)
+        Contest(base.subject, base.label, better.average, base.average)
+        for better, base in ((tests[t, start], tests[t, "none"]) for t in tasks)
     ]
     return {**asdict(gain(contests, settings.draws, settings.seed)), "tasks": tasks}
 
 
-def learned(rows: Sequence[Row]) -> Row:
+def learned(rows: Sequence[Record]) -> Record:
     """Share of the reachable AUROC that was reached, mean over tasks.
 
-    (AUROC - 0.5) / (best achievable - 0.5), with the mean AUROC over seeds. ``value`` is of
-    medhmp's start *both*; ``beside`` has every model and start. All null or empty without a known
-    truth.
+    (AUROC - 0.5) / (best achievable - 0.5), with the AUROC of the seed-averaged score. ``value`` is
+    of MedHMP's start *both*; ``beside`` has every model and start. All null or empty without a
+    known truth.
     """
     shares: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["best_achievable"] is not None and row["same_as"] is None:
-            share = (row["auroc"]["mean"] - 0.5) / (row["best_achievable"] - 0.5)
+            share = (row["auroc"]["value"] - 0.5) / (row["best_achievable"] - 0.5)
             shares.setdefault(f"{row['model']}/{row['start']}", {})[row["task"]] = share
     beside = {
         name: {"value": float(np.mean(list(of_tasks.values()))), "tasks": list(of_tasks)}
         for name, of_tasks in shares.items()
     }
-    return {**beside.get("medhmp/both", {"value": None, "tasks": []}), "beside": beside}
-
-
-def results(
-    run: Run,
-    found: Sequence[Predictions],
-    skipped: Sequence[Mapping[str, Any]],
-    truth: pl.DataFrame | None,
-    made: Mapping[str, Any],
-) -> Row:
-    """``results.json``: the run, rows in the order of ``found``, tasks not trained, gains, share
-    learned.
-
-    ``truth`` is the synthetic cohort's, None for real data. ``made`` has the fields that the shards
-    and the pretrainings were made with, as their own records say; each row has its grid's.
-    """
-    rows, with_controls = [], made.get("cohort.matched", ())
-    for predictions in found:
-        best = None if truth is None else best_achievable(truth, predictions)
-        rows.append(row_of(predictions, run.report, best, predictions.task in with_controls))
-    return {
-        "run": tree_of({**made, **fields_of(run, "name", "report")}),
-        "rows": with_stay_start(rows, run.tune.starts),
-        "skipped": list(skipped),
-        "gain": gain_over_none(found, "both", run.report),
-        "control": gain_over_none(found, "shuffled", run.report),
-        "learned": learned(rows),
-    }
+    return {**beside.get(f"{MEDHMP}/both", {"value": None, "tasks": []}), "beside": beside}

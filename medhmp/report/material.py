@@ -1,0 +1,88 @@
+"""The outputs that a report is made from, all of the same shards."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from medhmp.arrays import frame_of
+from medhmp.evaluate import predictions
+from medhmp.evaluate.predictions import GridKey
+from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, grid_of
+from medhmp.legend import Task
+from medhmp.refusal import Refusal
+from medhmp.report.names import PRETRAININGS
+from medhmp.run import digest
+from medhmp.shards.manifest import OpenShards
+from medhmp.storage import Folder, Output
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a report is made from."""
+
+    shards: OpenShards
+    grids: Mapping[GridKey, Output]
+    skipped: Sequence[Mapping[str, Any]]  # the record of each task that was not trained
+    pretrainings: Mapping[str, Output]  # by folder
+    raw: Output | None  # the synthetic cohort, if the shards were made from it
+
+    @property
+    def outputs(self) -> dict[str, Output]:
+        """Every output by its place below the root."""
+        synthetic = {RAW: self.raw} if self.raw else {}
+        grids = {grid_of(*key): grid for key, grid in self.grids.items()}
+        return {**synthetic, SHARDS: self.shards.output, **self.pretrainings, **grids}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests for the report's stamp: of each output's content, and of how it was made."""
+        prints = {place: digest([o.fingerprint, o.hash]) for place, o in self.outputs.items()}
+        return {**prints, "skipped": digest(self.skipped)}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields of the run that made the shards and the pretrainings, as their records say."""
+        every = [self.shards.output.fields, *(o.fields for o in self.pretrainings.values())]
+        return {name: value for fields in every for name, value in fields.items()}
+
+    @property
+    def provenance(self) -> dict[str, Mapping[str, Any]]:
+        """Versions and machine behind each output whose record tells them, by place."""
+        said = {place: getattr(o, "provenance", None) for place, o in self.outputs.items()}
+        return {place: origin for place, origin in said.items() if origin}
+
+    def truth(self) -> pl.DataFrame | None:
+        """The synthetic cohort's true probabilities, None for real data."""
+        return frame_of(self.raw.read_parquet(TRUTH)) if self.raw else None
+
+
+def find_results(out: Folder) -> tuple[list[GridKey], list[Task]]:
+    """Grids that have predictions, and tasks not trained. Refuses a run with neither."""
+    names = out.names()
+    grids, skipped = predictions.find_grids(names), predictions.find_skipped(names)
+    if not grids and not skipped:
+        raise Refusal(f"{out}/{TUNE} has no predictions; run jobs.tune first")
+    return grids, skipped
+
+
+def gather(
+    out: Folder, grids: Collection[GridKey], skipped: Collection[Task], shards: OpenShards
+) -> Material:
+    """Opens these results below ``out`` and what they were made from.
+
+    Refuses results of other shards. Pretrainings and a synthetic cohort of other shards are left
+    out.
+    """
+    records = predictions.read_skipped(out, skipped, shards.fingerprint)
+    pretrainings = {
+        place: output
+        for place in PRETRAININGS
+        if (output := Output.of(out / place)) and output.inputs.get("shards") == shards.fingerprint
+    }
+    raw = Output.of(out / RAW)
+    if raw and raw.fingerprint not in shards.output.inputs.values():
+        raw = None
+    opened = predictions.open_grids(out, grids, shards.fingerprint, pretrainings)
+    return Material(shards, opened, records, pretrainings, raw)

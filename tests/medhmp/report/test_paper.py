@@ -1,0 +1,124 @@
+"""The paper's figures and cohort sizes against its text, and our counts beside them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medhmp.legend import LEVELS, Task
+from medhmp.model.catalog import MODELS
+from medhmp.report.names import START_COLORS
+from medhmp.report.paper import (
+    MATCHED,
+    PERCENT,
+    RAW_ROWS,
+    TABLE_8,
+    Figures,
+    beside_the_paper,
+    published,
+)
+from medhmp.shards.manifest import TaskCounts
+from tests.manifests import manifest
+
+PAPER = Path(__file__).parents[4] / "shared" / "specs" / "paper.txt"
+
+
+def test_figures_are_fractions_with_the_number_of_their_table() -> None:
+    assert published("readmission", "medhmp", "both") == {
+        "table": 5,
+        "auroc": 0.6777,
+        "aupr": 0.0934,
+    }
+    assert published("heart_failure", "medhmp", "none") == {
+        "table": 4,
+        "aupr": 0.5783,
+        "f1": 0.567,
+        "kappa": 0.3303,
+    }
+    assert published("arf", "medhmp", "admission") is None
+
+
+def test_matched_heart_failure_stands_beside_trinetx_s() -> None:
+    assert published("heart_failure", "medhmp", "both")["aupr"] == 0.5783
+    assert published("heart_failure", "medhmp", "both", matched=True)["aupr"] == 0.5016
+    for start in ("none", "admission", "both"):
+        own = published("copd", "medhmp", start)
+        assert published("copd", "medhmp", start, matched=True) == own
+
+
+def test_keys_are_rows_that_a_report_can_have() -> None:
+    assert all(
+        task in LEVELS and model in MODELS and start in START_COLORS
+        for task, model, start in [*PERCENT, *MATCHED]
+    )
+    baselines = {start for _, model, start in PERCENT if not MODELS[model].takes_starts}
+    assert baselines == {"none"}
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text (../shared) is not here")
+@pytest.mark.parametrize("figures", [PERCENT, MATCHED], ids=["own", "matched"])
+@pytest.mark.parametrize("key", PERCENT)
+def test_figures_stand_together_in_a_row_of_the_paper(
+    key: tuple[Task, str, str], figures: Figures
+) -> None:
+    if key not in figures:
+        return
+    table, percents = figures[key]
+    text = PAPER.read_text()
+    before = text[: text.index(f"\nTable {table}:")]
+    figures = " ".join(f"{p:.2f}" for p in percents)
+    rows = [line for line in before.splitlines()[-25:] if figures in line]
+    assert len(rows) == 1
+    _, model, start = key
+    marks = {"both": "a+s", "admission": "a", "stay": "s", "none": ""}
+    name = {"f_lstm": "F-LSTM", "medhmp": "LSTM" if table == 4 else "MEDHMP"}[model]
+    assert rows[0].split()[0] == name + marks[start]
+
+
+def counts(rows: int, positive: int) -> TaskCounts:
+    """Of three splits."""
+    splits = {"train": rows - 2, "validation": 1, "test": 1}
+    return TaskCounts([], splits, {"train": positive - 1, "validation": 1, "test": 0})
+
+
+WHOLE = manifest(
+    fields={"cohort.matched": ["copd"]},
+    rows_read={"my_tables": {**RAW_ROWS, "PATIENTS": 46_520}},
+    tasks={task: counts(*size) for task, size in TABLE_8.items()} | {"copd": counts(9, 3)},
+)
+
+
+def test_equal_counts_are_said_to_be_equal_whatever_the_source_is_called() -> None:
+    lines = beside_the_paper(WHOLE)
+    assert len(lines) == len(TABLE_8)
+    assert lines[0] == "arf: 5,038 rows (402 positive), as in the paper's Table 8"
+
+
+def test_others_say_by_how_much_they_are_off() -> None:
+    tasks = {**WHOLE.tasks, "arf": counts(5_040, 400), "readmission": counts(30_000, 1_500)}
+    lines = beside_the_paper(replace(WHOLE, tasks=tasks))
+    assert lines[0] == (
+        "arf: 5,040 rows (400 positive); the paper's Table 8 has 5,038 (402): +2 (-2)"
+    )
+    assert lines[3].endswith("Table 8 has 33,179 (1,444): -3,179 (+56)")
+
+
+@pytest.mark.parametrize("table", RAW_ROWS)
+def test_other_tables_are_not_mimic3_whatever_they_are_called(table: str) -> None:
+    rows = {**RAW_ROWS, table: RAW_ROWS[table] - 1}
+    assert beside_the_paper(replace(WHOLE, rows_read={"mimic3": rows})) == []
+    del rows[table]
+    assert beside_the_paper(replace(WHOLE, rows_read={"mimic3": rows})) == []
+
+
+def test_two_sources_and_matched_heart_failure_are_not_the_paper_s_cohort() -> None:
+    assert beside_the_paper(replace(WHOLE, rows_read={"a": RAW_ROWS, "b": RAW_ROWS})) == []
+    matched = replace(WHOLE, fields={"cohort.matched": ["heart_failure"]})
+    assert [line.split(":")[0] for line in beside_the_paper(matched)] == list(TABLE_8)[:4]
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text (../shared) is not here")
+@pytest.mark.parametrize("task", TABLE_8)
+def test_sizes_are_those_of_the_paper(task: str) -> None:
+    rows, positive = TABLE_8[task]
+    assert f" {rows:,} {positive:,} {rows - positive:,}" in PAPER.read_text()

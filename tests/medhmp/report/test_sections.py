@@ -1,0 +1,42 @@
+"""Sections that the fixtures of a whole report do not vary: origins."""
+
+from typing import Any
+
+from medhmp.report import page
+from medhmp.report.sections import Section, sections
+from medhmp.report.story import Story
+from tests.manifests import manifest
+
+HERE = {"code": "0.1.0", "python": "3.12.1", "threads": 2, "gpu": None}
+THERE = {"code": "0.1.0", "python": "3.11.9", "gpu": "H100"}
+
+
+def origins(provenance: dict[str, Any]) -> Section:
+    results = {"rows": [], "skipped": [], "learned": {"beside": {}}, "provenance": provenance}
+    (section,) = sections(results, manifest())
+    return section
+
+
+def test_outputs_of_one_origin_share_a_line() -> None:
+    """Whatever the order of what their records say; many outputs of one folder are counted."""
+    grids = {f"tune/{task}/medhmp/none": THERE for task in ("arf", "shock", "copd", "amnesia")}
+    reordered = dict(reversed(HERE.items()))
+    section = origins({"report": HERE, "pretrain_stay": THERE, "shards": reordered, **grids})
+    assert section.title == "Where this comes from"
+    assert section.columns == ("Outputs", "code", "python", "threads", "gpu")
+    assert section.groups[""] == [
+        ["report, shards", "0.1.0", "3.12.1", "2", "–"],
+        ["pretrain_stay, tune (4)", "0.1.0", "3.11.9", "–", "H100"],
+    ]
+
+
+def test_few_outputs_of_a_folder_are_named() -> None:
+    places = ["tune/arf/medhmp/none", "tune/arf/medhmp/both"]
+    (line,) = origins(dict.fromkeys(places, HERE)).groups[""]
+    assert line[0] == "tune/arf/medhmp/none, tune/arf/medhmp/both"
+
+
+def test_origins_are_collapsed_on_the_page_alone() -> None:
+    story = Story("t", "l", "n", [], [origins({"report": HERE})])
+    assert "<details>\n<summary><h2>Where this comes from</h2></summary>" in page.html(story, {})
+    assert "## Where this comes from\n\n| Outputs | code |" in page.markdown(story, {})
