@@ -17,22 +17,14 @@ Killed and run again, it goes on with the tables and patient buckets that are no
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
 from medhmp.progress import Progress
-from medhmp.refusal import Refusal, find_refusal
-from medhmp.run import Run, digest, fields_of
+from medhmp.run import Run, fields_of
 
 if TYPE_CHECKING:
-    from medhmp.shards.build.journal import Work
-    from medhmp.shards.featurizer import Learnt
     from medhmp.shards.manifest import Manifest
-    from medhmp.storage import Folder, Stamp
-    from medhmp.tables.schema import Source
 
 READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "features", "shards"),)
 """Sections and fields of a run that this job reads."""
@@ -43,110 +35,56 @@ SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    import ray
-
-    from medhmp.shards.build.pipeline import build
+    from medhmp.layout import SHARDS
+    from medhmp.shards.build.pipeline import Sections
+    from medhmp.shards.build.publish import make_shards
+    from medhmp.shards.featurizer import frozen_featurizer
     from medhmp.shards.manifest import FROZEN, content_of
-    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened, publish
+    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened
     from medhmp.tables.schema import ReaderSettings
-    from medhmp.tables.sources import fingerprint, folders_of, open_sources
+    from medhmp.tables.sources import fingerprint, folders_of
 
-    folders = folders_of(run.tables, Folder(run.out))
-    shards = Folder(run.out) / "shards"
-    synthetic = fields_of(run, "tables.synthetic")
+    root, progress = Folder(run.out), Progress(run.quiet)
+    shards, folders = root / SHARDS, folders_of(run.tables, root)
+    fields, synthetic = content_of(run, folders), fields_of(run, "tables.synthetic")
     inputs = {name: fingerprint(name, folder, synthetic) for name, folder in folders.items()}
-    fields = content_of(run, folders)
-    if given := run.features.frozen:
-        inputs[FROZEN] = opened(Folder(given), "featurize").fingerprint
+    frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
+    if frozen:
+        inputs[FROZEN] = frozen.fingerprint
     stamp = Stamp(fields, inputs)
     if is_done(shards, stamp, run.overwrite):
-        return Progress(run.quiet).say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
-    frozen = _frozen(Folder(given), fields) if given else None
-    started = time.perf_counter()
-    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, Progress(run.quiet))
-    sources = open_sources(folders, settings)
-    work = _work(run, shards, stamp)
-    try:
-        built = build(run, sources, shards, work, frozen)
-    except Exception as error:
-        if find_refusal(error):  # anything else may be over when the job is run again
-            _clear(shards)
-        raise
-    seconds = round(time.perf_counter() - started, 1)
-    workers = int(ray.cluster_resources()["CPU"])
-    made = {
-        "workers": workers,
-        "seconds": seconds,
-        "peak_worker_bytes": built.peak,
-        "stages": {name: asdict(spent) for name, spent in built.stages.items()},
-    }
-    shards.write_json("featurize.json", made)  # not content, so not an entry
-    publish(shards / "notes", stamp, built.notes)
-    publish(shards, stamp, built.entries)
-    work.folder.remove()
-    _tell(run, built.manifest, sources)
-    Progress(run.quiet).say(f"shards in {seconds:.0f} s: {shards}")
+        return progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
+    featurizer = frozen_featurizer(frozen, fields) if frozen else None
+    asked = Sections(run.cohort, run.splits, run.features, run.shards)
+    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, progress)
+    manifest, seconds = make_shards(asked, stamp, folders, settings, shards, progress, featurizer)
+    _tell(progress, manifest)
+    progress.say(f"shards in {seconds:.0f} s: {shards}")
 
 
-def _work(run: Run, shards: Folder, stamp: Stamp) -> Work:
-    """Where a killed run was, if it was this very one; else everything it left is removed."""
-    from medhmp.shards.build.journal import Work
-
-    build = digest([stamp.hash, run.shards.bucket_stays])
-    if work := Work.resume(shards, build):
-        Progress(run.quiet).say("  going on where an earlier run was stopped")
-        return work
-    _clear(shards)
-    return Work.begin(shards, build)
-
-
-def _clear(shards: Folder) -> None:
-    from medhmp.shards.build.journal import NAME as WORK
-    from medhmp.shards.build.pipeline import TABLES
-
-    for name in (WORK, *TABLES, "labels", "notes"):
-        (shards / name).remove()
-
-
-def _frozen(shards: Folder, fields: Mapping[str, Any]) -> Learnt:
-    """What other shards have learnt. Refuses those of other settings of features."""
-    from medhmp.shards.featurizer import Learnt
-    from medhmp.shards.manifest import manifest_in
-    from medhmp.storage import opened
-
-    made = opened(shards, "featurize")
-    for name, now in fields.items():
-        if name.startswith(("features.", "cohort.hours")) and made.fields.get(name) != now:
-            raise Refusal(
-                f"the shards of features.frozen were made with {name} {made.fields.get(name)!r} "
-                f"and this run has {now!r}; give the same --{name}"
-            )
-    return Learnt.of(manifest_in(made))
-
-
-def _tell(run: Run, manifest: Manifest, sources: Sequence[Source]) -> None:
-    """The counts a reader wants to see at once."""
+def _tell(progress: Progress, manifest: Manifest) -> None:
+    """Tells the counts that a reader wants to see at once."""
     from medhmp.report.paper import beside_the_paper
 
-    for source in sources:
-        if not manifest.counts[source.name]["notes"]:
-            Progress(run.quiet).say(f"{source.name}: no discharge note; admissions go without")
-        for reason, rows in manifest.left_out[source.name].items():
+    for source, counts in manifest.counts.items():
+        if not counts["notes"]:
+            progress.say(f"{source}: no discharge note; admissions go without")
+        for reason, rows in manifest.left_out[source].items():
             if rows and reason.startswith(SMALL):
-                Progress(run.quiet).say(f"{source.name}: left out {rows:,} {reason}")
+                progress.say(f"{source}: left out {rows:,} {reason}")
     sizes = manifest.widths
-    Progress(run.quiet).say(
+    progress.say(
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
-    for task, counts in manifest.tasks.items():
-        if counts.unavailable:
-            Progress(run.quiet).say(f"  {task}: {counts.unavailable}")
+    for task, of in manifest.tasks.items():
+        if of.unavailable:
+            progress.say(f"  {task}: {of.unavailable}")
             continue
-        parts = [f"{split} {n:,} ({counts.positives[split]:,})" for split, n in counts.rows.items()]
-        Progress(run.quiet).say(f"  {task}: {', '.join(parts)} rows (positive)")
+        parts = [f"{split} {n:,} ({of.positives[split]:,})" for split, n in of.rows.items()]
+        progress.say(f"  {task}: {', '.join(parts)} rows (positive)")
     for line in beside_the_paper(manifest):
-        Progress(run.quiet).say(f"  {line}")
+        progress.say(f"  {line}")
 
 
 def main() -> NoReturn:

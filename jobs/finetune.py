@@ -57,16 +57,18 @@ def finetune(run: Run) -> None:
 
 
 def _fit(run: Run, place: str, stamp: Stamp) -> str:
-    from medhmp.shards.labelled import read_task
+    from medhmp.shards.labelled import counts, hindrance, read_task
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder
     from medhmp.train.device import reserved_device
     from medhmp.train.finetune.fit import FitSpec, fit, start_weights
 
     chosen, folder = run.fit, Folder(run.out) / place
-    data = read_task(run, chosen.task)
-    _check(run, data)
-    widths = open_shards(run).manifest.widths
+    shards = open_shards(run)
+    data = read_task(shards, chosen.task, run.cohort, run.model, run.finetune.labels)
+    if reason := hindrance(shards, chosen.task, data):
+        raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
+    widths = shards.widths
     spec = FitSpec(
         chosen.task,
         chosen.model,
@@ -78,13 +80,6 @@ def _fit(run: Run, place: str, stamp: Stamp) -> str:
     fitted = fit(run, spec, data, widths, start_weights(run, chosen.start), reserved_device())
     _publish(run, spec, data, widths, fitted, folder, stamp)
     return f"{fitted.epochs} epochs, validation AUROC {fitted.val_auroc:.3f}"
-
-
-def _check(run: Run, data: TaskData) -> None:
-    from medhmp.shards.labelled import counts, hindrance
-
-    if reason := hindrance(run, run.fit.task, data):
-        raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
 
 
 def _publish(

@@ -21,7 +21,6 @@ from medhmp.run import Run
 if TYPE_CHECKING:
     from medhmp.shards.labelled import TaskData
     from medhmp.storage import Folder
-    from medhmp.train.finetune.grid import Grid
 
 READS: Final = (
     *("out", "overwrite", "quiet", "tune", "finetune"),
@@ -36,15 +35,15 @@ def tune(run: Run) -> None:
     from medhmp.shards.labelled import counts, hindrance, read_task
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, made_elsewhere
-    from medhmp.train.finetune.grid import grids, is_whole, run_grids
+    from medhmp.train.finetune.grid import Grid, grids, is_whole, run_grids
 
-    root, shards = Folder(run.out), open_shards(run).fingerprint
+    root, shards = Folder(run.out), open_shards(run)
     data: dict[Task, TaskData] = {}
     pending: list[Grid] = []
     for task in run.tune.tasks:
-        rows = read_task(run, task)
-        reason = hindrance(run, task, rows)
-        record_skipped(root, task, rows, reason, shards)
+        rows = read_task(shards, task, run.cohort, run.model, run.finetune.labels)
+        reason = hindrance(shards, task, rows)
+        record_skipped(root, task, rows, reason, shards.fingerprint)
         if reason:
             Progress(run.quiet).say(f"tune {task}: skipped, {reason} {counts(rows)}")
             continue
@@ -56,7 +55,7 @@ def tune(run: Run) -> None:
                 told = f"tune {grid.task} {grid.model} {grid.start}"
                 Progress(run.quiet).say(f"{told}: whole already{made}")
     if pending:
-        run_grids(run, pending, data, open_shards(run).manifest.widths)
+        run_grids(run, pending, data, shards.widths)
     Progress(run.quiet).say(f"tune: {len(pending)} grids run, {root / 'tune'}")
 
 

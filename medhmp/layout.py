@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from medhmp.legend import Start, Task
+from medhmp.legend import NOTE_WIDTH, Start, Task
 
 RAW: Final = "raw"
 TRUTH: Final = "truth.parquet"
@@ -87,6 +87,13 @@ def figure_of(name: str) -> str:
 
 TIME: Final = pa.timestamp("s")
 """Naive, as the source has it."""
+
+NOTE_COLUMNS: Final = pa.schema(
+    {"hadm_id": pa.int64(), "note_hash": pa.string(), "text": pa.string()}
+)
+NOTE_EMBEDDING_COLUMNS: Final = pa.schema(
+    {"hadm_id": pa.int64(), "embedding": pa.list_(pa.float32(), NOTE_WIDTH)}
+)
 
 LABEL_COLUMNS: Final = pa.schema(
     {

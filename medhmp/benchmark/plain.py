@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medhmp.batch import HOURS, SUBJECT_ID
 from medhmp.model.sparse import Sparse
 from medhmp.model.stay import demographics_of
 from medhmp.train.objective import StayReconstruction
@@ -47,10 +48,10 @@ class PlainStays(nn.Module):
 
 def dense(batch: dict[str, Tensor], ours: StayReconstruction) -> dict[str, Tensor]:
     """The dense batch that the plain form reads, made beforehand."""
-    hours = Sparse(batch["feature_ids"], batch["hour_offsets"], ours.features).dense
+    hours = Sparse.of(batch, HOURS, ours.features).dense
     demographics = demographics_of(batch, ours.stay.demographics.first.in_features).dense
     return {
         "hours": hours.view(len(demographics), -1, ours.features),
         "demographics": demographics,
-        "subject_id": batch["subject_id"],
+        SUBJECT_ID: batch[SUBJECT_ID],
     }

@@ -3,20 +3,21 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from medhmp.arrays import Ints
+from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
+from medhmp.layout import NOTE_EMBEDDING_COLUMNS, NOTE_EMBEDDINGS
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.shards import schema
-from medhmp.shards.build.write import cut
-from medhmp.shards.csr import Ints
-from medhmp.shards.rows import Admissions, Notes, Stays
-from medhmp.shards.stream import Plan, Table
+from medhmp.shards.build.write import file_bounds
+from medhmp.shards.rows import Admissions, NoteVectors, Stays
+from medhmp.shards.stream import Plan, TableName
 from medhmp.storage import Folder
 
 PAPER: Final = Widths(hours=48, features=1318, demographics=73, diagnoses=7686, drugs=1701)
 
-DEMOGRAPHICS, DIAGNOSES, DRUGS = 10, 12, 20
+DEMOGRAPHICS_EACH, DIAGNOSES_EACH, DRUGS_EACH = 10, 12, 20
 """Ids of a row of each kind."""
 BUDGET = 4 * 2**30
 """Bytes of a share that stays in memory."""
@@ -32,12 +33,12 @@ def random_admissions(n: int, active: int) -> Admissions:
     subjects, generator = np.arange(n), np.random.default_rng(0)
     stays = _stays(subjects, PAPER, active, generator)
     table = _admissions(subjects, stays, PAPER, generator)
-    return Admissions.from_arrow(table, 3, Notes.from_arrow(_notes(subjects, generator)))
+    return Admissions.from_arrow(table, 3, NoteVectors.from_arrow(_notes(subjects, generator)))
 
 
 def write_rows(
     shards: Folder,
-    table: Table,
+    table: TableName,
     rows: int,
     widths: Widths,
     batch_size: int,
@@ -52,12 +53,12 @@ def write_rows(
         A plan to read them by; its ``budget`` lets a share stay in memory, 0 streams it.
     """
     generator, rows_per_file = np.random.default_rng(0), {}
-    for part, (start, stop) in enumerate(cut(rows, files)):
+    for part, (start, stop) in enumerate(file_bounds(rows, files)):
         name, subjects = f"part-{part:05}.parquet", np.arange(start, stop)
         content = _stays(subjects, widths, active, generator)
         if table == "admissions":
             content = _admissions(subjects, content, widths, generator)
-            shards.write_parquet(f"note_embeddings/{name}", _notes(subjects, generator))
+            shards.write_parquet(f"{NOTE_EMBEDDINGS}/{name}", _notes(subjects, generator))
         shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
         rows_per_file[name] = stop - start
     return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, 0, BUDGET, 3)
@@ -79,15 +80,13 @@ def _stays(subjects: Ints, widths: Widths, active: int, generator: np.random.Gen
     target = schema.stays(hours, widths.features, widths.demographics, False)
     offsets = np.tile(np.arange(hours + 1) * active, n)
     features = _distinct(n * hours, active, widths.features, generator).reshape(n, -1)
-    demographics = _distinct(n, DEMOGRAPHICS, widths.demographics, generator)
+    demographics = _distinct(n, DEMOGRAPHICS_EACH, widths.demographics, generator)
     columns = {
         **_known(subjects),
         "stay_id": subjects,
-        "hour_offsets": pa.FixedSizeListArray.from_arrays(
-            pa.array(offsets, pa.uint32()), hours + 1
-        ),
-        "feature_ids": _lists(features),
-        "demographic_ids": _lists(demographics),
+        HOURS.offsets: pa.FixedSizeListArray.from_arrays(pa.array(offsets, pa.uint32()), hours + 1),
+        HOURS.ids: _lists(features),
+        DEMOGRAPHICS.ids: _lists(demographics),
     }
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
@@ -105,8 +104,8 @@ def _admissions(
         **_known(subjects),
         "admitted": pa.nulls(n),
         "discharged": pa.nulls(n),
-        "icd_ids": _lists(_distinct(n, DIAGNOSES, widths.diagnoses, generator)),
-        "drug_ids": _lists(_distinct(n, DRUGS, widths.drugs, generator)),
+        ICD.ids: _lists(_distinct(n, DIAGNOSES_EACH, widths.diagnoses, generator)),
+        DRUG.ids: _lists(_distinct(n, DRUGS_EACH, widths.drugs, generator)),
         "stays": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32), nested),
     }
     return pa.table({name: columns[name] for name in target.names}).cast(target)
@@ -115,18 +114,16 @@ def _admissions(
 def _notes(subjects: Ints, generator: np.random.Generator) -> pa.Table:
     vectors = generator.standard_normal((len(subjects), NOTE_WIDTH), np.float32)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), NOTE_WIDTH)
-    return pa.table([pa.array(subjects), lists], schema=schema.NOTE_EMBEDDINGS)
+    return pa.table([pa.array(subjects), lists], schema=NOTE_EMBEDDING_COLUMNS)
 
 
-def _distinct(
-    rows: int, each: int, width: int, generator: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def _distinct(rows: int, each: int, width: int, generator: np.random.Generator) -> Ints:
     """(rows, each) ids below ``width``, ascending: one from each of ``each`` equal parts."""
     edges = np.arange(each + 1) * width // each
     drawn = generator.random((rows, each), np.float32) * np.diff(edges)
     return np.asarray(edges[:-1] + drawn.astype(np.int64))
 
 
-def _lists(ids: npt.NDArray[np.int64]) -> pa.ListArray:
+def _lists(ids: Ints) -> pa.ListArray:
     offsets = np.arange(len(ids) + 1, dtype=np.int32) * ids.shape[1]
     return pa.ListArray.from_arrays(offsets, pa.array(ids.ravel(), pa.uint32()))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from medhmp.benchmark.featurize import ENVIRONMENT
 from medhmp.run import Synthetic
-from medhmp.shards.build.journal import NAME as WORK
+from medhmp.shards.build.journal import FOLDER as WORK
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from medhmp.batch import HOURS
 from medhmp.shards.rows import Batch
 from medhmp.train.backward import backward
 from medhmp.train.device import to_device
@@ -78,7 +79,7 @@ class Step:
             width = self.objective.decoder.output.in_features
             maps = 2 * (4 + 1)  # the decoder's loss has products with W, too
         dense: int = counter.get_total_flops()
-        return dense + 2 * maps * width * self.batch["feature_ids"].numel()
+        return dense + 2 * maps * width * self.batch[HOURS.ids].numel()
 
 
 def loss_of(step: Step) -> float:

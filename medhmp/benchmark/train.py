@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from medhmp.batch import SUBJECT_ID
 from medhmp.benchmark import workers
 from medhmp.benchmark.parts import parts
 from medhmp.benchmark.plain import PlainStays, dense
@@ -238,7 +239,7 @@ class Train:
         for name, work, rows in (("stay", stays, STAYS), ("admission", admissions, ADMISSIONS)):
             work()
             begun = time.perf_counter()
-            work.epoch([work.batch] * (rows // len(work.batch["subject_id"])))
+            work.epoch([work.batch] * (rows // len(work.batch[SUBJECT_ID])))
             found[f"{name}_epoch_s"] = time.perf_counter() - begun
             print(
                 f"as many steps as {rows:,} {name}s: {found[f'{name}_epoch_s']:.2f} s", flush=True

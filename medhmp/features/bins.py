@@ -5,10 +5,8 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from medhmp.arrays import Floats, Ints
 
 QUANTILES: Final = np.array([0, 20, 40, 60, 80, 100]) / 100
 MIN_DISTINCT: Final = 3
@@ -16,7 +14,7 @@ MIN_DISTINCT: Final = 3
 
 
 def quantile_edges(
-    values: Floats, counts: Integers, ends: tuple[float, float] | None = None
+    values: Floats, counts: Ints, ends: tuple[float, float] | None = None
 ) -> tuple[float, ...]:
     """Sorted distinct quintiles of a multiset of numbers, interpolated linearly as numpy does.
 
@@ -39,7 +37,7 @@ def quantile_edges(
     return tuple(float(edge) for edge in np.unique(edges))
 
 
-def bin_of_number(numbers: Floats, edges: Sequence[float]) -> Integers:
+def bin_of_number(numbers: Floats, edges: Sequence[float]) -> Ints:
     """Bin of each number, -1 outside the edges: the first is [e0, e1], the others (e_i, e_i+1]."""
     place = np.searchsorted(edges, numbers, side="left") - 1
     place[numbers == edges[0]] = 0

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from medhmp.arrays import Floats, Ints
 from medhmp.features.events import Ids, in_window
-from medhmp.features.variables import Plan, rename
+from medhmp.features.variables import ColumnPlan, rename
 from medhmp.tables.hours import bin_of
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 CELLS: Final = {
     "column": pl.Int64(),
@@ -27,29 +25,29 @@ CELLS: Final = {
 }
 
 
-def planned(events: pl.DataFrame, ids: Ids, plan: Plan) -> pl.DataFrame:
-    """The rows of events that the plan uses, renamed."""
+def planned(events: pl.DataFrame, ids: Ids, plan: ColumnPlan) -> pl.DataFrame:
+    """Keeps the rows of events that the plan uses, and renames them."""
     seen = in_window(events, ids, plan.settings.hours)
     return rename(seen, plan.types, plan.settings.hierarchical_levels)
 
 
-def static_cells(rows: pl.DataFrame, ids: Ids, plan: Plan) -> pl.DataFrame:
+def static_cells(rows: pl.DataFrame, ids: Ids, plan: ColumnPlan) -> pl.DataFrame:
     """``CELLS`` of the static table: the last value in file order of each id."""
     readings = _readings(rows, plan.static).filter(_has_value())
     readings = readings.with_columns(row=pl.Series(_place(readings, ids), dtype=pl.Int64))
     return _last(readings.sort("column", "row", maintain_order=True))
 
 
-def hourly_cells(rows: pl.DataFrame, ids: Ids, plan: Plan) -> pl.DataFrame:
+def hourly_cells(rows: pl.DataFrame, ids: Ids, plan: ColumnPlan) -> pl.DataFrame:
     """``CELLS`` of the variables that are not frequent: the last value of a bin, none carried."""
     readings = _binned(_readings(rows, plan.hourly).filter(_has_value()), ids, plan)
     return _last(readings.sort("column", "row", "t", maintain_order=True))
 
 
 def frequent_cells(
-    rows: pl.DataFrame, ids: Ids, plan: Plan
+    rows: pl.DataFrame, ids: Ids, plan: ColumnPlan
 ) -> Iterator[tuple[npt.NDArray[np.bool_], list[tuple[int, Floats]]]]:
-    """Per frequent variable its mask (n, L), and its columns with their cells (n, L), NaN: missing.
+    """Yields each frequent variable's mask (n, L) and its columns' cells (n, L), NaN if missing.
 
     The columns are delta_time (bins since the last reading), value and the statistics. Numbers are
     carried forward without limit; a statistic of a bin without a reading is the carried value. Text
@@ -66,8 +64,8 @@ def frequent_cells(
         yield mask, list(zip(_columns(plan, index), cells, strict=True))
 
 
-def _columns(plan: Plan, index: int) -> list[int]:
-    """Where the columns of a frequent variable lie among ``Plan.hourly_columns``."""
+def _columns(plan: ColumnPlan, index: int) -> list[int]:
+    """Places of a frequent variable's columns among ``ColumnPlan.hourly_columns``."""
     variables, statistics = len(plan.frequent), len(plan.settings.statistics)
     delta = len(plan.hourly) + index
     first = len(plan.hourly) + 2 * variables + index * statistics
@@ -84,11 +82,11 @@ def _has_value() -> pl.Expr:
     return pl.col("number").is_not_null() | pl.col("text").is_not_null()
 
 
-def _place(readings: pl.DataFrame, ids: Ids) -> Integers:
+def _place(readings: pl.DataFrame, ids: Ids) -> Ints:
     return np.searchsorted(ids, readings["id"].to_numpy())
 
 
-def _binned(readings: pl.DataFrame, ids: Ids, plan: Plan) -> pl.DataFrame:
+def _binned(readings: pl.DataFrame, ids: Ids, plan: ColumnPlan) -> pl.DataFrame:
     """Adds ``row``; leaves out readings without a time and those in the remainder of the window."""
     bins, place = plan.settings.bins, pl.Series("place", _place(readings, ids), dtype=pl.Int64)
     timed = readings.with_columns(place, bin=bin_of(pl.col("t"), plan.settings.dt))
@@ -104,7 +102,7 @@ def _last(readings: pl.DataFrame) -> pl.DataFrame:
     return readings.filter(pl.Series(last, dtype=pl.Boolean)).select(list(CELLS))
 
 
-def _aggregate(row: Integers, number: Floats, plan: Plan, n: int) -> tuple[Floats, list[Floats]]:
+def _aggregate(row: Ints, number: Floats, plan: ColumnPlan, n: int) -> tuple[Floats, list[Floats]]:
     """Last reading and statistics of each bin, (n, L) each, NaN without a reading. Rows ascend."""
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     ends = np.append(starts[1:], len(row))
@@ -119,7 +117,7 @@ def _aggregate(row: Integers, number: Floats, plan: Plan, n: int) -> tuple[Float
     return grid(last), [grid(values) for values in statistics]
 
 
-def _statistic(name: str, number: Floats, starts: Integers, ends: Integers) -> Floats:
+def _statistic(name: str, number: Floats, starts: Ints, ends: Ints) -> Floats:
     """min, max or mean of each run number[start:end]."""
     if not len(number):
         return number

@@ -25,7 +25,7 @@ class Vocabulary:
         return len(self.codes)
 
     def ids(self, codes: pl.DataFrame, name: str) -> pl.DataFrame:
-        """(source, hadm_id, ``name``): sorted ids of each admission, unknown codes left out."""
+        """Looks up the codes: (source, hadm_id, ``name``), the sorted ids of known codes."""
         known = pl.DataFrame(
             {"code": self.codes, "id": range(len(self))},
             schema={"code": pl.String, "id": pl.UInt32},
@@ -36,20 +36,16 @@ class Vocabulary:
 
 
 Counts = dict[str, dict[str, int]]
-"""Source -> what is counted -> how many."""
+"""Source -> reason -> diagnoses of admissions."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Codes (``COLUMNS``) as vocabularies take them.
+    """Codes in the form that vocabularies take."""
 
-    ``icd9_of`` says what each ICD-10 diagnosis has become; ``counts`` are diagnoses of admissions
-    that stay as they are.
-    """
-
-    codes: pl.DataFrame
-    icd9_of: Mapping[str, Sequence[str]]
-    counts: Counts
+    codes: pl.DataFrame  # COLUMNS
+    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones it has become
+    counts: Counts  # of the diagnoses that could not be mapped or have no ancestors
 
 
 def prepare(
@@ -58,10 +54,14 @@ def prepare(
     features: Features,
     icd9_of: Mapping[str, Sequence[str]] | None = None,
 ) -> Prepared:
-    """Under ``to_icd9`` ICD-10 diagnoses become ICD-9 ones; then come the ``code_levels`` above.
+    """Maps ICD-10 diagnoses to ICD-9 under ``to_icd9``, then adds the ``code_levels`` above.
 
-    ``codes`` has ``COLUMNS``, ``training`` (source, hadm_id) the admissions whose ICD-9 diagnoses
-    say which of several equivalents is the usual one, unless ``icd9_of`` says it.
+    Args:
+        codes: ``COLUMNS``.
+        training: (source, hadm_id) admissions whose ICD-9 diagnoses tell the usual one of several
+            equivalents.
+        features: the fields ``icd`` and ``code_levels``.
+        icd9_of: the equivalents that another fit chose; none: chosen here.
     """
     every = codes.select(COLUMNS).unique(maintain_order=True)
     drugs, found = (every.filter(pl.col("kind") == kind) for kind in ("drug", "diagnosis"))
@@ -80,7 +80,7 @@ def prepare(
 
 
 def _usual(diagnoses: pl.DataFrame, training: pl.DataFrame) -> dict[str, list[str]]:
-    """What each ICD-10 diagnosis becomes."""
+    """Chooses the ICD-9 diagnoses that each ICD-10 diagnosis becomes."""
     usual = diagnoses.join(training, on=["source", "hadm_id"], how="semi").filter(icd.OF_ICD9)
     known = icd.equivalents(usual["code"]).join(diagnoses, on="code", how="semi")
     return dict(known.group_by("code", maintain_order=True).agg("icd9").iter_rows())
@@ -113,8 +113,8 @@ def _count(counts: Counts, name: str, rows: pl.DataFrame) -> None:
         counts[source][name] = of.get(source, 0)
 
 
-def fit(codes: pl.DataFrame, features: Features) -> Mapping[Kind, Vocabulary]:
-    """Vocabularies of the codes (``source``, ``hadm_id``, ``kind``, ``code``) of training patients.
+def fit_vocabularies(codes: pl.DataFrame, features: Features) -> Mapping[Kind, Vocabulary]:
+    """Fits vocabularies to the codes (``COLUMNS``) of training patients.
 
     A code of fewer admissions than ``min_code_count`` (drugs: ``min_drug_count``) is left out.
     """

@@ -1,7 +1,7 @@
-"""How the cells of a table become features: one frozen ``Column`` per column of the table.
+"""The rules that turn cells of a table into features: a frozen ``Column`` per column.
 
-``columns_of`` turns the counts of every column's values (``tally``) into bins, categories or a
-mean, and numbers the features.
+``columns_of`` turns the counts of every column's values (``value_counts.py``) into bins, categories
+or a mean, and numbers the features.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from medhmp.arrays import Floats, Ints
 from medhmp.features.bins import MIN_DISTINCT, bin_labels, bin_of_number, quantile_edges
 from medhmp.features.events import number_text
 from medhmp.features.settings import Settings
-from medhmp.features.value_counts import Tally
+from medhmp.features.value_counts import ValueCounts
 from medhmp.refusal import Refusal
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Edges = Mapping[str, Sequence[float] | None]
 """Bin edges by column name; None for a column that is not binned."""
 
@@ -43,13 +41,13 @@ class Column:
 
 
 def columns_of(
-    counted: Tally,
+    counted: ValueCounts,
     names: Sequence[str],
     masks: Sequence[str],
     settings: Settings,
     edges: Edges | None,
 ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    """The columns ``names`` and the names of all features, the ``masks`` first.
+    """Derives the columns ``names`` and the names of all features, the ``masks`` first.
 
     ``edges`` are bins of another fit, by column: a column with at least ``MIN_DISTINCT`` numbers
     here uses them. Raises Refusal if they lack a column.
@@ -70,16 +68,16 @@ def columns_of(
 
 
 class _Seen(NamedTuple):
-    """What a column holds: distinct numbers, ascending, with their cells, and texts, ascending."""
+    """The values of a column: distinct numbers and their cells, and texts, both ascending."""
 
     name: str
     numbers: Floats
-    cells: Integers
+    cells: Ints
     texts: tuple[str, ...]
     ends: tuple[float, float] | None  # lowest and highest number, where ``numbers`` lost bits
 
 
-def _by_column(counted: Tally, names: Sequence[str]) -> Iterator[_Seen]:
+def _by_column(counted: ValueCounts, names: Sequence[str]) -> Iterator[_Seen]:
     numbers, texts = counted.numbers.sort("column", "number"), counted.texts.sort("column", "text")
     places = np.arange(len(names) + 1)
     number_at = np.searchsorted(numbers["column"].to_numpy(), places)
@@ -96,7 +94,7 @@ def _by_column(counted: Tally, names: Sequence[str]) -> Iterator[_Seen]:
 def _discretized(
     seen: _Seen, given: Sequence[float] | None, ordinal: bool, features: list[str]
 ) -> Column:
-    """Bins if there are numbers enough (and ``given``, if not None, has any), else categories."""
+    """Bins a column of enough numbers (with ``given`` edges, if not None), else categorizes it."""
     edges: tuple[float, ...] = ()
     if len(seen.numbers) >= MIN_DISTINCT:
         own = quantile_edges(seen.numbers, seen.cells, seen.ends)
@@ -130,7 +128,7 @@ def _categories(seen: _Seen, features: list[str]) -> Column:
 
 
 def _real(seen: _Seen, features: list[str]) -> Column:
-    """The number itself; texts are categories, of a mixed column numbered later."""
+    """Keeps numbers as they are; texts are categories, which a mixed column numbers later."""
     if not len(seen.numbers):
         placed = _number(features, [f"{seen.name}:{text}" for text in seen.texts])
         return Column(seen.name, texts=seen.texts, text_features=placed)

@@ -1,34 +1,32 @@
-"""From cells to sparse features: what a fitted table does to the cells of any ids."""
+"""From cells to sparse features: a fitted table applied to the cells of any ids."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import scipy.sparse as sp
 
+from medhmp.arrays import Floats, Ints
 from medhmp.features.bins import bin_of_number
 from medhmp.features.cells import frequent_cells, hourly_cells, static_cells
 from medhmp.features.columns import Column
 from medhmp.features.events import Ids
-from medhmp.features.variables import Plan
+from medhmp.features.variables import ColumnPlan
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Entries = tuple[Integers, Integers, Floats]
+Entries = tuple[Ints, Ints, Floats]
 """Row, feature and value of each entry of a table of features."""
 
 
 def static_entries(
-    rows: pl.DataFrame, ids: Ids, plan: Plan, columns: Sequence[Column]
+    rows: pl.DataFrame, ids: Ids, plan: ColumnPlan, columns: Sequence[Column]
 ) -> Iterator[Entries]:
     """Entries of the static table; a row is the place of an id in ``ids``."""
     yield from _entries(static_cells(rows, ids, plan), columns, plan.settings.ordinal)
 
 
 def hourly_entries(
-    rows: pl.DataFrame, ids: Ids, plan: Plan, columns: Sequence[Column]
+    rows: pl.DataFrame, ids: Ids, plan: ColumnPlan, columns: Sequence[Column]
 ) -> Iterator[Entries]:
     """Entries of the hourly table; row id * L + bin. The masks are the first features."""
     yield from _entries(hourly_cells(rows, ids, plan), columns, plan.settings.ordinal)
@@ -42,7 +40,7 @@ def hourly_entries(
 
 
 def matrix(entries: Iterable[Entries], rows: int, features: Sequence[int], count: int) -> Any:
-    """CSR matrix (``rows``, len(``features``)) of these features, float64, columns ascending.
+    """Builds a CSR matrix (``rows``, len(``features``)), float64, with columns ascending.
 
     ``count`` is the number of all features; those not among ``features`` are left out.
     """
@@ -84,7 +82,7 @@ def _of_texts(cells: pl.DataFrame, columns: Sequence[Column]) -> Entries:
     return found["row"].to_numpy(), found["feature"].to_numpy(), np.ones(len(found))
 
 
-def _of_numbers(column: Column, rows: Integers, numbers: Floats, ordinal: bool) -> Entries:
+def _of_numbers(column: Column, rows: Ints, numbers: Floats, ordinal: bool) -> Entries:
     """Entries of one column's numbers. A number in no bin, or of no category, gives none."""
     features = np.asarray(column.features, dtype=np.int64)
     if column.mean is not None:
@@ -99,7 +97,7 @@ def _of_numbers(column: Column, rows: Integers, numbers: Floats, ordinal: bool) 
     return rows[held], feature[held], np.ones(int(held.sum()))
 
 
-def _category(column: Column, numbers: Floats) -> Integers:
+def _category(column: Column, numbers: Floats) -> Ints:
     """Place of each number among the column's categories, -1 if it is none."""
     place = np.full(len(numbers), -1)
     for index, number in enumerate(column.numbers):
@@ -116,8 +114,8 @@ def baseline(columns: Sequence[Column], features: int) -> Floats:
     return base
 
 
-def filled(table: Any, base: Floats) -> Any:
-    """The CSR table (rows, D) with ``base`` (D,) in every cell without an entry; zeros left out."""
+def with_baseline(table: Any, base: Floats) -> Any:
+    """Fills ``base`` (D,) into the cells of a CSR table (rows, D) without an entry."""
     rows = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
     dense = np.tile(base, (table.shape[0], 1))
     dense[rows, table.indices] = table.data

@@ -22,7 +22,7 @@ SCHEMA: Final = {
 }
 
 MOMENT: Final = ("id", "t", "variable")
-"""What two readings must not share."""
+"""The columns in which two readings must differ."""
 
 
 def number_text(number: float) -> str:
@@ -38,16 +38,16 @@ def number_texts(rows: pl.DataFrame) -> pl.Expr:
 
 
 def in_window(events: pl.DataFrame, ids: Ids, hours: int) -> pl.DataFrame:
-    """The rows of ``ids`` (ascending) without a time or with 0 <= t < ``hours``, in their order."""
+    """Keeps the rows of ``ids`` (ascending) with 0 <= t < ``hours`` or without a time, in order."""
     inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < hours))
     return events.filter(inside & pl.col("id").is_in(pl.Series(ids).implode()))
 
 
-def repeated(rows: pl.DataFrame, names: Sequence[str] = MOMENT) -> pl.Series:
-    """Whether another row has the same in all the columns ``names``; a null is like a null.
+def is_repeated(rows: pl.DataFrame, names: Sequence[str] = MOMENT) -> pl.Series:
+    """True for each row (n) that another row equals in all columns ``names``; nulls are equal.
 
-    Few rows have. A hash of the columns, which is cheap to compare, finds those that may; they
-    alone are compared in full.
+    Few rows have an equal. A hash of the columns, which is cheap to compare, finds candidates; only
+    these are compared in full.
     """
     several = rows.select(pl.struct(names).hash().is_duplicated()).to_series()
     if not several.any():
@@ -58,15 +58,15 @@ def repeated(rows: pl.DataFrame, names: Sequence[str] = MOMENT) -> pl.Series:
 
 
 def first_of_each(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The first of the rows that have the same in all the columns ``names``.
+    """Keeps the first of the rows that are equal in all columns ``names``.
 
-    Of rows that have, the order stays, but they come after all others.
+    Rows without an equal come first; both groups stay in their order.
     """
-    several = repeated(rows, names)
+    several = is_repeated(rows, names)
     some = rows.filter(several).unique(names, keep="first", maintain_order=True)
     return pl.concat([rows.filter(~several), some])
 
 
 def ascending(ids: npt.ArrayLike) -> Ids:
-    """The ids, each once, in the order of the output rows."""
+    """Sorts the ids, each once: the order of the output rows."""
     return np.unique(np.asarray(ids, dtype=np.int64))

@@ -1,16 +1,21 @@
 """FIDDLE's features (Tang et al., 2020): sparse, mergeable over buckets of ids, frozen by a fit.
 
 A fit is four passes over the buckets, each a pure function of one bucket whose results add up:
-count the variables, count them as renamed, count the values of each column, count the support of
-each feature. Nothing but those sums outlives a bucket, and they do not depend on how ids are
-bucketed (the products of real-valued features excepted, in their last bits). ``transform`` then
-needs one bucket and the ``Fitted``. Events are described in ``events.py``.
 
-Kept are FIDDLE's rules that shape its features. Not kept: it fails if every hourly variable is
-frequent; its features come in the order in which its workers finish; it has two names for one
-hierarchical code; it shifts repeated readings by microseconds (here file order breaks the tie).
-That it takes nearly equal columns of many rows for copies is a setting (``near_copies.py``), as it
-needs a fifth pass.
+1. count the variables;
+2. count them as renamed;
+3. count the values of each column;
+4. count the support of each feature.
+
+Only those sums outlive a bucket. They do not depend on how ids are bucketed, except for the last
+bits of the products of real-valued features. ``transform`` then needs one bucket and the
+``FittedFeatures``. ``events.py`` describes the events.
+
+FIDDLE's rules that shape its features are kept. Four of its traits are not: it fails if every
+hourly variable is frequent; its features come in the order in which its workers finish; it has two
+names for one hierarchical code; it shifts repeated readings by microseconds (here file order breaks
+the tie). A fifth is a setting, as it needs a fifth pass: it takes nearly equal columns of many rows
+for copies (``near_copies.py``).
 """
 
 import functools
@@ -24,19 +29,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from medhmp.arrays import Ints
 from medhmp.features import near_copies
 from medhmp.features.cells import frequent_cells, hourly_cells, planned, static_cells
 from medhmp.features.columns import Column, Edges, columns_of
 from medhmp.features.encode import (
     Entries,
     baseline,
-    filled,
     hourly_entries,
     matrix,
     static_entries,
+    with_baseline,
 )
 from medhmp.features.events import Ids, ascending, in_window
-from medhmp.features.fitted import Fitted, Table, Transformed
+from medhmp.features.fitted import FittedFeatures, FittedTable, Transformed
 from medhmp.features.postfilter import (
     Support,
     support,
@@ -45,35 +51,32 @@ from medhmp.features.postfilter import (
     without_duplicates,
 )
 from medhmp.features.settings import Settings
-from medhmp.features.value_counts import Tally, tally
+from medhmp.features.value_counts import ValueCounts, count_values
 from medhmp.features.variables import (
-    Plan,
+    ColumnPlan,
     Survey,
     census,
-    plan_of,
+    column_plan,
     refuse_bad_numbers,
     survey,
     types_of,
 )
 from medhmp.refusal import Refusal
 
-__all__ = ["Fitted", "Settings", "Table", "Transformed", "fit", "transform"]
-
-Integers = npt.NDArray[np.int64]
 Result = TypeVar("Result")
 T = TypeVar("T")
 Both = tuple[T, T]
-"""The same of the static and of the hourly table."""
-Summand = TypeVar("Summand", Tally, Support, near_copies.Overlap)
-Bucket = tuple[pl.DataFrame, npt.ArrayLike]
-"""Events and the ids they may belong to; ids without events count too. Buckets share no id."""
+"""A value of the static table, and the same of the hourly table."""
+Summand = TypeVar("Summand", ValueCounts, Support, near_copies.Overlap)
+EventsAndIds = tuple[pl.DataFrame, npt.ArrayLike]
+"""One bucket: its events, and its ids, those without events included. Buckets share no id."""
 
 Each = Callable[[Callable[..., Any], Sequence[Any]], Iterable[Any]]
-"""Applies a function of (events, ids) to each bucket, and yields the results in their order."""
+"""Applies a function of (events, ids) to each bucket; yields the results in the buckets' order."""
 
 
-def in_turn(
-    function: Callable[[pl.DataFrame, npt.ArrayLike], Result], buckets: Sequence[Bucket]
+def one_by_one(
+    function: Callable[[pl.DataFrame, npt.ArrayLike], Result], buckets: Sequence[EventsAndIds]
 ) -> Iterable[Result]:
     """Applies ``function`` to one bucket after the other."""
     return (function(events, ids) for events, ids in buckets)
@@ -82,27 +85,31 @@ def in_turn(
 def fit(
     buckets: Sequence[Any],
     settings: Settings,
-    each: Each = in_turn,
+    each: Each = one_by_one,
     static_edges: Edges | None = None,
     hourly_edges: Edges | None = None,
-) -> Fitted:
+) -> FittedFeatures:
     """Fits the features to all ids of the buckets, which are read four times.
 
-    ``each(function, buckets)`` yields ``function(events, ids)`` for every bucket; a bucket can be
-    anything it knows how to open. The functions pickle, and what they return is added up.
-    ``static_edges`` and ``hourly_edges`` are bins of another fit, by column name, None for a column
-    without; a column with fewer than three distinct numbers does not use them.
+    Args:
+        buckets: anything that ``each`` knows how to open.
+        settings: what defines the features.
+        each: yields ``function(events, ids)`` of every bucket. The functions pickle, and their
+            results are added up.
+        static_edges: bins of another fit, by column name, None for a column without. A column with
+            fewer than three distinct numbers does not use them.
+        hourly_edges: the same of the hourly table.
 
-    Raises Refusal for two values, one of them a number, at one (id, time, variable), for numbers
-    that are not finite, for an unknown ICD-9 code, for given edges that lack a column, and if there
-    is no id.
+    Raises:
+        Refusal: there is no id; two values, one of them a number, are at one (id, time, variable);
+            a number is not finite; an ICD-9 code is unknown; given edges lack a column.
     """
     counted: Survey | None = _sum(each, buckets, survey, settings) if buckets else None
     if not counted or not counted.ids:
         raise Refusal("there is no id to fit features to; check the cohort's filters")
     types = types_of(counted, settings)
-    plan = plan_of(_sum(each, buckets, census, settings, types), counted.ids, settings, types)
-    values: Pair[Tally] = _sum(each, buckets, tallies, plan)
+    plan = column_plan(_sum(each, buckets, census, settings, types), counted.ids, settings, types)
+    values: Pair[ValueCounts] = _sum(each, buckets, count_columns, plan)
     static = columns_of(values.static, plan.static_columns, (), settings, static_edges)
     hourly = columns_of(values.hourly, plan.hourly_columns, plan.masks, settings, hourly_edges)
     counts: Pair[Support] = _sum(each, buckets, supports, plan, static, hourly)
@@ -113,7 +120,7 @@ def fit(
     alike: Both[near_copies.Matches] = ({}, {})
     if settings.discretize and settings.drop_near_copies:
         alike = _near_copies(each, buckets, plan, (static, hourly), counts, varied)
-    return Fitted(
+    return FittedFeatures(
         plan,
         _fitted(static, counts.static, varied[0], alike[0], static_edges),
         _fitted(hourly, counts.hourly, varied[1], alike[1], hourly_edges),
@@ -123,12 +130,12 @@ def fit(
 def _near_copies(
     each: Each,
     buckets: Sequence[Any],
-    plan: Plan,
+    plan: ColumnPlan,
     tables: Both["Columns"],
     counts: "Pair[Support]",
     varied: Both[npt.NDArray[np.bool_]],
 ) -> Both[near_copies.Matches]:
-    """Features that nearly are an earlier one; reads the buckets once more."""
+    """Finds the features that nearly are an earlier one; reads the buckets once more."""
     suspects = (
         near_copies.suspects(counts.static, varied[0]),
         near_copies.suspects(counts.hourly, varied[1]),
@@ -140,10 +147,10 @@ def _near_copies(
     )
 
 
-def transform(events: pl.DataFrame, ids: npt.ArrayLike, fitted: Fitted) -> Transformed:
-    """Features of ``ids``, in ascending order, those without events included.
+def transform(events: pl.DataFrame, ids: npt.ArrayLike, fitted: FittedFeatures) -> Transformed:
+    """Computes the features of ``ids``, in ascending order, those without events included.
 
-    What the fit did not see (a variable, a category, a number outside the bins) gives no feature.
+    A variable, a category or a number outside the bins that the fit did not see gives no feature.
     Raises Refusal for inconsistent or infinite numbers, as ``fit`` does.
     """
     plan, rows_of = fitted.plan, ascending(ids)
@@ -174,16 +181,16 @@ def transform(events: pl.DataFrame, ids: npt.ArrayLike, fitted: Fitted) -> Trans
     )
 
 
-def _values(entries: Iterable[Entries], rows: int, table: Table) -> Any:
-    """CSR (rows, features kept) of a fitted table, the means of missing cells filled in."""
+def _values(entries: Iterable[Entries], rows: int, table: FittedTable) -> Any:
+    """CSR (rows, features kept) of a fitted table, with the means of missing cells filled in."""
     found = matrix(entries, rows, table.kept, len(table.names_all))
     base = baseline(table.columns, len(table.names_all))[list(table.kept)]
-    return filled(found, base) if base.any() else found
+    return with_baseline(found, base) if base.any() else found
 
 
 @dataclass(frozen=True)
 class Pair(Generic[Summand]):
-    """The same sum for the two tables."""
+    """A sum over buckets for each of the two tables."""
 
     static: Summand
     hourly: Summand
@@ -192,11 +199,12 @@ class Pair(Generic[Summand]):
         return Pair(self.static + other.static, self.hourly + other.hourly)
 
 
-def tallies(events: pl.DataFrame, ids: Ids, plan: Plan) -> Pair[Tally]:
-    """Values of each column of both tables in one bucket, carried cells included."""
+def count_columns(events: pl.DataFrame, ids: Ids, plan: ColumnPlan) -> Pair[ValueCounts]:
+    """Counts the values of each column of both tables in one bucket, carried cells included."""
     rows = planned(events, ids, plan)
     dense = (column for _, columns in frequent_cells(rows, ids, plan) for column in columns)
-    return Pair(tally(static_cells(rows, ids, plan)), tally(hourly_cells(rows, ids, plan), dense))
+    static, hourly = static_cells(rows, ids, plan), hourly_cells(rows, ids, plan)
+    return Pair(count_values(static), count_values(hourly, dense))
 
 
 Columns = tuple[tuple[Column, ...], tuple[str, ...]]
@@ -204,9 +212,9 @@ Columns = tuple[tuple[Column, ...], tuple[str, ...]]
 
 
 def supports(
-    events: pl.DataFrame, ids: Ids, plan: Plan, static: Columns, hourly: Columns
+    events: pl.DataFrame, ids: Ids, plan: ColumnPlan, static: Columns, hourly: Columns
 ) -> Pair[Support]:
-    """Support of all features of both tables in one bucket."""
+    """Counts the support of all features of both tables in one bucket."""
     tables = _matrices(events, ids, plan, static, hourly)
     bases = (baseline(columns, len(names)) for columns, names in (static, hourly))
     binary = plan.settings.discretize
@@ -216,18 +224,18 @@ def supports(
 def overlaps(
     events: pl.DataFrame,
     ids: Ids,
-    plan: Plan,
+    plan: ColumnPlan,
     static: Columns,
     hourly: Columns,
-    suspects: tuple[Integers, Integers],
+    suspects: tuple[Ints, Ints],
 ) -> Pair[near_copies.Overlap]:
-    """Overlap of the suspects of each table in one bucket."""
+    """Counts the overlap of the suspects of each table in one bucket."""
     tables = _matrices(events, ids, plan, static, hourly)
     return Pair(*(near_copies.overlap(t, own) for t, own in zip(tables, suspects, strict=True)))
 
 
 def _matrices(
-    events: pl.DataFrame, ids: Ids, plan: Plan, static: Columns, hourly: Columns
+    events: pl.DataFrame, ids: Ids, plan: ColumnPlan, static: Columns, hourly: Columns
 ) -> tuple[Any, Any]:
     """All features of both tables as CSR, (n, D) and (n * L, D)."""
     rows, (of_static, static_names), (of_hours, hour_names) = (
@@ -266,8 +274,8 @@ def _fitted(
     varied: npt.NDArray[np.bool_],
     alike: near_copies.Matches,
     given: Edges | None,
-) -> Table:
+) -> FittedTable:
     kept, aliases = without_duplicates(counted, columns[1], varied, alike)
     own = {c.name: c.edges or None for c in columns[0] if c.features or c.texts}
     edges = own if given is None else {n: tuple(e) if e else None for n, e in given.items()}
-    return Table(*columns, kept, aliases, edges)
+    return FittedTable(*columns, kept, aliases, edges)

@@ -1,4 +1,4 @@
-"""What a fit yields, as plain values that travel as JSON, and what a transform yields, as CSR."""
+"""The result of a fit, as plain values that travel as JSON, and of a transform, as CSR."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medhmp.arrays import Floats, Ints
 from medhmp.features.columns import Column
 from medhmp.features.settings import Settings
-from medhmp.features.variables import Plan, Types
-
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from medhmp.features.variables import ColumnPlan, Types
 
 
 @dataclass(frozen=True)
-class Table:
+class FittedTable:
     """One fitted table, static or hourly."""
 
     columns: tuple[Column, ...]
@@ -32,34 +30,34 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A frozen featurizer: everything that ``transform`` needs, as plain values."""
+class FittedFeatures:
+    """Everything that ``fiddle.transform`` needs, as plain values."""
 
-    plan: Plan
-    static: Table
-    hourly: Table
+    plan: ColumnPlan
+    static: FittedTable
+    hourly: FittedTable
 
     def to_json(self) -> str:
         """JSON text from which ``from_json`` makes an equal value."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Fitted":
-        """The featurizer that ``to_json`` wrote."""
+    def from_json(cls, text: str) -> "FittedFeatures":
+        """Reads what ``to_json`` wrote."""
         raw = json.loads(text)
         plan = raw["plan"]
         settings, types = plan.pop("settings"), plan.pop("types")
         return cls(
-            Plan(Settings(**_frozen(settings)), Types(**_frozen(types)), **_frozen(plan)),
+            ColumnPlan(Settings(**_frozen(settings)), Types(**_frozen(types)), **_frozen(plan)),
             _table(raw["static"]),
             _table(raw["hourly"]),
         )
 
 
-def _table(raw: dict[str, Any]) -> Table:
+def _table(raw: dict[str, Any]) -> FittedTable:
     columns = tuple(Column(**_frozen(column)) for column in raw["columns"])
     edges = {name: None if e is None else tuple(e) for name, e in raw["edges"].items()}
-    return Table(columns, tuple(raw["names_all"]), tuple(raw["kept"]), raw["aliases"], edges)
+    return FittedTable(columns, tuple(raw["names_all"]), tuple(raw["kept"]), raw["aliases"], edges)
 
 
 def _frozen(raw: dict[str, Any]) -> dict[str, Any]:
@@ -75,11 +73,11 @@ class Transformed:
     says where each bin begins and ends.
     """
 
-    ids: Integers  # (n,), ascending
-    static_offsets: Integers  # (n + 1,)
+    ids: Ints  # (n,), ascending
+    static_offsets: Ints  # (n + 1,)
     static_ids: npt.NDArray[np.int32]
     static_values: Floats | None
-    offsets: Integers  # (n + 1,)
+    offsets: Ints  # (n + 1,)
     hour_offsets: npt.NDArray[np.uint32]  # (n, L + 1)
     feature_ids: npt.NDArray[np.int32]
     values: Floats | None

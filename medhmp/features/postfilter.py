@@ -1,4 +1,4 @@
-"""FIDDLE's post-filter: features that are near-constant or copies of an earlier one are dropped.
+"""FIDDLE's post-filter, which drops features that are near-constant or copies of an earlier one.
 
 FIDDLE forms the D x D correlation matrix of dense tables. Here each bucket yields additive counts
 and, for 0/1 features, a fingerprint of the set of rows where a feature is on: |r| = 1 exactly when
@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from medhmp.arrays import Floats, Ints
 from medhmp.features.events import Ids
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 TOLERANCE: Final = 1e-5 + 1e-8
@@ -51,17 +50,13 @@ class Moments:
 
 @dataclass(frozen=True)
 class Support:
-    """What the post-filter needs to know of D features: additive over buckets of ids.
-
-    ``nonzero`` and ``not_one`` (D,) count the ids with any cell other than 0, other than 1;
-    ``entries`` (D,) the cells with an entry.
-    """
+    """Everything the post-filter needs to know of D features; additive over buckets of ids."""
 
     ids: int
     rows: int
-    nonzero: Integers
-    not_one: Integers
-    entries: Integers
+    nonzero: Ints  # (D,) ids with any cell other than 0
+    not_one: Ints  # (D,) ids with any cell other than 1
+    entries: Ints  # (D,) cells with an entry
     alike: Fingerprints | Moments
 
     def __add__(self, other: "Support") -> "Support":
@@ -76,9 +71,9 @@ class Support:
 
 
 def support(table: Any, ids: Ids, base: Floats, binary: bool) -> Support:
-    """Support of a CSR table (n * L, D) of the n ``ids``.
+    """Counts the support of a CSR table (n * L, D) of the n ``ids``.
 
-    A cell without an entry is ``base`` (D,); ``binary`` says that entries are 1 and ``base`` is 0.
+    A cell without an entry is ``base`` (D,); with ``binary``, entries are 1 and ``base`` is 0.
     """
     columns = table.tocsc()
     nonzero, not_one = _per_id(columns, len(ids), base)
@@ -86,7 +81,7 @@ def support(table: Any, ids: Ids, base: Floats, binary: bool) -> Support:
     return Support(len(ids), table.shape[0], nonzero, not_one, np.diff(columns.indptr), alike)
 
 
-def _per_id(columns: Any, n: int, base: Floats) -> tuple[Integers, Integers]:
+def _per_id(columns: Any, n: int, base: Floats) -> tuple[Ints, Ints]:
     """Ids with any cell that is not 0, and with any that is not 1, per column of a CSC table."""
     width = base.shape[0]
     bins = columns.shape[0] // n if n else 1
@@ -97,7 +92,7 @@ def _per_id(columns: Any, n: int, base: Floats) -> tuple[Integers, Integers]:
     partial = np.diff(starts, append=len(owner)) < bins
     met = np.bincount(feature, minlength=width)
 
-    def count(differs: npt.NDArray[np.bool_], value: float) -> Integers:
+    def count(differs: npt.NDArray[np.bool_], value: float) -> Ints:
         some = np.add.reduceat(differs.astype(np.int64), starts) if len(starts) else starts
         here = (some > 0) | (partial & (base[feature] != value))
         unmet = np.where(base != value, n - met, 0)
@@ -155,7 +150,7 @@ def without_duplicates(
     varied: npt.NDArray[np.bool_],
     near: Mapping[int, tuple[int, bool]],
 ) -> tuple[tuple[int, ...], dict[str, list[str]]]:
-    """Places of the features to keep, and the dropped ones by the earliest feature they repeat.
+    """Finds the places of the features to keep, and the dropped ones by the earliest they copy.
 
     Only ``varied`` features take part. A feature is dropped if an earlier one, itself dropped or
     not, correlates with it at 1 or -1, or nearly (``near``); a complement is written ``~{name}``.
@@ -175,10 +170,10 @@ def without_duplicates(
 
 
 Match = tuple[int | None, bool]
-"""Earliest matching feature, if any, and whether equal (else complementary)."""
+"""Earliest matching feature, if any, and True if equal, False if complementary."""
 
 
-def _equal(counted: Support, places: Integers) -> Iterator[Match]:
+def _equal(counted: Support, places: Ints) -> Iterator[Match]:
     assert isinstance(counted.alike, Fingerprints)
     on = counted.alike.features[places]
     off = counted.alike.rows - on
@@ -195,7 +190,7 @@ def _equal(counted: Support, places: Integers) -> Iterator[Match]:
             yield None, True
 
 
-def _correlated(counted: Support, places: Integers) -> Iterator[Match]:
+def _correlated(counted: Support, places: Ints) -> Iterator[Match]:
     assert isinstance(counted.alike, Moments)
     products = counted.alike.products[places][:, places]
     sums, variance = counted.alike.sums[places], _variance(counted)[places]

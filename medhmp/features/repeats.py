@@ -1,32 +1,36 @@
-"""Several values of a variable at one time, resolved before FIDDLE, which refuses them.
+"""Several values of a variable at one moment, resolved before FIDDLE, which refuses them.
 
-Each event says how (``repeats``). "sum": amounts given in one bin add up. "indicators": a charted
-variable that is not all numbers and has repeats becomes ``variable: value`` = 1, one row per value,
-and ``variable`` = 1. "apart", and what is left of "indicators": the r-th reading of a moment moves
-r millionths of an hour later. "named", if all values of a moment are: they stay, for FIDDLE names
-each of several texts; else as "apart". "median": the median of the numbers. "first": the first row,
-in the order read, and none beside a median. Which variables become indicators is decided on
-training stays and then holds for all. Rows alike in everything count once, but for sums and
-medians.
+The column ``repeats`` of an event names the policy:
 
-A bucket has all events of its stays, so a moment is whole here however a source sorts its tables.
+sum         amounts given in one bin add up
+indicators  a charted variable that is not all numbers and has repeats becomes ``variable: value``
+            = 1, one row per value, and ``variable`` = 1; any other is treated as "apart"
+apart       the r-th reading of a moment moves r millionths of an hour later
+named       texts stay, as FIDDLE itself names each of several texts, if all rows of the moment are
+            "named"; else as "apart"
+median      the median of the numbers
+first       the first row, in the order read, and none beside a median
+
+Training stays decide which variables become indicators; the decision then holds for all stays.
+Rows alike in everything count once, except in sums and medians. A bucket has all events of its
+stays, so it has all rows of a moment, however a source sorts its tables.
 """
 
 from typing import Final
 
 import polars as pl
 
-from medhmp.features.events import MOMENT, SCHEMA, first_of_each, number_texts, repeated
+from medhmp.features.events import MOMENT, SCHEMA, first_of_each, is_repeated, number_texts
 
 APART: Final = 1e-6
 """Hours between readings charted at one moment."""
 
 
-def survey(events: pl.DataFrame) -> pl.DataFrame:
-    """(variable, textual, repeated) of the "indicators" variables of one bucket's events."""
+def find_repeats(events: pl.DataFrame) -> pl.DataFrame:
+    """Finds repeats of the "indicators" variables in one bucket: (variable, textual, repeated)."""
     rows = events.filter(pl.col("repeats") == "indicators")
-    several = _distinct(rows.filter(repeated(rows)))
-    again = several.filter(repeated(several))["variable"].unique()
+    several = _distinct(rows.filter(is_repeated(rows)))
+    again = several.filter(is_repeated(several))["variable"].unique()
     return (
         rows.group_by("variable")
         .agg(textual=pl.col("text").is_not_null().any())
@@ -34,20 +38,20 @@ def survey(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def decide(surveys: list[pl.DataFrame]) -> list[str]:
-    """The variables that become indicators, sorted, from the surveys of all buckets."""
-    merged = pl.concat(surveys).group_by("variable").agg(pl.col("textual", "repeated").any())
+def choose_indicators(found: list[pl.DataFrame]) -> list[str]:
+    """Chooses the variables that become indicators, sorted, from what all buckets found."""
+    merged = pl.concat(found).group_by("variable").agg(pl.col("textual", "repeated").any())
     return sorted(merged.filter(pl.col("textual") & pl.col("repeated"))["variable"])
 
 
 def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
-    """Events of one bucket as FIDDLE takes them: one row per (id, t, variable), or only texts."""
+    """Resolves the events of one bucket: each (id, t, variable) has one row, or only texts."""
     way, number = pl.col("repeats"), pl.col("number")
     totals = _reduced(events.filter(way == "sum"), number.sum())
     medians = _reduced(events.filter(way == "median"), number.median())
     first = pl.concat([medians, events.filter(way == "first").select(list(SCHEMA))])
     rows = events.filter(~way.is_in(["sum", "median", "first"]))
-    several = repeated(rows)
+    several = is_repeated(rows)
     rows = pl.concat([rows.filter(~several), _distinct(rows.filter(several))])
     spelled = pl.col("variable").is_in(indicated)
     apart = _apart(rows.filter(~spelled)).select(list(SCHEMA))
@@ -56,18 +60,18 @@ def resolve(events: pl.DataFrame, indicated: list[str]) -> pl.DataFrame:
 
 
 def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
-    """The first of rows alike in everything, in their order."""
+    """Keeps the first of rows alike in everything, in their order."""
     return rows.unique(list(SCHEMA), keep="first", maintain_order=True)
 
 
 def _reduced(rows: pl.DataFrame, number: pl.Expr) -> pl.DataFrame:
-    """One number for each moment."""
+    """Reduces each moment to one number."""
     one = rows.group_by(MOMENT, maintain_order=True).agg(number)
     return one.with_columns(text=pl.lit(None, pl.String)).select(list(SCHEMA))
 
 
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
-    several = repeated(rows) & rows["t"].is_not_null()
+    several = is_repeated(rows) & rows["t"].is_not_null()
     named = (pl.col("repeats") == "named").all().over(MOMENT)
     place = pl.when(named).then(0).otherwise(pl.int_range(pl.len()).over(MOMENT))
     later = rows.filter(several).with_columns(t=pl.col("t") + place * APART)

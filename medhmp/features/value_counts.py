@@ -1,10 +1,10 @@
-"""How often each column holds which value: additive over buckets, and of bounded size.
+"""Counts of the values of each column: additive over buckets, and of bounded size.
 
-A column's distinct numbers are counted one by one, so its quantiles are exact. Beyond
-``MOST_DISTINCT`` of them its numbers lose low bits of their mantissa, four at a time, until they
-are so few again: a quantile is then off by less than 2^(bits - 52) of itself, bits being those
-lost, and the lowest and the highest number stay exact. Numbers cut short once are cut short further
-as if they had not been, so the result depends on the multiset alone, not on how buckets divide it.
+Each distinct number of a column has its count, so quantiles are exact. Beyond ``MOST_DISTINCT``
+distinct numbers, the column's numbers lose low bits of their mantissa, four at a time, until few
+enough are distinct. A quantile is then off by less than 2^(bits - 52) of itself, where bits are
+those lost; the lowest and the highest number stay exact. Truncating twice equals truncating once by
+as many bits, so the result depends on the multiset alone, not on how buckets divide it.
 """
 
 from collections.abc import Iterable
@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-Floats = npt.NDArray[np.float64]
+from medhmp.arrays import Floats
 
 NUMBERS: Final = {"column": pl.Int64(), "number": pl.Float64(), "cells": pl.Int64()}
 MOST_DISTINCT: Final = 1 << 17
-"""Distinct numbers of one column that are counted apart."""
+"""Distinct numbers of one column that are counted one by one."""
 STEP: Final = 4
 """Bits that numbers lose at a time."""
 
 
 @dataclass(frozen=True)
-class Tally:
+class ValueCounts:
     """Distinct numbers and texts of each column of one table, and how many cells hold each.
 
     ``ends`` are the lowest and highest number of each column, and the bits that ``numbers`` lost.
@@ -35,14 +34,14 @@ class Tally:
     texts: pl.DataFrame
     ends: pl.DataFrame
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def __add__(self, other: "ValueCounts") -> "ValueCounts":
         texts = pl.concat([self.texts, other.texts]).group_by("column", "text").sum()
         ends = pl.concat([self.ends, other.ends]).group_by("column")
         merged = ends.agg(pl.col("low").min(), pl.col("high").max(), pl.col("bits").max())
         return _bounded(pl.concat([self.numbers, other.numbers]), texts, merged)
 
 
-def tally(cells: pl.DataFrame, dense: Iterable[tuple[int, Floats]] = ()) -> Tally:
+def count_values(cells: pl.DataFrame, dense: Iterable[tuple[int, Floats]] = ()) -> ValueCounts:
     """Counts the values of one bucket: of its long cells, and of dense columns (NaN is missing)."""
     by_number = cells.filter(pl.col("number").is_not_null()).group_by("column", "number")
     by_text = cells.filter(pl.col("text").is_not_null()).group_by("column", "text")
@@ -58,19 +57,19 @@ def tally(cells: pl.DataFrame, dense: Iterable[tuple[int, Floats]] = ()) -> Tall
     return _bounded(numbers, by_text.agg(cells=pl.len().cast(pl.Int64)), ends)
 
 
-def _bounded(numbers: pl.DataFrame, texts: pl.DataFrame, ends: pl.DataFrame) -> Tally:
-    """A Tally of counts that may repeat a number, no column with too many distinct ones."""
+def _bounded(numbers: pl.DataFrame, texts: pl.DataFrame, ends: pl.DataFrame) -> ValueCounts:
+    """Adds up counts that may repeat a number; truncates columns with too many distinct ones."""
     while True:
         numbers = _cut_short(numbers, ends).group_by("column", "number").agg(pl.col("cells").sum())
         many = numbers.group_by("column").len().filter(pl.col("len") > MOST_DISTINCT)
         if many.is_empty():
-            return Tally(numbers, texts, ends)
+            return ValueCounts(numbers, texts, ends)
         more = pl.col("column").is_in(many["column"].implode())
         ends = ends.with_columns(bits=pl.col("bits") + pl.when(more).then(STEP).otherwise(0))
 
 
 def _cut_short(numbers: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
-    """``numbers`` without the low bits that their column has lost."""
+    """Clears the low bits of ``numbers`` that their column has lost."""
     lossy = ends.filter(pl.col("bits") > 0).select("column", "bits")
     if lossy.is_empty():
         return numbers

@@ -1,8 +1,8 @@
-"""FIDDLE's variables: which are kept, of what type, renamed how, time-invariant or frequent.
+"""FIDDLE's variables: kept or not, their types and names, and static, hourly or frequent.
 
-Counts are additive over buckets of ids. ``survey`` counts the variables as recorded; from it
-``types_of`` keeps and types them. ``census`` counts them again as renamed by those types; from it
-``plan_of`` sorts them into static, hourly and frequent.
+Counts are additive over buckets of ids. ``survey`` counts the variables as recorded; from its
+counts, ``types_of`` keeps and types them. ``census`` counts them again as renamed by those types;
+from its counts, ``column_plan`` sorts them into static, hourly and frequent.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from medhmp.features import hierarchy
-from medhmp.features.events import Ids, in_window, number_texts, repeated
+from medhmp.features.events import Ids, in_window, is_repeated, number_texts
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
 
@@ -61,8 +61,8 @@ class Census:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The columns of the two tables before any value is looked at. Names ascend by code point."""
+class ColumnPlan:
+    """The columns of the two tables, before their values are known. Names ascend by code point."""
 
     settings: Settings
     types: Types
@@ -102,7 +102,10 @@ def survey(events: pl.DataFrame, ids: Ids, settings: Settings) -> Survey:
 
 
 def refuse_bad_numbers(seen: pl.DataFrame, value_types: Mapping[str, str]) -> None:
-    """Two values, one of them a number, for one (id, t, variable) leave no right answer."""
+    """Refuses numbers that are not finite, and two values, one a number, at one (id, t, variable).
+
+    Of two such values neither is the right one.
+    """
     infinite = seen.filter(~pl.col("number").is_finite())["variable"].sort()
     if len(infinite):
         raise Refusal(
@@ -112,7 +115,7 @@ def refuse_bad_numbers(seen: pl.DataFrame, value_types: Mapping[str, str]) -> No
     words = ("hierarchical", "categorical")
     exempt = [n for n, kind in value_types.items() if any(word in kind.lower() for word in words)]
     rows = seen.filter(~pl.col("variable").is_in(exempt)) if exempt else seen
-    several = rows.filter(repeated(rows))
+    several = rows.filter(is_repeated(rows))
     inconsistent = several.filter(pl.col("number").is_not_null())["variable"].sort()
     if len(inconsistent):
         raise Refusal(
@@ -140,11 +143,11 @@ def _inferred(numbers: int, texts: int) -> str:
 
 
 def rename(seen: pl.DataFrame, types: Types, levels: tuple[int, ...]) -> pl.DataFrame:
-    """Rows of the variables kept, under their final names.
+    """Keeps the rows of the variables kept, and gives them their final names.
 
-    Of a coded variable with several rows at one (id, t), each row becomes ``variable:value`` = 1;
-    a hierarchical value always does, once per level of its path. (FIDDLE names a single code
-    ``variable_value_code``, another feature for the same fact.)
+    Of a coded variable with several rows at one (id, t), each row becomes ``variable:value`` = 1. A
+    hierarchical value always does, once per level of its path. (FIDDLE names a single code
+    ``variable_value_code``, a second feature for the same fact.)
     """
     coded = pl.col("variable").is_in(types.coded)
     plain = seen.filter(pl.col("variable").is_in(list(types.of)) & ~coded)
@@ -152,7 +155,7 @@ def rename(seen: pl.DataFrame, types: Types, levels: tuple[int, ...]) -> pl.Data
     hierarchical = pl.col("variable").is_in(types.hierarchical)
     paths = hierarchy.expand(words.filter(hierarchical), types.of, levels)
     words = words.filter(~hierarchical)
-    several = repeated(words)
+    several = is_repeated(words)
     words = words.with_columns(
         variable=pl.when(several)
         .then(pl.col("variable") + ":" + pl.col("value"))
@@ -185,7 +188,7 @@ def census(events: pl.DataFrame, ids: Ids, settings: Settings, types: Types) -> 
     return Census(counts)
 
 
-def plan_of(counted: Census, ids: int, settings: Settings, types: Types) -> Plan:
+def column_plan(counted: Census, ids: int, settings: Settings, types: Types) -> ColumnPlan:
     """Sorts the variables: static with any row without a time, frequent if numeric and dense."""
     static, hourly, frequent = [], [], []
     for name, rows, timeless in counted.variables.sort("variable").iter_rows():
@@ -195,4 +198,4 @@ def plan_of(counted: Census, ids: int, settings: Settings, types: Types) -> Plan
             frequent.append(name)
         else:
             hourly.append(name)
-    return Plan(settings, types, tuple(static), tuple(hourly), tuple(frequent))
+    return ColumnPlan(settings, types, tuple(static), tuple(hourly), tuple(frequent))

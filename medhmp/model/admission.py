@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from medhmp.batch import CODES, DRUG, HAS_NOTE, ICD, NOTE_VECTOR, STAY_SLOT, SUBJECT_ID
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
@@ -42,8 +43,8 @@ class AdmissionEncoder(nn.Module):
         The encoder sees the S real stays only; b is zero in the slots of absent ones.
         """
         b = self.stay(batch)  # (S, R)
-        slot = batch["stay_slot"]
-        slots = batch["has_note"].shape[0] * self.max_stays
+        slot = batch[STAY_SLOT]
+        slots = batch[HAS_NOTE].shape[0] * self.max_stays
         grid = b.new_zeros(slots, b.shape[1]).index_copy(0, slot, b)  # (B*M, R)
         filled = torch.zeros(slots, dtype=torch.bool, device=b.device).index_fill(0, slot, True)
         s: Tensor = self.aggregate(grid.view(-1, self.aggregate.in_features))
@@ -52,12 +53,11 @@ class AdmissionEncoder(nn.Module):
     def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The tokens <s, c, g, l> (B, 4, R) and which of them are present, (B, 4) bool."""
         s, has_stay = self.aggregate_stays(batch)
-        c = self.diagnoses(batch["icd_ids"], batch["icd_offsets"])
-        g = self.drugs(batch["drug_ids"], batch["drug_offsets"])
-        note = self.note(batch["note"])
-        has_diagnosis = batch["icd_offsets"].diff() > 0
-        has_drug = batch["drug_offsets"].diff() > 0
-        present = torch.stack((has_stay, has_diagnosis, has_drug, batch["has_note"]), dim=1)
+        c = self.diagnoses(batch[ICD.ids], batch[ICD.offsets])
+        g = self.drugs(batch[DRUG.ids], batch[DRUG.offsets])
+        note = self.note(batch[NOTE_VECTOR])
+        has_diagnosis, has_drug = (batch[keys.offsets].diff() > 0 for keys in CODES)
+        present = torch.stack((has_stay, has_diagnosis, has_drug, batch[HAS_NOTE]), dim=1)
         return torch.stack((s, c, g, note), dim=1), present
 
     def mask_codes(
@@ -65,8 +65,8 @@ class AdmissionEncoder(nn.Module):
     ) -> Tensor:
         """Eq. 6: the tokens (B, 4, R) with c' and g' of the codes that ``masks`` leaves."""
         icd_masked, drug_masked = masks
-        c = self.diagnoses(batch["icd_ids"], batch["icd_offsets"], kept=~icd_masked)
-        g = self.drugs(batch["drug_ids"], batch["drug_offsets"], kept=~drug_masked)
+        c = self.diagnoses(batch[ICD.ids], batch[ICD.offsets], kept=~icd_masked)
+        g = self.drugs(batch[DRUG.ids], batch[DRUG.offsets], kept=~drug_masked)
         return torch.stack((tokens[:, STAYS], c, g, tokens[:, NOTE]), dim=1)
 
     def leave_one_out(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,10 +100,10 @@ def masks_of(batch: dict[str, Tensor], rate: float, salts: Salts) -> tuple[Tenso
     device. Admissions of one patient in one batch share the draws of the codes they share.
     """
     masks = []
-    for kind, salt in zip(("icd", "drug"), salts, strict=True):
-        ids = batch[f"{kind}_ids"]
-        row = row_of_entry(batch[f"{kind}_offsets"], ids.numel())
-        patient = _scramble(batch["subject_id"] ^ salt)
+    for keys, salt in zip(CODES, salts, strict=True):
+        ids = batch[keys.ids]
+        row = row_of_entry(batch[keys.offsets], ids.numel())
+        patient = _scramble(batch[SUBJECT_ID] ^ salt)
         masks.append((_scramble(patient[row] + ids) & 0x7FFFFFFF) < int(rate * 2**31))
     return masks[0], masks[1]
 
@@ -152,21 +152,20 @@ class MaskedCodePrediction(nn.Module):
         """
         coded = count_coded(batch) if coded is None else coded
         terms = []
-        for kind, layer, masked, count in zip(
-            ("icd", "drug"), (self.diagnoses, self.drugs), masks, coded, strict=True
+        for keys, layer, masked, count in zip(
+            CODES, (self.diagnoses, self.drugs), masks, coded, strict=True
         ):
-            ids, offsets = batch[f"{kind}_ids"], batch[f"{kind}_offsets"]
-            target = Sparse(ids, offsets, layer.out_features)
+            target = Sparse.of(batch, keys, layer.out_features)
             error = squared_error_of_sets(layer(a), target, masked)  # (B)
             if self.reduction == "mean":
                 error = error / layer.out_features
-            terms.append(global_mean(error, offsets.diff() > 0, count))
+            terms.append(global_mean(error, target.offsets.diff() > 0, count))
         return terms[0] + terms[1]
 
 
 def count_coded(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """How many admissions of all processes have a diagnosis, and how many a drug."""
-    icd, drug = (batch[f"{kind}_offsets"].diff() > 0 for kind in ("icd", "drug"))
+    icd, drug = (batch[keys.offsets].diff() > 0 for keys in CODES)
     return global_count(icd), global_count(drug)
 
 

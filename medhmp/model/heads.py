@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from medhmp.batch import ICD, VISIT_OFFSETS
 from medhmp.legend import Widths
 from medhmp.model.admission import AdmissionEncoder
 from medhmp.model.blocks import CodeMLP
@@ -62,8 +63,8 @@ class PatientLSTM(nn.Module):
 
     def represent(self, batch: dict[str, Tensor]) -> Tensor:
         """A batch of patients -> (B, R); zeros for a patient without visits."""
-        visits = self.diagnoses(batch["icd_ids"], batch["icd_offsets"])  # (V, R)
-        offsets = batch["visit_offsets"]
+        visits = self.diagnoses(batch[ICD.ids], batch[ICD.offsets])  # (V, R)
+        offsets = batch[VISIT_OFFSETS]
         counts = offsets.diff()  # (B)
         B, N = counts.numel(), max(1, int(counts.max()))
         row = row_of_entry(offsets, visits.shape[0])

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from medhmp.batch import CsrKeys
+
 PANEL = 128
 """Columns of a table that bags pick from at a time: a thousand rows of so many floats fit the cache
 of a core, where bags pick faster than from the one that cores share."""
@@ -57,6 +59,11 @@ class Sparse:
         self, ids: Tensor, offsets: Tensor, columns: int, values: Tensor | None = None
     ) -> None:
         self.ids, self.offsets, self.columns, self.values = ids, offsets, columns, values
+
+    @staticmethod
+    def of(batch: dict[str, Tensor], keys: CsrKeys, columns: int) -> "Sparse":
+        """The matrix that a batch holds under ``keys``."""
+        return Sparse(batch[keys.ids], batch[keys.offsets], columns, batch.get(keys.values))
 
     @property
     def rows(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medhmp.batch import DEMOGRAPHICS, HOURS
 from medhmp.legend import Widths
 from medhmp.model.blocks import DemographicMLP, FusionBlock
 from medhmp.model.recurrence import remember, run_dense, run_sparse, run_unfed
@@ -18,14 +19,12 @@ AUTHORS_DROPOUT = 0.1
 
 def hours_of(batch: dict[str, Tensor], hours: int, features: int) -> Sparse:
     """The features of a batch of stays, (T*S, F): hour by hour, as recurrences go through them."""
-    ids, offsets = batch["feature_ids"], batch["hour_offsets"]
-    return Sparse(ids, offsets, features, batch.get("feature_values")).regrouped(hours)
+    return Sparse.of(batch, HOURS, features).regrouped(hours)
 
 
 def demographics_of(batch: dict[str, Tensor], demographics: int) -> Sparse:
     """The demographic features of a batch of stays, (S, P)."""
-    ids, offsets = batch["demographic_ids"], batch["demographic_offsets"]
-    return Sparse(ids, offsets, demographics, batch.get("demographic_values"))
+    return Sparse.of(batch, DEMOGRAPHICS, demographics)
 
 
 class StayEncoder(nn.Module):

@@ -1,9 +1,8 @@
-"""Embeds discharge notes with a frozen T5 encoder: masked mean over tokens, long notes in chunks.
+"""A frozen T5 encoder and its vectors of notes: masked mean over tokens, long notes in chunks.
 
 A note's vector is the mean of the encoder's last hidden states over all its tokens, sum_t h_t / n;
-padding never counts. A note longer than ``max_tokens`` is cut into chunks that are encoded apart;
-their means weighted by length are that same mean. A note's text stays inside the actor that reads
-it: it is in no log, no error and no message to the driver.
+padding never counts. A note longer than ``max_tokens`` is cut into chunks, each encoded by itself.
+The mean of the chunks' means, weighted by their lengths, is that same mean.
 """
 
 import hashlib
@@ -12,21 +11,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from medhmp.arrays import Floats32
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.run import Notes, digest
 from medhmp.storage import Folder
 
-MODEL_FILES: Final = (".json", ".txt", ".model", ".safetensors")  # never a pickle
-TOKENS_PER_PASS: Final = 256  # on a CPU: larger activations fall out of its cache
-BYTE_OFFSET: Final = 3  # ids 0, 1, 2 are padding, end and unknown, as in ByT5
+MODEL_FILES: Final = (".json", ".txt", ".model", ".safetensors")
+"""Endings of the files of a model that are read; a pickle never is."""
+TOKENS_PER_PASS: Final = 256
+"""Tokens of a forward pass on a CPU, whose cache would not hold the activations of more."""
+BYTE_OFFSET: Final = 3
+"""Id of the first byte: ids 0, 1, 2 are padding, end and unknown, as in ByT5."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Encoder:
 
 
 def check_encoder(model: str | None) -> str:
-    """Fingerprint of the encoder that ``notes.model`` names; refuses one that cannot be used.
+    """Fingerprints the encoder that ``notes.model`` names; refuses one that cannot be used.
 
-    Read from the driver, so that a wrong folder costs no actor.
+    The driver calls it, so that a wrong folder starts no actor.
     """
     if model is None:
         return "tiny"
@@ -72,7 +71,7 @@ def check_encoder(model: str | None) -> str:
 
 
 def load_encoder(model: str | None) -> Encoder:
-    """The encoder of a folder in Hugging Face layout (local or ``s3://``); None: the tiny one."""
+    """Loads the encoder of a folder (local or ``s3://``) in Hugging Face layout; None: tiny."""
     if model is None:
         return tiny_encoder()
     folder = Folder(model)
@@ -87,7 +86,7 @@ def load_encoder(model: str | None) -> Encoder:
 
 
 def tiny_encoder() -> Encoder:
-    """A byte-level T5 of one narrow layer with fixed random weights, for runs without an encoder.
+    """Builds a byte-level T5, one narrow layer of fixed random weights, for runs without a model.
 
     Its vectors are little more than a histogram of bytes.
     """
@@ -118,8 +117,8 @@ def chunk(ids: Sequence[int], max_tokens: int, end: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def embed(encoder: Encoder, texts: list[str], notes: Notes) -> npt.NDArray[np.float32]:
-    """Vectors (N, E) of N notes. Chunks are encoded longest first, with others of their length."""
+def embed(encoder: Encoder, texts: list[str], notes: Notes) -> Floats32:
+    """Embeds N notes: vectors (N, E). Encodes longest chunks first, with others of their length."""
     device = encoder.model.device
     max_tokens = min(notes.max_tokens, encoder.window or notes.max_tokens)
     owners: list[int] = []
@@ -138,47 +137,15 @@ def embed(encoder: Encoder, texts: list[str], notes: Notes) -> npt.NDArray[np.fl
         summed = torch.bmm(weight[:, None], hidden)[:, 0]  # (B, E): sum over the chunk's own tokens
         total.index_add_(0, rows, summed.float().cpu())
         tokens.index_add_(0, rows, mask.sum(dim=1, keepdim=True).float())
-    result: npt.NDArray[np.float32] = (total / tokens).numpy()
+    result: Floats32 = (total / tokens).numpy()
     return result
-
-
-class Embedder:
-    """The actor of a Ray Data pool. One batch is one task: ``file``, ``row_group``, ``rows`` in it.
-
-    What it returns depends on that task alone, so the number of actors leaves no trace.
-    """
-
-    def __init__(self, folder: Folder, notes: Notes) -> None:
-        self._folder, self._notes = folder, notes
-        self._encoder = load_encoder(notes.model)
-        if torch.cuda.is_available():
-            self._encoder.model.to("cuda")
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Table of ``note_hash`` and ``embedding`` (E) of the named rows."""
-        [task] = batch.to_pylist()
-        try:
-            with self._folder.open(task["file"]) as source:
-                file = pq.ParquetFile(source)
-                group = file.read_row_group(task["row_group"], ["note_hash", "text"])
-            picked = group.take(task["rows"])
-            vectors = embed(self._encoder, picked["text"].to_pylist(), self._notes)
-        except Exception as error:  # its text or arguments may hold a note
-            where = _where(error)
-            raise RuntimeError(f"embedding the notes of {task['file']} failed: {where}") from None
-        return pa.table({"note_hash": picked["note_hash"], "embedding": as_lists(vectors)})
-
-
-def as_lists(vectors: npt.NDArray[np.float32]) -> pa.Array:
-    """Vectors (N, E) as the Arrow column of ``shards.schema.NOTE_EMBEDDINGS``."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
 
 
 def _read_encoder(path: str) -> Encoder:
     from transformers import AutoTokenizer, T5EncoderModel
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # the decoder of a whole T5 is left out on purpose
+    logging.set_verbosity_error()  # a whole T5 has a decoder, which is not loaded on purpose
     logging.disable_progress_bar()
     try:
         model, loaded = T5EncoderModel.from_pretrained(
@@ -215,7 +182,7 @@ def _bytes_of(texts: list[str]) -> list[list[int]]:
 
 
 def _batches(chunks: list[list[int]], batch_size: int, on_cpu: bool) -> Iterator[list[int]]:
-    """Indices of the chunks of each forward pass: neighbors in length, so little is padding."""
+    """Yields the chunks (indices) of each forward pass: neighbors in length, for little padding."""
     order = sorted(range(len(chunks)), key=lambda i: len(chunks[i]), reverse=True)
     while order:
         size = batch_size
@@ -226,7 +193,7 @@ def _batches(chunks: list[list[int]], batch_size: int, on_cpu: bool) -> Iterator
 
 
 def _pad(chunks: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
-    """Ids (B, L), filled up with ``padding``, and the mask (B, L) of the real ones, int64."""
+    """Pads chunks to ids (B, L), with the mask (B, L) of the real ones; both int64."""
     lengths = torch.tensor([len(chunk) for chunk in chunks])
     width = int(lengths.max())
     ids = torch.tensor([chunk + [padding] * (width - len(chunk)) for chunk in chunks])
@@ -243,12 +210,3 @@ def _sha256(folder: Folder, name: str) -> str:
         while block := source.read(1 << 24):
             sha.update(block)
     return sha.hexdigest()
-
-
-def _where(error: BaseException) -> str:
-    """Class of an error and the line that raised it, without what it says."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown line"
-    return f"{type(error).__name__} at {place}"

@@ -1,7 +1,7 @@
-"""Shard files as a source of Ray Data: a reader for each file, of the rows that are wanted.
+"""Shard files as a source of Ray Data: one read task per file, of the rows of some splits.
 
 ``ray.data.read_parquet`` would first sample files, in tasks of a whole CPU that other ranks may
-hold, or start actors for their footers: of our files the manifest has told all that before.
+hold, or start actors that read their footers. The manifest says all that already.
 """
 
 import functools
@@ -19,7 +19,7 @@ from ray.data.datasource import ReadTask
 from medhmp.storage import ATTEMPTS, Folder
 
 
-class Files(Datasource):  # type: ignore[misc]
+class ShardFiles(Datasource):  # type: ignore[misc]
     """The rows of some splits, in the order of ``names`` and of each file."""
 
     def __init__(self, folder: Folder, names: Sequence[str], splits: Sequence[str]) -> None:
@@ -38,9 +38,9 @@ class Files(Datasource):  # type: ignore[misc]
 
 
 def rows_of(folder: Folder, name: str, splits: Sequence[str]) -> Iterator[pa.Table]:
-    """A file's rows of some splits, a row group after the other.
+    """Reads a file's rows of some splits, one row group after the other.
 
-    Goes on where it was when a bucket fails for a while, as one does that many ranks read from.
+    A bucket that many ranks read from fails at times: reading then goes on at the same row group.
     """
     done = failed = 0
     while True:

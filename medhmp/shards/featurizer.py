@@ -1,29 +1,46 @@
-"""What featurization learns from training patients, and what other data may be made with."""
+"""The frozen featurizer: everything fitted on training patients, reusable on other data."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from medhmp.features.codes import Kind, Vocabulary
-from medhmp.features.fitted import Fitted
-from medhmp.shards.manifest import Manifest
+from medhmp.features.fitted import FittedFeatures
+from medhmp.refusal import Refusal
+from medhmp.shards.manifest import Manifest, manifest_in
+from medhmp.storage import Output
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """Columns, bins and codes."""
+class Featurizer:
+    """Columns, bins and vocabularies."""
 
-    indicators: Sequence[str]  # variables whose repeats at one time became indicators
-    fitted: Fitted
+    indicators: Sequence[str]  # variables whose repeats at one time become indicators
+    fitted: FittedFeatures
     vocabularies: Mapping[Kind, Vocabulary]
-    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> what it has become
+    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones it becomes
 
     @staticmethod
-    def of(manifest: Manifest) -> "Learnt":
-        """What made shards that are whole."""
+    def of(manifest: Manifest) -> "Featurizer":
+        """The featurizer that made these shards."""
         vocabularies: dict[Kind, Vocabulary] = {
             "diagnosis": Vocabulary(tuple(manifest.diagnoses)),
             "drug": Vocabulary(tuple(manifest.drugs)),
         }
-        fitted = Fitted.from_json(json.dumps(manifest.fiddle))
-        return Learnt(manifest.indicators, fitted, vocabularies, manifest.icd9_of)
+        fitted = FittedFeatures.from_json(json.dumps(manifest.fiddle))
+        return Featurizer(manifest.indicators, fitted, vocabularies, manifest.icd9_of)
+
+
+def frozen_featurizer(shards: Output, fields: Mapping[str, Any]) -> Featurizer:
+    """The featurizer of other shards, for a run of these ``fields`` (``content_of``).
+
+    Refuses shards that were made with other settings of features.
+    """
+    for name, now in fields.items():
+        if name.startswith(("features.", "cohort.hours")) and shards.fields.get(name) != now:
+            raise Refusal(
+                f"the shards of features.frozen were made with {name} {shards.fields.get(name)!r} "
+                f"and this run has {now!r}; give the same --{name}"
+            )
+    return Featurizer.of(manifest_in(shards))

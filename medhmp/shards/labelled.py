@@ -1,33 +1,31 @@
 """The labelled rows of one task, by split, in memory."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from medhmp.legend import (
-    LEVELS,
-    ROW_ID,
-    SPLITS,
-    Level,
-    Split,
-    Task,
-)
+from medhmp.arrays import Floats32, Ints
+from medhmp.batch import LABEL
+from medhmp.layout import labels_of
+from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
 from medhmp.refusal import Refusal
-from medhmp.run import Run
-from medhmp.shards.csr import Ints
-from medhmp.shards.manifest import Manifest, open_shards
+from medhmp.run import Cohort, Model
+from medhmp.shards.manifest import OpenShards
 from medhmp.shards.rows import Admissions, Batch, Patients, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
-from medhmp.storage import Folder
 from medhmp.tasks.patients import target_codes
 
-TABLES: dict[Level, str] = {"stay": "stays", "admission": "admissions", "patient": "patients"}
+TABLE_OF: Final[dict[Level, str]] = {
+    "stay": "stays",
+    "admission": "admissions",
+    "patient": "patients",
+}
+"""The shard table that has the rows of a level."""
 
 
 @dataclass(frozen=True)
@@ -35,35 +33,54 @@ class Labelled:
     """Rows of a task in one split, with their labels."""
 
     rows: Stays | Admissions | Patients
-    label: npt.NDArray[np.float32]  # (n) in {0, 1}
+    label: Floats32  # (n) in {0, 1}
 
     def __len__(self) -> int:
         return len(self.label)
 
     def batch(self, rows: Ints) -> Batch:
-        return {**self.rows.batch(rows), "label": torch.from_numpy(self.label[rows])}
+        """The keys of the level for the given rows, and ``label``."""
+        return {**self.rows.batch(rows), LABEL: torch.from_numpy(self.label[rows])}
 
 
 TaskData = dict[Split, Labelled]
 
 
-def read_task(run: Run, task: Task) -> TaskData:
-    """All splits of a task; of the training split the first ``finetune.labels`` rows.
+def read_task(
+    shards: OpenShards, task: Task, cohort: Cohort, model: Model, labels: int | None
+) -> TaskData:
+    """Reads all splits of a task, with the training split cut to its first ``labels`` rows.
 
-    Rows are in the order of the shards, a hash of the patient: the first n are of random patients.
+    Rows are in the order of the shards, which is a hash of the patient: the first n rows belong to
+    random patients.
+
+    Args:
+        shards: holds the rows and the labels.
+        task: decides the level of the rows.
+        cohort: its ``max_visits`` and the target codes of the task shape the rows of patients.
+        model: its ``max_stays`` shapes the rows of admissions.
+        labels: training rows to keep; none: all.
+
+    Raises:
+        Refusal: the task has no labels, a file is damaged, or a patient is in two splits.
     """
-    shards, manifest = open_shards(run), open_shards(run).manifest
-    name = f"labels/{task}.parquet"
+    name = labels_of(task)
     if name not in shards.output.files:
         raise Refusal(
             f"{shards.folder}/labels has no {task}.parquet; run jobs.featurize for this task first"
         )
-    labels = shards.output.read_parquet(name)
-    rows = _labelled_rows(shards.folder, manifest, LEVELS[task], labels)
-    assert_disjoint(splits_in(shards.folder, manifest, "patients"), labels, rows)
-    return {
-        split: _split(run, task, shards.folder, manifest, labels, rows, split) for split in SPLITS
-    }
+    labelled = shards.read_parquet(name)
+    rows = _labelled_rows(shards, LEVELS[task], labelled)
+    assert_disjoint(splits_in(shards, "patients"), labelled, rows)
+    data: TaskData = {}
+    for split in SPLITS:
+        table = rows.filter(pc.equal(rows["split"], split))
+        if split == "train" and labels is not None:
+            table = table.slice(0, labels)
+        own = _labels_of_rows(labelled, table[ROW_ID[LEVELS[task]]])
+        label = own["label"].to_numpy().astype(np.float32)
+        data[split] = Labelled(_rows(shards, task, cohort, model, table, own), label)
+    return data
 
 
 def counts(data: TaskData) -> dict[str, dict[str, int]]:
@@ -74,61 +91,45 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
     }
 
 
-def hindrance(run: Run, task: Task, data: TaskData) -> str:
-    """Why a task cannot be trained and scored: no source has it, or a split lacks a class. Empty
-    if it can."""
-    if unavailable := open_shards(run).manifest.tasks[task].unavailable:
+def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
+    """Says why a task cannot be trained and scored: no source has it, or a split lacks a class.
+
+    Empty if the task can.
+    """
+    if unavailable := shards.manifest.tasks[task].unavailable:
         return unavailable
     return "a split has no positive or no negative row" if lacks_a_class(data) else ""
 
 
 def lacks_a_class(data: TaskData) -> bool:
-    """Whether a split has no positive or no negative row: nothing can be learnt or scored there."""
+    """Tells of a split without a positive or a negative row, where nothing is learnt or scored."""
     return not all(0 < part.label.sum() < len(part) for part in data.values())
 
 
-def _labelled_rows(shards: Folder, manifest: Manifest, level: Level, labels: pa.Table) -> pa.Table:
+def _labelled_rows(shards: OpenShards, level: Level, labels: pa.Table) -> pa.Table:
     """The rows that have a label, in the order of the shards."""
-    name, key = TABLES[level], ROW_ID[level]
-    wanted = labels["row_id"].combine_chunks()
-    files = [(shards / name).read_parquet(file) for file in sorted(manifest.tables[name])]
-    return pa.concat_tables([table.filter(pc.is_in(table[key], wanted)) for table in files])
+    wanted, key = labels["row_id"].combine_chunks(), ROW_ID[level]
+    tables = shards.read_table(TABLE_OF[level])
+    return pa.concat_tables([table.filter(pc.is_in(table[key], wanted)) for table in tables])
 
 
-def _split(
-    run: Run,
-    task: Task,
-    shards: Folder,
-    manifest: Manifest,
-    labels: pa.Table,
-    rows: pa.Table,
-    split: Split,
-) -> Labelled:
-    key = ROW_ID[LEVELS[task]]
-    wanted = labels.filter(pc.equal(labels["split"], split))
-    table = rows.filter(pc.equal(rows["split"], split))
-    if split == "train" and run.finetune.labels is not None:
-        table = table.slice(0, run.finetune.labels)
-    at = _positions(wanted["row_id"].to_numpy(), table[key].to_numpy())
-    label = wanted["label"].to_numpy()[at].astype(np.float32)
-    return Labelled(_rows(run, task, shards, manifest, table, wanted.take(at)), label)
+def _labels_of_rows(labels: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
+    """The label of each of ``rows`` (identifiers, n), in their order: a table of n rows."""
+    known = labels["row_id"].to_numpy()
+    order = np.argsort(known)
+    return labels.take(order[np.searchsorted(known, rows.to_numpy(), sorter=order)])
 
 
 def _rows(
-    run: Run, task: Task, shards: Folder, manifest: Manifest, table: pa.Table, wanted: pa.Table
+    shards: OpenShards, task: Task, cohort: Cohort, model: Model, table: pa.Table, labels: pa.Table
 ) -> Any:
     level = LEVELS[task]
     if level == "stay":
         return Stays.from_arrow(table)
     if level == "admission":
-        return Admissions.from_arrow(table, run.model.max_stays, read_notes(shards))
-    targets = target_codes(task, run.cohort)
-    hidden = [i for i, code in enumerate(manifest.diagnoses) if code.startswith(targets)]
-    until = wanted["prediction_time"].to_numpy()
-    return Patients.from_arrow(table, until, run.cohort.max_visits, np.array(hidden, np.int64))
-
-
-def _positions(keys: npt.NDArray[Any], of: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Index into ``keys`` of each element of ``of``."""
-    order = np.argsort(keys)
-    return np.asarray(order[np.searchsorted(keys, of, sorter=order)])
+        return Admissions.from_arrow(table, model.max_stays, read_notes(shards.folder))
+    targets = target_codes(task, cohort)
+    diagnoses = shards.manifest.diagnoses
+    hidden = [i for i, code in enumerate(diagnoses) if code.startswith(targets)]
+    until = labels["prediction_time"].to_numpy()
+    return Patients.from_arrow(table, until, cohort.max_visits, np.array(hidden, np.int64))

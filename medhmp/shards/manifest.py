@@ -3,11 +3,14 @@
 Nothing in it depends on workers, buckets, paths or time.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
-from medhmp.layout import MANIFEST, SHARDS
+import pyarrow as pa
+
+from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, SHARDS
 from medhmp.legend import SPLITS, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
@@ -102,7 +105,7 @@ def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class OpenShards:
-    """The shards of a run, opened once by a job that passes them on: their output and manifest."""
+    """The shards of a run: their output and manifest, read once by a job, which passes them on."""
 
     output: Output
     manifest: Manifest
@@ -120,6 +123,23 @@ class OpenShards:
     def widths(self) -> Widths:
         """The sizes that the model takes from the data."""
         return self.manifest.widths
+
+    @cached_property
+    def note_embeddings(self) -> Output:
+        """The output of ``jobs.embed_notes`` beside the tables, opened at its first use.
+
+        Refuses one not whole.
+        """
+        return opened(self.folder / NOTE_EMBEDDINGS, "embed_notes")
+
+    def read_parquet(self, name: str) -> pa.Table:
+        """One file, whole. Refuses bytes whose checksum is not the published one."""
+        return self.output.read_parquet(name)
+
+    def read_table(self, table: str) -> Iterator[pa.Table]:
+        """The files of a shard table, in the order of the rows. Refuses as ``read_parquet``."""
+        for name in sorted(self.manifest.tables[table]):
+            yield self.read_parquet(f"{table}/{name}")
 
 
 def open_shards(run: Run) -> OpenShards:

@@ -1,4 +1,4 @@
-"""Batches made ready ahead of the step that takes them, by a thread of their own."""
+"""Batches made ahead of the steps that take them, by a thread."""
 
 import contextlib
 import queue
@@ -10,30 +10,30 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 DEPTH: Final = 2
-"""Batches that may wait: one is taken while the next is made."""
+"""Batches that may wait to be taken, beside the one being made."""
 PATIENCE: Final = 5.0
-"""Seconds that a consumer that stops waits for the batch being made."""
+"""Seconds for which a closing consumer waits for the batch being made."""
 
 
 class _Ended:
-    """The last thing a thread hands over: what ended it, None for the end of the batches."""
+    """The last item of the thread: the error that ended it, or None at the end of the batches."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class Ahead(Iterator[T]):
-    """Yields ``batches`` in their order; from now on a thread makes up to ``depth`` in advance.
+    """Yields ``batches`` in their order, of which a thread makes up to ``depth`` in advance.
 
-    What making a batch raises is raised here, after the batches before it. The thread ends with
-    the batches, or when this is closed or no longer held: with its loop, however that ends, and
-    before whatever the batches are read with is shut down at the end of the process.
+    An error in making a batch is raised here, after the batches before it. The thread ends with the
+    batches, or when this object is closed or garbage-collected. So it never outlives the loop that
+    takes the batches, nor the libraries that they are read with.
     """
 
     def __init__(self, batches: Iterable[T], depth: int = DEPTH) -> None:
         self._ready: queue.Queue[T | _Ended] = queue.Queue(depth)
         self._stopped = threading.Event()
-        # The thread holds nothing of this object, or nobody could let go of it.
+        # The thread holds no reference to this object, which would keep it alive for good.
         work = (batches, self._ready, self._stopped)
         thread = threading.Thread(target=_fill, args=work, name="batches ahead", daemon=True)
         thread.start()
@@ -69,6 +69,6 @@ def _end(
 ) -> None:
     stopped.set()
     with contextlib.suppress(queue.Empty):
-        while True:  # so that a thread that waits for room goes on, and finds that it is over
+        while True:  # makes room for a thread that waits, so that it finds that it is stopped
             ready.get_nowait()
     thread.join(PATIENCE)

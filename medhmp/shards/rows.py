@@ -1,7 +1,7 @@
 """Rows of a shard table in memory, sparse, and the batches cut from them.
 
-One class per level. Each is made from an Arrow table of ``medhmp/shards/schema.py`` without a
-Python object per row; ``batch(rows)`` gives the tensors that schema names. Nested stays and visits
+One class per level. Each is made from an Arrow table of ``shards/schema.py`` without a Python
+object per row; ``batch(rows)`` gives the tensors of ``medhmp/batch.py``. Nested stays and visits
 are ragged rows over a flat inner table.
 """
 
@@ -14,38 +14,47 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from medhmp.arrays import AnyInts, Floats32, Ints
+from medhmp.batch import (
+    DEMOGRAPHICS,
+    DRUG,
+    HAS_NOTE,
+    HOURS,
+    ICD,
+    NOTE_VECTOR,
+    STAY_SLOT,
+    SUBJECT_ID,
+    VISIT_OFFSETS,
+    CsrKeys,
+)
 from medhmp.legend import NOTE_WIDTH
-from medhmp.shards.csr import Csr, Ints, from_lengths, joined
+from medhmp.shards.csr import Csr, from_lengths, joined
 
 Batch = dict[str, Tensor]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Stays:
-    """n stays. ``hours`` has a row per stay and hour (n*T), ``demographics`` a row per stay.
+    """n stays, with the features that are on in each hour and those of the patient."""
 
-    Where features are real numbers, each id of either has its value.
-    """
-
-    subject_id: npt.NDArray[np.int64]
-    row_id: npt.NDArray[np.int64]
-    hours: Csr
-    demographics: Csr
-    feature_values: Floats | None = None
-    demographic_values: Floats | None = None
+    subject_id: Ints  # (n)
+    row_id: Ints  # (n) stay_id
+    hours: Csr  # a row per stay and hour (n*T)
+    demographics: Csr  # a row per stay (n)
+    feature_values: Floats32 | None = None  # one for each id of ``hours``; none: ones
+    demographic_values: Floats32 | None = None  # the same of ``demographics``
 
     @staticmethod
     def from_arrow(table: pa.Table) -> "Stays":
-        hours_of_stay = _fixed_lists(table["hour_offsets"]).astype(np.int64)  # (n, T + 1)
+        hours_of_stay = _fixed_lists(table[HOURS.offsets]).astype(np.int64)  # (n, T + 1)
         lengths = hours_of_stay[:, 1:] - hours_of_stay[:, :-1]
         return Stays(
             subject_id=_ints(table, "subject_id"),
             row_id=_ints(table, "stay_id"),
-            hours=Csr(from_lengths(lengths.ravel()), Csr.from_arrow(table["feature_ids"]).values),
-            demographics=Csr.from_arrow(table["demographic_ids"]),
-            feature_values=_values(table, "feature_values"),
-            demographic_values=_values(table, "demographic_values"),
+            hours=Csr(from_lengths(lengths.ravel()), Csr.from_arrow(table[HOURS.ids]).values),
+            demographics=Csr.from_arrow(table[DEMOGRAPHICS.ids]),
+            feature_values=_values(table, HOURS.values),
+            demographic_values=_values(table, DEMOGRAPHICS.values),
         )
 
     def __len__(self) -> int:
@@ -55,31 +64,33 @@ class Stays:
     def hours_per_stay(self) -> int:
         return len(self.hours) // max(len(self), 1)
 
-    def batch(self, rows: Ints, narrow: bool = False) -> Batch:
-        """Stay keys of the schema for the given rows; ``narrow``: ids as they are stored, fewer
-        bytes to move before ``widened``."""
-        steps, demographics = self.hours_per_stay, self.demographics.take(rows)
+    def batch(self, rows: AnyInts, narrow: bool = False) -> Batch:
+        """The keys of stays for the given rows.
+
+        ``narrow`` leaves ids as they are stored: fewer bytes to move before ``widened``.
+        """
+        steps = self.hours_per_stay
         begins = self.hours.offsets[np.asarray(rows)[:, None] * steps + np.arange(steps + 1)]
         starts, ends = begins[:, 0], begins[:, -1]  # (B): the hours of a stay are neighbors
+        ids = joined(self.hours.values, starts, ends, None if narrow else np.int64)
+        hours = Csr(from_lengths(np.diff(begins).ravel()), ids)
         batch = {
-            "hour_offsets": torch.from_numpy(from_lengths(np.diff(begins).ravel())),
-            "feature_ids": torch.from_numpy(
-                joined(self.hours.values, starts, ends, None if narrow else np.int64)
-            ),
-            "demographic_offsets": torch.from_numpy(demographics.offsets),
-            "demographic_ids": _ids(demographics, narrow),
-            "subject_id": torch.from_numpy(self.subject_id[rows]),
+            **_tensors(HOURS, hours, narrow),
+            **_tensors(DEMOGRAPHICS, self.demographics.take(rows), narrow),
+            SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
         if self.feature_values is not None:
-            batch["feature_values"] = torch.from_numpy(joined(self.feature_values, starts, ends))
+            batch[HOURS.values] = torch.from_numpy(joined(self.feature_values, starts, ends))
         if self.demographic_values is not None:
             values = self.demographic_values[self.demographics.positions(rows)]
-            batch["demographic_values"] = torch.from_numpy(values)
+            batch[DEMOGRAPHICS.values] = torch.from_numpy(values)
         return batch
 
     def shuffled(self, generator: np.random.Generator) -> "Stays":
-        """The control: each hour's content dealt to some stay's same hour, so that no stay keeps a
-        patient's course. What an hour holds, and how often, is unchanged."""
+        """The control: deals the content of each hour to the same hour of some stay.
+
+        No stay keeps a patient's course; what an hour holds, and how often, is unchanged.
+        """
         grid = np.arange(len(self.hours)).reshape(len(self), -1)
         dealt = generator.permuted(grid, axis=0).ravel()
         values = self.feature_values
@@ -90,20 +101,20 @@ class Stays:
 
 @dataclass(frozen=True)
 class Admissions:
-    """n admissions: their codes, note, and first ``max_stays`` stays (ragged over ``stays``)."""
+    """n admissions: their codes, note and first ``max_stays`` stays."""
 
-    subject_id: npt.NDArray[np.int64]
-    row_id: npt.NDArray[np.int64]
-    icd: Csr
-    drug: Csr
-    note: Floats  # (n, E), zeros where there is none
-    has_note: npt.NDArray[np.bool_]
-    stays: Stays
+    subject_id: Ints  # (n)
+    row_id: Ints  # (n) hadm_id
+    icd: Csr  # a row per admission (n)
+    drug: Csr  # a row per admission (n)
+    note: Floats32  # (n, E), zeros where there is none
+    has_note: npt.NDArray[np.bool_]  # (n)
+    stays: Stays  # all stays of all n admissions
     stay_rows: Csr  # row i: the rows of ``stays`` that belong to admission i
     max_stays: int
 
     @staticmethod
-    def from_arrow(table: pa.Table, max_stays: int, notes: "Notes") -> "Admissions":
+    def from_arrow(table: pa.Table, max_stays: int, notes: "NoteVectors") -> "Admissions":
         nested = table["stays"].combine_chunks()
         if isinstance(nested, pa.ChunkedArray):
             nested = pa.array([], table["stays"].type)
@@ -121,8 +132,8 @@ class Admissions:
         return Admissions(
             subject_id=subject,
             row_id=hadm,
-            icd=Csr.from_arrow(table["icd_ids"]),
-            drug=Csr.from_arrow(table["drug_ids"]),
+            icd=Csr.from_arrow(table[ICD.ids]),
+            drug=Csr.from_arrow(table[DRUG.ids]),
             note=note,
             has_note=has_note,
             stays=stays,
@@ -134,26 +145,26 @@ class Admissions:
         return len(self.subject_id)
 
     def batch(self, rows: Ints, narrow: bool = False) -> Batch:
-        """Admission keys of the schema for the given rows; ``narrow`` as for stays."""
+        """The keys of admissions for the given rows; ``narrow`` as for stays."""
         own = self.stay_rows.take(rows)
         slot = np.repeat(np.arange(len(rows)) * self.max_stays, own.lengths)
         slot += np.arange(len(own.values)) - np.repeat(own.offsets[:-1], own.lengths)
-        icd, drug = self.icd.take(rows), self.drug.take(rows)
         return {
             **self.stays.batch(own.values, narrow),
-            "stay_slot": torch.from_numpy(slot),
-            "icd_offsets": torch.from_numpy(icd.offsets),
-            "icd_ids": _ids(icd, narrow),
-            "drug_offsets": torch.from_numpy(drug.offsets),
-            "drug_ids": _ids(drug, narrow),
-            "note": torch.from_numpy(self.note[rows]),
-            "has_note": torch.from_numpy(self.has_note[rows]),
-            "subject_id": torch.from_numpy(self.subject_id[rows]),
+            STAY_SLOT: torch.from_numpy(slot),
+            **_tensors(ICD, self.icd.take(rows), narrow),
+            **_tensors(DRUG, self.drug.take(rows), narrow),
+            NOTE_VECTOR: torch.from_numpy(self.note[rows]),
+            HAS_NOTE: torch.from_numpy(self.has_note[rows]),
+            SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
 
     def shuffled(self, generator: np.random.Generator) -> "Admissions":
-        """The control: codes, drugs and hours dealt to other admissions. How many codes an
-        admission has, and how often each occurs, stays; a code that it draws twice counts once."""
+        """The control: deals codes, drugs and hours to other admissions.
+
+        How many codes an admission has, and how often each occurs, is unchanged; a code that an
+        admission draws twice counts once.
+        """
         return replace(
             self,
             icd=_deal(self.icd, generator),
@@ -163,7 +174,7 @@ class Admissions:
 
 
 def widened(value: Tensor) -> Tensor:
-    """Narrow ids as int64, which PyTorch computes with; any other tensor as it is."""
+    """Makes narrow ids int64, which PyTorch computes with; returns any other tensor as it is."""
     return value.long() if value.dtype in (torch.uint16, torch.uint32) else value
 
 
@@ -171,7 +182,7 @@ def widened(value: Tensor) -> Tensor:
 class Patients:
     """n patients: the diagnosis codes of their admissions, in time order."""
 
-    subject_id: npt.NDArray[np.int64]
+    subject_id: Ints  # (n)
     visits: Csr  # row i: the rows of ``icd`` that are patient i's admissions
     icd: Csr  # a row per admission
 
@@ -179,8 +190,14 @@ class Patients:
     def from_arrow(
         table: pa.Table, until: npt.NDArray[np.datetime64], max_visits: int, hidden: Ints
     ) -> "Patients":
-        """Keeps, of each patient, the last ``max_visits`` admissions discharged by ``until`` (n),
-        and of their codes all but ``hidden`` (ids that would give the label away)."""
+        """Reads what a patient task may see.
+
+        Args:
+            table: n rows of ``schema.patients``.
+            until: (n) the admissions discharged by then are seen.
+            max_visits: of these, the last so many.
+            hidden: ids of the codes that would give the label away.
+        """
         nested = table["visits"].combine_chunks()
         if isinstance(nested, pa.ChunkedArray):
             nested = pa.array([], table["visits"].type)
@@ -191,7 +208,7 @@ class Patients:
         after = np.bincount(owner[kept], minlength=len(table))  # visits kept so far, per patient
         place = np.cumsum(kept) - np.repeat(np.cumsum(after) - after, np.diff(offsets))
         kept &= place > after[owner] - max_visits
-        icd = Csr.from_arrow(inner.field("icd_ids")).take(np.flatnonzero(kept))
+        icd = Csr.from_arrow(inner.field(ICD.ids)).take(np.flatnonzero(kept))
         visible = ~np.isin(icd.values, hidden)
         row = np.repeat(np.arange(len(icd)), icd.lengths)[visible]
         lengths = np.bincount(owner[kept], minlength=len(table))
@@ -202,44 +219,42 @@ class Patients:
         )
 
     @property
-    def row_id(self) -> npt.NDArray[np.int64]:
+    def row_id(self) -> Ints:
         return self.subject_id
 
     def __len__(self) -> int:
         return len(self.visits)
 
     def batch(self, rows: Ints) -> Batch:
-        """Patient keys of the schema for the given rows."""
+        """The keys of patients for the given rows."""
         visits = self.visits.take(rows)
-        icd = self.icd.take(visits.values)
         return {
-            "visit_offsets": torch.from_numpy(visits.offsets),
-            "icd_offsets": torch.from_numpy(icd.offsets),
-            "icd_ids": _ids(icd),
-            "subject_id": torch.from_numpy(self.subject_id[rows]),
+            VISIT_OFFSETS: torch.from_numpy(visits.offsets),
+            **_tensors(ICD, self.icd.take(visits.values)),
+            SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
 
 
 @dataclass(frozen=True)
-class Notes:
+class NoteVectors:
     """Note embeddings by admission, sorted by hadm_id. Empty where there are none."""
 
-    hadm_id: npt.NDArray[np.int64]
-    embedding: Floats  # (notes, E)
+    hadm_id: Ints  # (n)
+    embedding: Floats32  # (n, E)
 
     @staticmethod
-    def from_arrow(table: pa.Table) -> "Notes":
+    def from_arrow(table: pa.Table) -> "NoteVectors":
         hadm = _ints(table, "hadm_id")
         order = np.argsort(hadm, kind="stable")
         embedding = _fixed_lists(table["embedding"]).astype(np.float32)
-        return Notes(hadm[order], embedding[order])
+        return NoteVectors(hadm[order], embedding[order])
 
     @staticmethod
-    def none() -> "Notes":
-        return Notes(np.zeros(0, np.int64), np.zeros((0, NOTE_WIDTH), np.float32))
+    def none() -> "NoteVectors":
+        return NoteVectors(np.zeros(0, np.int64), np.zeros((0, NOTE_WIDTH), np.float32))
 
-    def of(self, hadm: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """(n, E) embeddings of these admissions, zeros where there is no note, and who has one."""
+    def of(self, hadm: Ints) -> tuple[Floats32, npt.NDArray[np.bool_]]:
+        """Embeddings (B, E) of B admissions, zeros without a note, and which have one (B)."""
         note = np.zeros((len(hadm), NOTE_WIDTH), np.float32)
         if not len(self.hadm_id):
             return note, np.zeros(len(hadm), np.bool_)
@@ -250,7 +265,7 @@ class Notes:
 
 
 def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
-    """The same multiset of codes, dealt anew to rows of the same lengths, less a row's repeats."""
+    """Deals the same multiset of codes to rows of the same lengths; a row's repeats are dropped."""
     dealt = generator.permutation(codes.values)
     owner = np.repeat(np.arange(len(codes)), codes.lengths)
     pairs = np.unique(np.stack([owner, dealt.astype(np.int64)]), axis=1)
@@ -258,24 +273,27 @@ def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
     return Csr(from_lengths(lengths), pairs[1].astype(codes.values.dtype))
 
 
-def _ints(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+def _ints(table: pa.Table, name: str) -> Ints:
     return np.asarray(table[name].to_numpy(), np.int64)
 
 
-def _values(table: pa.Table, name: str) -> Floats | None:
-    """What a list column holds, row after row; None where the table does not have it."""
+def _values(table: pa.Table, name: str) -> Floats32 | None:
+    """The flat values of a list column, row after row; None where the table does not have it."""
     if name not in table.column_names:
         return None
     return np.asarray(pc.list_flatten(table[name]).to_numpy(), np.float32)
 
 
-def _ids(csr: Csr, narrow: bool = False) -> Tensor:
-    return torch.from_numpy(csr.values if narrow else csr.values.astype(np.int64))
+def _tensors(keys: CsrKeys, csr: Csr, narrow: bool = False) -> Batch:
+    """The offsets and ids of a matrix under its keys."""
+    ids: AnyInts = csr.values if narrow else csr.values.astype(np.int64, copy=False)
+    return {keys.offsets: torch.from_numpy(csr.offsets), keys.ids: torch.from_numpy(ids)}
 
 
 def _fixed_lists(column: pa.ChunkedArray) -> npt.NDArray[np.generic]:
-    """A fixed_size_list column as a matrix. ``flatten`` honours slices, ``values`` does not."""
+    """Reads a fixed_size_list column as a matrix (n, width)."""
     width = column.type.list_size
+    # flatten() honours slices, values does not.
     chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     flat = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     return np.asarray(flat.reshape(-1, width))

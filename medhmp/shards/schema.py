@@ -1,4 +1,4 @@
-"""Columns of the Parquet shards, and the tensors that a batch of them becomes.
+"""Columns of the Parquet shards.
 
 Shards are sparse. A stay is CSR over its hours: ``feature_ids`` lists the features that are on,
 hour after hour, and ``hour_offsets`` (T+1 of them) says where each hour begins: hour t holds
@@ -8,24 +8,13 @@ as long as their ids, exist only when features are real numbers (``features.disc
 Rows are ordered by hash(salt, subject_id), then admission time, then stay_id, so neighbors in a
 file are unrelated patients and the bytes do not depend on who wrote them.
 
-A batch is a ``dict[str, Tensor]`` in the same CSR form (axis letters in ``medhmp/legend.py``):
-
-stays       ``hour_offsets`` (B*T + 1) and ``feature_ids`` (nnz), ``demographic_offsets`` (B + 1)
-            and ``demographic_ids`` (nnz); where features are real numbers, ``feature_values`` and
-            ``demographic_values``, one for each id
-admissions  the same keys for the S stays of the batch, first ``model.max_stays`` of each admission;
-            ``stay_slot`` (S) in 0..B*M-1, the place of each in a (B, M) grid; ``icd_offsets``
-            (B + 1), ``icd_ids``, ``drug_offsets`` (B + 1), ``drug_ids``; ``note`` (B, E) and
-            ``has_note`` (B) bool
-patients    ``visit_offsets`` (B + 1) and, for the V visits, ``icd_offsets`` (V + 1), ``icd_ids``
-all         ``subject_id`` (B); for a task, ``label`` (B) in {0, 1} as float32
-
-Offsets and ids are int64, masks bool, everything else float32. On the way to a GPU ids are as
-narrow as they are stored; there they are widened.
+The tensors that a batch of rows becomes, and their keys, are in ``medhmp/batch.py``: a list here
+has the name of its key there.
 """
 
 import pyarrow as pa
 
+from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
 from medhmp.layout import TIME
 
 
@@ -38,14 +27,14 @@ def stay_fields(hours: int, features: int, demographics: int, real_valued: bool)
     """Fields of one stay's content: the CSR over hours, and its demographic features."""
     fields = [
         pa.field("stay_id", pa.int64()),
-        pa.field("hour_offsets", pa.list_(pa.uint32(), hours + 1)),
-        pa.field("feature_ids", pa.list_(id_type(features))),
+        pa.field(HOURS.offsets, pa.list_(pa.uint32(), hours + 1)),
+        pa.field(HOURS.ids, pa.list_(id_type(features))),
     ]
     if real_valued:
-        fields.append(pa.field("feature_values", pa.list_(pa.float32())))
-    fields.append(pa.field("demographic_ids", pa.list_(id_type(demographics))))
+        fields.append(pa.field(HOURS.values, pa.list_(pa.float32())))
+    fields.append(pa.field(DEMOGRAPHICS.ids, pa.list_(id_type(demographics))))
     if real_valued:
-        fields.append(pa.field("demographic_values", pa.list_(pa.float32())))
+        fields.append(pa.field(DEMOGRAPHICS.values, pa.list_(pa.float32())))
     return fields
 
 
@@ -75,8 +64,8 @@ def admissions(
             pa.field("split", pa.string()),
             pa.field("admitted", TIME),
             pa.field("discharged", TIME),
-            pa.field("icd_ids", pa.list_(id_type(diagnoses))),
-            pa.field("drug_ids", pa.list_(id_type(drugs))),
+            pa.field(ICD.ids, pa.list_(id_type(diagnoses))),
+            pa.field(DRUG.ids, pa.list_(id_type(drugs))),
             pa.field("stays", pa.list_(stay)),
         ]
     )
@@ -89,7 +78,7 @@ def patients(diagnoses: int) -> pa.Schema:
             pa.field("hadm_id", pa.int64()),
             pa.field("admitted", TIME),
             pa.field("discharged", TIME),
-            pa.field("icd_ids", pa.list_(id_type(diagnoses))),
+            pa.field(ICD.ids, pa.list_(id_type(diagnoses))),
         ]
     )
     return pa.schema(
@@ -100,7 +89,3 @@ def patients(diagnoses: int) -> pa.Schema:
             pa.field("visits", pa.list_(visit)),
         ]
     )
-
-
-NOTES = pa.schema({"hadm_id": pa.int64(), "note_hash": pa.string(), "text": pa.string()})
-NOTE_EMBEDDINGS = pa.schema({"hadm_id": pa.int64(), "embedding": pa.list_(pa.float32(), 768)})

@@ -1,7 +1,7 @@
-"""Who lands where: a patient's split, and the order of rows, are hashes of subject_id and a salt.
+"""A patient's split, and the order of rows: hashes of subject_id and a salt.
 
-Nothing else counts, so a patient keeps the split whatever else is in the tables, and rows come in
-the same order whoever writes them.
+Nothing else decides them. So a patient keeps the split whatever else is in the tables, and rows
+come in the same order whoever writes them.
 """
 
 import hashlib
@@ -13,39 +13,38 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from medhmp.arrays import Ints, frame_of
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.run import Splits
-from medhmp.shards.manifest import Manifest
-from medhmp.storage import Folder
+from medhmp.shards.manifest import OpenShards
 
 SPLIT_COLUMNS: Final = ("subject_id", "split")
 _UNIT: Final = 2.0**-64
 
 
 def order_key(subject_ids: Iterable[int], salt: str) -> npt.NDArray[np.uint64]:
-    """64 hashed bits per patient; rows ascend by them."""
+    """Hashes each patient to the 64 bits by which rows ascend."""
     return _hashed(subject_ids, salt, b"order")
 
 
 def split_of(subject_ids: Iterable[int], splits: Splits) -> list[str]:
-    """The split of each patient: where a hash in [0, 1) falls among the shares."""
+    """Assigns each patient the split in whose share a hash in [0, 1) falls."""
     place = _hashed(subject_ids, splits.salt, b"split") * _UNIT
     bounds = np.cumsum([splits.train, splits.validation])
     return [SPLITS[i] for i in np.searchsorted(bounds, place, side="right")]
 
 
-def bucket_of(keys: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.int64]:
-    """The bucket of each order key: ``buckets`` contiguous ranges of equal width."""
+def bucket_of(keys: npt.NDArray[np.uint64], buckets: int) -> Ints:
+    """Assigns each order key to one of ``buckets`` contiguous ranges of equal width."""
     return np.minimum((keys * _UNIT * buckets).astype(np.int64), buckets - 1)
 
 
-def splits_in(shards: Folder, manifest: Manifest, table: str) -> pl.DataFrame:
-    """``subject_id`` and ``split`` of every row of a shard table."""
-    files = [
-        (shards / table).read_parquet(name, list(SPLIT_COLUMNS)) for name in manifest.tables[table]
-    ]
-    return _pairs(pa.concat_tables(files))
+def splits_in(shards: OpenShards, table: str) -> pl.DataFrame:
+    """Reads ``subject_id`` and ``split`` of every row of a shard table."""
+    folder, files = shards.folder / table, shards.manifest.tables[table]
+    columns = [folder.read_parquet(name, list(SPLIT_COLUMNS)) for name in files]
+    return _pairs(pa.concat_tables(columns))
 
 
 def assert_disjoint(*tables: pl.DataFrame | pa.Table) -> None:
@@ -61,9 +60,7 @@ def assert_disjoint(*tables: pl.DataFrame | pa.Table) -> None:
 
 def _pairs(table: pl.DataFrame | pa.Table) -> pl.DataFrame:
     pairs = table.select(SPLIT_COLUMNS)  # before the rest of a table is converted for nothing
-    frame = pl.from_arrow(pairs) if isinstance(pairs, pa.Table) else pairs
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return frame_of(pairs) if isinstance(pairs, pa.Table) else pairs
 
 
 def _hashed(subject_ids: Iterable[int], salt: str, purpose: bytes) -> npt.NDArray[np.uint64]:

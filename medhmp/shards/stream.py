@@ -1,13 +1,14 @@
-"""How rows reach a training worker: each reads its own share of the shards, with Ray Data.
+"""The batches of a training worker: each rank reads its own share of the shards, with Ray Data.
 
 Of W ranks, rank r reads the files r, r + W, ...; every rank takes the same number of equal batches,
-counted from the manifest before training. Where every rank's share fits the budget they stay in
-memory, sparse, and each is reshuffled every epoch. Else all ranks read anew every epoch: the deal
-begins one file later, a rank's files come in a seeded order, and rows are shuffled inside a window.
-Either way the order depends on (seed, epoch, world size) alone, and an epoch can begin at any step.
+counted from the manifest before training. Where every rank's share fits the budget, all shares stay
+in memory, sparse, and each is reshuffled every epoch. Else all ranks read anew every epoch: the
+deal begins one file later, a rank's files come in a seeded order, and rows are shuffled inside a
+window. Either way the order depends on (seed, epoch, world size) alone, and an epoch can begin at
+any step.
 
-Rows left over when the batches are equal are not always the same: in memory each epoch draws them;
-when streaming, other files meet, and reading begins at a row drawn among those that can be spared.
+The rows that do not fill a last batch differ between epochs: in memory by that epoch's shuffle, in
+streaming because the deal rotates and reading starts at a random spare row.
 """
 
 import functools
@@ -20,36 +21,37 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
+from medhmp.layout import NOTE_EMBEDDINGS
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
-from medhmp.shards.datasource import Files
+from medhmp.shards.datasource import ShardFiles
 from medhmp.shards.prefetch import Ahead
-from medhmp.shards.rows import Admissions, Batch, Notes, Stays
+from medhmp.shards.rows import Admissions, Batch, NoteVectors, Stays
 from medhmp.storage import Folder, patiently
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
 
-READERS: Final = 2
-"""Files that a rank reads side by side. A reader keeps what it has reserved also while its rank has
-enough and waits for the others. So those of all ranks, each at the end of an epoch and in the next,
-reserve no more than one CPU together, whatever they use."""
+PARALLEL_FILES: Final = 2
+"""Files a rank reads in parallel. A paused reader keeps its CPU reservation, so the readers of all
+ranks, over two overlapping epochs, together reserve at most one CPU."""
 
-Table = Literal["stays", "admissions"]
+TableName = Literal["stays", "admissions"]
+"""The shard tables that pretraining reads."""
 
 
 class Batches(Protocol):
-    """The batches of an epoch, from step ``first`` on: the tail of the whole epoch's."""
+    """Gives the batches of an epoch from step ``first`` on, the tail of the whole epoch's."""
 
     def __call__(self, epoch: int, first: int = 0) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows of a shard table training reads, and how."""
+    """The rows of a shard table that training reads, and the way it reads them."""
 
     shards: str  # URI of the shards folder
-    table: Table
+    table: TableName
     rows_per_file: dict[str, int]  # file name -> rows that ``splits`` leave, from the manifest
     splits: tuple[str, ...]  # splits whose patients are read
     batch_size: int  # rows per rank and step
@@ -59,7 +61,7 @@ class Plan:
     shuffle_between_patients: bool = False  # the control of the evidence recipe
 
     def files_of(self, rank: int, world_size: int, epoch: int = 0) -> list[str]:
-        """Every W-th file from the rank's own on; the deal begins one file later every epoch."""
+        """Deals the rank every W-th file; the deal begins one file later every epoch."""
         names = sorted(self.rows_per_file)
         begin = epoch % len(names)
         return (names[begin:] + names[:begin])[rank::world_size]
@@ -68,8 +70,10 @@ class Plan:
         return sum(self.rows_per_file[name] for name in files)
 
     def steps(self, world_size: int) -> int:
-        """Equal batches every rank can take in an epoch, whichever: the smallest share of any deal
-        decides. Refuses a batch larger than that share."""
+        """Batches of an epoch, the same for every rank and epoch: the smallest share decides.
+
+        Refuses a batch larger than that share.
+        """
         rows = min(
             self.rows_of(self.files_of(rank, world_size, epoch))
             for rank in range(world_size)
@@ -92,26 +96,28 @@ class Plan:
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's files and rows. Who reads what follows from the rank: nothing has to deal them
-    out, and it never depends on timing."""
+    """One rank's files and rows.
+
+    They follow from the rank, so no process deals them out and timing never matters.
+    """
 
     plan: Plan
     rank: int
     world_size: int
 
     def batches(self, for_gpu: bool = False, epochs: int | None = None) -> Batches:
-        """The batches of every epoch, made ahead by a thread.
+        """Prepares the batches of every epoch; a thread makes them ahead of the steps.
 
-        Reads the share, if it stays in memory, at once. Where it is streamed, the next epoch is
-        begun while the last steps of one are made.
+        Reads a share that stays in memory at once. Of a streamed share, begins to read the next
+        epoch during the last steps of one.
 
         Args:
-            for_gpu: in pinned memory, from which a GPU copies without waiting, and with ids as they
-                are stored: a quarter of the bytes, to be widened there.
-            epochs: none of this number or a later one will be asked for.
+            for_gpu: puts batches into pinned memory, from which a GPU copies without waiting, and
+                leaves ids as they are stored, a quarter of the bytes, to be widened there.
+            epochs: the number of epochs; none: unknown.
         """
         steps = self.plan.steps(self.world_size)
-        notes = Notes.none()
+        notes = NoteVectors.none()
         if self.plan.table == "admissions":
             notes = read_notes(Folder(self.plan.shards))
         is_kept = self.is_kept
@@ -128,8 +134,10 @@ class Share:
 
     @property
     def is_kept(self) -> bool:
-        """Whether every rank's share stays in memory: ranks that read in different ways would read
-        each other's rows."""
+        """True if every rank's share stays in memory.
+
+        All ranks read in the same way: ranks that do not would read each other's rows.
+        """
         shares = [self.plan.files_of(rank, self.world_size) for rank in range(self.world_size)]
         if max(self._bytes(files) for files in shares) <= self.plan.budget:
             return True
@@ -137,8 +145,8 @@ class Share:
             raise Refusal("the shuffled control needs its share in memory; raise share_budget_gib")
         return False
 
-    def _kept(self, notes: Notes) -> Stays | Admissions:
-        """All rows of the rank."""
+    def _kept(self, notes: NoteVectors) -> Stays | Admissions:
+        """Reads all rows of the rank."""
         files = self.plan.files_of(self.rank, self.world_size)
         expected = self.plan.rows_of(files)
         (table,) = windows(self._tables(files), expected, 0, expected)
@@ -155,10 +163,12 @@ class Share:
             yield rows.batch(order[step * size : (step + 1) * size], narrow)
 
     def _streamed(
-        self, notes: Notes, steps: int, narrow: bool, epoch: int, first: int
+        self, notes: NoteVectors, steps: int, narrow: bool, epoch: int, first: int
     ) -> Iterator[Batch]:
-        """Shuffles inside one window of rows after the other. Of what lies before the window of
-        step ``first`` only the rest of a file is read."""
+        """Shuffles inside one window of rows after the other.
+
+        Skips the files before the window of step ``first``, and reads past the rows before it.
+        """
         if first >= steps:
             return
         size, step = self.plan.batch_size, first // WINDOW * WINDOW
@@ -172,8 +182,16 @@ class Share:
                 step += 1
 
     def _reading(self, epoch: int, steps: int, before: int) -> tuple[list[str], int]:
-        """The files of an epoch from the one on in which row ``before`` lies, of those that the
-        epoch takes, in the order of reading; and how many rows come before it in that file."""
+        """Finds where an epoch's reading starts.
+
+        Args:
+            epoch: decides the files, their order, and the spare rows that come before the first.
+            steps: batches of an epoch.
+            before: rows of the epoch to skip.
+
+        Returns:
+            The files left to read, in their order, and the rows to skip in the first of them.
+        """
         generator = self._generator(epoch)
         files = self.plan.files_of(self.rank, self.world_size, epoch)
         files = [files[i] for i in generator.permutation(len(files))]
@@ -184,13 +202,13 @@ class Share:
         return files, start
 
     def _tables(self, files: list[str]) -> Iterator[pa.Table]:
-        """The files' rows of the plan's splits, in order, through Ray Data; cut where Ray cuts."""
+        """Reads the files' rows of the plan's splits, in order, cut where Ray Data cuts them."""
         if not files:
             return
         dataset = ray.data.read_datasource(
-            Files(Folder(self.plan.shards) / self.plan.table, files, self.plan.splits),
-            num_cpus=_rounded_down(1 / (2 * READERS * self.world_size)),
-            concurrency=READERS,
+            ShardFiles(Folder(self.plan.shards) / self.plan.table, files, self.plan.splits),
+            num_cpus=_rounded_down(1 / (2 * PARALLEL_FILES * self.world_size)),
+            concurrency=PARALLEL_FILES,
             override_num_blocks=len(files),
         )
         options = dataset.context.execution_options
@@ -200,14 +218,17 @@ class Share:
         options.resource_limits = options.resource_limits.copy(object_store_memory=store)
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
 
-    def _rows(self, table: pa.Table, notes: Notes) -> Stays | Admissions:
+    def _rows(self, table: pa.Table, notes: NoteVectors) -> Stays | Admissions:
         if self.plan.table == "stays":
             return Stays.from_arrow(table)
         return Admissions.from_arrow(table, self.plan.max_stays, notes)
 
     def _bytes(self, files: list[str]) -> int:
-        """Bytes of the files' rows in memory: about twice what they take as Parquet, and the note
-        vector that every admission gets, which lies in no shard."""
+        """Estimates the bytes of the files' rows in memory.
+
+        About twice what they take as Parquet, and a note vector for every admission, which lies in
+        no shard.
+        """
         folder = Folder(self.plan.shards) / self.plan.table
         sparse = 2 * sum(folder.size(name) or 0 for name in files)
         if self.plan.table == "stays":
@@ -220,8 +241,10 @@ class Share:
 
 
 def _begun_early(begin: Batches, steps: int, epochs: int | None) -> Batches:
-    """Epochs of ``steps`` steps, of which each is begun a window before the one before it ends:
-    by then that is read, and what starting to read takes is no longer waited for."""
+    """Begins each epoch (of ``steps`` steps) a window before the one before it ends.
+
+    The one before is read by then, so no step waits while reading starts.
+    """
     early: dict[int, Iterator[Batch]] = {}
 
     def batches(epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -236,13 +259,19 @@ def _begun_early(begin: Batches, steps: int, epochs: int | None) -> Batches:
 
 
 def _rounded_down(cpus: float) -> float:
-    """To the ten-thousandths that Ray counts: it would round to the nearest."""
+    """Rounds down to the ten-thousandths that Ray counts, as Ray rounds to the nearest."""
     return math.floor(cpus * 10_000) / 10_000
 
 
 def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iterator[pa.Table]:
-    """The ``rows`` rows after the first ``skip``, in tables of ``size`` (the last has the rest),
-    however ``tables`` are cut. Refuses fewer rows than that."""
+    """Cuts a stream of tables anew, however it was cut before.
+
+    Args:
+        tables: the stream.
+        size: rows of each table yielded; the last has the rest.
+        skip: rows left out at the beginning.
+        rows: rows yielded in all. Refuses a stream that ends before.
+    """
     parts: list[pa.Table] = []
     held, wanted = 0, min(size, rows)
     for table in tables:
@@ -266,13 +295,13 @@ def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iter
 
 
 def pinned(batch: Batch) -> Batch:
-    """A copy in memory that does not move, from which a GPU copies without waiting."""
+    """Copies a batch to page-locked memory, from which a GPU copies without waiting."""
     return {name: value.pin_memory() for name, value in batch.items()}
 
 
-def read_notes(shards: Folder) -> Notes:
-    """All note embeddings of a run; none where ``note_embeddings/`` is not there or empty."""
-    folder = shards / "note_embeddings"
+def read_notes(shards: Folder) -> NoteVectors:
+    """Reads all note embeddings of a run; none where their folder is missing or empty."""
+    folder = shards / NOTE_EMBEDDINGS
     names = [name for name in patiently(folder, folder.names) if name.endswith(".parquet")]
     tables = [patiently(folder, functools.partial(folder.read_parquet, name)) for name in names]
-    return Notes.from_arrow(pa.concat_tables(tables)) if tables else Notes.none()
+    return NoteVectors.from_arrow(pa.concat_tables(tables)) if tables else NoteVectors.none()

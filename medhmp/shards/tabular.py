@@ -1,21 +1,20 @@
 """Rows as counted features, for models that take a plain matrix.
 
-A row is a count per feature over its hours, its demographics and its codes. What such a model sees,
-the networks see; only the order of hours is lost.
+One count per feature: the hours it is on, plus demographics and codes. The same information as the
+networks get, less the order of hours.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from medhmp.arrays import Floats32
 from medhmp.legend import Widths
 from medhmp.shards.csr import Csr
 from medhmp.shards.rows import Admissions, Patients, Stays
 
-Matrix = npt.NDArray[np.float32]
 
-
-def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Matrix:
-    """(n, D) counts. D is F + P for stays; F + P + C + G + E for admissions; C for patients."""
+def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Floats32:
+    """Counts (n, D) of n rows. D is F + P for stays, F + P + C + G + E for admissions, C for
+    patients."""
     if isinstance(rows, Stays):
         return np.hstack(_stay_counts(rows, widths))
     if isinstance(rows, Patients):
@@ -26,8 +25,8 @@ def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Matrix:
     return np.hstack([*stays, *codes, rows.note])
 
 
-def _stay_counts(stays: Stays, widths: Widths) -> tuple[Matrix, Matrix]:
-    """Hours in which each feature is on (or the sum of its values), and demographics."""
+def _stay_counts(stays: Stays, widths: Widths) -> tuple[Floats32, Floats32]:
+    """Counts (n, F) of hours with each feature on, or sums of its values; demographics (n, P)."""
     whole = Csr(stays.hours.offsets[:: max(stays.hours_per_stay, 1)], stays.hours.values)
     return (
         _count(whole, widths.features, stays.feature_values),
@@ -35,13 +34,13 @@ def _stay_counts(stays: Stays, widths: Widths) -> tuple[Matrix, Matrix]:
     )
 
 
-def _count(ids: Csr, width: int, weights: Matrix | None = None) -> Matrix:
+def _count(ids: Csr, width: int, weights: Floats32 | None = None) -> Floats32:
     row = np.repeat(np.arange(len(ids)), ids.lengths)
     flat = np.bincount(row * width + ids.values.astype(np.int64), weights, len(ids) * width)
     return flat.reshape(len(ids), width).astype(np.float32)
 
 
-def _sum_rows(matrix: Matrix, groups: Csr) -> Matrix:
+def _sum_rows(matrix: Floats32, groups: Csr) -> Floats32:
     """Row i: the sum of the matrix's rows in group i."""
     total = np.zeros((len(groups) + 1, matrix.shape[1]), np.float32)
     owner = np.repeat(np.arange(len(groups)), groups.lengths)

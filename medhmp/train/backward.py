@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from medhmp.batch import CODES, DEMOGRAPHICS, HOURS, PER_ROW, STAY_SLOT, SUBJECT_ID, CsrKeys
 from medhmp.model.admission import count_coded, draw_salts
 from medhmp.shards.rows import Batch
 from medhmp.train.device import to_device
@@ -38,7 +39,7 @@ def backward(
     """
     bare = objective.module if isinstance(objective, DistributedDataParallel) else objective
     stage_two = bare if isinstance(bare, AdmissionPretraining) else None
-    autocast, rows = _autocast(device, bf16), batch["subject_id"].numel()
+    autocast, rows = _autocast(device, bf16), batch[SUBJECT_ID].numel()
     if chunk is None or rows <= chunk:
         with autocast:
             loss, report = objective(to_device(batch, device))
@@ -47,14 +48,14 @@ def backward(
     max_stays = stage_two.admission.max_stays if stage_two else 1
     chunks = [to_device(part, device) for part in cut(batch, chunk, max_stays)]
     if stage_two:
-        coded = {name: batch[name] for name in ("icd_offsets", "drug_offsets")}
+        coded = {keys.offsets: batch[keys.offsets] for keys in CODES}
         return _cached(objective, stage_two, chunks, to_device(coded, device), device, autocast)
     return _accumulated(objective, chunks, autocast)
 
 
 def _accumulated(objective: nn.Module, chunks: list[Batch], autocast: torch.autocast) -> Step:
     """Of a loss that is a mean over rows."""
-    rows = [part["subject_id"].numel() for part in chunks]
+    rows = [part[SUBJECT_ID].numel() for part in chunks]
     total: dict[str, Tensor] = {}
     for part, share, syncing in zip(chunks, rows, _last(objective, len(chunks)), strict=True):
         with syncing:
@@ -81,12 +82,12 @@ def _cached(
     with torch.no_grad(), autocast:
         for part in chunks:
             states.append(_random_state(device))
-            encoded.append(bare.pairs(*bare.admission.tokens(part), part["subject_id"]))
+            encoded.append(bare.pairs(*bare.admission.tokens(part), part[SUBJECT_ID]))
     pairs = Pairs(*(torch.cat(of) for of in zip(*(vars(p).values() for p in encoded), strict=True)))
     compared = (pairs.queries.requires_grad_(), pairs.keys.requires_grad_())
     contrast = bare.contrast(pairs)
     gradients = torch.autograd.grad(contrast, compared)
-    sizes = [part["subject_id"].numel() for part in chunks]
+    sizes = [part[SUBJECT_ID].numel() for part in chunks]
     onto = zip(*(torch.split(gradient, sizes) for gradient in gradients), strict=True)
     codes = torch.zeros_like(contrast)
     for part, state, by_pairs, syncing in zip(
@@ -109,34 +110,33 @@ def cut(batch: Batch, size: int, max_stays: int) -> list[Batch]:
         size: rows of a chunk.
         max_stays: slots of an admission in ``stay_slot``.
     """
-    rows = batch["subject_id"].numel()
+    rows = batch[SUBJECT_ID].numel()
     starts = range(0, rows, size)
     return [_rows(batch, at, min(at + size, rows), max_stays) for at in starts]
 
 
 def _rows(batch: Batch, start: int, stop: int, max_stays: int) -> Batch:
-    taken = {"subject_id": batch["subject_id"][start:stop]}
+    taken = {name: batch[name][start:stop] for name in PER_ROW if name in batch}
     stays = start, stop
-    if "stay_slot" in batch:
-        slots = batch["stay_slot"]
+    if STAY_SLOT in batch:
+        slots = batch[STAY_SLOT]
         bounds = torch.tensor([start, stop]) * max_stays
         first, last = torch.searchsorted(slots, bounds).tolist()
         stays = first, last
-        taken["stay_slot"] = slots[first:last] - start * max_stays
-        taken |= {name: batch[name][start:stop] for name in ("note", "has_note")}
-        taken |= _csr(batch, "icd_offsets", "icd", start, stop)
-        taken |= _csr(batch, "drug_offsets", "drug", start, stop)
-    every = batch["demographic_offsets"].numel() - 1
-    hours = (batch["hour_offsets"].numel() - 1) // max(every, 1)
-    taken |= _csr(batch, "demographic_offsets", "demographic", *stays)
-    return taken | _csr(batch, "hour_offsets", "feature", *(hours * stay for stay in stays))
+        taken[STAY_SLOT] = slots[first:last] - start * max_stays
+        for keys in CODES:
+            taken |= _csr(batch, keys, start, stop)
+    every = batch[DEMOGRAPHICS.offsets].numel() - 1
+    hours = (batch[HOURS.offsets].numel() - 1) // max(every, 1)
+    taken |= _csr(batch, DEMOGRAPHICS, *stays)
+    return taken | _csr(batch, HOURS, *(hours * stay for stay in stays))
 
 
-def _csr(batch: Batch, offsets: str, name: str, start: int, stop: int) -> Batch:
-    own = batch[offsets][start : stop + 1]
+def _csr(batch: Batch, keys: CsrKeys, start: int, stop: int) -> Batch:
+    own = batch[keys.offsets][start : stop + 1]
     entries = slice(int(own[0]), int(own[-1]))
-    arrays = (f"{name}_ids", f"{name}_values")
-    return {offsets: own - own[0]} | {a: batch[a][entries] for a in arrays if a in batch}
+    taken = {name: batch[name][entries] for name in keys.entries if name in batch}
+    return {keys.offsets: own - own[0]} | taken
 
 
 def _autocast(device: torch.device | None, bf16: bool) -> torch.autocast:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medhmp.batch import SUBJECT_ID
 from medhmp.refusal import Refusal
 from medhmp.shards.rows import Batch
 from medhmp.train.backward import backward
@@ -66,7 +67,7 @@ def train(
             loss, report = backward(objective, batch, device, chunk, bf16)
             report["gradient_norm"] = gradient_norm(objective)
             optimizer.step()
-            meter.step(len(batch["subject_id"]), loss, report)
+            meter.step(len(batch[SUBJECT_ID]), loss, report)
             if after_step:
                 after_step(epoch, done, loss, meter)
         summary = meter.summary() | {"learning_rate": optimizer.param_groups[0]["lr"]}
@@ -88,7 +89,7 @@ def ingest(
         meter = Meter()
         for batch in meter.waiting(batches(epoch)):
             to_device(batch, device)
-            meter.fetched(len(batch["subject_id"]))
+            meter.fetched(len(batch[SUBJECT_ID]))
         if device is not None and device.type == "cuda":
             torch.cuda.synchronize(device)  # copies that are still under way
         summaries.append(meter.summary())

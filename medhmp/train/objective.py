@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medhmp.batch import LABEL, SUBJECT_ID
 from medhmp.legend import LEVELS, Level, ModelName, Task, Widths
 from medhmp.model.admission import (
     DIAGNOSES,
@@ -104,7 +105,7 @@ class AdmissionPretraining(nn.Module):
         masks = masks_of(batch, self.settings.mask_rate, salts)
         masked = self.admission.fusion(self.admission.mask_codes(tokens, batch, masks), present)
         codes = self.masked_codes(masked, batch, masks, whole.coded if whole else None)
-        pairs = self.pairs(tokens, present, batch["subject_id"])
+        pairs = self.pairs(tokens, present, batch[SUBJECT_ID])
         if whole is None:
             contrast = self.contrast(pairs)
         else:
@@ -182,7 +183,7 @@ class Classification(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Step:
         """A batch with labels -> mean cross-entropy, reported as ``loss``."""
         logits = self.model(batch)
-        loss = F.binary_cross_entropy_with_logits(logits, batch["label"].to(logits.dtype))
+        loss = F.binary_cross_entropy_with_logits(logits, batch[LABEL].to(logits.dtype))
         return loss, {"loss": loss.detach()}
 
 

@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.embed_notes import embed_notes
+from medhmp.layout import NOTE_COLUMNS, NOTE_EMBEDDING_COLUMNS
 from medhmp.notes.encoder import embed, tiny_encoder
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.shards import schema
 from medhmp.shards.manifest import content_of
 from medhmp.storage import COMPLETE, Folder, Stamp, publish
+from tests.manifests import manifest
 
 pytestmark = pytest.mark.ray
 
@@ -34,7 +35,7 @@ HADM_IDS = [40, 10, 30, 20, 50]
 def a_run(out: str, texts: list[str], files: int = 2) -> Run:
     """A run whose shards hold these notes; only what embed_notes reads is there."""
     shards = Folder(out) / "shards"
-    entry = shards.write_json("manifest.json", {"notes": len(texts)})
+    entry = shards.write_json("manifest.json", manifest(notes=len(texts)).to_json())
     run = replace(smoke(), out=out, quiet=True)
     publish(shards, Stamp(content_of(run, ()), {}), [entry])
     for file in range(files if texts else 0):
@@ -45,7 +46,7 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
                 "note_hash": [hashlib.sha256(texts[i].encode()).hexdigest() for i in rows],
                 "text": [texts[i] for i in rows],
             },
-            schema=schema.NOTES,
+            schema=NOTE_COLUMNS,
         )
         (shards / "notes").write_parquet(f"part-{file:05}.parquet", table, row_group_size=2)
     return run
@@ -79,7 +80,7 @@ def run(embedded, tmp_path) -> Run:
 
 def test_each_admission_gets_the_vector_of_its_own_note(run):
     table = read(run)
-    assert table.schema.equals(schema.NOTE_EMBEDDINGS)
+    assert table.schema.equals(NOTE_EMBEDDING_COLUMNS)
     assert table["hadm_id"].to_pylist() == sorted(HADM_IDS)
     alone = {
         hadm_id: embed(tiny_encoder(), [text], run.notes)[0]
@@ -128,7 +129,7 @@ def test_no_notes_publishes_an_empty_output_and_says_so(ray, tmp_path, capsys):
     assert "this run has none" in capsys.readouterr().out
     table = pq.read_table(tmp_path / "shards" / "note_embeddings" / "part-00000.parquet")
     assert table.num_rows == 0
-    assert table.schema.equals(schema.NOTE_EMBEDDINGS)
+    assert table.schema.equals(NOTE_EMBEDDING_COLUMNS)
 
 
 def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten(ray, run):
@@ -147,6 +148,14 @@ def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten
 def test_shards_must_be_whole(ray, tmp_path):
     with pytest.raises(Refusal, match=r"run jobs\.featurize first"):
         embed_notes(replace(smoke(), out=str(tmp_path), quiet=True))
+
+
+def test_a_job_of_its_own_prints_no_warning(featurized, branch, start_job):
+    """Ray's line about constructor arguments of actors comes once a process, on its stderr."""
+    run = branch(featurized, "shards")
+    status, _, errors = start_job("embed_notes", run.out).ended()
+    assert (status, errors) == (0, "")
+    assert read(run).num_rows > 0
 
 
 @pytest.mark.s3

@@ -17,7 +17,8 @@ import pytest
 from jobs.featurize import featurize
 from medhmp import layout
 from medhmp.features import fiddle, repeats
-from medhmp.features.fitted import Fitted
+from medhmp.features.fitted import FittedFeatures
+from medhmp.layout import NOTE_COLUMNS
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.progress import Progress
 from medhmp.recipes import PLANTED, mimic3_demo, smoke
@@ -188,7 +189,7 @@ def test_patients_nest_the_admissions_in_time_order(made):
 
 def test_a_stay_s_features_are_fiddle_s_of_its_own_events(made, raw):
     """No bucket, no Ray, no other stay: the same row."""
-    fitted = Fitted.from_json(json.dumps(open_shards(made).manifest.fiddle))
+    fitted = FittedFeatures.from_json(json.dumps(open_shards(made).manifest.fiddle))
     source = mimic3.read("mimic3", Folder(str(raw)), settings_of(made))
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
     indicated = sorted({name.partition(": ")[0] for name in fitted.plan.hourly if ": " in name})
@@ -271,7 +272,7 @@ def test_notes_are_for_their_owner_and_of_known_admissions(made):
     for file in files:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         table = Folder(str(folder)).read_parquet(file.name)
-        assert table.schema == schema.NOTES
+        assert table.schema == NOTE_COLUMNS
         rows += table.to_pylist()
     hadm = [row["hadm_id"] for row in rows]
     assert len(hadm) == len(set(hadm)) == open_shards(made).manifest.notes > 0

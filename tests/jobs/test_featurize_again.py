@@ -12,7 +12,7 @@ import pytest
 from jobs.featurize import featurize
 from medhmp.refusal import Refusal
 from medhmp.run import Run, Synthetic, Tables
-from medhmp.shards.build.journal import Work
+from medhmp.shards.build.journal import Journal
 from medhmp.shards.manifest import Manifest, open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize
@@ -76,7 +76,7 @@ def test_what_is_left_of_another_run_is_not_gone_on_with(
 ) -> None:
     run = branch(featurized, "raw")
     shards = Folder(run.out) / "shards"
-    left = Work.begin(shards, "another run")
+    left = Journal.begin(shards, "another run")
     left.once("indicators", lambda: ["HR"])
     shards.write_bytes("stays/part-00099.parquet", b"of another run")
     featurize(run)

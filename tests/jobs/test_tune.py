@@ -136,7 +136,11 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
     (grid,) = grids(run, "mortality")
     cells = grid.cells(run)
     widths = open_shards(run).manifest.widths
-    data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
+    data: dict[Task, Any] = {
+        "mortality": read_task(
+            open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels
+        )
+    }
     for number in range(done):
         run_cell({"number": number}, cells, run, data, widths, {"none": None})
     trials = grid_of(run, "mortality", "none") / "trials"
@@ -185,7 +189,11 @@ def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
     """Its weights have the same names; the record, written after them, must not outlive them."""
     run = branch(one_grid(tuned), "shards")
     widths = open_shards(run).manifest.widths
-    data: dict[Task, Any] = {"mortality": read_task(run, "mortality")}
+    data: dict[Task, Any] = {
+        "mortality": read_task(
+            open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels
+        )
+    }
 
     def fit_first_cell(of: Run) -> None:
         (grid,) = grids(of, "mortality")

@@ -7,6 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medhmp.batch import (
+    DEMOGRAPHICS,
+    DRUG,
+    HAS_NOTE,
+    HOURS,
+    ICD,
+    NOTE_VECTOR,
+    STAY_SLOT,
+    SUBJECT_ID,
+    VISIT_OFFSETS,
+)
 from medhmp.legend import NOTE_WIDTH, Widths
 
 WIDTHS = Widths(hours=6, features=30, demographics=9, diagnoses=40, drugs=20)
@@ -27,17 +38,17 @@ class Admission:
     note: torch.Tensor | None
 
 
-def csr(name, rows, prefix=""):
+def csr(keys, rows):
     offsets = np.cumsum([0, *map(len, rows)])
     ids = [i for row in rows for i in row]
     return {
-        f"{prefix or name}_offsets": torch.tensor(offsets, dtype=torch.int64),
-        f"{name}_ids": torch.tensor(ids, dtype=torch.int64),
+        keys.offsets: torch.tensor(offsets, dtype=torch.int64),
+        keys.ids: torch.tensor(ids, dtype=torch.int64),
     }
 
 
 class Records:
-    """Draws records and batches them by the keys of medhmp/shards/schema.py."""
+    """Draws records and batches them by the keys of medhmp/batch.py."""
 
     widths = WIDTHS
 
@@ -68,8 +79,8 @@ class Records:
 
     def stay_batch(self, stays):
         return {
-            **csr("feature", [hour for stay in stays for hour in stay.hours], "hour"),
-            **csr("demographic", [stay.demographics for stay in stays]),
+            **csr(HOURS, [hour for stay in stays for hour in stay.hours]),
+            **csr(DEMOGRAPHICS, [stay.demographics for stay in stays]),
         }
 
     def admission_batch(self, admissions, max_stays=3, dtype=torch.float64):
@@ -78,19 +89,19 @@ class Records:
         slots = [i * max_stays + j for i, a in enumerate(admissions) for j in range(len(a.stays))]
         return {
             **self.stay_batch([stay for a in admissions for stay in a.stays]),
-            **csr("icd", [a.icd for a in admissions]),
-            **csr("drug", [a.drugs for a in admissions]),
-            "stay_slot": torch.tensor(slots, dtype=torch.int64),
-            "note": torch.stack([note.to(dtype) for note in notes]),
-            "has_note": torch.tensor([a.note is not None for a in admissions]),
-            "subject_id": torch.tensor([a.subject for a in admissions]),
+            **csr(ICD, [a.icd for a in admissions]),
+            **csr(DRUG, [a.drugs for a in admissions]),
+            STAY_SLOT: torch.tensor(slots, dtype=torch.int64),
+            NOTE_VECTOR: torch.stack([note.to(dtype) for note in notes]),
+            HAS_NOTE: torch.tensor([a.note is not None for a in admissions]),
+            SUBJECT_ID: torch.tensor([a.subject for a in admissions]),
         }
 
     def patient_batch(self, patients):
         """Patients as lists of visits, visits as lists of diagnoses."""
         visits = [visit for patient in patients for visit in patient]
         offsets = np.cumsum([0, *map(len, patients)])
-        return {"visit_offsets": torch.tensor(offsets, dtype=torch.int64), **csr("icd", visits)}
+        return {VISIT_OFFSETS: torch.tensor(offsets, dtype=torch.int64), **csr(ICD, visits)}
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from medhmp.run import (
 )
 from medhmp.shards.labelled import Labelled, TaskData, read_task
 from medhmp.shards.manifest import open_shards
-from medhmp.shards.stream import Share, Table
+from medhmp.shards.stream import Share, TableName
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize as write_tables
 from medhmp.tables.mimic import mimic3
@@ -70,16 +70,18 @@ def patients(run: Run, split: str) -> set[int]:
     return set(table.filter(split=split)["subject_id"])
 
 
-def read_by(run: Run, table: Table) -> set[int]:
+def read_by(run: Run, table: TableName) -> set[int]:
     """Patients in the batches of one epoch of pretraining, as one worker gets them."""
     stage = Stage("pretrain_stay" if table == "stays" else "pretrain_admission", run.out)
     batches = Share(plan_of(run, stage), rank=0, world_size=1).batches()
     return {subject for batch in batches(0) for subject in batch["subject_id"].tolist()}
 
 
-@pytest.mark.parametrize("table", get_args(Table))
+@pytest.mark.parametrize("table", get_args(TableName))
 @pytest.mark.parametrize("budget", [4.0, 0.0], ids=["in memory", "streamed"])
-def test_pretraining_reads_training_patients_alone(run: Run, table: Table, budget: float) -> None:
+def test_pretraining_reads_training_patients_alone(
+    run: Run, table: TableName, budget: float
+) -> None:
     seen = read_by(replace(run, share_budget_gib=budget), table)
     train = patients(run, "train")
     assert seen <= train
@@ -101,7 +103,7 @@ def shuffled(data: TaskData, generator: np.random.Generator) -> TaskData:
 def test_shuffled_labels_teach_nothing(run: Run) -> None:
     """The mean over five shuffles, against twice the standard error of one: with a random ranking
     of n1 positives and n0 negatives that is sqrt((n1 + n0 + 1) / (12 n1 n0)) (Mann-Whitney)."""
-    data = read_task(run, "mortality")
+    data = read_task(open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels)
     widths = open_shards(run).manifest.widths
     label = data["test"].label
     areas = []

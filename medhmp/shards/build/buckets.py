@@ -11,9 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medhmp.arrays import frame_of
 from medhmp.shards.build.index import Index
-from medhmp.shards.build.journal import Work
-from medhmp.shards.build.pool import SPOKEN, Tasks
+from medhmp.shards.build.journal import Journal
+from medhmp.shards.build.pool import SPOKEN, Pool
 from medhmp.storage import Folder
 from medhmp.tables.schema import Source
 
@@ -28,37 +29,32 @@ EVENTS: Final = pa.schema(
     }
 )
 HELD: Final = 1 << 19
-"""Rows in memory before they go to their files: row groups are long, however many buckets."""
+"""Rows that wait in memory for their files, so that row groups are long with many buckets too."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where one bucket's intermediate files are: a file ``name`` in each folder below ``work``.
-
-    ``parts`` are the folders with events of the bucket, in the order of sources and streams.
-    """
+    """The intermediate files of one bucket: a file ``name`` in each folder below ``work``."""
 
     work: Folder
     number: int
-    parts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()  # folders with its events, in the order of sources and streams
 
     @property
     def name(self) -> str:
         return file_name(self.number)
 
     def events(self) -> pl.DataFrame:
-        """``EVENTS`` of all sources, each in the order it was read."""
-        empty = pl.from_arrow(EVENTS.empty_table())
-        assert isinstance(empty, pl.DataFrame)
+        """Reads ``EVENTS`` of all sources, each in the order it was read."""
+        empty = frame_of(EVENTS.empty_table())
         return pl.concat([empty, *(self.read(part) for part in self.parts)])
 
     def read(self, folder: str) -> pl.DataFrame:
-        frame = pl.from_arrow((self.work / folder).read_parquet(self.name))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        """Reads the bucket's file in a folder."""
+        return frame_of((self.work / folder).read_parquet(self.name))
 
     def write(self, folder: str, table: pa.Table) -> int:
-        """Writes the bucket's file; returns its rows."""
+        """Writes the bucket's file in a folder; returns its rows."""
         (self.work / folder).write_parquet(self.name, table)
         return int(table.num_rows)
 
@@ -68,25 +64,25 @@ def file_name(bucket: int) -> str:
 
 
 @dataclass(frozen=True)
-class Scattered:
-    """What reading one stream taught: onsets that it shows, counts it added, rows per bucket."""
+class StreamRead:
+    """The results of reading one stream, beside the files of its events."""
 
     onsets: Mapping[str, list[Any]]  # stay_id, arf, shock
-    counts: Mapping[str, int]
-    rows: Mapping[str, int]  # number of the bucket -> rows; those without any are left out
+    counts: Mapping[str, int]  # those that it added
+    rows: Mapping[str, int]  # number of a bucket that has any -> rows
 
 
 @dataclass(frozen=True)
-class Read:
-    """What reading one source taught beside its events."""
+class SourceRead:
+    """The results of reading all streams of one source."""
 
-    onsets: pl.DataFrame
+    onsets: pl.DataFrame  # as ``Source.onsets`` gives them
     counts: Mapping[str, int]
     events: int
 
     @staticmethod
-    def of(source: Source, parts: Sequence[Scattered]) -> "Read":
-        """What its streams taught together."""
+    def of(source: Source, parts: Sequence[StreamRead]) -> "SourceRead":
+        """Merges the results of the source's streams."""
         onset = {"stay_id": pl.Int64, "arf": pl.Float64, "shock": pl.Float64}
         shown = pl.concat(pl.DataFrame(dict(part.onsets), schema=onset) for part in parts)
         first = shown.group_by("stay_id").agg(pl.col("arf", "shock").min())
@@ -97,13 +93,13 @@ class Read:
         for part in parts:
             for name, n in part.counts.items():
                 counts[name] = counts.get(name, 0) + n
-        return Read(onsets, counts, sum(sum(part.rows.values()) for part in parts))
+        return SourceRead(onsets, counts, sum(sum(part.rows.values()) for part in parts))
 
 
 def scatter(
-    sources: Sequence[Source], index: Index, work: Work, tasks: Tasks, show: bool
-) -> tuple[dict[str, Read], list[Bucket]]:
-    """Events of every stream of every source, by bucket; a task reads a stream."""
+    sources: Sequence[Source], index: Index, journal: Journal, pool: Pool, is_watched: bool
+) -> tuple[dict[str, SourceRead], list[Bucket]]:
+    """Writes the events of every stream of every source by bucket; a Ray task reads a stream."""
     of = {source.name: source for source in sources}
     places = {name: index.place_of(name) for name in of}
     items = [
@@ -111,46 +107,45 @@ def scatter(
         for name, source in of.items()
         for number, stream in enumerate(source.streams)
     ]
-    one = functools.partial(_scatter_stream, of, places, work.folder, show)
-    found = [Scattered(**result) for result in work.each("scatter", tasks, one, items)]
-    parts = [(part, scattered) for (_, _, part), scattered in zip(items, found, strict=True)]
+    one = functools.partial(_scatter_stream, of, places, journal.folder, is_watched)
+    found = [StreamRead(**result) for result in journal.each("scatter", pool, one, items)]
+    parts = [(part, stream) for (_, _, part), stream in zip(items, found, strict=True)]
     buckets = [
-        Bucket(work.folder, number, tuple(part for part, at in parts if str(number) in at.rows))
+        Bucket(journal.folder, number, tuple(part for part, at in parts if str(number) in at.rows))
         for number in range(index.buckets)
     ]
-    read: dict[str, list[Scattered]] = {name: [] for name in of}
-    for (name, _, _), scattered in zip(items, found, strict=True):
-        read[name].append(scattered)
-    return {name: Read.of(of[name], streams) for name, streams in read.items()}, buckets
+    read: dict[str, list[StreamRead]] = {name: [] for name in of}
+    for (name, _, _), result in zip(items, found, strict=True):
+        read[name].append(result)
+    return {name: SourceRead.of(of[name], streams) for name, streams in read.items()}, buckets
 
 
 def _scatter_stream(
     sources: Mapping[str, Source],
     places: Mapping[str, pl.DataFrame],
     work: Folder,
-    show: bool,
+    is_watched: bool,
     name: str,
     stream: str,
     part: str,
 ) -> dict[str, Any]:
-    """Writes ``work/<part>/<bucket>.parquet``; returns the fields of ``Scattered``.
+    """Writes ``work/<part>/<bucket>.parquet``; returns the fields of ``StreamRead``.
 
-    ``places`` say of each ``stay_id`` its ``id`` and ``bucket``. Holds a block of the raw table and
-    ``HELD`` rows at a time.
+    ``places`` of a source have the ``id`` and ``bucket`` of each ``stay_id``. Holds a block of the
+    raw table and ``HELD`` rows at a time.
     """
     source, place = sources[name], places[name]
     begun = spoken = time.monotonic()
     before, rows = dict(source.counts), 0
     with ExitStack() as stack:
-        files = _Files(work / part, stack)
+        files = _BucketFiles(work / part, stack)
         for batch in source.streams[stream]():
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            own = frame.rename({"hours": "t"}).join(place, on="stay_id", maintain_order="left")
+            events = frame_of(batch).rename({"hours": "t"})
+            own = events.join(place, on="stay_id", maintain_order="left")
             files.add(own.select(*EVENTS.names, "bucket"))
             rows += own.height
             now = time.monotonic()
-            if show and now - spoken >= SPOKEN:
+            if is_watched and now - spoken >= SPOKEN:
                 spoken = now
                 share = source.shares.get(stream)
                 print(f"  {stream}: {progress(rows, now - begun, share)}", flush=True)
@@ -165,14 +160,14 @@ def _scatter_stream(
 
 
 def progress(rows: int, seconds: float, share: float | None) -> str:
-    """Events read so far, their rate and, where the share of the file is known, the time left."""
+    """Formats events read so far, their rate, and the time left if the share read is known."""
     left = f"  {seconds * (1 - share) / share:.0f} s left" if share else ""
     return f"{rows:,} events read  {rows / seconds:,.0f} rows/s{left}"
 
 
 @dataclass
-class _Files:
-    """One Parquet file per bucket that has rows; they are closed, and so named, by the stack."""
+class _BucketFiles:
+    """One Parquet file per bucket that has rows; closing the stack closes and so names them."""
 
     folder: Folder
     stack: ExitStack

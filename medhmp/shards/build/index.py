@@ -1,7 +1,7 @@
 """Every patient, admission and stay of a run's sources, in the order of the shards.
 
 Rows ascend by hash(salt, subject_id), then admission time, then stay_id. Buckets are contiguous
-ranges of that hash: they bound memory, and concatenated in order they are the whole again.
+ranges of that hash: they bound memory, and joined in their order they are all rows again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,35 +10,38 @@ from dataclasses import dataclass
 import polars as pl
 
 from medhmp import icd
-from medhmp.run import Run
+from medhmp.run import Splits
 from medhmp.shards.split import assert_disjoint, bucket_of, order_key, split_of
 from medhmp.tables.schema import IDS, Source
 
 
 @dataclass(frozen=True)
 class Index:
-    """Frames with ``source``, ``subject_id``, ``split``, ``bucket`` and what their table needs.
-
-    ``stays`` has ``id``, a stay's place in the whole order, by which events and features name it.
-    ``left_out`` has, of each source, the admissions that a rule of the run has left out.
-    """
+    """Frames with ``source``, ``subject_id``, ``split``, ``bucket`` and what their table needs."""
 
     patients: pl.DataFrame
     admissions: pl.DataFrame
-    stays: pl.DataFrame
+    stays: pl.DataFrame  # ``id``: a stay's place in the order, its name in events and features
     buckets: int
-    left_out: Mapping[str, Mapping[str, int]]
+    left_out: Mapping[str, Mapping[str, int]]  # source -> rule of the run -> admissions
 
     @staticmethod
-    def of(sources: Sequence[Source], run: Run) -> "Index":
-        """Leaves out admissions with neither a stay nor a diagnosis: nothing is known of them.
+    def of(
+        sources: Sequence[Source], splits: Splits, bucket_stays: int, icd9_only: bool = False
+    ) -> "Index":
+        """Orders all rows. Leaves out admissions with neither a stay nor a diagnosis, which say
+        nothing.
 
-        Under ``icd9_only`` also those without a diagnosis or with one of ICD-10, as the paper
-        (Appendix A); their stays are kept, as the paper's 100,563 are all stays.
+        Args:
+            sources: their identifiers differ.
+            splits: the salt of the order, and the shares.
+            bucket_stays: stays of a bucket, on average.
+            icd9_only: also leaves out admissions without a diagnosis or with one of ICD-10, as the
+                paper (Appendix A), but not their stays, as the paper's 100,563 are all stays.
         """
         stays = _all(sources, "stays").select("source", "hadm_id", "stay_id", "intime")
-        buckets = max(1, -(-stays.height // run.shards.bucket_stays))
-        patients = _placed(sources, run, buckets)
+        buckets = max(1, -(-stays.height // bucket_stays))
+        patients = _placed(sources, splits, buckets)
         codes = _all(sources, "codes").filter(pl.col("kind") == "diagnosis")
         known = pl.concat([frame.select("source", "hadm_id") for frame in (stays, codes)]).unique()
         admissions = (
@@ -55,7 +58,7 @@ class Index:
             .with_columns(pl.col("id").cast(pl.Int64))
         )
         every = admissions
-        if run.features.icd == "icd9_only":
+        if icd9_only:
             nine = icd.of_icd9_alone(codes)
             admissions = every.join(
                 nine, on=["source", "hadm_id"], how="semi", maintain_order="left"
@@ -65,7 +68,7 @@ class Index:
         return Index(patients, admissions, stays, buckets, _left_out(sources, every, admissions))
 
     def place_of(self, source: str) -> pl.DataFrame:
-        """``stay_id``, ``id`` and ``bucket`` of each stay of a source."""
+        """The stays of a source: ``stay_id``, ``id`` and ``bucket``."""
         own = self.stays.filter(pl.col("source") == source)
         return own.select("stay_id", "id", "bucket")
 
@@ -85,19 +88,19 @@ def _left_out(
     return {s.name: {name: gone.count(s.name)} if gone.count(s.name) else {} for s in sources}
 
 
-def _placed(sources: Sequence[Source], run: Run, buckets: int) -> pl.DataFrame:
-    """Every patient with its ``split``, order ``key`` and ``bucket``.
+def _placed(sources: Sequence[Source], splits: Splits, buckets: int) -> pl.DataFrame:
+    """Gives every patient its ``split``, order ``key`` and ``bucket``.
 
-    The split is the one that the source brings, if it brings any, else a hash. Hashes are of the
-    source's own identifier, whatever other sources the run has.
+    A source that brings splits decides them, else a hash does. Hashes are of the source's own
+    identifier, whatever other sources the run has.
     """
     patients = _all(sources, "patients").select("source", "subject_id")
     ids = patients["subject_id"] % IDS
-    keys = order_key(ids, run.splits.salt)
+    keys = order_key(ids, splits.salt)
     none = pl.DataFrame(schema={"subject_id": pl.Int64, "split": pl.String})
     brought = [(none if s.splits is None else s.splits, s.name) for s in sources]
-    own = pl.concat([splits.with_columns(source=pl.lit(name)) for splits, name in brought])
-    hashed = pl.Series(split_of(ids, run.splits), dtype=pl.String)
+    own = pl.concat([frame.with_columns(source=pl.lit(name)) for frame, name in brought])
+    hashed = pl.Series(split_of(ids, splits), dtype=pl.String)
     return patients.join(
         own, on=["source", "subject_id"], how="left", maintain_order="left"
     ).with_columns(

@@ -1,7 +1,7 @@
-"""The intermediate folder of a build, which remembers finished steps: a killed run goes on there.
+"""The journal of a build: its intermediate files, and records of the work that is done.
 
-A step's files are whole before its record is written, and a record is written whole or not at all.
-So what is recorded is done, and what is not is done again, with the same result.
+A run that was killed goes on from there. A record follows the files of its work, and is written
+whole or not at all. So recorded work is done, and the rest is done again with the same result.
 """
 
 import json
@@ -9,61 +9,71 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from medhmp.shards.build.pool import Tasks
+from medhmp.shards.build.pool import Pool
 from medhmp.storage import Folder
 
-NAME: Final = ".work"
+FOLDER: Final = ".work"
+"""Its name among the shards."""
 _OWNER: Final = "build.json"
 _RECORDS: Final = "records"
 
 
 @dataclass(frozen=True)
-class Work:
-    """``folder`` holds the files; what a step returned lies beside them as JSON."""
+class Journal:
+    """The folder of the intermediate files; the results of the work lie beside them as JSON."""
 
     folder: Folder
 
     @staticmethod
-    def resume(shards: Folder, build: str) -> "Work | None":
-        """What a run that was killed has left of this very ``build`` (a hash), if it left any."""
-        folder = shards / NAME
+    def resume(shards: Folder, build: str) -> "Journal | None":
+        """Opens what a killed run has left of this ``build`` (a hash); None if nothing is left."""
+        folder = shards / FOLDER
         own = folder.exists(_OWNER) and folder.read_bytes(_OWNER) == _owner(build)
-        return Work(folder) if own else None
+        return Journal(folder) if own else None
 
     @staticmethod
-    def begin(shards: Folder, build: str) -> "Work":
-        """An empty folder for a build; what an earlier one has left goes."""
-        folder = shards / NAME
+    def begin(shards: Folder, build: str) -> "Journal":
+        """Begins a ``build`` (a hash) with an empty folder; removes what another has left."""
+        folder = shards / FOLDER
         folder.remove()
         folder.write_bytes(_OWNER, _owner(build))
-        return Work(folder)
+        return Journal(folder)
 
     def each(
         self,
         step: str,
-        tasks: Tasks,
+        pool: Pool,
         function: Callable[..., Any],
         items: Sequence[Sequence[Any]],
         what: str = "",
         rows: Sequence[int] = (),
     ) -> list[Any]:
-        """``function(*item)`` of every item, which must be fit for JSON, in the order of the items.
+        """Computes ``function(*item)`` of every item that has no record yet, in the pool.
 
-        ``step`` names the records; ``what`` and ``rows`` are as in ``Tasks.each``.
+        Args:
+            step: the name of the records.
+            pool: runs the function.
+            function: returns values fit for JSON.
+            items: its arguments.
+            what: as in ``Pool.each``.
+            rows: as in ``Pool.each``.
+
+        Returns:
+            The results of all items, in their order.
         """
         records = self.folder / _RECORDS / step
         done = {name: records.read_json(name) for name in records.names()}
         names = [f"{number:05}.json" for number in range(len(items))]
         left = [number for number, name in enumerate(names) if name not in done]
         some_rows = [rows[number] for number in left] if rows else ()
-        found = tasks.each(function, [items[number] for number in left], what, some_rows)
+        found = pool.each(function, [items[number] for number in left], what, some_rows)
         for number, result in zip(left, found, strict=True):
             records.write_json(names[number], result)
             done[names[number]] = result
         return [done[name] for name in names]
 
     def once(self, step: str, make: Callable[[], Any]) -> Any:
-        """What ``make()`` returned, which must be fit for JSON."""
+        """Returns the result of ``make()``, fit for JSON, which is called if it has no record."""
         records, name = self.folder / _RECORDS, f"{step}.json"
         if not records.exists(name):
             records.write_json(name, make())

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
+import pyarrow as pa
 
-from medhmp import layout
+from medhmp.layout import LABEL_COLUMNS, labels_of
 from medhmp.legend import LEVELS, SPLITS, Task
-from medhmp.run import Run
+from medhmp.run import Cohort
 from medhmp.shards.build.index import Index
 from medhmp.shards.manifest import TaskCounts
 from medhmp.shards.split import assert_disjoint
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
-from medhmp.tasks import cohort
+from medhmp.tasks.cohort import label
 
 _NO_LABELS: Final = pl.DataFrame(
     schema={
@@ -29,56 +30,55 @@ _NO_LABELS: Final = pl.DataFrame(
 
 
 def write_labels(
-    run: Run,
+    cohort: Cohort,
+    icd9_only: bool,
     sources: Sequence[Source],
     onsets: Mapping[str, pl.DataFrame],
     index: Index,
     shards: Folder,
 ) -> tuple[list[Entry], dict[Task, TaskCounts]]:
-    """Writes ``labels/<task>.parquet`` in the order of the shards, and counts them.
+    """Writes ``labels/<task>.parquet`` in the order of the shards, and counts their rows.
 
     A task that no source can have gets a table without rows, and its counts say why. Sources that
     ``cohort.label_sources`` leaves out are for pretraining alone.
+
+    Args:
+        cohort: the rules of the tasks.
+        icd9_only: rows of tasks that read codes have codes of ICD-9 alone.
+        sources: all sources of the shards.
+        onsets: source -> the table of ``Source.onsets`` once all its streams are read.
+        index: the order of the rows.
+        shards: where the files go.
     """
-    chosen = run.cohort.label_sources
+    chosen = cohort.label_sources
     sources = [source for source in sources if not chosen or source.name in chosen]
     order = index.patients.with_row_index("place").select("source", "subject_id", "split", "place")
     entries, counted = [], {}
     for task in LEVELS:
         able = [s for s in sources if task not in s.unlabelled]
-        labels = [
-            cohort.label(task, s, onsets[s.name], run.cohort, run.features.icd == "icd9_only")
-            for s in able
+        labels = [label(task, s, onsets[s.name], cohort, icd9_only) for s in able]
+        of_sources = [
+            of.rows.with_columns(source=pl.lit(s.name)) for s, of in zip(able, labels, strict=True)
         ]
-        rows = pl.concat(
-            [
-                _NO_LABELS,
-                *(
-                    of.rows.with_columns(source=pl.lit(s.name))
-                    for s, of in zip(able, labels, strict=True)
-                ),
-            ]
-        )
-        rows = rows.join(order, on=["source", "subject_id"]).sort(
-            "place", "prediction_time", "row_id"
-        )
+        rows = pl.concat([_NO_LABELS, *of_sources]).join(order, on=["source", "subject_id"])
+        rows = rows.sort("place", "prediction_time", "row_id")
         assert_disjoint(index.patients, rows)
-        table = rows.select(layout.LABEL_COLUMNS.names).to_arrow(
-            compat_level=pl.CompatLevel.oldest()
-        )
-        entries.append(
-            shards.write_parquet(f"labels/{task}.parquet", table.cast(layout.LABEL_COLUMNS))
-        )
+        entries.append(shards.write_parquet(labels_of(task), _table(rows)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         unavailable = "" if able else "not available from " + ", ".join(why)
         counted[task] = _counts([of.steps for of in labels], rows, unavailable)
     return entries, counted
 
 
+def _table(rows: pl.DataFrame) -> pa.Table:
+    table = rows.select(LABEL_COLUMNS.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(LABEL_COLUMNS)
+
+
 def _counts(
     steps: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, unavailable: str
 ) -> TaskCounts:
-    """Steps added up over sources, and rows and positives of each split."""
+    """Adds up the steps over sources, and counts rows and positives of each split."""
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     return TaskCounts(
         steps=added(steps),
@@ -89,9 +89,9 @@ def _counts(
 
 
 def added(steps: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, int]]:
-    """What each rule left of all sources together, in an order that keeps each source's own.
+    """Adds up the rows that each rule left over all sources, in an order that keeps each source's.
 
-    A source without a step counts there with what its steps before that one left.
+    A source without a rule adds what its last rule before that one left.
     """
     order: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     for of in steps:

@@ -1,10 +1,10 @@
-"""From the sources' tables to whole shards, in passes over patient buckets that run as Ray tasks.
+"""From the sources' tables to the files of the shards, in passes over patient buckets.
 
-    events --(a task per stream)--> events per bucket --> repeats resolved --> FIDDLE fitted
+    events --(a Ray task per stream)--> events per bucket --> repeats resolved --> FIDDLE fitted
         --> rows of each table per bucket --> files of equal size
 
-What a pass learns adds up over buckets, and only that reaches the driver. Memory is set by a bucket
-and by the small tables.
+A pass is a Ray task per bucket. Its results add up over buckets, and only they reach the driver. A
+bucket and the small tables decide the memory.
 """
 
 import functools
@@ -18,23 +18,24 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.features import fiddle, repeats
-from medhmp.features.fitted import Fitted
-from medhmp.features.settings import settings_of
-from medhmp.layout import MANIFEST
+from medhmp.features.codes import KINDS
+from medhmp.features.fitted import FittedFeatures
+from medhmp.features.settings import Settings, settings_of
+from medhmp.layout import MANIFEST, NOTES
 from medhmp.notes.text import write_notes
 from medhmp.progress import Progress
-from medhmp.run import Run, digest
+from medhmp.run import Cohort, Features, Shards, Splits, digest
 from medhmp.shards import schema
 from medhmp.shards.build import write
-from medhmp.shards.build.buckets import Bucket, Read, scatter
+from medhmp.shards.build.buckets import Bucket, SourceRead, scatter
 from medhmp.shards.build.codes import Coded, code_admissions
 from medhmp.shards.build.index import Index
-from medhmp.shards.build.journal import Work
+from medhmp.shards.build.journal import Journal
 from medhmp.shards.build.labels import write_labels
-from medhmp.shards.build.pool import Tasks
+from medhmp.shards.build.pool import Pool
 from medhmp.shards.build.stopwatch import Spent
-from medhmp.shards.featurizer import Learnt
-from medhmp.shards.manifest import File, Manifest, content_of
+from medhmp.shards.featurizer import Featurizer
+from medhmp.shards.manifest import File, Manifest
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 
@@ -44,111 +45,138 @@ SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
 
 
 @dataclass(frozen=True)
+class Sections:
+    """The sections of a run that a build reads."""
+
+    cohort: Cohort
+    splits: Splits
+    features: Features
+    shards: Shards
+
+    @property
+    def icd9_only(self) -> bool:
+        return self.features.icd == "icd9_only"
+
+
+@dataclass(frozen=True)
 class Built:
-    """What was written: entries of the shards, entries of ``notes/``; and what it took."""
+    """The files that a build has written, and the resources that it took."""
 
     manifest: Manifest
-    entries: list[Entry]
-    notes: list[Entry]
+    entries: list[Entry]  # of the shards
+    notes: list[Entry]  # of ``notes/``
     peak: int  # bytes of the largest worker
     stages: Mapping[str, Spent]
 
 
 def build(
-    run: Run, sources: Sequence[Source], shards: Folder, work: Work, frozen: Learnt | None = None
+    asked: Sections,
+    fields: Mapping[str, Any],
+    sources: Sequence[Source],
+    shards: Folder,
+    journal: Journal,
+    progress: Progress,
+    frozen: Featurizer | None = None,
 ) -> Built:
     """Writes everything below ``shards`` but ``complete.json``.
 
-    ``work`` holds the intermediate files, and what of them is whole already. With ``frozen``
-    nothing is fitted.
+    Args:
+        asked: what to build.
+        fields: ``content_of`` the run, for the manifest.
+        sources: their identifiers differ.
+        shards: where the files go.
+        journal: holds the intermediate files, and what of the work is done.
+        progress: is told how far the work is.
+        frozen: makes the features and codes; none: a featurizer is fitted on training patients.
     """
-    tasks, index = Tasks(Progress(run.quiet).is_watched), Index.of(sources, run)
-    names = tuple(source.name for source in sources)
-    tasks.watch.begin("read")
-    read, buckets = scatter(sources, index, work, tasks, Progress(run.quiet).is_watched)
+    pool = Pool(progress.is_watched)
+    index = Index.of(sources, asked.splits, asked.shards.bucket_stays, asked.icd9_only)
+    pool.stopwatch.begin("read")
+    read, buckets = scatter(sources, index, journal, pool, progress.is_watched)
     events = sum(r.events for r in read.values())
-    Progress(run.quiet).say(f"  {events:,} events of {index.stays.height:,} stays")
-    tasks.watch.begin("repeats")
-    coded = code_admissions(sources, index, run.features, frozen)
+    progress.say(f"  {events:,} events of {index.stays.height:,} stays")
+    pool.stopwatch.begin("repeats")
+    coded = code_admissions(sources, index, asked.features, frozen)
     if frozen:
-        learnt = frozen
-        _resolve_all(list(frozen.indicators), index, buckets, work, tasks)
+        featurizer = frozen
+        _resolve_all(list(frozen.indicators), index, buckets, journal, pool)
     else:
-        indicators, fitted = _fit(run, index, buckets, work, tasks)
-        learnt = Learnt(indicators, fitted, coded.vocabularies, coded.icd9_of)
-    schemas = _schemas(run, learnt)
-    tasks.watch.begin("rows")
-    rows = _gather(learnt, schemas, coded.admissions, index, buckets, work, tasks)
-    tasks.watch.begin("files")
-    entries, tables = _files(run, rows, buckets, shards, work, tasks)
-    tasks.watch.begin("labels")
+        settings = settings_of(asked.cohort.hours, asked.features)
+        indicators, fitted = _fit(settings, index, buckets, journal, pool)
+        featurizer = Featurizer(indicators, fitted, coded.vocabularies, coded.icd9_of)
+    schemas = _schemas(featurizer)
+    pool.stopwatch.begin("rows")
+    rows = _gather(featurizer.fitted, schemas, coded.admissions, index, buckets, journal, pool)
+    pool.stopwatch.begin("files")
+    entries, tables = _files(asked.shards, rows, buckets, shards, journal, pool)
+    pool.stopwatch.begin("labels")
     onsets = {name: of.onsets for name, of in read.items()}
-    labeled, counted = write_labels(run, sources, onsets, index, shards)
-    tasks.watch.begin("notes")
-    ((notes, written, scanned),) = tasks.each(
-        write_notes, [(sources, index.admissions, shards / "notes")]
+    labelled, counted = write_labels(asked.cohort, asked.icd9_only, sources, onsets, index, shards)
+    pool.stopwatch.begin("notes")
+    ((notes, written, scanned),) = pool.each(
+        write_notes, [(sources, index.admissions, shards / NOTES)]
     )
-    tasks.watch.end()
+    pool.stopwatch.end()
     manifest = Manifest(
-        fields=content_of(run, names),
+        fields=fields,
         **_counts(read, scanned, written, coded, index),  # type: ignore[arg-type]
         splits={s.name: digest(sorted(s.splits.rows())) for s in sources if s.splits is not None},
-        **_content(run, learnt),
+        **_content(featurizer),
         tables=tables,
         tasks=counted,
         notes=sum(written.values()),
     )
-    entries += [*labeled, shards.write_json(MANIFEST, manifest.to_json())]
-    return Built(manifest, entries, notes, tasks.peak, tasks.watch.stages)
+    entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
+    return Built(manifest, entries, notes, pool.peak, pool.stopwatch.stages)
 
 
 def _fit(
-    run: Run, index: Index, buckets: Sequence[Bucket], work: Work, tasks: Tasks
-) -> tuple[list[str], Fitted]:
-    """Resolves repeats in every bucket, then fits FIDDLE. Both learn from training stays alone.
+    settings: Settings, index: Index, buckets: Sequence[Bucket], journal: Journal, pool: Pool
+) -> tuple[list[str], FittedFeatures]:
+    """Resolves repeats in every bucket, then fits FIDDLE; both learn from training stays alone.
 
-    The first are the variables whose repeats become indicators.
+    Returns the variables whose repeats become indicators, and the fitted features.
     """
     training = index.stays.filter(pl.col("split") == "train")
     own = [training.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
     pairs, stays = list(zip(buckets, own, strict=True)), _stays_of(index, buckets)
 
-    def survey() -> list[str]:
-        surveyed = tasks.each(_survey, pairs, "repeats, buckets surveyed", stays)
-        return repeats.decide(list(surveyed))
+    def choose() -> list[str]:
+        found = pool.each(_find_repeats, pairs, "repeats, buckets surveyed", stays)
+        return repeats.choose_indicators(list(found))
 
-    indicators: list[str] = work.once("indicators", survey)
-    _resolve_all(indicators, index, buckets, work, tasks)
+    indicators: list[str] = journal.once("indicators", choose)
+    _resolve_all(indicators, index, buckets, journal, pool)
     passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
         number = next(passes)
-        tasks.watch.begin(f"pass {number}")
+        pool.stopwatch.begin(f"pass {number}")
         what = f"features, buckets of pass {number}"
-        return tasks.each(functools.partial(_of_resolved, function), items, what, stays)
+        return pool.each(functools.partial(_of_resolved, function), items, what, stays)
 
     def fit() -> Any:
-        return json.loads(fiddle.fit(pairs, settings_of(run), each).to_json())
+        return json.loads(fiddle.fit(pairs, settings, each).to_json())
 
-    return indicators, Fitted.from_json(json.dumps(work.once("fitted", fit)))
+    return indicators, FittedFeatures.from_json(json.dumps(journal.once("fitted", fit)))
 
 
 def _resolve_all(
-    indicators: list[str], index: Index, buckets: Sequence[Bucket], work: Work, tasks: Tasks
+    indicators: list[str], index: Index, buckets: Sequence[Bucket], journal: Journal, pool: Pool
 ) -> None:
     resolve = functools.partial(_resolve, indicators)
     items, stays = [(b,) for b in buckets], _stays_of(index, buckets)
-    work.each("resolved", tasks, resolve, items, "repeats, buckets resolved", stays)
+    journal.each("resolved", pool, resolve, items, "repeats, buckets resolved", stays)
 
 
 def _stays_of(index: Index, buckets: Sequence[Bucket]) -> list[int]:
-    """How many stays each bucket has."""
+    """Counts the stays of each bucket."""
     found = dict(index.stays.group_by("bucket").len().iter_rows())
     return [found.get(bucket.number, 0) for bucket in buckets]
 
 
-def _survey(bucket: Bucket, ids: Any) -> pl.DataFrame:
-    return repeats.survey(bucket.events().filter(pl.col("id").is_in(ids)))
+def _find_repeats(bucket: Bucket, ids: Any) -> pl.DataFrame:
+    return repeats.find_repeats(bucket.events().filter(pl.col("id").is_in(ids)))
 
 
 def _resolve(indicators: list[str], bucket: Bucket) -> int:
@@ -161,32 +189,35 @@ def _of_resolved(function: Callable[..., Any], bucket: Bucket, ids: Any) -> Any:
 
 
 def _gather(
-    learnt: Learnt,
+    fitted: FittedFeatures,
     schemas: Mapping[str, pa.Schema],
     admissions: pl.DataFrame,
     index: Index,
     buckets: Sequence[Bucket],
-    work: Work,
-    tasks: Tasks,
+    journal: Journal,
+    pool: Pool,
 ) -> dict[str, list[int]]:
-    """Rows of every table, bucket by bucket; how many each bucket has. ``admissions`` are coded."""
+    """Writes the rows of every table, bucket by bucket; returns how many each bucket has.
+
+    ``admissions`` are coded.
+    """
     frames = (index.patients, admissions, index.stays)
     own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
-    write_rows = functools.partial(_rows, learnt.fitted, schemas)
+    write_rows = functools.partial(_rows, fitted, schemas)
     stays = _stays_of(index, buckets)
-    counted = work.each("rows", tasks, write_rows, own, "rows, buckets", stays)
+    counted = journal.each("rows", pool, write_rows, own, "rows, buckets", stays)
     return {table: [count[table] for count in counted] for table in schemas}
 
 
-def _schemas(run: Run, learnt: Learnt) -> dict[str, pa.Schema]:
-    fitted = learnt.fitted
+def _schemas(featurizer: Featurizer) -> dict[str, pa.Schema]:
+    fitted = featurizer.fitted
     stay = (
         fitted.plan.settings.bins,
         len(fitted.hourly.names),
         len(fitted.static.names),
-        not run.features.discretize,
+        not fitted.plan.settings.discretize,
     )
-    diagnoses, drugs = len(learnt.vocabularies["diagnosis"]), len(learnt.vocabularies["drug"])
+    diagnoses, drugs = (len(featurizer.vocabularies[kind]) for kind in KINDS)
     return {
         "stays": schema.stays(*stay),
         "admissions": schema.admissions(*stay, diagnoses, drugs),
@@ -195,7 +226,7 @@ def _schemas(run: Run, learnt: Learnt) -> dict[str, pa.Schema]:
 
 
 def _rows(
-    fitted: Fitted,
+    fitted: FittedFeatures,
     schemas: Mapping[str, pa.Schema],
     bucket: Bucket,
     patients: pl.DataFrame,
@@ -214,24 +245,24 @@ def _rows(
 
 
 def _files(
-    run: Run,
+    sizes: Shards,
     rows: Mapping[str, list[int]],
     buckets: Sequence[Bucket],
     shards: Folder,
-    work: Work,
-    tasks: Tasks,
+    journal: Journal,
+    pool: Pool,
 ) -> tuple[list[Entry], dict[str, dict[str, File]]]:
     """Cuts every table into files; returns their entries, and their counts by table and name."""
     items = []
     for table, counts in rows.items():
         parts = [(b.work / table, b.name, n) for b, n in zip(buckets, counts, strict=True)]
-        for number, (start, stop) in enumerate(write.cut(sum(counts), run.shards.files)):
+        for number, (start, stop) in enumerate(write.file_bounds(sum(counts), sizes.files)):
             name = f"{table}/part-{number:05}.parquet"
-            items.append((parts, start, stop, shards, name, run.shards.row_group))
+            items.append((parts, start, stop, shards, name, sizes.row_group))
     entries: list[Entry] = []
     tables: dict[str, dict[str, File]] = {table: {} for table in rows}
     rows_of = [stop - start for _, start, stop, *_ in items]
-    for entry, file in work.each("files", tasks, _file, items, "files", rows_of):
+    for entry, file in journal.each("files", pool, _file, items, "files", rows_of):
         entries.append(Entry(**entry))
         table, name = entry["name"].split("/")
         tables[table][name] = File(**file)
@@ -244,13 +275,13 @@ def _file(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _counts(
-    read: Mapping[str, Read],
+    read: Mapping[str, SourceRead],
     scanned: Mapping[str, Mapping[str, int]],
     notes: Mapping[str, int],
     coded: Coded,
     index: Index,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Each source's counts, told apart: of the cohort, of raw tables, of what was left out."""
+    """Sorts each source's counts into those of the cohort, of raw tables, and of rows left out."""
     sizes, rows, left_out = {}, {}, {}
     for source, of in read.items():
         counts = {**of.counts, **scanned[source]}
@@ -265,20 +296,21 @@ def _counts(
     return {"counts": sizes, "rows_read": rows, "left_out": left_out}
 
 
-def _content(run: Run, learnt: Learnt) -> dict[str, Any]:
-    """Names behind the ids, their hashes, and the fitted featurizer."""
+def _content(featurizer: Featurizer) -> dict[str, Any]:
+    """The manifest's fields that describe the featurizer: names by id, their hashes, the fit."""
+    fitted = featurizer.fitted
     names = {
-        "features": learnt.fitted.hourly.names,
-        "demographics": learnt.fitted.static.names,
-        "diagnoses": learnt.vocabularies["diagnosis"].codes,
-        "drugs": learnt.vocabularies["drug"].codes,
+        "features": fitted.hourly.names,
+        "demographics": fitted.static.names,
+        "diagnoses": featurizer.vocabularies["diagnosis"].codes,
+        "drugs": featurizer.vocabularies["drug"].codes,
     }
     return {
         **names,
-        "hours": learnt.fitted.plan.settings.bins,
-        "real_valued": not run.features.discretize,
+        "hours": fitted.plan.settings.bins,
+        "real_valued": not fitted.plan.settings.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
-        "icd9_of": learnt.icd9_of,
-        "indicators": learnt.indicators,
-        "fiddle": json.loads(learnt.fitted.to_json()),
+        "icd9_of": featurizer.icd9_of,
+        "indicators": featurizer.indicators,
+        "fiddle": json.loads(fitted.to_json()),
     }

@@ -1,4 +1,4 @@
-"""Work spread over the cluster: one Ray task per item, answers in the order of the items."""
+"""Work spread over the cluster: one Ray task per item, results in the order of the items."""
 
 import resource
 import time
@@ -9,21 +9,22 @@ import ray
 
 from medhmp.shards.build.stopwatch import Stopwatch
 
-# A task has one CPU. Polars starts a thread for each CPU of the machine, unless told when imported.
+# A Ray task has one CPU. Polars reads this when imported; else it starts a thread for each CPU.
 ONE_THREAD = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
 SPOKEN: Final = 10.0
 """Seconds between two lines of progress."""
 
 
-class Tasks:
-    """Runs functions as Ray tasks; ``peak`` is the largest memory of a worker so far, in bytes.
+class Pool:
+    """Runs functions as Ray tasks.
 
-    ``show`` where somebody watches: a line at times says how far the work is. The CPU seconds of
-    the tasks go to the stage of ``watch`` that runs.
+    ``peak`` is the largest memory of a worker so far, in bytes. The running stage of ``stopwatch``
+    gets the CPU seconds of the Ray tasks. Where somebody watches, a line at times tells how far the
+    work is.
     """
 
-    def __init__(self, show: bool = False) -> None:
-        self.peak, self.watch, self._show = 0, Stopwatch(), show
+    def __init__(self, is_watched: bool = False) -> None:
+        self.peak, self.stopwatch, self._is_watched = 0, Stopwatch(), is_watched
 
     def each(
         self,
@@ -32,25 +33,25 @@ class Tasks:
         what: str = "",
         rows: Sequence[int] = (),
     ) -> Iterator[Any]:
-        """``function(*item)`` of every item, in the order of the items.
+        """Yields ``function(*item)`` of every item, in the order of the items.
 
-        ``what`` names the work in progress lines; ``rows`` are those of each item.
+        ``what`` names the work in progress lines; ``rows`` are the rows of each item.
         """
-        progress = _Progress(what, rows) if self._show and rows else None
+        progress = _Progress(what, rows) if self._is_watched and rows else None
         for result, memory, seconds in _in_order(ray.put(function), items):
             self.peak = max(self.peak, memory)
-            self.watch.add(seconds)
+            self.stopwatch.add(seconds)
             if progress:
                 progress.done_with_one()
             yield result
 
 
 def _in_order(function: Any, items: Sequence[Sequence[Any]]) -> Iterator[Any]:
-    """What the tasks return, in the order of the items; two for each CPU are begun at a time.
+    """Yields the results of the Ray tasks in the order of the items, with two per CPU running.
 
-    After a failure nothing more begins, and what runs is waited for, so that nothing goes on
-    writing. It is not cancelled: ``ray.cancel`` of a task that is just ending can abort the whole
-    driver (Ray 2.60: "Tried to complete task that was not pending").
+    After a failure no task begins, and those that run are awaited, so that none goes on writing.
+    They are not cancelled: ``ray.cancel`` of a task that is just ending can abort the whole driver
+    (Ray 2.60: "Tried to complete task that was not pending").
     """
     references: dict[int, Any] = {}
     running: list[Any] = []
@@ -70,12 +71,12 @@ def _in_order(function: Any, items: Sequence[Sequence[Any]]) -> Iterator[Any]:
 
 
 def _at_a_time() -> int:
-    """Counts anew each time: more than fits makes an autoscaler add nodes, which raises it."""
+    """Ray tasks to run at a time. More than fit make an autoscaler add nodes, which raises it."""
     return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 class _Progress:
-    """Tells of items done, rows per second and the time left, at most every ``SPOKEN`` seconds."""
+    """Prints items done, rows per second and the time left, at most every ``SPOKEN`` seconds."""
 
     def __init__(self, what: str, rows: Sequence[int]) -> None:
         self._what, self._rows, self._items = what, rows, 0
@@ -98,7 +99,7 @@ class _Progress:
 
 @ray.remote(runtime_env=ONE_THREAD)  # type: ignore[untyped-decorator]
 def _call(function: Callable[..., Any], item: Sequence[Any]) -> tuple[Any, int, float]:
-    """The result, the largest memory of this worker in bytes, the CPU seconds of this call."""
+    """Returns the result, the peak memory of this worker in bytes, the CPU seconds of this call."""
     begun = time.process_time()
     result = function(*item)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

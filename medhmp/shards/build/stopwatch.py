@@ -1,4 +1,4 @@
-"""Where the time of a build goes: wall and CPU seconds of its stages, one after the other."""
+"""Wall and CPU seconds of the stages of a build, one after the other."""
 
 import time
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass
 class Spent:
-    """What a stage took. CPU seconds are the driver's and its tasks', of all machines."""
+    """Seconds that a stage took. CPU seconds are the driver's and its Ray tasks', on all nodes."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
 
 class Stopwatch:
-    """Runs from the first ``begin``; a stage ends where the next begins, the last with ``end``."""
+    """Runs from the first ``begin``; a stage ends when the next begins, the last with ``end``."""
 
     def __init__(self) -> None:
         self.stages: dict[str, Spent] = {}
@@ -21,7 +21,7 @@ class Stopwatch:
         self._since = (0.0, 0.0)
 
     def begin(self, stage: str) -> None:
-        """Ends the stage that runs; a name given again goes on adding to its stage."""
+        """Begins a stage, or goes on with one of that name, and ends the running one."""
         self.end()
         self._running = self.stages.setdefault(stage, Spent())
 
@@ -33,6 +33,6 @@ class Stopwatch:
         self._running, self._since = None, now
 
     def add(self, cpu_seconds: float) -> None:
-        """CPU seconds that a task has spent on the stage that runs."""
+        """Adds CPU seconds that a Ray task has spent to the running stage."""
         if self._running:
             self._running.cpu_seconds += cpu_seconds

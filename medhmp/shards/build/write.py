@@ -1,7 +1,7 @@
 """The rows of each shard table, bucket by bucket, and the files cut from the rows of all buckets.
 
-A file's rows are decided by row counts of the whole table alone, row groups and writer settings are
-fixed, so the bytes depend neither on buckets nor on workers.
+The row count of the whole table alone decides the rows of each file, and row groups and writer
+settings are fixed. So the bytes depend neither on buckets nor on workers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from medhmp.arrays import Ints
+from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
 from medhmp.features.fitted import Transformed
 from medhmp.legend import SPLITS
 from medhmp.shards.csr import from_lengths
@@ -20,22 +22,20 @@ from medhmp.storage import Entry, Folder
 
 
 def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -> pa.Table:
-    """Rows of ``schema.stays``: stays of the index with their features, in one order."""
+    """Builds rows of ``schema.stays`` from stays of the index and their features, in one order."""
     columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "stay_id"))
     hours = features.hour_offsets
-    columns["hour_offsets"] = pa.FixedSizeListArray.from_arrays(
+    columns[HOURS.offsets] = pa.FixedSizeListArray.from_arrays(
         pa.array(hours.ravel(), pa.uint32()), hours.shape[1]
     )
-    columns["feature_ids"] = _lists(features.offsets, features.feature_ids, target, "feature_ids")
-    columns["demographic_ids"] = _lists(
-        features.static_offsets, features.static_ids, target, "demographic_ids"
+    columns[HOURS.ids] = _lists(features.offsets, features.feature_ids, target, HOURS.ids)
+    columns[DEMOGRAPHICS.ids] = _lists(
+        features.static_offsets, features.static_ids, target, DEMOGRAPHICS.ids
     )
     if features.values is not None and features.static_values is not None:
-        columns["feature_values"] = _lists(
-            features.offsets, features.values, target, "feature_values"
-        )
-        columns["demographic_values"] = _lists(
-            features.static_offsets, features.static_values, target, "demographic_values"
+        columns[HOURS.values] = _lists(features.offsets, features.values, target, HOURS.values)
+        columns[DEMOGRAPHICS.values] = _lists(
+            features.static_offsets, features.static_values, target, DEMOGRAPHICS.values
         )
     return pa.table([columns[name] for name in target.names], schema=target)
 
@@ -43,7 +43,7 @@ def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -
 def admissions_table(
     admissions: pl.DataFrame, stays: pl.DataFrame, rows: pa.Table, target: pa.Schema
 ) -> pa.Table:
-    """Rows of ``schema.admissions``; ``rows``, the stays table of ``stays``, nests by time."""
+    """Builds rows of ``schema.admissions``, in which the rows of ``stays`` nest in time order."""
     place = admissions.select("source", "hadm_id").with_row_index("place")
     own = stays.join(place, on=["source", "hadm_id"], maintain_order="left").with_row_index("row")
     own = own.sort("place", "intime", "stay_id")
@@ -54,14 +54,14 @@ def admissions_table(
     )
     lengths = np.bincount(own["place"].to_numpy(), minlength=admissions.height)
     flat = ("source", "subject_id", "hadm_id", "split", "admitted", "discharged")
-    columns = _columns(admissions, (*flat, "icd_ids", "drug_ids"))
+    columns = _columns(admissions, (*flat, ICD.ids, DRUG.ids))
     columns["stays"] = pa.ListArray.from_arrays(from_lengths(lengths).astype(np.int32), nested)
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
 def patients_table(patients: pl.DataFrame, admissions: pl.DataFrame, target: pa.Schema) -> pa.Table:
-    """Rows of ``schema.patients``; ``admissions`` are in the order of patients, then time."""
-    visit = pl.struct("hadm_id", "admitted", "discharged", "icd_ids").alias("visits")
+    """Builds rows of ``schema.patients``; ``admissions`` are in the order of patients and time."""
+    visit = pl.struct("hadm_id", "admitted", "discharged", ICD.ids).alias("visits")
     visits = admissions.group_by("source", "subject_id", maintain_order=True).agg(visit)
     frame = patients.join(visits, on=["source", "subject_id"], how="left", maintain_order="left")
     frame = frame.with_columns(pl.col("visits").fill_null([]))
@@ -69,8 +69,8 @@ def patients_table(patients: pl.DataFrame, admissions: pl.DataFrame, target: pa.
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
-def cut(rows: int, files: int) -> list[tuple[int, int]]:
-    """Where each file begins and ends among all rows of a table; a file has a row at least."""
+def file_bounds(rows: int, files: int) -> list[tuple[int, int]]:
+    """First and last row (exclusive) of each file of a table; every file has at least one row."""
     count = max(1, min(files, rows))
     return [(i * rows // count, (i + 1) * rows // count) for i in range(count)]
 
@@ -106,7 +106,7 @@ def _columns(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, pa.Array]:
 
 
 def _lists(
-    offsets: npt.NDArray[np.int64],
+    offsets: Ints,
     values: npt.NDArray[np.generic],
     target: pa.Schema,
     name: str,

@@ -8,7 +8,7 @@ from medhmp.model.heads import load_start
 from medhmp.run import Pretrain, Run, fields_of
 from medhmp.shards.manifest import open_shards
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import Plan, Table
+from medhmp.shards.stream import Plan, TableName
 from medhmp.storage import Folder, Stamp, fingerprint
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import (
@@ -32,7 +32,7 @@ class Stage:
     shuffled: bool = False  # the control: data shuffled between patients
 
     @property
-    def table(self) -> Table:
+    def table(self) -> TableName:
         return "stays" if self.name == "pretrain_stay" else "admissions"
 
     def settings(self, run: Run) -> Pretrain:
@@ -58,14 +58,13 @@ def stamp_of(run: Run, stage: Stage) -> Stamp:
 
 def plan_of(run: Run, stage: Stage) -> Plan:
     """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
-    settings, shards = stage.settings(run), Folder(run.out) / "shards"
-    manifest = open_shards(run).manifest
-    assert_disjoint(*(splits_in(shards, manifest, name) for name in ("patients", stage.table)))
+    settings, shards = stage.settings(run), open_shards(run)
+    assert_disjoint(*(splits_in(shards, name) for name in ("patients", stage.table)))
     splits = ("train",) if run.pretrain_on == "train" else SPLITS
     return Plan(
-        shards=shards.uri,
+        shards=shards.folder.uri,
         table=stage.table,
-        rows_per_file=manifest.rows_per_file(stage.table, splits),
+        rows_per_file=shards.manifest.rows_per_file(stage.table, splits),
         splits=splits,
         batch_size=settings.batch_size // settings.workers,
         seed=settings.seed,

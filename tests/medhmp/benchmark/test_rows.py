@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from medhmp.benchmark.rows import DEMOGRAPHICS, DIAGNOSES, DRUGS, write_rows
+from medhmp.benchmark.rows import DEMOGRAPHICS_EACH, DIAGNOSES_EACH, DRUGS_EACH, write_rows
 from medhmp.legend import Widths
 from medhmp.shards import schema
 from medhmp.shards.rows import Admissions, Stays
@@ -42,10 +42,10 @@ def test_shards_have_the_sizes_asked_for(tmp_path, table):
         batch = read.batch(np.arange(rows))
         subjects += batch["subject_id"].tolist()
         check(batch, "hour", "feature", 6, WIDTHS.features)
-        check(batch, "demographic", "demographic", DEMOGRAPHICS, WIDTHS.demographics)
+        check(batch, "demographic", "demographic", DEMOGRAPHICS_EACH, WIDTHS.demographics)
         if table == "admissions":
-            check(batch, "icd", "icd", DIAGNOSES, WIDTHS.diagnoses)
-            check(batch, "drug", "drug", DRUGS, WIDTHS.drugs)
+            check(batch, "icd", "icd", DIAGNOSES_EACH, WIDTHS.diagnoses)
+            check(batch, "drug", "drug", DRUGS_EACH, WIDTHS.drugs)
             assert batch["stay_slot"].tolist() == [3 * row for row in range(rows)]
             assert batch["has_note"].all()
     assert subjects == list(range(17))

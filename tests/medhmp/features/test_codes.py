@@ -22,10 +22,10 @@ TRAINING = frame(
 
 
 def test_codes_ascend_and_rare_ones_are_left_out():
-    both = codes.fit(TRAINING, Features())
+    both = codes.fit_vocabularies(TRAINING, Features())
     assert both["diagnosis"].codes == ("9:0389", "9:4280")
     assert both["drug"].codes == ("aspirin",)
-    frequent = codes.fit(TRAINING, Features(min_code_count=2, min_drug_count=3))
+    frequent = codes.fit_vocabularies(TRAINING, Features(min_code_count=2, min_drug_count=3))
     assert frequent["diagnosis"].codes == ("9:4280",)  # of two admissions; a repeat does not count
     assert frequent["drug"].codes == ()  # one admission of each source: two
 
@@ -94,5 +94,5 @@ def test_ancestors_join_an_admission_s_diagnoses_once_each():
     ]
     assert coded(prepared)["b", 3, "drug"] == ["10:I10"]
     assert [of["diagnoses without ancestors"] for of in prepared.counts.values()] == [0, 1]
-    vocabulary = codes.fit(prepared.codes, Features(min_code_count=2))["diagnosis"]
+    vocabulary = codes.fit_vocabularies(prepared.codes, Features(min_code_count=2))["diagnosis"]
     assert vocabulary.codes == ("9:390-459", "9:401", "9:4019")

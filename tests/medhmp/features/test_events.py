@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medhmp.features.events import first_of_each, repeated
+from medhmp.features.events import first_of_each, is_repeated
 
 TIMES = st.sampled_from([None, 0.0, -0.0, 1.5, math.nan])
 ROWS = st.lists(st.tuples(st.integers(0, 2), TIMES, st.sampled_from(["a", "b", None])), max_size=12)
@@ -20,13 +20,13 @@ def alike(one, other):
 
 
 @given(ROWS)
-def test_repeated_finds_the_rows_that_another_is_like(rows):
+def test_is_repeated_finds_the_rows_that_another_is_like(rows):
     frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     expected = [
         any(alike(row, other) for j, other in enumerate(rows) if j != i)
         for i, row in enumerate(rows)
     ]
-    assert repeated(frame, KEY).to_list() == expected
+    assert is_repeated(frame, KEY).to_list() == expected
 
 
 @given(ROWS)

@@ -15,14 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.features.events import SCHEMA
-from medhmp.features.fiddle import Fitted, Settings, fit, transform
-from medhmp.features.settings import settings_of
+from medhmp.features.fiddle import fit, transform
+from medhmp.features.fitted import FittedFeatures
+from medhmp.features.settings import Settings, settings_of
 from medhmp.icd import icd9_path
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
+from tests.fiddle import fiddle_settings
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fiddle"
-ASKED = Settings(hours=4, theta_freq=0.75, value_types={"WARD": "Categorical"})
+ASKED = fiddle_settings(hours=4, theta_freq=0.75, value_types={"WARD": "Categorical"})
 Base = tuple[pl.DataFrame, list[int]]
 ReadEvents = Callable[[Path, Mapping[str, str]], pl.DataFrame]
 
@@ -85,7 +87,7 @@ def test_a_driver_can_open_the_buckets_itself(base: Base) -> None:
 def test_json_gives_an_equal_featurizer_back(base: Base, discretize: bool, ordinal: bool) -> None:
     events, ids = base
     fitted = fit([(events, ids)], replace(ASKED, discretize=discretize, ordinal=ordinal))
-    assert Fitted.from_json(fitted.to_json()) == fitted
+    assert FittedFeatures.from_json(fitted.to_json()) == fitted
 
 
 def test_a_frozen_featurizer_ignores_what_it_has_not_seen(base: Base) -> None:
@@ -121,7 +123,7 @@ def test_all_hourly_variables_may_be_frequent() -> None:
 
 def test_readings_are_carried_forward_and_the_mean_is_over_readings() -> None:
     events = table((1, 0.2, "HR", 80.0), (1, 0.9, "HR", 90.0), (1, 2.0, "HR", 60.0))
-    asked = Settings(hours=4, theta_freq=0.25, discretize=False, theta_2=0.0)
+    asked = fiddle_settings(hours=4, theta_freq=0.25, discretize=False, theta_2=0.0)
     fitted = fit([(events, [1])], asked)
     whole = replace(
         fitted, hourly=replace(fitted.hourly, kept=tuple(range(len(fitted.hourly.names_all))))
@@ -153,20 +155,20 @@ def test_thresholds_are_strict() -> None:
         *((i, 0.5, "TWO", "b") for i in range(2)),
         (0, 1.5, "ONE", "c"),
     )
-    kept_all = fit([(events, range(4))], Settings(hours=4, theta_1=0.0, theta_2=0.0))
+    kept_all = fit([(events, range(4))], fiddle_settings(hours=4, theta_1=0.0, theta_2=0.0))
     assert kept_all.hourly.names == ("ON_value_a", "ONE_value_c", "TWO_value_b")
-    by_variable = fit([(events, range(4))], Settings(hours=4, theta_1=0.25, theta_2=0.0))
+    by_variable = fit([(events, range(4))], fiddle_settings(hours=4, theta_1=0.25, theta_2=0.0))
     assert by_variable.hourly.names == ("ON_value_a", "TWO_value_b")
-    by_feature = fit([(events, range(4))], Settings(hours=4, theta_1=0.0, theta_2=0.25))
+    by_feature = fit([(events, range(4))], fiddle_settings(hours=4, theta_1=0.0, theta_2=0.25))
     assert by_feature.hourly.names == ("TWO_value_b",)
     static = events.with_columns(t=pl.lit(None, dtype=pl.Float64)).unique()
-    at_border = Settings(hours=4, theta_1=0.0, theta_2=0.0, theta_2_static=0.25)
+    at_border = fiddle_settings(hours=4, theta_1=0.0, theta_2=0.0, theta_2_static=0.25)
     assert fit([(static, range(4))], at_border).static.names == ("TWO_value_b",)
 
 
 def test_a_hierarchical_value_is_always_an_indicator() -> None:
     events = table((1, None, "DX", "4280"), (2, None, "DX", "03842"), (2, None, "DX", "0389"))
-    asked = Settings(
+    asked = fiddle_settings(
         hours=4, value_types={"DX": "hierarchical_ICD9"}, hierarchical_levels=(2, 3, 9)
     )
     fitted = fit([(events, [1, 2, 3])], asked)
@@ -199,8 +201,8 @@ def refused(events: pl.DataFrame, match: str, asked: Settings = ASKED, **more: A
 
 
 def test_what_cannot_be_featurized_is_refused_without_naming_the_patient() -> None:
-    code = Settings(hours=4, value_types={"DX": "hierarchical_ICD9"})
-    other = Settings(hours=4, value_types={"DX": "hierarchical_ICD10"})
+    code = fiddle_settings(hours=4, value_types={"DX": "hierarchical_ICD9"})
+    other = fiddle_settings(hours=4, value_types={"DX": "hierarchical_ICD10"})
     number, again = (90217, 1.0, "HR", 5.0), (90217, 1.0, "HR", "high")
     refused(table(number, again), "Inconsistent numerical values recorded: variable 'HR'")
     refused(table((90217, 1.0, "HR", np.inf)), "'HR' has a number that is not finite")
@@ -214,7 +216,7 @@ def test_what_cannot_be_featurized_is_refused_without_naming_the_patient() -> No
 
 def test_a_run_gives_the_settings() -> None:
     run = smoke()
-    asked = settings_of(run)
+    asked = settings_of(run.cohort.hours, run.features)
     assert (asked.hours, asked.bins) == (run.cohort.hours, run.cohort.hours)
     assert asked.theta_1 == run.features.theta_1
     assert asked.static_threshold == run.features.theta_2_static
@@ -230,7 +232,7 @@ def test_a_thousand_ids_give_the_shapes_that_fiddle_gave(
     events = read_events(tmp_path / "data.csv", {})
     ids = pl.read_csv(tmp_path / "pop.csv")["ID"].to_numpy()
     buckets = [(events.filter(pl.col("id") % 2 == k), ids[ids % 2 == k]) for k in (0, 1)]
-    fitted = fit(buckets, Settings(hours=48))
+    fitted = fit(buckets, fiddle_settings(hours=48))
     made = transform(events, ids, fitted)
     every = tuple(range(len(fitted.hourly.names_all)))
     whole = transform(events, ids, replace(fitted, hourly=replace(fitted.hourly, kept=every)))

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.features.events import SCHEMA, number_text
-from medhmp.features.fiddle import Table, Transformed, fit, transform
+from medhmp.features.fiddle import fit, transform
+from medhmp.features.fitted import FittedTable, Transformed
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
+from tests.fiddle import fiddle_settings
 
 Value = float | str | None
 Row = tuple[int, float | None, str, Value]
@@ -221,7 +223,7 @@ def dense(made: Transformed, bins: int, names: tuple[tuple[str, ...], tuple[str,
     }
 
 
-def unfiltered(table: Table) -> Table:
+def unfiltered(table: FittedTable) -> FittedTable:
     return replace(table, kept=tuple(range(len(table.names_all))))
 
 
@@ -261,7 +263,7 @@ tables = st.builds(
     st.integers(0, 9).map(lambda x: x == 9),
 )
 asked = st.builds(
-    Settings,
+    fiddle_settings,
     hours=st.just(6),
     dt=st.sampled_from([1.0, 2.0, 2.5]),
     theta_1=st.sampled_from([0.0, 0.2, 0.25]),

@@ -9,9 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medhmp.features.fiddle import Fitted, Table, Transformed, fit, transform
+from medhmp.features.fiddle import fit, transform
+from medhmp.features.fitted import FittedFeatures, FittedTable, Transformed
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
+from tests.fiddle import fiddle_settings
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fiddle"
 CASES = sorted(path.stem for path in GOLDEN.glob("c*.json"))
@@ -23,7 +25,7 @@ def recorded(case: str) -> dict[str, Any]:
 
 def settings_of_case(asked: dict[str, Any]) -> Settings:
     config = asked["config"]
-    return Settings(
+    return fiddle_settings(
         hours=asked["T"],
         dt=asked["dt"],
         theta_1=asked["theta_1"],
@@ -52,7 +54,7 @@ def edges_of(asked: dict[str, Any], name: str) -> dict[str, Any] | None:
 
 @pytest.fixture(scope="session")
 def fit_case(read_case):
-    def fitted_to(case: str) -> tuple[pl.DataFrame, list[int], Fitted]:
+    def fitted_to(case: str) -> tuple[pl.DataFrame, list[int], FittedFeatures]:
         asked = recorded(case)["settings"]
         events, ids = read_case(asked)
         edges = (edges_of(asked, "S_discretization_bins"), edges_of(asked, "X_discretization_bins"))
@@ -72,7 +74,7 @@ def plain(name: str) -> str:
         return name
 
 
-def unfiltered(table: Table) -> Table:
+def unfiltered(table: FittedTable) -> FittedTable:
     return replace(table, kept=tuple(range(len(table.names_all))))
 
 

@@ -9,7 +9,7 @@ from medhmp.features import near_copies
 from medhmp.features.events import SCHEMA
 from medhmp.features.fiddle import fit
 from medhmp.features.postfilter import TOLERANCE, support
-from medhmp.features.settings import Settings
+from tests.fiddle import fiddle_settings
 
 ROWS, BINS = 240_000, 48
 
@@ -60,7 +60,7 @@ def test_as_a_setting_of_a_fit() -> None:
     events = pl.concat(both).select(list(SCHEMA)).cast(SCHEMA)
     kept = {}
     for drop in (False, True):
-        asked = Settings(hours=48, drop_near_copies=drop, theta_freq=9)
+        asked = fiddle_settings(hours=48, drop_near_copies=drop, theta_freq=9)
         kept[drop] = fit([(events, np.arange(n))], asked).hourly
     assert kept[False].names == ("A_value_x", "B_value_x")
     assert kept[True].names == ("A_value_x",)

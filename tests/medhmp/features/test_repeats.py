@@ -75,11 +75,13 @@ def slow(rows, indicated):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ROW, max_size=14), st.integers(0, 14))
-def test_resolve_equals_a_slow_version_and_surveys_add_up(rows, cut):
+def test_resolve_equals_a_slow_version_and_what_buckets_find_adds_up(rows, cut):
     rows = [r for r in rows if KIND[r[2]] not in NUMBERS or r[3][0] == "n"]
     buckets = [[r for r in rows if r[0] == i] for i in (0, 1)]
-    indicated = repeats.decide([repeats.survey(frame(bucket)) for bucket in buckets])
-    assert indicated == repeats.decide([repeats.survey(frame(rows))])
+    indicated = repeats.choose_indicators(
+        [repeats.find_repeats(frame(bucket)) for bucket in buckets]
+    )
+    assert indicated == repeats.choose_indicators([repeats.find_repeats(frame(rows))])
     for name in ("hr", "rhythm"):
         own = {r for r in rows if r[2] == name}
         moments = [r[:2] for r in own]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from medhmp.features import value_counts as module
 from medhmp.features.bins import quantile_edges
 from medhmp.features.cells import CELLS
-from medhmp.features.value_counts import Tally, tally
+from medhmp.features.value_counts import ValueCounts, count_values
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 MULTISETS = st.lists(st.tuples(st.integers(0, 2), NUMBERS), min_size=1, max_size=120)
@@ -24,7 +24,7 @@ def cells(rows):
     return pl.DataFrame(dict(zip(CELLS, columns or [()] * 4, strict=True)), schema=CELLS)
 
 
-def same(one: Tally, other: Tally) -> bool:
+def same(one: ValueCounts, other: ValueCounts) -> bool:
     keys = {"numbers": ["column", "number"], "texts": ["column", "text"], "ends": ["column"]}
     return all(
         getattr(one, name).sort(by).equals(getattr(other, name).sort(by))
@@ -42,16 +42,16 @@ def bounded():
 
 @given(MULTISETS, st.lists(st.integers(0, 120), max_size=4), st.randoms())
 def test_buckets_and_their_order_do_not_matter(rows, cuts, random):
-    whole = tally(cells(rows))
+    whole = count_values(cells(rows))
     mixed = random.sample(rows, len(rows))
     bounds = [0, *sorted(cuts), len(rows)]
-    parts = [tally(cells(mixed[a:b])) for a, b in pairwise(bounds)]
+    parts = [count_values(cells(mixed[a:b])) for a, b in pairwise(bounds)]
     assert same(reduce(add, parts), whole)
 
 
 @given(MULTISETS)
 def test_numbers_are_near_and_ends_exact(rows):
-    found = tally(cells(rows))
+    found = count_values(cells(rows))
     for column, low, high, bits in found.ends.iter_rows():
         numbers = np.sort([x for c, x in rows if c == column])
         own = found.numbers.filter(pl.col("column") == column).sort("number")
@@ -67,7 +67,7 @@ def test_edges_of_many_numbers_hold_them_all(monkeypatch):
     numbers = np.random.default_rng(0).normal(size=5000)
     exact = quantile_edges(*np.unique(numbers, return_counts=True))
     monkeypatch.setattr(module, "MOST_DISTINCT", 500)
-    found = tally(cells([(0, x) for x in numbers.tolist()]))
+    found = count_values(cells([(0, x) for x in numbers.tolist()]))
     ((_, low, high, bits),) = found.ends.iter_rows()
     own = found.numbers.sort("number")
     edges = quantile_edges(own["number"].to_numpy(), own["cells"].to_numpy(), (low, high))

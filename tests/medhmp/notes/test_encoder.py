@@ -1,18 +1,14 @@
 """The note encoder against a slow version: one note, one chunk at a time, no padding."""
 
-import hashlib
 import json
-import logging
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medhmp.notes.encoder import (
-    Embedder,
     check_encoder,
     chunk,
     embed,
@@ -21,7 +17,6 @@ from medhmp.notes.encoder import (
 )
 from medhmp.refusal import Refusal
 from medhmp.run import Notes
-from medhmp.shards import schema
 from medhmp.storage import Folder
 
 WORDS = ["pneumonia", "sepsis", "and", "the", "patient", "was", "started", "on", "vancomycin"]
@@ -195,35 +190,3 @@ def test_missing_weights_are_refused(t5, tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(Refusal, match="lacks 1 of the encoder's weights"):
         load_encoder(str(tmp_path))
-
-
-def write_notes(folder, texts):
-    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-    columns = {"hadm_id": range(len(texts)), "note_hash": hashes, "text": texts}
-    Folder(folder).write_parquet("notes.parquet", pa.table(columns, schema=schema.NOTES))
-    return hashes
-
-
-def test_the_actor_embeds_the_rows_it_is_given(tmp_path):
-    hashes = write_notes(str(tmp_path), TEXTS)
-    task = pa.table({"file": ["notes.parquet"], "row_group": [0], "rows": [[3, 1]]})
-    result = Embedder(Folder(str(tmp_path)), Notes())(task)
-    assert result["note_hash"].to_pylist() == [hashes[3], hashes[1]]
-    expected = embed(tiny_encoder(), [TEXTS[3], TEXTS[1]], Notes())
-    assert np.array_equal(np.stack(result["embedding"].to_pylist()).astype(np.float32), expected)
-
-
-def test_no_error_or_log_of_the_actor_holds_text(tmp_path, caplog):
-    write_notes(str(tmp_path), ["a secret note"])
-    actor = Embedder(Folder(str(tmp_path)), Notes())
-
-    def fail(texts):
-        raise ValueError(f"cannot tokenize {texts}")
-
-    object.__setattr__(actor._encoder, "tokenize", fail)
-    task = pa.table({"file": ["notes.parquet"], "row_group": [0], "rows": [[0]]})
-    with caplog.at_level(logging.DEBUG), pytest.raises(RuntimeError) as caught:
-        actor(task)
-    assert "ValueError at" in str(caught.value)
-    assert "secret" not in str(caught.value) + caplog.text
-    assert caught.value.__suppress_context__

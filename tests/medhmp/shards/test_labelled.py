@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from medhmp import layout
+from medhmp.layout import NOTE_EMBEDDING_COLUMNS
 from medhmp.legend import SPLITS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
-from medhmp.shards.manifest import File, TaskCounts, content_of
+from medhmp.shards.manifest import File, TaskCounts, content_of, open_shards
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, plan_of
 from tests.manifests import manifest
@@ -28,8 +29,8 @@ FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
 EPOCH = datetime(2100, 1, 1)
 
 
-def labels_of(run):
-    return read_task(run, "mortality")
+def data_of(run, task="mortality"):
+    return read_task(open_shards(run), task, run.cohort, run.model, run.finetune.labels)
 
 
 def stage_one(run):
@@ -126,8 +127,11 @@ def run(cohort, labels, tmp_path_factory):
         "admissions": (cohort.admissions, schema.admissions(*stay, len(CODES), 9)),
         "patients": (cohort.patients, schema.patients(len(CODES))),
     }
-    files = {table: write_files(shards / table, *of) for table, of in tables.items()}
-    entries = [
+    entries, files = [], {}
+    for table, of in tables.items():
+        written, files[table] = write_files(shards, table, *of)
+        entries += written
+    entries += [
         shards.write_parquet(
             f"labels/{task}.parquet",
             pa.Table.from_pylist(list(rows.values()), layout.LABEL_COLUMNS),
@@ -136,23 +140,24 @@ def run(cohort, labels, tmp_path_factory):
     ]
     noted = [a["hadm_id"] for a in cohort.admissions[::2]]
     notes = {"hadm_id": noted, "embedding": [[float(hadm)] * 768 for hadm in noted]}
-    shards.write_parquet("note_embeddings/part.parquet", pa.table(notes, schema.NOTE_EMBEDDINGS))
+    shards.write_parquet("note_embeddings/part.parquet", pa.table(notes, NOTE_EMBEDDING_COLUMNS))
     run = replace(smoke(), out=str(out), model=Model(max_stays=2))
     entries.append(shards.write_json("manifest.json", manifest_of(files).to_json()))
     publish(shards, Stamp(content_of(run, ()), {}), entries)
     return run
 
 
-def write_files(folder, rows, target):
+def write_files(shards, table, rows, target):
     rows = [{"source": "s", **row} for row in rows]
     ends = [len(rows) * number**2 // FILES**2 for number in range(FILES + 1)]
-    files = {}
+    entries, files = [], {}
     for number, (start, end) in enumerate(itertools.pairwise(ends)):
         own = rows[start:end]
-        folder.write_parquet(f"{number}.parquet", pa.Table.from_pylist(own, target))
+        content = pa.Table.from_pylist(own, target)
+        entries.append(shards.write_parquet(f"{table}/{number}.parquet", content))
         splits = {split: sum(row["split"] == split for row in own) for split in SPLITS}
         files[f"{number}.parquet"] = File(len(own), splits, "")
-    return files
+    return entries, files
 
 
 def manifest_of(files):
@@ -184,7 +189,7 @@ def everything(part):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_stays_have_their_own_labels(run, cohort, labels, split):
-    part = read_task(labelling(run, None), "mortality")[split]
+    part = data_of(labelling(run, None))[split]
     expected = expected_rows(cohort.stays, "stay_id", labels["mortality"], split)
     assert len(expected) > 10
     assert part.rows.row_id.tolist() == [row["stay_id"] for row, _ in expected]
@@ -197,7 +202,7 @@ def test_stays_have_their_own_labels(run, cohort, labels, split):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_admissions_have_their_own_labels_stays_and_notes(run, cohort, labels, split):
-    part = read_task(labelling(run, None), "readmission")[split]
+    part = data_of(labelling(run, None), "readmission")[split]
     expected = expected_rows(cohort.admissions, "hadm_id", labels["readmission"], split)
     assert part.rows.row_id.tolist() == [row["hadm_id"] for row, _ in expected]
     batch = everything(part)
@@ -225,7 +230,7 @@ def test_heart_failure_sees_neither_later_visits_nor_target_codes(
     shutil.copytree(shards.folder.uri, tmp_path / "shards")
     content = Stamp(content_of(other, ()), {})
     publish(Folder(other.out) / "shards", content, list(shards.files.values()))
-    part = read_task(other, "heart_failure")[split]
+    part = data_of(other, "heart_failure")[split]
     expected = expected_rows(cohort.patients, "subject_id", labels["heart_failure"], split)
     visits = [
         [v for v in row["visits"] if v["discharged"] <= label["prediction_time"]][-most:]
@@ -242,7 +247,7 @@ def test_heart_failure_sees_neither_later_visits_nor_target_codes(
 
 def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
     """Those of heart failure are no secret of COPD's."""
-    part = read_task(labelling(run, None), "copd")["train"]
+    part = data_of(labelling(run, None), "copd")["train"]
     expected = expected_rows(cohort.patients, "subject_id", labels["copd"], "train")
     visits = [
         v for row, of in expected for v in row["visits"] if v["discharged"] <= of["prediction_time"]
@@ -254,25 +259,27 @@ def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
 
 
 def test_a_task_without_a_case_has_no_rows_and_a_reason(run):
-    data = read_task(run, "amnesia")
+    data = data_of(run, "amnesia")
     assert [len(data[split]) for split in SPLITS] == [0, 0, 0]
-    assert hindrance(run, "amnesia", data) == "a split has no positive or no negative row"
+    assert (
+        hindrance(open_shards(run), "amnesia", data) == "a split has no positive or no negative row"
+    )
     assert counts(data) == {split: {"rows": 0, "positive": 0} for split in SPLITS}
 
 
 def test_few_labels_are_the_first_training_rows_and_leave_the_other_splits_alone(run):
-    whole, few = (read_task(labelling(run, n), "mortality") for n in (None, 7))
+    whole, few = (data_of(labelling(run, n)) for n in (None, 7))
     assert few["train"].rows.row_id.tolist() == whole["train"].rows.row_id[:7].tolist()
     assert few["train"].label.tolist() == whole["train"].label[:7].tolist()
     for split in ("validation", "test"):
         assert few[split].rows.row_id.tolist() == whole[split].rows.row_id.tolist()
     found = counts(few)
     assert found["train"] == {"rows": 7, "positive": int(whole["train"].label[:7].sum())}
-    assert len(read_task(labelling(run, 10**6), "mortality")["train"]) == len(whole["train"])
+    assert len(data_of(labelling(run, 10**6))["train"]) == len(whole["train"])
 
 
 def test_a_batch_takes_the_labels_of_its_rows(run):
-    part = read_task(labelling(run, None), "mortality")["train"]
+    part = data_of(labelling(run, None))["train"]
     rows = np.array([4, 0, 4, 9])
     batch = part.batch(rows)
     assert batch["label"].tolist() == part.label[rows].tolist()
@@ -305,9 +312,9 @@ def moved(table):
 @pytest.mark.parametrize(
     ("name", "jobs"),
     [
-        ("labels/mortality.parquet", [labels_of]),
-        ("stays/2.parquet", [labels_of, stage_one]),
-        ("patients/2.parquet", [labels_of, stage_one]),
+        ("labels/mortality.parquet", [data_of]),
+        ("stays/2.parquet", [data_of, stage_one]),
+        ("patients/2.parquet", [data_of, stage_one]),
     ],
 )
 def test_a_patient_in_two_splits_is_refused_whoever_reads(run, tmp_path, name, jobs):
@@ -320,17 +327,17 @@ def test_a_patient_in_two_splits_is_refused_whoever_reads(run, tmp_path, name, j
             job(run)
 
 
-def test_labels_that_are_not_those_written_are_refused(run, tmp_path):
+@pytest.mark.parametrize("name", ["labels/mortality.parquet", "stays/2.parquet"])
+def test_labels_and_rows_that_are_not_those_written_are_refused(run, tmp_path, name):
     run, shards = copied(run, tmp_path)
-    labels = shards.read_parquet("labels/mortality.parquet")
-    shards.write_parquet("labels/mortality.parquet", labels.slice(1))
-    with pytest.raises(Refusal, match=r"is damaged: labels/mortality.parquet is missing or not"):
-        read_task(run, "mortality")
+    shards.write_parquet(name, shards.read_parquet(name).slice(1))
+    with pytest.raises(Refusal, match=f"is damaged: {name} is missing or not"):
+        data_of(run)
 
 
 def test_a_task_without_labels_is_refused(run):
     with pytest.raises(Refusal, match=r"no shock.parquet; run jobs.featurize"):
-        read_task(run, "shock")
+        data_of(run, "shock")
 
 
 def labelling(run, labels):

@@ -1,5 +1,6 @@
 """The manifest travels as JSON and says the same."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -104,3 +105,28 @@ def test_shards_of_another_source_are_refused(tmp_path):
     other = replace(run, tables=Tables(sources=("mimic3=/data",)))
     with pytest.raises(Refusal, match=r"made from synthetic and tables\.sources names mimic3;"):
         open_shards(other)
+
+
+def test_a_job_reads_the_manifest_and_complete_json_once(tmp_path, monkeypatch):
+    run, read = published(tmp_path), Counter()
+    vectors = Folder(run.out) / "shards" / "note_embeddings"
+    publish(vectors, Stamp({}, {}), [vectors.write_bytes("part-00000.parquet", b"")])
+    read_bytes = Folder.read_bytes
+
+    def counted(folder, name):
+        read[f"{folder.uri.rpartition('/')[2]}/{name}"] += 1
+        return read_bytes(folder, name)
+
+    monkeypatch.setattr(Folder, "read_bytes", counted)
+    shards = open_shards(run)
+    assert shards.widths == MANIFEST.widths
+    assert shards.fingerprint == shards.output.fingerprint
+    assert read == {"shards/complete.json": 1, "shards/manifest.json": 1}
+    assert shards.note_embeddings.fingerprint == shards.note_embeddings.fingerprint
+    assert read["note_embeddings/complete.json"] == 1
+
+
+def test_note_embeddings_that_are_not_whole_are_refused(tmp_path):
+    shards = open_shards(published(tmp_path))
+    with pytest.raises(Refusal, match=r"note_embeddings is missing or not whole; run jobs.embed_n"):
+        _ = shards.note_embeddings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medhmp.shards import schema
 from medhmp.shards.csr import Csr
-from medhmp.shards.rows import Admissions, Notes, Patients, Stays, widened
+from medhmp.shards.rows import Admissions, NoteVectors, Patients, Stays, widened
 
 HOURS = 3
 
@@ -82,7 +82,7 @@ def hours_of(batch):
 
 
 def test_admission_batch_keeps_the_first_stays_in_their_slots():
-    notes = Notes(np.array([12]), np.ones((1, 768), np.float32))
+    notes = NoteVectors(np.array([12]), np.ones((1, 768), np.float32))
     admissions = Admissions.from_arrow(admissions_table(), max_stays=2, notes=notes)
     batch = admissions.batch(np.array([2, 1, 0]))
     assert batch["stay_slot"].tolist() == [0, 2, 3]  # admission 12's stay, then 11's first two
@@ -95,7 +95,7 @@ def test_admission_batch_keeps_the_first_stays_in_their_slots():
 
 
 def test_narrow_ids_are_those_stored_and_widen_to_the_same_batch():
-    notes = Notes(np.array([12]), np.ones((1, 768), np.float32))
+    notes = NoteVectors(np.array([12]), np.ones((1, 768), np.float32))
     admissions = Admissions.from_arrow(admissions_table(), max_stays=2, notes=notes)
     rows = np.array([2, 1, 0])
     wide, narrow = admissions.batch(rows), admissions.batch(rows, narrow=True)
@@ -192,7 +192,7 @@ def test_shuffled_control_keeps_each_hour_of_the_clock_but_no_patient_course():
 
 
 def test_shuffled_codes_keep_their_frequencies_up_to_repeats_in_one_admission():
-    admissions = Admissions.from_arrow(admissions_table(), 3, Notes.none())
+    admissions = Admissions.from_arrow(admissions_table(), 3, NoteVectors.none())
     dealt = admissions.shuffled(np.random.default_rng(0))
     assert sorted(dealt.icd.values.tolist()) == sorted(admissions.icd.values.tolist())
     assert dealt.icd.lengths.tolist() == admissions.icd.lengths.tolist()

@@ -8,7 +8,7 @@ import pytest
 
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.shards import schema
-from medhmp.shards.rows import Admissions, Notes, Patients, Stays
+from medhmp.shards.rows import Admissions, NoteVectors, Patients, Stays
 from medhmp.shards.tabular import counted
 
 WIDTHS = Widths(hours=3, features=8, demographics=4, diagnoses=6, drugs=5)
@@ -79,7 +79,7 @@ def test_admissions_count_their_first_stays(real_valued):
     assert {len(a["stays"]) for a in rows} >= {0, 1, 3}
     target = schema.admissions(*stay_schema(real_valued), WIDTHS.diagnoses, WIDTHS.drugs)
     embedding = records.random.normal(size=(2, NOTE_WIDTH)).astype(np.float32)
-    notes = Notes(np.array([3, 11]), embedding)
+    notes = NoteVectors(np.array([3, 11]), embedding)
     admissions = Admissions.from_arrow(pa.Table.from_pylist(rows, target), most, notes)
     noted = {3: embedding[0].tolist(), 11: embedding[1].tolist()}
     expected = [

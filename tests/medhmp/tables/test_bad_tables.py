@@ -34,7 +34,7 @@ def read_all(folder: str) -> Source:
     for stream in (source.events, source.notes):
         for batch in stream():
             batch.validate(full=True)
-    index = Index.of([source], RUN)
+    index = Index.of([source], RUN.splits, 500)
     assert index.stays["stay_id"].is_unique().all()
     for task in LEVELS:
         cohort.label(task, source, source.onsets(), RUN.cohort, icd9_only=False)

@@ -139,8 +139,8 @@ def test_an_id_is_a_stay_an_admission_and_a_patient(tmp_path):
 def test_no_task_has_labels_and_the_reason_is_said(tmp_path):
     source = read(write(tmp_path / "raw", [(1, 1.0, "HR", 80)]))
     run, out = Run(), Folder(str(tmp_path / "out"))
-    index = Index.of([source], run)
-    _, counted = write_labels(run, [source], {"fiddle": source.onsets()}, index, out)
+    index = Index.of([source], run.splits, 500)
+    _, counted = write_labels(run.cohort, False, [source], {"fiddle": source.onsets()}, index, out)
     assert {of.unavailable for of in counted.values()} == {
         "not available from fiddle: FIDDLE's input has no outcomes"
     }
@@ -196,7 +196,7 @@ def test_a_bucket_gives_the_same(tmp_path, s3):
 def resolved(source):
     """What FIDDLE is fitted to: events as ``scatter`` places them, one bucket, repeats resolved."""
     events = events_of(source).rename({"hours": "t"}).with_columns(id="stay_id")
-    return repeats.resolve(events, repeats.decide([repeats.survey(events)]))
+    return repeats.resolve(events, repeats.choose_indicators([repeats.find_repeats(events)]))
 
 
 def test_numbers_of_one_moment_are_readings_and_texts_are_named(tmp_path):
@@ -217,7 +217,7 @@ def test_numbers_of_one_moment_are_readings_and_texts_are_named(tmp_path):
         "MED": [2.0, 2.0],
         "FIRST_WARDID": [2.0, 2.0],
     }
-    fitted = features.fit([(found, [1, 2])], settings_of(Run(cohort=Cohort(hours=4))))
+    fitted = features.fit([(found, [1, 2])], settings_of(4, Features()))
     names = {name.split("_value")[0] for name in fitted.hourly.names_all}
     assert names >= {"MED:IV", "MED:Oral", "FIRST_WARDID:_12", "FIRST_WARDID:_7"}
 
@@ -225,7 +225,7 @@ def test_numbers_of_one_moment_are_readings_and_texts_are_named(tmp_path):
 def test_two_numbers_without_a_time_are_refused_as_by_fiddle(tmp_path):
     source = read(write(tmp_path, [(1, None, "AGE", 50), (1, None, "AGE", 51)]))
     with pytest.raises(Refusal, match="Inconsistent numerical values recorded: variable 'AGE'"):
-        features.fit([(resolved(source), [1, 2, 3])], settings_of(Run()))
+        features.fit([(resolved(source), [1, 2, 3])], settings_of(Cohort().hours, Features()))
 
 
 def recorded(case):
@@ -277,7 +277,7 @@ def test_fitted_to_what_is_read_the_features_are_fiddles(tmp_path, case):
     run = run_of(recorded(case)["settings"], tmp_path / "raw")
     source = fiddle.read("fiddle", Folder(str(tmp_path / "raw")), reader_settings(run))
     found, ids = resolved(source), source.stays["stay_id"].to_numpy()
-    fitted = features.fit([(found, ids)], settings_of(run))
+    fitted = features.fit([(found, ids)], settings_of(run.cohort.hours, run.features))
     made = features.transform(found, ids, fitted)
     static = np.repeat(made.ids, np.diff(made.static_offsets))
     names, cells = expected(case, "S")

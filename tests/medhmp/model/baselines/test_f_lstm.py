@@ -1,15 +1,16 @@
 import torch
 import torch.nn.functional as F
 
+from medhmp.batch import DEMOGRAPHICS, HOURS
 from medhmp.legend import Widths
 from medhmp.model.baselines.f_lstm import FLSTM
 
 
-def csr(name, dense):
-    """The non-zeros of a binary matrix under the batch keys of ``name``."""
+def csr(keys, dense):
+    """The non-zeros of a binary matrix under the keys of a batch."""
     return {
-        f"{name[0]}_offsets": F.pad((dense != 0).sum(1).cumsum(0), (1, 0)),
-        f"{name[1]}_ids": dense.nonzero()[:, 1],
+        keys.offsets: F.pad((dense != 0).sum(1).cumsum(0), (1, 0)),
+        keys.ids: dense.nonzero()[:, 1],
     }
 
 
@@ -27,8 +28,8 @@ def test_f_lstm_is_the_recorded_one(golden):
     hourly, constant = recorded["input.x_fused"].split([14, 5], dim=2)
     assert torch.equal(constant, constant[:, :1].expand_as(constant))
     batch = {
-        **csr(("hour", "feature"), hourly.flatten(0, 1)),
-        **csr(("demographic", "demographic"), constant[:, 0]),
+        **csr(HOURS, hourly.flatten(0, 1)),
+        **csr(DEMOGRAPHICS, constant[:, 0]),
     }
     probability = model(batch).sigmoid().unsqueeze(1)
     torch.testing.assert_close(probability, recorded["output.prob"], rtol=0, atol=2e-5)

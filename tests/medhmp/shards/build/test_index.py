@@ -3,9 +3,8 @@
 from datetime import datetime
 
 import polars as pl
-import pytest
 
-from medhmp.run import Features, Run
+from medhmp.run import Splits
 from medhmp.shards.build.index import Index
 from medhmp.tables import schema
 from medhmp.tables.schema import Source
@@ -41,17 +40,15 @@ def source(name="s", add=0):
     )
 
 
-@pytest.mark.parametrize("icd", ["joint", "to_icd9"])
-def test_an_admission_has_a_stay_or_a_diagnosis(icd):
-    index = Index.of([source()], Run(features=Features(icd=icd)))
+def test_an_admission_has_a_stay_or_a_diagnosis():
+    index = Index.of([source()], Splits(), 500)
     assert sorted(index.admissions["hadm_id"]) == [1, 2, 3, 4]
     assert sorted(index.stays["stay_id"]) == list(STAYS)
     assert index.left_out == {"s": {}}
 
 
 def test_under_icd9_only_every_diagnosis_is_of_icd9_and_no_stay_is_lost():
-    run = Run(features=Features(icd="icd9_only"))
-    index = Index.of([source(), source("t", 10)], run)
+    index = Index.of([source(), source("t", 10)], Splits(), 500, icd9_only=True)
     assert sorted(index.admissions["hadm_id"]) == [1, 11]
     assert sorted(index.stays["stay_id"]) == [*STAYS, *(n + 10 for n in STAYS)]
     assert index.patients.height == 10

@@ -81,7 +81,7 @@ def test_stays_nest_in_their_admissions_in_time_order():
 
 @given(st.integers(0, 500), st.integers(1, 40))
 def test_files_are_of_equal_size_and_none_is_empty(rows, files):
-    bounds = write.cut(rows, files)
+    bounds = write.file_bounds(rows, files)
     sizes = [stop - start for start, stop in bounds]
     assert bounds[0][0] == 0
     assert bounds[-1][1] == rows

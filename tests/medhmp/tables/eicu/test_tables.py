@@ -338,8 +338,10 @@ def test_onsets_at_their_edges(raw, tmp_path):
 def test_tasks_without_dates_have_no_label_and_a_reason(raw, tmp_path):
     source = read(raw.write(tmp_path))
     run, out = Run(splits=Splits(), shards=Shards(files=1)), Folder(str(tmp_path / "out"))
-    index = Index.of([source], run)
-    entries, counted = write_labels(run, [source], {"eicu": source.onsets()}, index, out)
+    index = Index.of([source], run.splits, 500)
+    entries, counted = write_labels(
+        run.cohort, False, [source], {"eicu": source.onsets()}, index, out
+    )
     assert len(entries) == len(LEVELS)
     for task in ("arf", "shock", "mortality"):
         assert (sum(counted[task].rows.values()), counted[task].unavailable) == (1, "")

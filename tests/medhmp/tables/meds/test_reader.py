@@ -795,7 +795,7 @@ def test_the_splits_of_the_dataset_are_those_of_the_index(tmp_path):
     data.splits = {s: of for s, of in theirs.items() if s != alone} | {5: "train"}
     source = read(data.write(tmp_path / "with"), MIMIC)
     ours = {"train": "train", "tuning": "validation", "held_out": "test"}
-    index = Index.of([source], Run())
+    index = Index.of([source], Splits(), 500)
     found = dict(index.patients.select("subject_id", "split").iter_rows())
     assert found == {s: ours[of] for s, of in theirs.items() if s != alone}
     for frame in (index.admissions, index.stays):
@@ -810,7 +810,7 @@ def test_the_splits_of_the_dataset_are_those_of_the_index(tmp_path):
     hashed = read(data.write(tmp_path / "without"), MIMIC)
     assert hashed.splits is None
     run = Run()
-    index = Index.of([replace(hashed, name="other"), source], run)
+    index = Index.of([replace(hashed, name="other"), source], run.splits, 500)
     both = index.patients.filter(pl.col("source") == "other")
     assert both["split"].to_list() == split_of(both["subject_id"], run.splits)
     own = index.patients.filter(pl.col("source") == "meds")
@@ -923,7 +923,7 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     assert manifest.diagnoses == ["10:I509", "9:4280"]
     assert manifest.drugs == drugs
     assert set(manifest.splits) == ({"meds"} if brings else set())
-    rows = splits_in(Folder(run.out) / "shards", manifest, "patients")
+    rows = splits_in(open_shards(run), "patients")
     ours = {"train": "train", "tuning": "validation", "held_out": "test"}
     hashed = dict(zip(rows["subject_id"], split_of(rows["subject_id"], run.splits), strict=True))
     expected = {s: ours[of] for s, of in splits.items()} if brings else hashed

@@ -263,7 +263,8 @@ def test_a_task_that_the_source_lacks_has_no_label_and_a_reason(sets, tmp_path):
     source = read(sets.write())
     run, out = Run(), Folder(str(tmp_path / "out"))
     onsets = {source.name: source.onsets()}
-    entries, counted = write_labels(run, [source], onsets, Index.of([source], run), out)
+    index = Index.of([source], run.splits, 500)
+    entries, counted = write_labels(run.cohort, False, [source], onsets, index, out)
     assert len(entries) == len(LEVELS)
     assert sum(counted["mortality"].rows.values()) == 12
     assert not counted["mortality"].unavailable
@@ -418,7 +419,9 @@ def test_featurized(ray, tmp_path):
     pairs = zip(labels["row_id"].to_pylist(), labels["label"].to_pylist(), strict=True)
     assert dict(pairs) == deaths
     assert sum(manifest.tasks["mortality"].positives.values()) == sum(deaths.values())
-    assert hindrance(run, "mortality", read_task(run, "mortality")) == ""
+    shards = open_shards(run)
+    data = read_task(shards, "mortality", run.cohort, run.model, None)
+    assert hindrance(shards, "mortality", data) == ""
     variables = {name.split("_")[0] for name in (*manifest.features, *manifest.demographics)}
     assert variables <= {*MEASURED, "Age", "Gender", "Height", "ICUType"}
     tune(run)

@@ -1,0 +1,82 @@
+"""Shards built and published; a build that was killed goes on where it stopped."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import ray
+
+from medhmp.layout import NOTES
+from medhmp.progress import Progress
+from medhmp.refusal import find_refusal
+from medhmp.run import digest
+from medhmp.shards.build.journal import FOLDER, Journal
+from medhmp.shards.build.pipeline import TABLES, Sections, build
+from medhmp.shards.featurizer import Featurizer
+from medhmp.shards.manifest import Manifest
+from medhmp.storage import Folder, Stamp, publish
+from medhmp.tables.schema import ReaderSettings
+from medhmp.tables.sources import open_sources
+
+
+def make_shards(
+    asked: Sections,
+    stamp: Stamp,
+    folders: Mapping[str, Folder],
+    settings: ReaderSettings,
+    shards: Folder,
+    progress: Progress,
+    frozen: Featurizer | None,
+) -> tuple[Manifest, float]:
+    """Builds and publishes shards. Ray must be initialized.
+
+    A refusal removes all that was written. After any other failure it stays, as the same build may
+    go on with it.
+
+    Args:
+        asked: what to build.
+        stamp: decides whether an earlier build was this one; its fields go into the manifest.
+        folders: source -> the folder of its raw tables.
+        settings: what the readers are told.
+        shards: where the output goes.
+        progress: is told how far the work is.
+        frozen: makes the features and codes; none: a featurizer is fitted on training patients.
+
+    Returns:
+        The manifest, and the seconds that it took.
+    """
+    started = time.perf_counter()
+    sources = open_sources(folders, settings)
+    journal = _journal(shards, digest([stamp.hash, asked.shards.bucket_stays]), progress)
+    try:
+        built = build(asked, stamp.fields, sources, shards, journal, progress, frozen)
+    except Exception as error:
+        if find_refusal(error):
+            _clear(shards)
+        raise
+    seconds = round(time.perf_counter() - started, 1)
+    made = {
+        "workers": int(ray.cluster_resources()["CPU"]),
+        "seconds": seconds,
+        "peak_worker_bytes": built.peak,
+        "stages": {name: asdict(spent) for name, spent in built.stages.items()},
+    }
+    shards.write_json("featurize.json", made)  # not content, so not an entry
+    publish(shards / NOTES, stamp, built.notes)
+    publish(shards, stamp, built.entries)
+    journal.folder.remove()
+    return built.manifest, seconds
+
+
+def _journal(shards: Folder, build: str, progress: Progress) -> Journal:
+    """The journal of a killed run of this ``build`` (a hash); else a new one in an empty folder."""
+    if journal := Journal.resume(shards, build):
+        progress.say("  going on where an earlier run was stopped")
+        return journal
+    _clear(shards)
+    return Journal.begin(shards, build)
+
+
+def _clear(shards: Folder) -> None:
+    for name in (FOLDER, *TABLES, "labels", NOTES):
+        (shards / name).remove()
