@@ -4,8 +4,6 @@ import logging
 import os
 from typing import Final
 
-from medhmp.progress import Progress
-
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,10 +27,8 @@ def start_ray(quiet: bool = False) -> None:
     hush_ray_data()
     if ray.is_initialized():
         return
-    # Workers' lines reach the driver only where somebody watches.
-    ray.init(
-        log_to_driver=Progress(quiet).is_watched, logging_level="ERROR", include_dashboard=False
-    )
+    # Workers' lines reach the driver: a plain log, too, hears of long work.
+    ray.init(log_to_driver=not quiet, logging_level="ERROR", include_dashboard=False)
 
 
 def hush_ray_data() -> None:

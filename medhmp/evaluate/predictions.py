@@ -13,15 +13,16 @@ import polars as pl
 
 from medhmp.evaluate.discrimination import Floats, Ints
 from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM
-from medhmp.legend import LEVELS, ModelName, Start, Task
+from medhmp.legend import LEVELS, Start, Task
+from medhmp.model import catalog
 from medhmp.refusal import Refusal
 from medhmp.shards.split import assert_disjoint
 from medhmp.storage import Folder, Output, opened
 
 TASKS = tuple(LEVELS)
-MODELS = get_args(ModelName)
+MODELS = tuple(catalog.MODELS)
 STARTS = get_args(Start)
-Key = tuple[Task, ModelName, Start]
+Key = tuple[Task, str, Start]
 """What a grid is of."""
 
 
@@ -45,7 +46,7 @@ class Predictions:
     """Everything one task, model and start said about the validation and the test rows."""
 
     task: Task
-    model: ModelName
+    model: str
     start: Start
     seeds: Sequence[int]
     validation: Rows

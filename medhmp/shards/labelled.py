@@ -18,9 +18,9 @@ from medhmp.legend import (
     Task,
 )
 from medhmp.refusal import Refusal
-from medhmp.run import Run
+from medhmp.run import Cohort, Model, Run
 from medhmp.shards.csr import Ints
-from medhmp.shards.manifest import Manifest, open_shards
+from medhmp.shards.manifest import Manifest, OpenShards
 from medhmp.shards.rows import Admissions, Batch, Patients, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
@@ -47,22 +47,23 @@ class Labelled:
 TaskData = dict[Split, Labelled]
 
 
-def read_task(run: Run, task: Task) -> TaskData:
-    """All splits of a task; of the training split the first ``finetune.labels`` rows.
+def read_task(
+    shards: OpenShards, task: Task, cohort: Cohort, model: Model, labels: int | None
+) -> TaskData:
+    """All splits of a task; of the training split the first ``labels`` rows, or all if none.
 
     Rows are in the order of the shards, a hash of the patient: the first n are of random patients.
     """
-    shards, manifest = open_shards(run), open_shards(run).manifest
     name = f"labels/{task}.parquet"
     if name not in shards.output.files:
         raise Refusal(
             f"{shards.folder}/labels has no {task}.parquet; run jobs.featurize for this task first"
         )
-    labels = shards.output.read_parquet(name)
-    rows = _labelled_rows(shards.folder, manifest, LEVELS[task], labels)
-    assert_disjoint(splits_in(shards.folder, manifest, "patients"), labels, rows)
+    table = shards.output.read_parquet(name)
+    rows = _labelled_rows(shards.folder, shards.manifest, LEVELS[task], table)
+    assert_disjoint(splits_in(shards.folder, shards.manifest, "patients"), table, rows)
     return {
-        split: _split(run, task, shards.folder, manifest, labels, rows, split) for split in SPLITS
+        split: _split(shards, task, cohort, model, labels, table, rows, split) for split in SPLITS
     }
 
 
@@ -74,10 +75,10 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
     }
 
 
-def hindrance(run: Run, task: Task, data: TaskData) -> str:
+def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
     """Why a task cannot be trained and scored: no source has it, or a split lacks a class. Empty
     if it can."""
-    if unavailable := open_shards(run).manifest.tasks[task].unavailable:
+    if unavailable := shards.manifest.tasks[task].unavailable:
         return unavailable
     return "a split has no positive or no negative row" if lacks_a_class(data) else ""
 
@@ -96,10 +97,11 @@ def _labelled_rows(shards: Folder, manifest: Manifest, level: Level, labels: pa.
 
 
 def _split(
-    run: Run,
+    shards: OpenShards,
     task: Task,
-    shards: Folder,
-    manifest: Manifest,
+    cohort: Cohort,
+    model: Model,
+    kept: int | None,
     labels: pa.Table,
     rows: pa.Table,
     split: Split,
@@ -107,25 +109,25 @@ def _split(
     key = ROW_ID[LEVELS[task]]
     wanted = labels.filter(pc.equal(labels["split"], split))
     table = rows.filter(pc.equal(rows["split"], split))
-    if split == "train" and run.finetune.labels is not None:
-        table = table.slice(0, run.finetune.labels)
+    if split == "train" and kept is not None:
+        table = table.slice(0, kept)
     at = _positions(wanted["row_id"].to_numpy(), table[key].to_numpy())
     label = wanted["label"].to_numpy()[at].astype(np.float32)
-    return Labelled(_rows(run, task, shards, manifest, table, wanted.take(at)), label)
+    return Labelled(_rows(shards, task, cohort, model, table, wanted.take(at)), label)
 
 
 def _rows(
-    run: Run, task: Task, shards: Folder, manifest: Manifest, table: pa.Table, wanted: pa.Table
+    shards: OpenShards, task: Task, cohort: Cohort, model: Model, table: pa.Table, wanted: pa.Table
 ) -> Any:
     level = LEVELS[task]
     if level == "stay":
         return Stays.from_arrow(table)
     if level == "admission":
-        return Admissions.from_arrow(table, run.model.max_stays, read_notes(shards))
-    targets = target_codes(task, run)
-    hidden = [i for i, code in enumerate(manifest.diagnoses) if code.startswith(targets)]
+        return Admissions.from_arrow(table, model.max_stays, read_notes(shards.folder))
+    targets = target_codes(task, Run(cohort=cohort))
+    hidden = [i for i, code in enumerate(shards.manifest.diagnoses) if code.startswith(targets)]
     until = wanted["prediction_time"].to_numpy()
-    return Patients.from_arrow(table, until, run.cohort.max_visits, np.array(hidden, np.int64))
+    return Patients.from_arrow(table, until, cohort.max_visits, np.array(hidden, np.int64))
 
 
 def _positions(keys: npt.NDArray[Any], of: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

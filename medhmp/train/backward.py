@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from medhmp.model.admission import count_coded, draw_salts
 from medhmp.shards.rows import Batch
 from medhmp.train.device import to_device
-from medhmp.train.objective import AdmissionPretraining, Pairs, Step, Whole
+from medhmp.train.objective import AdmissionPretraining, LossTerms, Pairs, Whole
 
 
 def backward(
@@ -23,7 +23,7 @@ def backward(
     device: torch.device | None = None,
     chunk: int | None = None,
     bf16: bool = False,
-) -> Step:
+) -> LossTerms:
     """Adds the gradient of a batch's loss to the parameters'; nothing waits for the device.
 
     Args:
@@ -52,7 +52,7 @@ def backward(
     return _accumulated(objective, chunks, autocast)
 
 
-def _accumulated(objective: nn.Module, chunks: list[Batch], autocast: torch.autocast) -> Step:
+def _accumulated(objective: nn.Module, chunks: list[Batch], autocast: torch.autocast) -> LossTerms:
     """Of a loss that is a mean over rows."""
     rows = [part["subject_id"].numel() for part in chunks]
     total: dict[str, Tensor] = {}
@@ -74,7 +74,7 @@ def _cached(
     offsets: Batch,
     device: torch.device | None,
     autocast: torch.autocast,
-) -> Step:
+) -> LossTerms:
     """Of stage two; ``offsets`` say which admissions of the whole batch have codes."""
     salts, coded = draw_salts(bare.masks), count_coded(offsets)
     states, encoded = [], []

@@ -10,7 +10,7 @@ the position alone (``objective.seed_step``). No pickle is ever read.
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +19,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from medhmp.layout import METRICS, RUN, WEIGHTS
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import (
     COMPLETE,
     Entry,
@@ -33,7 +33,8 @@ from medhmp.storage import (
 
 Metrics = list[dict[str, Any]]
 
-FILES: Final = {"model.safetensors", "run.json", "metrics.jsonl", "state.pt"}
+STATE: Final = "state.pt"
+FILES: Final = {WEIGHTS, RUN, METRICS, STATE}
 """What is in a checkpoint beside its record."""
 
 
@@ -76,16 +77,16 @@ class Checkpoint:
         return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def save(folder: Folder, checkpoint: Checkpoint, run: Run, stamp: Stamp, keep: int) -> None:
+def save(folder: Folder, checkpoint: Checkpoint, run_json: str, stamp: Stamp, keep: int) -> None:
     """Writes a checkpoint, whose tensors are on the CPU, whole; then removes all but the newest
-    ``keep``."""
+    ``keep``. ``run_json`` is the text of ``run.json``."""
     place = place_of(folder, checkpoint.position)
     state = {name: getattr(checkpoint, name) for name in ("optimizer", "meters", "guard")}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     entries = [
-        *write_model(place, checkpoint.weights, run, checkpoint.metrics),
-        place.write_bytes("state.pt", buffer.getvalue()),
+        *write_model(place, dump_weights(checkpoint.weights), run_json, checkpoint.metrics),
+        place.write_bytes(STATE, buffer.getvalue()),
     ]
     publish(place, stamp, entries)
     for position in positions(folder, whole=True)[:-keep]:
@@ -93,16 +94,22 @@ def save(folder: Folder, checkpoint: Checkpoint, run: Run, stamp: Stamp, keep: i
 
 
 def write_model(
-    folder: Folder, weights: dict[str, Tensor], run: Run, metrics: Metrics
+    folder: Folder, model: bytes, run_json: str, metrics: Metrics, name: str = WEIGHTS
 ) -> list[Entry]:
-    """Writes what explains a trained model: its weights, its run, its metrics."""
+    """Writes what explains a trained model: its file, called ``name``, its run, its metrics."""
     lines = "".join(json.dumps(row) + "\n" for row in metrics)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     return [
-        folder.write_bytes("model.safetensors", save_tensors(tensors)),
-        folder.write_bytes("run.json", run.to_json().encode()),
-        folder.write_bytes("metrics.jsonl", lines.encode()),
+        folder.write_bytes(name, model),
+        folder.write_bytes(RUN, run_json.encode()),
+        folder.write_bytes(METRICS, lines.encode()),
     ]
+
+
+def dump_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """Tensors as a safetensors file."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    data: bytes = save_tensors(tensors)
+    return data
 
 
 def newest(
@@ -150,9 +157,9 @@ def _fault(output: Output | None, stamp: Stamp) -> str | None:
 def load(folder: Folder, position: Position) -> Checkpoint:
     """A checkpoint that ``newest`` has found to be sound, on this rank or another."""
     place = place_of(folder, position)
-    state = torch.load(io.BytesIO(place.read_bytes("state.pt")), weights_only=True)
-    lines = place.read_bytes("metrics.jsonl").decode().splitlines()
-    weights = load_tensors(place.read_bytes("model.safetensors"))
+    state = torch.load(io.BytesIO(place.read_bytes(STATE)), weights_only=True)
+    lines = place.read_bytes(METRICS).decode().splitlines()
+    weights = load_tensors(place.read_bytes(WEIGHTS))
     return Checkpoint(position, weights, metrics=[json.loads(line) for line in lines], **state)
 
 
@@ -180,7 +187,7 @@ def place_of(folder: Folder, position: Position) -> Folder:
 
 def read_weights(folder: Folder, made_by: str) -> dict[str, Tensor]:
     """The tensors of ``model.safetensors``. Refuses an output not whole, or a damaged file."""
-    data = opened(folder, made_by).read_bytes("model.safetensors")
+    data = opened(folder, made_by).read_bytes(WEIGHTS)
     weights: dict[str, Tensor] = load_tensors(data)
     return weights
 
@@ -203,4 +210,4 @@ def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> s
             f"{folder} was made with pretrain_on {then!r} and this run has {pretrain_on!r}; "
             f"give --pretrain-on {then}, or run jobs.{made_by} again with --overwrite"
         )
-    return output.files["model.safetensors"].sha256
+    return output.files[WEIGHTS].sha256

@@ -32,6 +32,11 @@ class Meter:
         if _on_gpu():
             torch.cuda.reset_peak_memory_stats()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of the epoch so far."""
+        return time.perf_counter() - self._start
+
     def waiting(self, batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
         """Passes batches on and times how long each took to arrive."""
         iterator = iter(batches)
@@ -65,7 +70,7 @@ class Meter:
             "steps": self._steps,
             "names": self._names,
             "sums": self._sums,
-            "seconds": time.perf_counter() - self._start,
+            "seconds": self.seconds,
             "waited": self._waited,
         }
 
@@ -84,7 +89,7 @@ class Meter:
         time) and GiB: resident, and the GPU's peak. Every rank has to call it, and waits for its
         device."""
         *sums, rows, waited = self._over_ranks()
-        seconds = time.perf_counter() - self._start
+        seconds = self.seconds
         ranks, steps = world_size(), max(self._steps, 1)
         return {
             **{
@@ -123,6 +128,12 @@ def line(name: str, epoch: int, epochs: int, row: Mapping[str, float]) -> str:
         f"waiting {row['wait_share']:.1%}  {row['resident_gib']:.1f}{gpu} GiB  "
         f"{(epochs - epoch - 1) * row['seconds']:.0f} s left"
     )
+
+
+def step_line(at: str, done: int, steps: int, loss: float, meter: Meter) -> str:
+    """A line in the middle of an epoch: the step, a recent loss, the time that the epoch needs."""
+    left = meter.seconds / done * (steps - done)
+    return f"{at}  step {done}/{steps}  loss {loss:.4g}  {left:.0f} s left of the epoch"
 
 
 def _memory() -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medhmp.legend import LEVELS, Level, ModelName, Task, Widths
+from medhmp.legend import LEVELS, Task, Widths
 from medhmp.model.admission import (
     DIAGNOSES,
     AdmissionEncoder,
@@ -22,15 +22,13 @@ from medhmp.model.admission import (
     draw_salts,
     masks_of,
 )
-from medhmp.model.baselines.f_lstm import FLSTM
+from medhmp.model.catalog import MODELS
 from medhmp.model.contrast import contrastive_loss
-from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
 from medhmp.model.stay import StayDecoder, StayEncoder
-from medhmp.refusal import Refusal
 from medhmp.run import Model, Run, fields_of
 
-Step = tuple[Tensor, dict[str, Tensor]]
-"""The loss, and what to report of it."""
+LossTerms = tuple[Tensor, dict[str, Tensor]]
+"""The loss, and scalars to report: the loss and its terms."""
 
 STAGE_TWO_ALONE: Final = (
     "mask_rate",
@@ -51,7 +49,7 @@ class StayReconstruction(nn.Module):
         self.stay = StayEncoder(widths, model)
         self.decoder = StayDecoder(widths, model)
 
-    def forward(self, batch: dict[str, Tensor]) -> Step:
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
         """A batch of stays -> L_stay; reports ``loss`` and ``per_feature``, the loss over F."""
         hours = self.stay.hours_of(batch)
         loss = self.decoder.squared_error(self.stay(batch, hours), hours) / hours.rows
@@ -93,7 +91,7 @@ class AdmissionPretraining(nn.Module):
         self.admission = AdmissionEncoder(widths, model)
         self.masked_codes = MaskedCodePrediction(widths, model)
 
-    def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> Step:
+    def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> LossTerms:
         """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``.
 
         With ``whole``, of a chunk of it: a scalar whose gradient is the chunk's part of L's, and of
@@ -123,7 +121,7 @@ class AdmissionPretraining(nn.Module):
             **vars(pairs), temperature=settings.temperature, denominator=settings.nce_denominator
         )
 
-    def total(self, codes: Tensor, contrast: Tensor) -> Step:
+    def total(self, codes: Tensor, contrast: Tensor) -> LossTerms:
         """Eq. 11, and what to report of it."""
         loss = codes + self.settings.contrast_weight * contrast
         report = {"loss": loss, "masked_codes": codes, "contrast": contrast}
@@ -162,24 +160,14 @@ def model_fields(
     return fields
 
 
-Classifier = StayClassifier | AdmissionClassifier | PatientLSTM | FLSTM
-
-MEDHMP: Final[dict[Level, type[StayClassifier | AdmissionClassifier | PatientLSTM]]] = {
-    "stay": StayClassifier,
-    "admission": AdmissionClassifier,
-    "patient": PatientLSTM,
-}
-"""The paper's model on each level."""
-
-
 class Classification(nn.Module):
     """A task: cross-entropy of a classifier's logits against ``label``."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, Tensor]) -> Step:
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
         """A batch with labels -> mean cross-entropy, reported as ``loss``."""
         logits = self.model(batch)
         loss = F.binary_cross_entropy_with_logits(logits, batch["label"].to(logits.dtype))
@@ -197,15 +185,10 @@ def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretra
 
 
 def build_classifier(
-    task: Task, model_name: ModelName, model: Model, widths: Widths
+    task: Task, name: str, model: Model, widths: Widths, **more: Any
 ) -> Classification:
-    """A task's classifier with fresh weights. Refuses a model that cannot do the task."""
-    level = LEVELS[task]
-    if model_name == "medhmp":
-        return Classification(MEDHMP[level](widths, model))
-    if model_name == "f_lstm" and level == "stay":
-        return Classification(FLSTM(widths))
-    raise Refusal(
-        f"{model_name} is no network for the task {task} on {level}s; use medhmp, "
-        "or f_lstm for tasks on stays"
-    )
+    """A task's classifier with fresh weights: a network of the catalog that has the task's level.
+
+    ``more`` goes to the network's builder.
+    """
+    return Classification(MODELS[name].builder(LEVELS[task])(widths, model, **more))

@@ -38,7 +38,7 @@ class Curves:
             self._writer.close()
 
 
-def publish(folder: Folder, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
+def write_curves(folder: Folder, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """Writes the curves of a finished training, whatever was there; the files, for its record."""
     (folder / FOLDER).remove()
     with tempfile.TemporaryDirectory() as place:

@@ -34,6 +34,7 @@ class Guard:
         self._unit: float = state["unit"]
         self._exploding: int = state["exploding"]  # losses in a row
         self._losses: list[tuple[int, int, Tensor]] = []  # epoch, step and loss, not judged yet
+        self.last = math.nan  # the loss judged last, here or before
 
     def step(self, epoch: int, step: int, loss: Tensor) -> None:
         """Notes the loss of a step (from 0); waits for nothing."""
@@ -51,7 +52,7 @@ class Guard:
             self._judge(epoch, step, loss)
 
     def _judge(self, epoch: int, step: int, loss: float) -> None:
-        where = f"at step {step} of epoch {epoch}"
+        self.last, where = loss, f"at step {step} of epoch {epoch}"
         if not math.isfinite(loss):
             raise Diverged(f"the loss {where} is {loss}; lower the learning rate")
         low, reference, high = _quartiles(self._calm)
