@@ -55,6 +55,12 @@ class Pace:
         self._last = now
         return True
 
+    def say(self, text: str) -> None:
+        """Prints a line, from any process. Not by ``print``, which Ray Train says twice."""
+        if not self._quiet:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
 
 def is_submitted() -> bool:
     """True if Ray's job server has started this job."""

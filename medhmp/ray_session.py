@@ -15,13 +15,17 @@ RAY_ENVIRONMENT: Final = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Workers' lines reach the driver as they are, without what Ray's own actors complain of: that
+    # the embedded Ray has no dashboard, and how Ray Train makes an actor.
+    "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "Failed to query Ray Train|has constructor arguments in the",
 }
+for _name, _value in RAY_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 
 
 def start_ray(quiet: bool = False) -> None:
     """Joins the cluster of the environment, or starts an embedded one on this machine."""
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     import ray
 
     hush_ray_data()

@@ -225,7 +225,7 @@ class CountsModel:
 
 def _cross_entropy(score: Scores, part: Labelled) -> float:
     clipped = torch.from_numpy(np.clip(score, 1e-7, 1 - 1e-7))
-    label = torch.from_numpy(part.label).double()
+    label = torch.tensor(part.label, dtype=torch.float64)
     return float(F.binary_cross_entropy(clipped, label))
 
 

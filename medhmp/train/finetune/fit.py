@@ -108,4 +108,4 @@ def _batches(part: Labelled, size: int, seed: int, epoch: int) -> Iterator[Batch
 
 
 def _cross_entropy(logits: Tensor, part: Labelled) -> float:
-    return float(F.binary_cross_entropy_with_logits(logits, torch.from_numpy(part.label)))
+    return float(F.binary_cross_entropy_with_logits(logits, torch.tensor(part.label)))

@@ -154,7 +154,7 @@ class TrialLines(ray.tune.Callback):  # type: ignore[misc]
             loss = trial.last_result["mean_val_loss"]
             seconds = time.perf_counter() - self._begun
             left = seconds / self._done * (len(self._cells) - self._done)
-            self._print(
+            self._say(
                 f"{cell.grid.task} {cell.grid.model} {cell.grid.start} {cell.name}  "
                 f"{'diverged' if loss is None else f'loss {loss:.4g}'}  {left:.0f} s left"
             )
@@ -162,10 +162,10 @@ class TrialLines(ray.tune.Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Called several times a second, also while no cell ends."""
         if self._pace.is_due():
-            self._print(f"{time.perf_counter() - self._begun:.0f} s so far")
+            self._say(f"{time.perf_counter() - self._begun:.0f} s so far")
 
-    def _print(self, text: str) -> None:
-        print(f"tune {self._done}/{len(self._cells)} cells  {text}", flush=True)
+    def _say(self, text: str) -> None:
+        self._pace.say(f"tune {self._done}/{len(self._cells)} cells  {text}")
 
 
 def _short_name(trial: Any) -> str:

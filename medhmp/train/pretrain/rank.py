@@ -90,7 +90,7 @@ def _train(given: Assignment, batches: Batches, rank: int, device: torch.device)
         watch.after_step(epoch, done, loss, meter)
         if rank == 0 and given.pace.is_due():
             at = f"{stage.name} {epoch + 1}/{settings.epochs}"
-            _print(step_line(at, done, given.steps, state.guard.last, meter))
+            given.pace.say(step_line(at, done, given.steps, state.guard.last, meter))
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         row = {"stage": stage.name, "epoch": epoch, **summary}
@@ -99,7 +99,7 @@ def _train(given: Assignment, batches: Batches, rank: int, device: torch.device)
         if curves:
             curves.add(row)
         if rank == 0 and given.pace.is_due(milestone=True):
-            _print(line(stage.name, epoch, settings.epochs, summary))
+            given.pace.say(line(stage.name, epoch, settings.epochs, summary))
         return True  # nothing to report to Ray: it would wait for its controller's next look
 
     with _explained(Folder(stage.folder), writer):
@@ -125,7 +125,7 @@ def _begun(given: Assignment, rank: int) -> Checkpoint | None:
     """The checkpoint to go on from, the same for all ranks: the newest that rank 0 finds sound."""
     folder, found = Folder(given.setup.stage.folder), None
     if rank == 0:
-        tell = _ignore if given.setup.progress.quiet else _print
+        tell = given.pace.say
         found = patiently(folder, lambda: checkpoint.newest(folder, given.stamp, tell=tell))
     # [4] the others take it from rank 0
     at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
@@ -183,11 +183,3 @@ def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
         if "timed out" in str(error).lower():
             ray.train.collective.barrier()  # [8] raises an error that names who does not come
         raise
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)
-
-
-def _ignore(text: str) -> None:
-    pass

@@ -14,11 +14,11 @@ from medhmp.legend import SPLITS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
-from medhmp.shards import schema
-from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
-from medhmp.shards.manifest import File, TaskCounts, content_of
+from medhmp.shards import labelled, schema
+from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class
+from medhmp.shards.manifest import File, TaskCounts, content_of, open_shards
 from medhmp.storage import Folder, Output, Stamp, publish
-from medhmp.train.pretrain.stage import Stage, plan_of
+from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
 
 HOURS, FEATURES, FILES = 2, 40, 3
@@ -28,12 +28,16 @@ FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
 EPOCH = datetime(2100, 1, 1)
 
 
+def read_task(run, task):
+    return labelled.read_task(open_shards(run), task, run.cohort, run.model, run.finetune.labels)
+
+
 def labels_of(run):
     return read_task(run, "mortality")
 
 
 def stage_one(run):
-    return plan_of(run, Stage("pretrain_stay", run.out))
+    return rows_to_read(setup_of(run, Stage("pretrain_stay", run.out)), open_shards(run))
 
 
 class Cohorts:
@@ -256,7 +260,9 @@ def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
 def test_a_task_without_a_case_has_no_rows_and_a_reason(run):
     data = read_task(run, "amnesia")
     assert [len(data[split]) for split in SPLITS] == [0, 0, 0]
-    assert hindrance(run, "amnesia", data) == "a split has no positive or no negative row"
+    assert (
+        hindrance(open_shards(run), "amnesia", data) == "a split has no positive or no negative row"
+    )
     assert counts(data) == {split: {"rows": 0, "positive": 0} for split in SPLITS}
 
 

@@ -417,7 +417,9 @@ def test_featurized(ray, tmp_path):
     pairs = zip(labels["row_id"].to_pylist(), labels["label"].to_pylist(), strict=True)
     assert dict(pairs) == deaths
     assert sum(manifest.tasks["mortality"].positives.values()) == sum(deaths.values())
-    assert hindrance(run, "mortality", read_task(run, "mortality")) == ""
+    shards = open_shards(run)
+    data = read_task(shards, "mortality", run.cohort, run.model, run.finetune.labels)
+    assert hindrance(shards, "mortality", data) == ""
     variables = {name.split("_")[0] for name in (*manifest.features, *manifest.demographics)}
     assert variables <= {*MEASURED, "Age", "Gender", "Height", "ICUType"}
     tune(run)
