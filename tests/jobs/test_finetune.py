@@ -58,13 +58,13 @@ def test_a_fit_writes_its_model_and_predictions_of_the_labelled_rows(
 def test_a_rerun_is_skipped_and_another_seed_is_another_output(
     cohort: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, folder = fit_of(cohort, "mortality", start="none", epochs=1)
+    run, folder = fit_of(cohort, "mortality", start="none")
     finetune(run)
     before = (folder / COMPLETE).stat().st_mtime_ns
     finetune(replace(run, quiet=False))
     assert "whole already" in capsys.readouterr().out
     assert (folder / COMPLETE).stat().st_mtime_ns == before
-    other, beside = fit_of(run, "mortality", start="none", epochs=1, seed=1)
+    other, beside = fit_of(run, "mortality", start="none", seed=1)
     finetune(other)
     one, two = (load_file(place / "model.safetensors") for place in (folder, beside))
     assert any(not one[name].equal(two[name]) for name in one)

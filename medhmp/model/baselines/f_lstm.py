@@ -13,7 +13,7 @@ from medhmp.run import Model
 class FLSTM(nn.Module):
     """Hourly features with the demographics repeated each hour -> LSTM -> two linear layers.
 
-    The input of the first layer is [features; demographics], of which the sum is taken sparsely.
+    The input of the LSTM is [features; demographics], whose products are computed sparsely.
     Widths are the defaults of the authors' class, whatever the run's ``model`` section says; its
     dropout is 0 by default and left out.
     """

@@ -42,7 +42,7 @@ HELD_OUT: Final[tuple[Split, ...]] = ("validation", "test")
 TRAINING: Final = ("batch_size", "learning_rate")
 """Searched fields of a network's training; all others are of the network itself."""
 SCHEMA: Final = "schema.json"
-"""What skops calls the description of a model in its file."""
+"""The description of a model, in a file of skops."""
 
 
 @dataclass(frozen=True)

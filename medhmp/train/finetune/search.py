@@ -18,7 +18,7 @@ from medhmp.train.finetune.estimators import suffix_of
 from medhmp.train.finetune.inputs import FitInputs, fit_fields
 
 NAMES: Final = {"batch_size": "batch", "learning_rate": "lr"}
-"""Of a field in the name of a cell, where it is another there."""
+"""Field -> its short name in the name of a cell; others have their own."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Grid:
 
     @property
     def stamp(self) -> Stamp:
-        """What the grid's output depends on: its fits, and which cells there are."""
+        """The stamp of the grid's output: of its fits, and of the values searched."""
         search = {f"tune.search.{name}": list(values) for name, values in self.search.items()}
         return Stamp({**self.fit.fields, **search}, self.fit.inputs)
 
@@ -76,7 +76,7 @@ class Cell:
 
     @property
     def stamp(self) -> Stamp:
-        """What its record depends on, whatever other cells the grid has."""
+        """The stamp of its record, which does not depend on the other cells of the grid."""
         return Stamp({**self.grid.fit.fields, **self.point}, self.grid.fit.inputs)
 
 

@@ -31,12 +31,12 @@ from medhmp.train.pretrain.watch import Rhythm, Watch
 from medhmp.train.pretrain.writer import NotFinite, Writer
 
 INGESTED: Final = 5
-"""Epochs that measure ingest alone, at most."""
+"""Epochs at most that measure ingest alone."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the driver gives to every rank."""
+    """Everything that the driver gives to a rank, the same for all."""
 
     setup: Setup
     stamp: Stamp
@@ -54,7 +54,7 @@ def run_rank(config: dict[str, Assignment]) -> Metrics:
     given = config["given"]
     torch.set_num_threads(given.threads)
     context, device = ray.train.get_context(), ray.train.torch.get_device()
-    rank = context.get_world_rank()  # [2] which tells the rows that it reads
+    rank = context.get_world_rank()  # [2] which decides the rows that it reads
     share = Share(given.plan, rank, context.get_world_size())
     epochs, skip_step = given.setup.pretrain.epochs, given.setup.loop.skip_step
     epochs = min(epochs, INGESTED) if skip_step else epochs
@@ -122,7 +122,7 @@ def _train(given: Assignment, batches: Batches, rank: int, device: torch.device)
 
 
 def _begun(given: Assignment, rank: int) -> Checkpoint | None:
-    """The checkpoint to go on from, the same for all ranks: the newest that rank 0 finds sound."""
+    """The checkpoint to go on from: for all ranks the newest that rank 0 finds undamaged."""
     folder, found = Folder(given.setup.stage.folder), None
     if rank == 0:
         tell = given.pace.say
@@ -136,7 +136,7 @@ def _begun(given: Assignment, rank: int) -> Checkpoint | None:
 
 
 def _writer(given: Assignment, begun: Checkpoint | None) -> Writer:
-    """Writes checkpoints into the stage's folder, beside the steps."""
+    """The writer of checkpoints into the stage's folder."""
     setup, folder = given.setup, Folder(given.setup.stage.folder)
 
     def write(now: Checkpoint) -> None:
@@ -148,7 +148,7 @@ def _writer(given: Assignment, begun: Checkpoint | None) -> Writer:
 
 
 def _watch(given: Assignment, rank: int, state: TrainingState, writer: Writer) -> Watch:
-    """Watches the ends of steps; rank 0 writes checkpoints."""
+    """The watch over a rank's steps, whose checkpoints rank 0 writes."""
     settings = given.setup.pretrain
 
     def save(at: Position, meters: list[dict[str, Any]], is_due: bool) -> None:
@@ -166,8 +166,11 @@ def _watch(given: Assignment, rank: int, state: TrainingState, writer: Writer) -
 
 @contextlib.contextmanager
 def _explained(folder: Folder, writer: Writer) -> Iterator[None]:
-    """Adds to the error that ends a rank what only all ranks together know: the last good
-    checkpoint of a training that diverged, the number of a rank that hangs."""
+    """Adds to the error that ends a rank what only all ranks together know.
+
+    That is the last good checkpoint of a training that diverged, and the number of a rank that
+    hangs.
+    """
     try:
         yield
     except NotFinite:

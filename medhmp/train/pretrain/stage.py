@@ -38,7 +38,10 @@ class Stage:
         return "stays" if self.name == "pretrain_stay" else "admissions"
 
     def build(self, model: Model, widths: Widths) -> Objective:
-        """Fresh weights, and those of the stage's start. Refuses a start that does not fit."""
+        """Builds the objective with fresh weights, then copies those of the stage's start.
+
+        Refuses a start that does not fit.
+        """
         if self.name == "pretrain_stay":
             return build_stay_pretraining(model, widths)
         objective = build_admission_pretraining(model, widths)
@@ -49,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Setup:
-    """A stage with the settings of its run, the same on every rank. Reads nothing to be made."""
+    """A stage with the settings of its run, the same on every rank."""
 
     stage: Stage
     pretrain: Pretrain
@@ -76,10 +79,10 @@ def setup_of(run: Run, stage: Stage) -> Setup:
 
 
 def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
-    """What decides whether an output or a checkpoint is this run's. Refuses inputs not whole."""
+    """The stamp of an output or a checkpoint of this run. Refuses inputs that are not whole."""
     fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
     fields |= model_fields(run, stage.name)
-    for name in ("keep", "checkpoint_steps"):  # alone of their section they shape no weights
+    for name in ("keep", "checkpoint_steps"):  # fields that shape no weights
         del fields[f"{stage.name}.{name}"]
     inputs = {"shards": shards.fingerprint}
     if stage.table == "admissions":
@@ -91,7 +94,10 @@ def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
 
 
 def rows_to_read(setup: Setup, shards: OpenShards) -> Plan:
-    """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
+    """The rows that a stage reads: those of training patients, unless ``pretrain_on`` is all.
+
+    Refuses shards with a patient in two splits.
+    """
     stage, settings, manifest = setup.stage, setup.pretrain, shards.manifest
     tables = ("patients", stage.table)
     assert_disjoint(*(splits_in(shards.folder, manifest, name) for name in tables))
