@@ -148,7 +148,7 @@ class MaskedCodePrediction(nn.Module):
             a: (B, R), fused without the masked codes.
             batch: the admissions.
             masks: of their diagnoses and drugs, (nnz) bool each.
-            coded: ``count_coded`` of the whole batch, which these may be a chunk of; none: of these.
+            coded: ``count_coded`` of the whole batch, if these are a chunk of it; none: of these.
         """
         coded = count_coded(batch) if coded is None else coded
         terms = []

@@ -54,7 +54,7 @@ class Meter:
         self._steps += 1
 
     def step(self, rows: int, loss: Tensor, report: dict[str, Tensor]) -> None:
-        """Adds a step: the rows of its batch, its loss, and scalars to report, each time the same."""
+        """Adds a step: its rows, its loss, and scalars to report, the same ones each time."""
         self.fetched(rows)
         terms = {"loss": loss, **report}
         values = torch.stack([value.detach() for value in terms.values()]).to(torch.float64)

@@ -258,7 +258,7 @@ def test_cells_done_are_told_where_somebody_watches(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = branch(one_grid(cohort, seeds=1), "shards")
+    run = branch(one_grid(cohort, seeds=1), "shards", quiet=False)
     monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     tune(run)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
