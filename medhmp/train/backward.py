@@ -45,7 +45,7 @@ def backward(
         loss.backward()
         return loss.detach(), report
     max_stays = stage_two.admission.max_stays if stage_two else 1
-    chunks = [to_device(part, device) for part in cut(batch, chunk, max_stays)]
+    chunks = [to_device(part, device) for part in cut_batch(batch, chunk, max_stays)]
     if stage_two:
         coded = {name: batch[name] for name in ("icd_offsets", "drug_offsets")}
         return _cached(objective, stage_two, chunks, to_device(coded, device), device, autocast)
@@ -104,7 +104,7 @@ def _cached(
     return bare.total(codes, contrast.detach())
 
 
-def cut(batch: Batch, size: int, max_stays: int) -> list[Batch]:
+def cut_batch(batch: Batch, size: int, max_stays: int) -> list[Batch]:
     """Cuts a batch into chunks of ``size`` rows, in order; the last has the rest.
 
     Args:
