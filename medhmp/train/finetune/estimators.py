@@ -208,13 +208,13 @@ class CountsModel:
         build = self._entry.builder(self._level)
         self._fitted = build(counted(train.rows, self._widths), train.label, **self._point)
         score = self.score(validation)
-        area = auroc(validation.label.astype(int), score.astype(np.float64))
+        area = auroc(validation.label.astype(int), score)
         row = {"val_loss": _cross_entropy(score, validation), "val_auroc": area}
         return FitResult(**row, metrics=[{"epoch": 0, **row}], arrived=[])
 
-    def score(self, part: Labelled) -> Scores:
-        probabilities: Scores = self._fitted.predict_proba(counted(part.rows, self._widths))
-        return probabilities[:, 1]
+    def score(self, part: Labelled) -> npt.NDArray[np.float64]:
+        probabilities = self._fitted.predict_proba(counted(part.rows, self._widths))
+        return np.asarray(probabilities[:, 1], np.float64)
 
     def save(self) -> bytes:
         return _renumbered(skops.io.dumps(self._fitted))
@@ -223,7 +223,7 @@ class CountsModel:
         self._fitted = skops.io.loads(data, trusted=list(self._entry.trusted))
 
 
-def _cross_entropy(score: Scores, part: Labelled) -> float:
+def _cross_entropy(score: npt.NDArray[np.float64], part: Labelled) -> float:
     clipped = torch.from_numpy(np.clip(score, 1e-7, 1 - 1e-7))
     label = torch.tensor(part.label, dtype=torch.float64)
     return float(F.binary_cross_entropy(clipped, label))
