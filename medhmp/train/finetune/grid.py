@@ -242,7 +242,8 @@ def _finish(grid: Grid, shared: Shared) -> None:
 
 def _best(best: Cell, record: Record, records: list[tuple[Cell, Record]]) -> dict[str, Any]:
     return {
-        **{"batch_size": None, "learning_rate": None},
+        "batch_size": None,
+        "learning_rate": None,
         **best.point,
         "mean_val_loss": record["mean_val_loss"],
         "arrived": record["rows"][0].get("arrived", []),
