@@ -3,24 +3,16 @@
     python -m jobs.finetune smoke --out runs/demo --fit.task mortality --fit.start both
 
 Reads ``shards/`` and the pretraining output of the start. Writes
-``finetune/<task>/<model>/<start>/seed-<n>/``: model.safetensors, run.json, metrics.jsonl,
-predictions.parquet.
+``finetune/<task>/<model>/<start>/seed-<n>/``: the fitted model (model.safetensors of a network,
+else model.skops), run.json, metrics.jsonl, predictions.parquet.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from medhmp import command
-from medhmp.legend import LEVELS, Widths
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-
-if TYPE_CHECKING:
-    from medhmp.shards.labelled import TaskData
-    from medhmp.storage import Folder, Stamp
-    from medhmp.train.finetune.fit import Fit, FitSpec
 
 READS: Final = (
     *("out", "overwrite", "quiet", "fit", "finetune"),
@@ -31,85 +23,27 @@ READS: Final = (
 
 
 def finetune(run: Run) -> None:
-    """One fit as a Ray task, on a GPU where the cluster has one."""
-    import ray
-
-    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere
-    from medhmp.train.finetune.fit import ROWS_READ_BY, inputs_of
-    from medhmp.train.objective import model_fields
-
-    chosen = run.fit
-    if chosen.model == "hist_gradient_boosting":
-        raise Refusal(
-            "fit.model hist_gradient_boosting has no gradient steps; run jobs.tune for it"
-        )
-    root = Folder(run.out)
-    place = f"finetune/{chosen.task}/{chosen.model}/{chosen.start}/seed-{chosen.seed}"
-    inputs = inputs_of(run, chosen.task, chosen.start)
-    fields = fields_of(run, "fit", "finetune", *ROWS_READ_BY[LEVELS[chosen.task]])
-    stamp = Stamp(fields | model_fields(run, "fit"), inputs)
-    if is_done(root / place, stamp, run.overwrite):
-        told = made_elsewhere(root / place)
-        return Progress(run.quiet).say(f"finetune: whole already{told}, {root / place}")
-    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    summary = ray.get(ray.remote(_fit).options(num_cpus=1, num_gpus=gpus).remote(run, place, stamp))
-    Progress(run.quiet).say(f"finetune {chosen.task}: {summary}, {root / place}")
-
-
-def _fit(run: Run, place: str, stamp: Stamp) -> str:
+    """Makes the one fit of the run, or finds it whole."""
+    from medhmp.provenance import run_json
     from medhmp.shards.labelled import counts, hindrance, read_task
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder
-    from medhmp.train.device import reserved_device
-    from medhmp.train.finetune.fit import FitSpec, fit, start_weights
+    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere
+    from medhmp.train.finetune.estimators import FitSettings
+    from medhmp.train.finetune.inputs import FitInputs, fit_fields
+    from medhmp.train.finetune.single import place_of, run_fit
 
-    chosen, folder = run.fit, Folder(run.out) / place
-    shards = open_shards(run)
-    data = read_task(shards, chosen.task, run.cohort, run.model, run.finetune.labels)
-    if reason := hindrance(shards, chosen.task, data):
+    fit, out, shards, progress = run.fit, Folder(run.out), open_shards(run), Progress(run.quiet)
+    fields = fields_of(run, "fit") | fit_fields(run, fit.task, fit.model)
+    stamp = Stamp(fields, FitInputs(out, shards, run.pretrain_on).of(fit.task, fit.start))
+    folder = place_of(out, fit)
+    if is_done(folder, stamp, run.overwrite):
+        return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
+    data = read_task(shards, fit.task, run.cohort, run.model, run.finetune.labels)
+    if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
-    widths = shards.widths
-    spec = FitSpec(
-        chosen.task,
-        chosen.model,
-        chosen.start,
-        chosen.batch_size,
-        chosen.learning_rate,
-        chosen.seed,
-    )
-    fitted = fit(run, spec, data, widths, start_weights(run, chosen.start), reserved_device())
-    _publish(run, spec, data, widths, fitted, folder, stamp)
-    return f"{fitted.epochs} epochs, validation AUROC {fitted.val_auroc:.3f}"
-
-
-def _publish(
-    run: Run,
-    spec: FitSpec,
-    data: TaskData,
-    widths: Widths,
-    fitted: Fit,
-    folder: Folder,
-    stamp: Stamp,
-) -> None:
-    import pyarrow as pa
-
-    from medhmp.storage import publish
-    from medhmp.train.checkpoint import write_model
-    from medhmp.train.device import reserved_device
-    from medhmp.train.finetune.fit import HELD_OUT, predictions_table, scores
-
-    tables = [
-        predictions_table(
-            data[split],
-            split,
-            spec.seed,
-            scores(run, spec, fitted.weights, data[split], widths, reserved_device()),
-        )
-        for split in HELD_OUT
-    ]
-    entries = write_model(folder, fitted.weights, run, fitted.metrics)
-    entries.append(folder.write_parquet("predictions.parquet", pa.concat_tables(tables)))
-    publish(folder, stamp, entries)
+    settings = FitSettings(run.model, run.finetune, shards.widths)
+    summary = run_fit(fit, settings, data, out, stamp, run_json(run))
+    progress.say(f"finetune {fit.task}: {summary}, {folder}")
 
 
 def main() -> NoReturn:

@@ -25,20 +25,23 @@ READS: Final = (
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
     from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
+    from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
-    from medhmp.train.pretrain.stage import Stage
+    from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
 
-    root = Folder(run.out)
+    out, shards = Folder(run.out), open_shards(run)
     begun_from: dict[Start, str | None] = {
-        "both": (root / STAY_PRETRAINING).uri,
+        "both": (out / STAY_PRETRAINING).uri,
         "admission": None,
-        "shuffled": (root / SHUFFLED_STAY_PRETRAINING).uri,
+        "shuffled": (out / SHUFFLED_STAY_PRETRAINING).uri,
     }
     for start, begun in begun_from.items():
         if start in run.tune.starts:
-            folder = (root / STARTED_FROM[start]).uri
-            pretrain(run, Stage("pretrain_admission", folder, begun, start == "shuffled"))
+            begun = None if run.loop.skip_step else begun  # ingest needs no weights
+            folder = (out / STARTED_FROM[start]).uri
+            stage = Stage("pretrain_admission", folder, begun, shuffled=start == "shuffled")
+            pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 
 def main() -> NoReturn:

@@ -25,15 +25,18 @@ READS: Final = (
 def pretrain_stay(run: Run) -> None:
     """Trains stage one and, where the run has the control, stage one on shuffled hours."""
     from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
+    from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
-    from medhmp.train.pretrain.stage import Stage
+    from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
 
-    root = Folder(run.out)
-    pretrain(run, Stage("pretrain_stay", (root / STAY_PRETRAINING).uri))
+    out, shards = Folder(run.out), open_shards(run)
+    stages = [Stage("pretrain_stay", (out / STAY_PRETRAINING).uri)]
     if "shuffled" in run.tune.starts:
-        control = (root / SHUFFLED_STAY_PRETRAINING).uri
-        pretrain(run, Stage("pretrain_stay", control, shuffled=True))
+        control = (out / SHUFFLED_STAY_PRETRAINING).uri
+        stages.append(Stage("pretrain_stay", control, shuffled=True))
+    for stage in stages:
+        pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 
 def main() -> NoReturn:

@@ -1,12 +1,13 @@
-"""Search the grid of batch sizes and learning rates for every task, model and start, with Ray Tune.
+"""Search the grid of every task, model and start, with Ray Tune.
 
     python -m jobs.tune smoke --out runs/demo --tune.tasks mortality --tune.seeds 5
 
 Reads ``shards/`` and the pretraining outputs that the starts need. Writes
-``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and
-trials/<cell>.json; and ``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again,
-it goes on with the cells that are missing. A whole grid of other batch sizes or rates takes
-``--overwrite``, and keeps the cells that are in both.
+``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and, in
+``trials/``, a record of each cell and the fitted models of the chosen one; and
+``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again, it goes on with the
+cells that are missing. A whole grid of another search takes ``--overwrite``, and keeps the cells
+that are in both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from medhmp.run import Run
 
 if TYPE_CHECKING:
     from medhmp.shards.labelled import TaskData
+    from medhmp.shards.manifest import OpenShards
     from medhmp.storage import Folder
 
 READS: Final = (
@@ -32,44 +34,55 @@ READS: Final = (
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
-    from medhmp.shards.labelled import counts, hindrance, read_task
+    from medhmp.layout import TUNE
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder, made_elsewhere
-    from medhmp.train.finetune.grid import Grid, grids, is_whole, run_grids
+    from medhmp.storage import Folder
+    from medhmp.train.finetune.estimators import FitSettings
+    from medhmp.train.finetune.grid import Shared, is_whole, run_grids
+    from medhmp.train.finetune.inputs import FitInputs, start_weights
+    from medhmp.train.finetune.search import grids_of
 
-    root, shards = Folder(run.out), open_shards(run)
-    data: dict[Task, TaskData] = {}
-    pending: list[Grid] = []
+    out, shards, progress = Folder(run.out), open_shards(run), Progress(run.quiet)
+    data = _trainable(run, shards, progress)
+    inputs = FitInputs(out, shards, run.pretrain_on)
+    grids = [grid for task in data for grid in grids_of(run, task, inputs)]
+    pending = [grid for grid in grids if not is_whole(grid, run.overwrite)]
+    if pending:
+        starts = {start: start_weights(out, start) for start in {g.start for g in pending}}
+        settings = FitSettings(run.model, run.finetune, shards.widths)
+        run_grids(pending, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
+    progress.say(f"tune: {len(pending)} grids run, {out / TUNE}")
+
+
+def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:
+    """The labelled rows of each task that can be trained; says and records why another cannot."""
+    from medhmp.shards.labelled import counts, hindrance, read_task
+    from medhmp.storage import Folder
+
+    data = {}
     for task in run.tune.tasks:
         rows = read_task(shards, task, run.cohort, run.model, run.finetune.labels)
         reason = hindrance(shards, task, rows)
-        record_skipped(root, task, rows, reason, shards.fingerprint)
+        record_skipped(Folder(run.out), task, rows, reason, shards.fingerprint)
         if reason:
-            Progress(run.quiet).say(f"tune {task}: skipped, {reason} {counts(rows)}")
-            continue
-        data[task] = rows
-        for grid in grids(run, task):
-            if not is_whole(grid, run.overwrite):
-                pending.append(grid)
-            elif made := made_elsewhere(grid.folder):
-                told = f"tune {grid.task} {grid.model} {grid.start}"
-                Progress(run.quiet).say(f"{told}: whole already{made}")
-    if pending:
-        run_grids(run, pending, data, shards.widths)
-    Progress(run.quiet).say(f"tune: {len(pending)} grids run, {root / 'tune'}")
+            progress.say(f"tune {task}: skipped, {reason} {counts(rows)}")
+        else:
+            data[task] = rows
+    return data
 
 
-def record_skipped(root: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
+def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
     """Tells the report why a task is not trained, and of which shards that is true; without a
     reason, takes back what was told."""
+    from medhmp.layout import skipped_of
     from medhmp.shards.labelled import counts
 
-    folder = root / "tune" / task
+    place = skipped_of(task)
     if reason:
         said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
-        folder.write_json("skipped.json", said)
-    elif folder.exists("skipped.json"):
-        folder.delete("skipped.json")
+        out.write_json(place, said)
+    elif out.exists(place):
+        out.delete(place)
 
 
 def main() -> NoReturn:

@@ -62,8 +62,6 @@ ROW_ID: Final[dict[Level, str]] = {
 }
 """The column that names a row at each level."""
 
-ModelName = Literal["medhmp", "f_lstm", "hist_gradient_boosting"]
-
 Start = Literal["none", "stay", "admission", "both", "shuffled"]
 """Where a model's weights begin: random; stage one; stage two from random weights; stage two from
 stage one; or the control, *both* on data shuffled between patients."""

@@ -4,8 +4,6 @@ import logging
 import os
 from typing import Final
 
-from medhmp.progress import Progress
-
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -17,22 +15,24 @@ RAY_ENVIRONMENT: Final = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Workers' lines reach the driver as they are, without what Ray's own actors complain of: that
+    # the embedded Ray has no dashboard, and how Ray Train makes an actor.
+    "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "Failed to query Ray Train|has constructor arguments in the",
 }
+for _name, _value in RAY_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 
 
 def start_ray(quiet: bool = False) -> None:
     """Joins the cluster of the environment, or starts an embedded one on this machine."""
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     import ray
 
     hush_ray_data()
     if ray.is_initialized():
         return
-    # Workers' lines reach the driver only where somebody watches.
-    ray.init(
-        log_to_driver=Progress(quiet).is_watched, logging_level="ERROR", include_dashboard=False
-    )
+    # Workers' lines reach the driver: a plain log, too, hears of long work.
+    ray.init(log_to_driver=not quiet, logging_level="ERROR", include_dashboard=False)
 
 
 def hush_ray_data() -> None:

@@ -45,9 +45,12 @@ def smoke() -> Run:
         finetune=Finetune(labels=300),
         tune=Tune(
             tasks=PLANTED,
-            batch_sizes=(16,),
-            learning_rates=(5e-3, 1e-2),
-            f_lstm_learning_rates=(1e-3,),
+            search=(
+                "medhmp.batch_size=16",
+                "medhmp.learning_rate=5e-3,1e-2",
+                "f_lstm.batch_size=16",
+                "f_lstm.learning_rate=1e-3",
+            ),
             seeds=2,
         ),
         report=Report(draws=1000),
@@ -82,9 +85,12 @@ def physionet2012() -> Run:
         tune=Tune(
             tasks=("mortality",),
             starts=("none", "stay"),
-            batch_sizes=(32,),
-            learning_rates=(2e-3, 5e-3, 1e-2),
-            f_lstm_learning_rates=(1e-3,),
+            search=(
+                "medhmp.batch_size=32",
+                "medhmp.learning_rate=2e-3,5e-3,1e-2",
+                "f_lstm.batch_size=32",
+                "f_lstm.learning_rate=1e-3",
+            ),
             seeds=2,
         ),
     )
@@ -102,8 +108,12 @@ def evidence() -> Run:
         tune=Tune(
             tasks=PLANTED,
             starts=("none", "stay", "admission", "both", "shuffled"),
-            batch_sizes=(16,),
-            none_learning_rates=(1e-2, 5e-2, 2e-1, 1.0),
+            search=(
+                "medhmp.batch_size=16",
+                "f_lstm.batch_size=16",
+                # More rates for the random start, to be fair to it.
+                "medhmp/none.learning_rate=2e-5,5e-5,1e-4,5e-4,1e-3,5e-3,1e-2,5e-2,2e-1,1.0",
+            ),
         ),
         report=Report(),
     )

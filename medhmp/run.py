@@ -9,13 +9,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from medhmp import meds_patterns
-from medhmp.legend import LEVELS, ModelName, PatientTask, Start, Task
+from medhmp import meds_patterns, searches
+from medhmp.legend import LEVELS, PatientTask, Start, Task
 from medhmp.meds_patterns import Meds
+from medhmp.model.catalog import MODELS
 from medhmp.refusal import Refusal
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
@@ -181,7 +182,7 @@ class Pretrain:
     workers: int = 1  # training processes
     seed: int = 0  # initial weights, masks, order
     keep: int = 2  # newest checkpoints kept
-    checkpoint_steps: int = 1000  # at most so many steps are repeated after a kill; often fewer
+    checkpoint_steps: int = 1000  # steps between checkpoints; a kill repeats at most this many
 
 
 @dataclass(frozen=True)
@@ -196,18 +197,34 @@ class Fit:
     """The one fit that ``jobs.finetune`` makes."""
 
     task: Task = "mortality"  # what is predicted
-    model: ModelName = "medhmp"  # a network of model/catalog.py
-    start: Start = "both"  # where its weights begin
+    model: str = "medhmp"  # a name of model/catalog.py
+    start: Start = "both"  # where its weights begin; none for a model that is not pretrained
     seed: int = 0  # initial weights, order
-    batch_size: int = 32  # rows per step
-    learning_rate: float = 1e-3  # of the model's optimizer
+    batch_size: int = 32  # rows per step, of a network
+    learning_rate: float = 1e-3  # of a network's optimizer
+
+    def check(self) -> None:
+        """Refuses an unknown model, and a task or a start that the model does not take."""
+        _check_models("fit.model", (self.model,))
+        level = LEVELS[self.task]
+        if level not in MODELS[self.model].builders:
+            able = [name for name, entry in MODELS.items() if level in entry.builders]
+            raise Refusal(
+                f"fit.model {self.model} is no model of {level}s, on which fit.task {self.task} "
+                f"is; give one of {', '.join(able)}"
+            )
+        if self.start != "none" and not MODELS[self.model].takes_starts:
+            raise Refusal(
+                f"fit.start is {self.start} and {self.model} is not pretrained; "
+                "give --fit.start none"
+            )
 
 
 @dataclass(frozen=True)
 class Finetune:
     """Supervised training on a task: every fit of ``jobs.finetune`` and of the grid."""
 
-    momentum: float = 0.9  # SGD; patient tasks take AdamW as the authors ran them, F-LSTM Adam
+    momentum: float = 0.9  # SGD; model/catalog.py has the optimizer of each model
     weight_decay: float = 1e-2  # SGD and AdamW (paper, Appendix B)
     epochs: int = 30  # at most
     patience: int = 5  # epochs without a lower validation cross-entropy before stopping
@@ -219,14 +236,38 @@ class Tune:
     """The grid. A cell is chosen by mean validation cross-entropy over its seeds."""
 
     tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
-    models: tuple[ModelName, ...] = ("medhmp", "f_lstm", "hist_gradient_boosting")  # models to run
+    models: tuple[str, ...] = tuple(MODELS)  # names of model/catalog.py to run
     starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of medhmp
-    batch_sizes: tuple[int, ...] = (16, 32, 64)  # paper, Appendix B
-    learning_rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)  # of medhmp
-    none_learning_rates: tuple[float, ...] = ()  # more rates for the random start, to be fair to it
-    f_lstm_learning_rates: tuple[float, ...] = (1e-4, 1e-3, 1e-2)  # of F-LSTM (Tang et al. 2020)
+    # MODEL.FIELD=V,V,... or MODEL/START.FIELD=V,V,... for one start; others: as model/catalog.py
+    search: tuple[str, ...] = ()
     seeds: int = 5  # fits per cell
     gpus_per_trial: float | None = None  # share of a GPU that a trial reserves; none: 0.25, if any
+
+    def check(self) -> None:
+        """Refuses an unknown model, a search that is none, and a control without its like."""
+        _check_models("tune.models", self.models)
+        searches.parse(self.search)
+        if "shuffled" in self.starts and "both" not in self.starts:
+            raise Refusal(
+                "tune.starts has the control 'shuffled' without 'both' to compare it with"
+            )
+
+    def searched(self, model: str, start: Start) -> dict[str, tuple[float, ...]]:
+        """Field -> the values that the grid of a model and start searches, in the catalog's order.
+
+        An entry for the start goes before one for the model, and that before the catalog.
+        """
+        given = searches.parse(self.search)
+        return {
+            name: given.get((model, start, name), given.get((model, None, name), values))
+            for name, values in MODELS[model].search.items()
+        }
+
+
+def _check_models(field_name: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in MODELS:
+            raise Refusal(f"{field_name} has '{name}'; the models are {', '.join(MODELS)}")
 
 
 @dataclass(frozen=True)
@@ -303,13 +344,8 @@ class Run:
                 f"cohort.hours {self.cohort.hours} is not a whole number of bins of features.dt "
                 f"{self.features.dt} hours; choose a dt that divides it"
             )
-        for name in ("learning_rates", "f_lstm_learning_rates"):
-            if not getattr(self.tune, name):
-                raise Refusal(f"tune.{name} is empty; give at least one rate")
-        if "shuffled" in self.tune.starts and "both" not in self.tune.starts:
-            raise Refusal(
-                "tune.starts has the control 'shuffled' without 'both' to compare it with"
-            )
+        self.fit.check()
+        self.tune.check()
 
     def _check_counts(self) -> None:
         """Refuses a count that is too small for anything to come of it."""
@@ -329,7 +365,6 @@ class Run:
             "finetune.patience": self.finetune.patience,
             "fit.batch_size": self.fit.batch_size,
             "finetune.labels": 1 if labels is None else labels,
-            "tune.batch_sizes": min(self.tune.batch_sizes, default=0),
             "tune.seeds": self.tune.seeds,
             "report.draws": self.report.draws - 1,  # one draw has no spread
         }

@@ -1,5 +1,6 @@
-"""The contracts of pyproject.toml on imports: a violation of each kind, seeded in a copy, fails."""
+"""Contracts on imports: a violation of each kind, seeded in a copy, fails; models are data to others."""
 
+import ast
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from medhmp.model.catalog import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,3 +75,12 @@ def test_a_violation_is_seen(copy, seeds, broken):
         path = copy / name
         path.write_text((path.read_text() if path.exists() else "") + f"\n{line}\n")
     assert lint(copy)[broken] == "BROKEN"
+
+
+def test_training_and_jobs_name_no_model():
+    for path in (*(ROOT / "medhmp" / "train").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        said = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        assert not said & MODELS.keys(), path
+        imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert not [name for name in imported if ".baselines" in name], path

@@ -15,15 +15,15 @@ from medhmp.model.stay import StayEncoder
 from medhmp.run import Model
 
 STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
-"""The places of s, c, g and l among the tokens of an admission."""
+"""Index of s, c, g and l among the tokens of an admission."""
 RARE = 0.01
-"""The probability at which every code's prediction begins, as an admission has few of all codes."""
+"""Probability that a fresh model predicts for every code: an admission has few of all codes."""
 
 
 class AdmissionEncoder(nn.Module):
     """The stays, codes and note of an admission -> a (Eqs. 4 to 7).
 
-    A modality that an admission does not have is no token of its fusion.
+    A missing modality is masked out of the fusion.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:
@@ -38,7 +38,7 @@ class AdmissionEncoder(nn.Module):
         self.fusion = FusionBlock(R)
 
     def aggregate_stays(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Eq. 4: s (B, R), and whether an admission has a stay at all, (B) bool.
+        """Eq. 4: s (B, R), and a mask of the admissions that have a stay, (B) bool.
 
         The encoder sees the S real stays only; b is zero in the slots of absent ones.
         """
@@ -51,7 +51,7 @@ class AdmissionEncoder(nn.Module):
         return s, filled.view(-1, self.max_stays).any(1)
 
     def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The tokens <s, c, g, l> (B, 4, R) and which of them are present, (B, 4) bool."""
+        """The tokens <s, c, g, l> (B, 4, R) and a mask of those present, (B, 4) bool."""
         s, has_stay = self.aggregate_stays(batch)
         c = self.diagnoses(batch[ICD.ids], batch[ICD.offsets])
         g = self.drugs(batch[DRUG.ids], batch[DRUG.offsets])
@@ -63,14 +63,14 @@ class AdmissionEncoder(nn.Module):
     def mask_codes(
         self, tokens: Tensor, batch: dict[str, Tensor], masks: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """Eq. 6: the tokens (B, 4, R) with c' and g' of the codes that ``masks`` leaves."""
+        """Eq. 6: the tokens (B, 4, R) with c' and g', computed without the masked codes."""
         icd_masked, drug_masked = masks
         c = self.diagnoses(batch[ICD.ids], batch[ICD.offsets], kept=~icd_masked)
         g = self.drugs(batch[DRUG.ids], batch[DRUG.offsets], kept=~drug_masked)
         return torch.stack((tokens[:, STAYS], c, g, tokens[:, NOTE]), dim=1)
 
     def leave_one_out(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """a without c, without g, without l (B, 3, R), and whether anything is left (B, 3) bool."""
+        """a without c, without g, without l (B, 3, R), and a mask of those with a token, (B, 3)."""
         left = present.repeat(3, 1, 1)  # (3, B, 4)
         for without, modality in enumerate((DIAGNOSES, DRUGS, NOTE)):
             left[without, :, modality] = False
@@ -87,17 +87,17 @@ Salts = tuple[int, int]
 
 
 def draw_salts(generator: torch.Generator) -> Salts:
-    """What the masks of diagnoses and of drugs of one step depend on."""
+    """Draws the salts that decide one step's masks of diagnoses and of drugs."""
     icd, drug = torch.randint(2**62, (2,), generator=generator).tolist()
     return icd, drug
 
 
 def masks_of(batch: dict[str, Tensor], rate: float, salts: Salts) -> tuple[Tensor, Tensor]:
-    """Which diagnoses and which drugs are masked: two (nnz) bool.
+    """Masks of diagnoses and of drugs: two (nnz) bool, true where a code is masked.
 
     Each code is masked with probability ``rate``, by a hash of the patient, the code and the salt.
-    So the masks depend neither on how a batch is dealt to processes or cut into chunks nor on the
-    device. Admissions of one patient in one batch share the draws of the codes they share.
+    The masks therefore depend neither on the device nor on how a batch is dealt to processes or cut
+    into chunks. Admissions of one patient in one batch share the draws of the codes they share.
     """
     masks = []
     for keys, salt in zip(CODES, salts, strict=True):
@@ -110,7 +110,7 @@ def masks_of(batch: dict[str, Tensor], rate: float, salts: Salts) -> tuple[Tenso
 
 def _scramble(x: Tensor) -> Tensor:
     """The finalizer of SplitMix64 (Steele et al. 2014), a hash of 64-bit integers."""
-    # int64 wraps and shifts in copies of the sign, which the masks clear.
+    # int64 wraps around, and its right shift copies the sign, which the masks clear.
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * (0xBF58476D1CE4E5B9 - 2**64)
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * (0x94D049BB133111EB - 2**64)
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
@@ -119,9 +119,9 @@ def _scramble(x: Tensor) -> Tensor:
 class MaskedCodePrediction(nn.Module):
     """MLP_mc and MLP_mg of Eq. 8 (one linear layer each) and L_MCP of Eq. 9.
 
-    Predictions begin at ``RARE`` (the prior of Lin et al. 2017, Sec. 4.1). From one half, the first
-    steps would push every code of every admission down at once, and do it by moving all admissions
-    one way: of what stage one taught the stay encoder, one direction in ten was left.
+    Predictions begin at ``RARE`` (the prior of Lin et al. 2017, Sec. 4.1). If they began at one
+    half, the first steps would lower every code of every admission by moving all admissions in one
+    direction. Of the directions that stage one taught the stay encoder, one in ten was left then.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:
@@ -141,14 +141,14 @@ class MaskedCodePrediction(nn.Module):
     ) -> Tensor:
         """L_MCP, the terms of diagnoses and drugs added: a scalar, this process's share.
 
-        Each is a mean over the admissions that have such codes of a sum over the vocabulary, as
-        printed, or of a mean over it, with ``mcp_reduction`` mean.
+        Each term is a mean over the admissions that have such codes. Over the vocabulary it is a
+        sum, as printed, or with ``mcp_reduction`` mean a mean.
 
         Args:
-            a: (B, R), fused with the masked codes left out.
+            a: (B, R), fused without the masked codes.
             batch: the admissions.
-            masks: which of their diagnoses and drugs are masked, (nnz) bool each.
-            coded: ``count_coded`` of what these are a part of; none: of these.
+            masks: of their diagnoses and drugs, (nnz) bool each.
+            coded: ``count_coded`` of the whole batch, if these are a chunk of it; none: of these.
         """
         coded = count_coded(batch) if coded is None else coded
         terms = []
@@ -164,7 +164,7 @@ class MaskedCodePrediction(nn.Module):
 
 
 def count_coded(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """How many admissions of all processes have a diagnosis, and how many a drug."""
+    """Numbers of admissions, of all processes together, that have a diagnosis and a drug."""
     icd, drug = (batch[keys.offsets].diff() > 0 for keys in CODES)
     return global_count(icd), global_count(drug)
 
@@ -190,12 +190,12 @@ class _SquaredErrorOfSets(torch.autograd.Function):
 
 
 def squared_error_of_sets(logits: Tensor, target: Sparse, chosen: Tensor) -> Tensor:
-    """The squared error of sigmoid(logits) (B, V) summed over V, without an array for the target.
+    """Squared error of sigmoid(logits) (B, V) summed over V, without an array for the target.
 
     Args:
         logits: (B, V).
         target: (B, V), no entry twice.
-        chosen: (nnz) bool, which of its entries are ones; all else is zero.
+        chosen: (nnz) bool, true for the entries that are ones; all else is zero.
 
     Returns:
         (B), float32 under autocast too.

@@ -1,4 +1,4 @@
-"""What the figures of the paper share: two MLPs over sparse rows, attention fusion."""
+"""Blocks of the paper's figures: two MLPs over sparse rows, attention fusion."""
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +52,7 @@ class CodeMLP(nn.Module):
 class FusionBlock(nn.Module):
     """Eqs. 2 and 7: one head of self-attention over modality tokens, residual, LayerNorm, max.
 
-    A token that is not present is neither attended to nor pooled.
+    An absent token is neither attended to nor pooled.
     """
 
     def __init__(self, width: int) -> None:
@@ -68,7 +68,7 @@ class FusionBlock(nn.Module):
         Args:
             tokens: (B, L, R).
             present: (..., B, L) bool, with leading axes for several passes over the same tokens;
-                none: all are.
+                none: all are present.
 
         Returns:
             (..., B, R); zeros for a row without any token.
@@ -77,7 +77,7 @@ class FusionBlock(nn.Module):
             present = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
         scale = tokens.shape[-1] ** -0.5
         scores = self.query(tokens) @ self.key(tokens).transpose(-1, -2) * scale  # (B, L, L)
-        # The lowest finite number, since a row of -inf alone has no softmax.
+        # The lowest finite number: the softmax of a row of -inf is NaN.
         absent = ~present.unsqueeze(-2)  # (..., B, 1, L)
         attention = scores.masked_fill(absent, torch.finfo(scores.dtype).min).softmax(-1)
         fused = self.norm(tokens + attention @ self.value(tokens))  # (..., B, L, R)

@@ -1,29 +1,46 @@
 """The models that a task can be trained with: plain data, one entry each.
 
-A new model is its file, its entry here and its test. ``train/finetune/estimators.py`` makes an
-entry one face (fit, score, save, load), so that nothing else names a model. This file imports no
+A new model is its file, its entry here and its test. ``train/finetune/estimators.py`` gives
+them one face (fit, score, save, load), so that nothing else names a model. This file imports no
 model and no PyTorch: a command line reads it.
 """
 
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from medhmp.legend import Level
 
 Optimizer = Literal["sgd", "adam", "adamw"]
+EVERY_LEVEL: Final[tuple[Level, ...]] = ("stay", "admission", "patient")
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model, as the grid, the report and the command line know it."""
+    """One model, as the grid, the report and the command line know it.
+
+    A network's builder is called with (widths, model), that of a model on counted features with
+    (features, label), which it fits; both get what is searched beside batch size and learning rate
+    by name.
+    """
 
     title: str  # in tables and figures
     color: str  # of its line and its dots; MedHMP's starts have their own
     builders: Mapping[Level, str]  # level -> "module:name" below medhmp.model
-    optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # none: fits on counts
+    optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # of a network alone
     search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # field -> its values
     takes_starts: bool = False  # begins from pretraining
+    trusted: tuple[str, ...] = ()  # types in its file that skops does not trust by itself
+
+    @property
+    def is_network(self) -> bool:
+        """True for a network, false for a model on counted features."""
+        return bool(self.optimizers)
+
+    def builder(self, level: Level) -> Any:
+        """The builder for a level that the model has; imports it."""
+        return pkgutil.resolve_name(f"{__package__}.{self.builders[level]}")
 
 
 MODELS: Final[Mapping[str, ModelEntry]] = {
@@ -53,9 +70,8 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
     "hist_gradient_boosting": ModelEntry(
         title="Gradient boosting",
         color="#d55e00",
-        builders=dict.fromkeys(
-            ("stay", "admission", "patient"), "baselines.hist_gradient_boosting:fit"
-        ),
+        builders=dict.fromkeys(EVERY_LEVEL, "baselines.hist_gradient_boosting:fit_trees"),
+        trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
     ),
 }
 """By name, in the order of tables and figures."""

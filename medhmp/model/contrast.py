@@ -1,8 +1,8 @@
 """Inter-modality contrast (Eq. 10), with negatives from every process.
 
-Each of W processes scores its own rows against the columns of all. With a gather that
-differentiates and means over global counts, DistributedDataParallel's average of the processes'
-losses and gradients is the loss and the gradient of one process that holds the whole batch.
+Each of W processes compares its own rows with the columns of all. The gather is differentiable and
+means are over global counts, so the average over processes that DistributedDataParallel takes is
+the loss and the gradient of one process that holds the whole batch.
 """
 
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from medhmp.model.sparse import full_precision
 
 
 def world_size() -> int:
-    """W, 1 where ``torch.distributed`` is not in use."""
+    """W; 1 where ``torch.distributed`` is not in use."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -32,7 +32,7 @@ class AllGatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        # Every process has a part of the gradient of every row: sum the parts, keep our rows.
+        # Each process has a part of the gradient of each row: sum the parts, keep our rows.
         grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         start = dist.get_rank() * ctx.rows
@@ -40,7 +40,7 @@ class AllGatherRows(torch.autograd.Function):
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """(B, ...) -> (W*B, ...), differentiable; x itself when there is one process."""
+    """Gathers (B, ...) of all processes to (W*B, ...), differentiably; of one process, x itself."""
     if world_size() == 1:
         return x
     gathered: Tensor = AllGatherRows.apply(x)  # type: ignore[no-untyped-call]
@@ -48,7 +48,7 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def global_count(counted: Tensor) -> Tensor:
-    """How many are counted (bool) on all processes together, at least 1."""
+    """Number of true elements of ``counted`` on all processes together, at least 1."""
     count = counted.sum()
     if world_size() > 1:
         dist.all_reduce(count)
@@ -58,13 +58,14 @@ def global_count(counted: Tensor) -> Tensor:
 def global_mean(terms: Tensor, counted: Tensor, count: Tensor | None = None) -> Tensor:
     """This process's share of the mean of the counted terms of all processes.
 
-    The share is scaled by W, so that the average over processes (which DistributedDataParallel
-    takes of gradients) is the mean. Zero where nothing is counted.
+    The share is scaled by W: DistributedDataParallel averages gradients over processes, and the
+    average of the shares is the mean. Zero where nothing is counted.
 
     Args:
         terms: any shape, finite also where not counted.
         counted: the same shape, bool.
-        count: ``global_count`` of what the terms are a part of; none: of these.
+        count: ``global_count`` of the whole batch, of which the terms may be a chunk; none: of
+            these terms.
 
     Returns:
         A scalar.
@@ -84,17 +85,17 @@ def contrastive_loss(
 ) -> Tensor:
     """L_CL of Eq. 10, averaged over the terms that exist.
 
-    The negatives of row i are the keys of other patients, never of the same one. A term leaves the
-    mean where its query, its key or every negative is missing.
+    The negatives of row i are the keys of other patients, never of the same one. A term whose
+    query, key or every negative is missing leaves the mean.
 
     Args:
         queries: (B, K, R), the K modality embeddings r_i.
         keys: (B, K, R), a_i without r_i.
         has_query: (B, K) bool, the modality is present.
-        has_key: (B, K) bool, something else is present.
+        has_key: (B, K) bool, another modality is present.
         subject_id: (B).
         temperature: tau.
-        denominator: whether the positive is in the sum of the denominator (Eq. 10 leaves it out).
+        denominator: includes or excludes the positive; Eq. 10 as printed excludes it.
 
     Returns:
         A scalar, this process's share (see ``global_mean``).
@@ -110,7 +111,7 @@ def contrastive_loss(
     stranger = subject_id.unsqueeze(1) != gather_rows(subject_id)  # (B, W*B)
     negative = stranger & gather_rows(has_key).t().unsqueeze(1)  # (K, B, W*B)
     has_negative = negative.any(-1)  # (K, B)
-    # A row without negatives is not counted; it keeps its columns so that no gradient is 0 * inf.
+    # A row without negatives is not counted. It keeps its columns, or its gradient were 0 * inf.
     hidden = ~negative & has_negative.unsqueeze(-1)
     partition = similarity.masked_fill(hidden, -torch.inf).logsumexp(-1)  # (K, B)
     if denominator == "include_positive":

@@ -1,4 +1,4 @@
-"""Classifiers on the three levels, and where their weights begin."""
+"""MedHMP's classifiers on the three levels, and the transfer of pretrained weights to them."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from medhmp.run import Model
 
 
 class StayClassifier(nn.Module):
-    """b -> dropout -> one logit."""
+    """Stays: b -> dropout -> one logit."""
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class StayClassifier(nn.Module):
 
 
 class AdmissionClassifier(nn.Module):
-    """a -> dropout -> one logit."""
+    """Admissions: a -> dropout -> one logit."""
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class AdmissionClassifier(nn.Module):
 
 
 class PatientLSTM(nn.Module):
-    """Diagnoses of each visit -> MLP_c -> two-layer LSTM -> max over visits -> one logit.
+    """Patients: diagnoses of each visit -> MLP_c -> two-layer LSTM -> max over visits -> one logit.
 
-    The authors' head has two logits and a softmax; the logit here is their difference, which gives
+    The authors' head has two logits and a softmax. The logit here is their difference, which gives
     the same probability.
     """
 
@@ -70,7 +70,7 @@ class PatientLSTM(nn.Module):
         row = row_of_entry(offsets, visits.shape[0])
         slot = torch.arange(visits.shape[0], device=offsets.device) - offsets[row] + row * N
         grid = visits.new_zeros(B * N, visits.shape[1]).index_copy(0, slot, visits)
-        # Padding comes after the visits, so it changes no state of theirs; the max leaves it out.
+        # Padding comes after the visits, so it changes none of their states; the max ignores it.
         hidden, _ = run_dense(self.lstm, grid.view(B, N, -1))
         valid = torch.arange(N, device=offsets.device) < counts.unsqueeze(1)  # (B, N)
         pooled = hidden.masked_fill(~valid.unsqueeze(2), -torch.inf).amax(1)
@@ -83,14 +83,14 @@ class PatientLSTM(nn.Module):
 
 
 def load_start(model: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Starts a model from a pretrained one, whole sub-modules at a time.
+    """Copies pretrained weights into a model, whole sub-modules at a time.
 
-    From stage one everything takes the stay encoder, except a patient task, which takes nothing.
-    From stage two a stay task takes the stay encoder, an admission task the admission encoder, a
-    patient task MLP_c. Heads and predictors stay as they are.
+    From stage one, stay and admission tasks take the stay encoder; a patient task takes nothing.
+    From stage two, a stay task takes the stay encoder, an admission task the admission encoder, a
+    patient task MLP_c. Heads and predictors keep their fresh weights.
 
     Args:
-        model: a classifier of this module, or the ``AdmissionEncoder`` that stage two begins with.
+        model: a classifier of this file, or the ``AdmissionEncoder`` of stage two.
         tensors: the state of the ``StayReconstruction`` (stage one) or ``AdmissionPretraining``
             (stage two) objective.
 
@@ -98,7 +98,7 @@ def load_start(model: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
         The names of the model's tensors that arrived.
 
     Raises:
-        Refusal: the tensors do not fit the model; nothing has been copied then.
+        Refusal: the tensors do not fit the model. Nothing has been copied then.
     """
     from_stage_two = any(name.startswith("admission.") for name in tensors)
     match model:
@@ -137,7 +137,7 @@ def _check_fit(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], prefix:
             f"only {where} has the tensor {prefix}{name}; give a checkpoint of pretraining with "
             "this run's model.encoder_layers, or pretrain again"
         )
-    # LayerNorm weights are (R), so they tell a difference of width from one of vocabulary.
+    # LayerNorm weights have shape (R): they tell another width from another vocabulary.
     for name in sorted(ours, key=lambda name: not name.endswith("norm.weight")):
         if theirs[name].shape == ours[name].shape:
             continue

@@ -1,11 +1,11 @@
 """The LSTM recurrence with a hand-written backward pass, over parameters that ``nn.LSTM`` holds.
 
-``nn.LSTM`` wants dense inputs. Ours are sparse, so on a CPU the products W_ih x arrive ready-made
-and only the recurrence is left, in small operations on one hour that stay in the cache; on a GPU
-``nn.LSTM`` runs on inputs made dense.
+``nn.LSTM`` needs dense inputs and ours are sparse. On a CPU the caller computes the products
+W_ih x, and this file the recurrence that is left, in small operations on one hour that stay in the
+cache. On a GPU ``nn.LSTM`` runs on inputs made dense.
 
-``gates`` have an axis for the four, in PyTorch's order i, f, g, o, and buffers keep one gate of one
-hour together in memory.
+``gates`` have an axis for the four gates, in PyTorch's order i, f, g, o. Buffers keep one gate of
+one hour contiguous in memory.
 """
 
 from typing import Any
@@ -20,15 +20,16 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 
 
 def runs_natively(device: torch.device) -> bool:
-    """Whether ``nn.LSTM`` runs on this device. ``jobs.benchmark train`` measures both ways."""
+    """True where ``nn.LSTM`` itself runs. ``jobs.benchmark train`` measures both ways."""
     return device.type == "cuda"
 
 
 class _Recurrence(torch.autograd.Function):
     """(gates, weight_hh, bias, h_0) -> (h_1..h_T, c_T), with c_0 zeros.
 
-    Of both hyperbolic tangents it keeps s(-2x), s the sigmoid, since tanh x = 1 - 2 s(-2x): on a
-    CPU a fraction of the time of PyTorch's tanh, as exact in sums. One call activates all gates.
+    Instead of tanh x it keeps s(-2x), where s is the sigmoid and tanh x = 1 - 2 s(-2x). On a CPU
+    this takes a fraction of the time of PyTorch's tanh, and one call activates all gates. Sums are
+    as exact.
     """
 
     @staticmethod
@@ -43,7 +44,7 @@ class _Recurrence(torch.autograd.Function):
         hidden[0], cell[0] = h_0, 0
         minus_two, bias = gates.new_full((), -2), bias.view(4, 1, R)
         weight = weight_hh.view(4, R, R).transpose(1, 2)
-        # Every hour's views at once: one by one they cost more than narrow arithmetic.
+        # unbind() once: indexing hour by hour costs more than the arithmetic of a narrow layer.
         given, now = gates.unbind(1), activated.unbind(0)
         i, f, g, o = (gate.unbind(0) for gate in activated.unbind(1))
         h, c, s = hidden.unbind(0), cell.unbind(0), of_cell.unbind(0)
@@ -67,9 +68,9 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
         weight_hh, activated, hidden, cell, of_cell = ctx.saved_tensors
         T, _, B, R = activated.shape
-        is_asked = ctx.needs_input_grad[0]  # for the gradient by the gates
+        is_asked = ctx.needs_input_grad[0]  # the gradient with respect to the gates
         grad = activated.new_empty(4, T if is_asked else 1, B, R)
-        every = grad.expand(4, T, B, R)  # if not, each hour's lies where the last one's did
+        every = grad.expand(4, T, B, R)  # otherwise every hour reuses the same buffer
         now, now_turned = every.unbind(1), every.transpose(2, 3).unbind(1)
         by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in every.unbind(0))
         i, f, g, o = (gate.unbind(0) for gate in activated.unbind(1))
@@ -90,7 +91,7 @@ class _Recurrence(torch.autograd.Function):
             sigmoid_backward(now[t], after[t], grad_input=now[t])
             grad_c.mul_(f[t])
             torch.addbmm(grad_h, now[t], weight, beta=0, out=grad_h)
-            # Here and not of all hours at the end: now they are in the cache.
+            # Here, not for all hours at the end: now they are in the cache.
             by_weight.baddbmm_(now_turned[t], h_by_gate[t])
             by_bias += now[t].sum(1)
         return grad if is_asked else None, by_weight.flatten(0, 1), by_bias.flatten(), grad_h
@@ -99,14 +100,13 @@ class _Recurrence(torch.autograd.Function):
 def recurrence(
     gates: Tensor, weight_hh: Tensor, bias: Tensor, h_0: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One LSTM layer, given what its inputs add to the gates.
+    """One LSTM layer, given the products of its inputs with W_ih.
 
     Args:
         gates: (4, T, B, R) = W_ih x_t.
         weight_hh: (4R, R).
         bias: (4R), the sum of both.
-        h_0: (B, R) initial hidden state; none: zeros.
-            The cell begins as zeros.
+        h_0: (B, R) initial hidden state; none: zeros. The initial cell state is zeros.
 
     Returns:
         The hidden states (B, T, R) and the last cell state (B, R).
@@ -121,9 +121,10 @@ def recurrence(
 def remember(lstm: nn.LSTM, steps: int) -> None:
     """Chrono initialization (Tallec and Ollivier 2018): memories of 1 to ``steps`` steps.
 
-    Forget gates begin at log u and input gates at -log u, u uniform in [1, steps - 1]. PyTorch's
-    own initialization halves a cell at every step, so that little of a stay but its last hours
-    would be left in c_T, and learning to remember would be most of what pretraining brings.
+    Biases of forget gates begin at log u and those of input gates at -log u, u uniform in
+    [1, steps - 1]. PyTorch's own initialization halves a cell state at every step: c_T would hold
+    little but a stay's last hours, and most of the gain of pretraining would be learning to
+    remember.
     """
     for _, _, bias_ih, bias_hh in lstm.all_weights:
         R = bias_ih.numel() // 4
@@ -133,7 +134,7 @@ def remember(lstm: nn.LSTM, steps: int) -> None:
 
 
 def run_gates(lstm: nn.LSTM, gates: Tensor) -> tuple[Tensor, Tensor]:
-    """Runs all layers of an ``nn.LSTM``, given what its first layer makes of the input.
+    """Runs all layers of an ``nn.LSTM``, given the first layer's products of its inputs with W_ih.
 
     Args:
         lstm: one-directional, with biases; only its parameters are used, never its ``forward``.
@@ -157,7 +158,7 @@ def _gates_of(x: Tensor, weight_ih: Tensor) -> Tensor:
 
 
 def run_dense(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``run_gates``, for inputs x (B, T, in)."""
+    """``run_gates`` of dense inputs x (B, T, in)."""
     weight_ih = lstm.all_weights[0][0]
     if not runs_natively(x.device):
         return run_gates(lstm, _gates_of(x, weight_ih))
@@ -167,7 +168,7 @@ def run_dense(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def run_sparse(lstm: nn.LSTM, x: Sparse, steps: int) -> tuple[Tensor, Tensor]:
-    """As ``run_gates``, for the rows (T*B) of a sparse matrix, T ``steps`` after one another."""
+    """``run_gates`` of sparse inputs x (T*B, in), the T ``steps`` one after another."""
     weight_ih = lstm.all_weights[0][0]
     if runs_natively(weight_ih.device):
         return run_dense(lstm, x.dense.view(steps, -1, x.columns).transpose(0, 1))
@@ -176,12 +177,12 @@ def run_sparse(lstm: nn.LSTM, x: Sparse, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def run_unfed(weight_hh: Tensor, bias: Tensor, h_0: Tensor, steps: int) -> Tensor:
-    """One LSTM layer that gets no input: hidden states (B, T, R) after h_0 (B, R).
+    """One LSTM layer without inputs: hidden states (B, T, R) after h_0 (B, R).
 
     Args:
         weight_hh: (4R, R).
         bias: (4R), the sum of both.
-        h_0: the initial hidden state; the cell begins as zeros.
+        h_0: initial hidden state. The initial cell state is zeros.
         steps: T.
     """
     if not runs_natively(h_0.device):

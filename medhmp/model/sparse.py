@@ -1,7 +1,7 @@
 """Sparse inputs: matrices of mostly zeros as CSR, and linear maps of their rows.
 
-On a CPU a product adds up the rows of the other matrix that are switched on (an embedding bag); on
-a GPU the matrix is made dense there, where a product of dense matrices is the faster one.
+On a CPU a product is an embedding bag: it sums the rows of the other matrix that the sparse one
+selects. On a GPU the matrix is made dense, since dense products are faster there.
 """
 
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from torch import Tensor
 from medhmp.batch import CsrKeys
 
 PANEL = 128
-"""Columns of a table that bags pick from at a time: a thousand rows of so many floats fit the cache
-of a core, where bags pick faster than from the one that cores share."""
+"""Columns of a table that are summed at a time: a thousand rows of so many floats fit the cache of
+one core, which is faster than the cache that cores share."""
 BLOCK = 2048
-"""Rows of a transposed product that are picked from at a time, for the same reason."""
+"""Rows of a transposed product that are summed at a time, for the same reason."""
 
-Block = tuple[slice, Tensor, Tensor, Tensor | None]
-"""Rows of a matrix, and their entries by column: row inside the block, (columns + 1) offsets,
+RowBlock = tuple[slice, Tensor, Tensor, Tensor | None]
+"""Some rows of a matrix, and their entries by column: row inside the block, (columns + 1) offsets,
 values."""
 
 
 def densifies(device: torch.device) -> bool:
-    """Whether products on this device are dense; ``jobs.benchmark train`` times both on a CPU."""
+    """True where products are dense. ``jobs.benchmark train`` times both ways on a CPU."""
     return device.type == "cuda"
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """Turns autocast off, for what has to be exact, on the device of ``x``."""
+    """Turns autocast off on the device of ``x``, for operations that must be exact."""
     return torch.autocast(x.device.type, enabled=False)
 
 
@@ -44,15 +44,15 @@ def row_of_entry(offsets: Tensor, entries: int) -> Tensor:
 
 
 class Sparse:
-    """A matrix of ones, or of ``values``, as the columns that are on in each row.
+    """A sparse matrix of ones, or of ``values``, in CSR form.
 
-    What several products of one matrix share is worked out once.
+    Results that several products of one matrix share are computed once.
 
     Args:
         ids: (nnz) columns, row after row, int64; an id that a row has twice counts twice.
-        offsets: (rows + 1) where each row begins in ``ids``, int64.
-        columns: how many there are.
-        values: (nnz) what stands at each entry, float32 or float64; none: ones. Gets no gradient.
+        offsets: (rows + 1) begin of each row in ``ids``, int64.
+        columns: the number of columns.
+        values: (nnz) the entries, float32 or float64; none: ones. They get no gradient.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Sparse:
         return values.new_zeros(self.columns).index_add_(0, self.ids, values)
 
     def regrouped(self, steps: int) -> "Sparse":
-        """Rows (n, steps) in the order (steps, n): hours of stays as stays of hours."""
+        """Reorders rows (n, steps) to (steps, n): from stay after stay to hour after hour."""
         lengths = self.offsets.diff().view(-1, steps).t().flatten()
         offsets = F.pad(lengths.cumsum(0), (1, 0))
         shift = self.offsets[:-1].view(-1, steps).t().flatten() - offsets[:-1]
@@ -125,11 +125,11 @@ class Sparse:
         return total
 
     @cached_property
-    def _by_column(self) -> list[Block]:
+    def _by_column(self) -> list[RowBlock]:
         entries = np.ones(self.ids.numel(), np.int8) if self.values is None else self.values.numpy()
         shape = (self.rows, self.columns)
         matrix = csr_array((entries, self.ids.int().numpy(), self.offsets.int().numpy()), shape)
-        blocks: list[Block] = []
+        blocks: list[RowBlock] = []
         for start in range(0, self.rows, BLOCK):
             rows = slice(start, start + BLOCK)
             block = matrix[rows].tocsc()
@@ -140,7 +140,7 @@ class Sparse:
 
 
 def _panels(table: Tensor) -> Iterator[tuple[tuple[int | slice, ...], Tensor]]:
-    """The panels of a table (..., rows, n), each with its place in a table of other rows."""
+    """Panels of a table (..., rows, n), each with its index in a table of other rows."""
     for start in range(0, table.shape[-1], PANEL):
         for above in np.ndindex(table.shape[:-2]):
             at = (*above, slice(None), slice(start, start + PANEL))
@@ -158,8 +158,8 @@ def _sum_bags(table: Tensor, ids: Tensor, offsets: Tensor, values: Tensor | None
 class _BagLinear(torch.autograd.Function):
     """x W' for sparse x.
 
-    PyTorch's own backward pass of ``embedding_bag`` scatters entry by entry, several times slower
-    on a CPU than to sum the bags of the transposed matrix.
+    PyTorch's own backward pass of ``embedding_bag`` scatters entry by entry, which on a CPU is
+    several times slower than summing bags of the transposed matrix.
     """
 
     @staticmethod
@@ -174,12 +174,12 @@ class _BagLinear(torch.autograd.Function):
 
 
 def bag_linear(weight: Tensor, x: Sparse, bias: Tensor | None = None) -> Tensor:
-    """W x + b for the rows x of a sparse matrix: the sum of the columns of W that x switches on.
+    """W x + b for the rows x of a sparse matrix: the sum of the columns of W that x selects.
 
     Args:
         weight: (..., out, columns), as ``nn.Linear`` stores it; with leading axes for several maps
             of the same rows.
-        x: its rows.
+        x: the rows.
         bias: (out); none: zeros.
 
     Returns:

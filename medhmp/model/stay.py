@@ -14,24 +14,24 @@ from medhmp.model.sparse import Sparse, full_precision
 from medhmp.run import Model
 
 AUTHORS_DROPOUT = 0.1
-"""Between the two LSTMs of the three-layer encoder, as the authors ran it."""
+"""Dropout between the two LSTMs of the three-layer encoder, as the authors ran it."""
 
 
 def hours_of(batch: dict[str, Tensor], hours: int, features: int) -> Sparse:
-    """The features of a batch of stays, (T*S, F): hour by hour, as recurrences go through them."""
+    """Features of a batch of stays (T*S, F), hour after hour, in the order of a recurrence."""
     return Sparse.of(batch, HOURS, features).regrouped(hours)
 
 
 def demographics_of(batch: dict[str, Tensor], demographics: int) -> Sparse:
-    """The demographic features of a batch of stays, (S, P)."""
+    """Demographic features of a batch of stays (S, P)."""
     return Sparse.of(batch, DEMOGRAPHICS, demographics)
 
 
 class StayEncoder(nn.Module):
     """One ICU stay and its demographics -> b (Eqs. 1 and 2).
 
-    ``encoder_layers`` 1 is Eq. 1. 3 is what the authors ran: an LSTM, dropout, LayerNorm and a
-    two-layer LSTM, whose top cell state is the representation.
+    ``encoder_layers`` 1 is Eq. 1. 3 is the encoder of the authors' code: an LSTM, dropout,
+    LayerNorm and a two-layer LSTM, whose top cell state is the representation.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:
@@ -49,7 +49,7 @@ class StayEncoder(nn.Module):
         self.fusion = FusionBlock(R)
 
     def hours_of(self, batch: dict[str, Tensor]) -> Sparse:
-        """The features of a batch of stays, (T*S, F)."""
+        """Features of a batch of stays (T*S, F)."""
         return hours_of(batch, self.hours, self.lstm.input_size)
 
     def encode(self, hours: Sparse) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class StayEncoder(nn.Module):
         return run_dense(self.upper, self.between(sequence))
 
     def forward(self, batch: dict[str, Tensor], hours: Sparse | None = None) -> Tensor:
-        """A batch of stays, with their hours if the caller has them already -> b (S, R), Eq. 2."""
+        """A batch of stays -> b (S, R), Eq. 2. ``hours``: their features; none: of the batch."""
         _, h = self.encode(self.hours_of(batch) if hours is None else hours)
         d = self.demographics(demographics_of(batch, self.demographics.first.in_features))
         b: Tensor = self.fusion(torch.stack((h, d), dim=1))
@@ -68,9 +68,9 @@ class StayEncoder(nn.Module):
 
 
 class StayDecoder(nn.Module):
-    """LSTM_dec of Sec. 2.2.2: b is its initial hidden state, and nothing is fed to it.
+    """LSTM_dec of Sec. 2.2.2: an LSTM without inputs, whose initial hidden state is b.
 
-    With zero inputs the input weights do nothing, so there are none.
+    Input weights would be multiplied by zeros, so there are none.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:
@@ -81,7 +81,8 @@ class StayDecoder(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * R))
         for parameter in (self.weight_hh, self.bias):
             nn.init.uniform_(parameter, -(R**-0.5), R**-0.5)  # as nn.LSTM
-        # Forget gates open, or b, which comes in once, is gone two hours later.
+        # Start with open forget gates: b enters only once and would otherwise decay within two
+        # hours.
         nn.init.constant_(self.bias[R : 2 * R], math.log(max(widths.hours - 1, 1)))
         self.output = nn.Linear(R, widths.features)
 

@@ -1,8 +1,8 @@
-"""One step's loss and gradients, the batch whole or in chunks that memory has room for.
+"""One step's loss and gradients, of the batch whole or in chunks that fit the memory.
 
-The contrast sees the whole batch either way, by gradient caching (Gao et al. 2021): all chunks are
-encoded without a graph; the loss gives the gradient by what was encoded; then each chunk is encoded
-again, with its graph, and takes its rows of that gradient further back.
+The contrast sees the whole batch either way, by gradient caching (Gao et al. 2021). First all
+chunks are encoded without a graph, and the loss gives its gradient with respect to the encodings.
+Then each chunk is encoded again, with its graph, and its rows of that gradient are backpropagated.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ from medhmp.batch import CODES, DEMOGRAPHICS, HOURS, PER_ROW, STAY_SLOT, SUBJECT
 from medhmp.model.admission import count_coded, draw_salts
 from medhmp.shards.rows import Batch
 from medhmp.train.device import to_device
-from medhmp.train.objective import AdmissionPretraining, Pairs, Step, Whole
+from medhmp.train.objective import AdmissionPretraining, LossTerms, Pairs, Whole
 
 
 def backward(
@@ -24,18 +24,18 @@ def backward(
     device: torch.device | None = None,
     chunk: int | None = None,
     bf16: bool = False,
-) -> Step:
-    """Adds the gradient of a batch's loss to the parameters'; nothing waits for the device.
+) -> LossTerms:
+    """Adds the gradient of a batch's loss to that of the parameters. Nothing waits for the device.
 
     Args:
-        objective: the objective or what DistributedDataParallel made of it.
-        batch: on the host, as it is cut there.
+        objective: the objective, bare or wrapped by DistributedDataParallel.
+        batch: on the host, where it is cut into chunks.
         device: where the objective is; none: the CPU.
         chunk: rows that pass the encoder at once; none: all.
-        bf16: on a GPU, under autocast; what has to be exact is float32 all the same.
+        bf16: autocast on a GPU; operations that must be exact stay in float32.
 
     Returns:
-        The loss of the whole batch and what is reported of it, without a graph.
+        The loss of the whole batch and the scalars to report, without a graph.
     """
     bare = objective.module if isinstance(objective, DistributedDataParallel) else objective
     stage_two = bare if isinstance(bare, AdmissionPretraining) else None
@@ -46,15 +46,15 @@ def backward(
         loss.backward()
         return loss.detach(), report
     max_stays = stage_two.admission.max_stays if stage_two else 1
-    chunks = [to_device(part, device) for part in cut(batch, chunk, max_stays)]
+    chunks = [to_device(part, device) for part in cut_batch(batch, chunk, max_stays)]
     if stage_two:
         coded = {keys.offsets: batch[keys.offsets] for keys in CODES}
         return _cached(objective, stage_two, chunks, to_device(coded, device), device, autocast)
     return _accumulated(objective, chunks, autocast)
 
 
-def _accumulated(objective: nn.Module, chunks: list[Batch], autocast: torch.autocast) -> Step:
-    """Of a loss that is a mean over rows."""
+def _accumulated(objective: nn.Module, chunks: list[Batch], autocast: torch.autocast) -> LossTerms:
+    """Chunked backward pass of a loss that is a mean over rows."""
     rows = [part[SUBJECT_ID].numel() for part in chunks]
     total: dict[str, Tensor] = {}
     for part, share, syncing in zip(chunks, rows, _last(objective, len(chunks)), strict=True):
@@ -75,8 +75,11 @@ def _cached(
     offsets: Batch,
     device: torch.device | None,
     autocast: torch.autocast,
-) -> Step:
-    """Of stage two; ``offsets`` say which admissions of the whole batch have codes."""
+) -> LossTerms:
+    """Chunked backward pass of stage two, by gradient caching.
+
+    ``offsets`` are those of the codes of the whole batch.
+    """
     salts, coded = draw_salts(bare.masks), count_coded(offsets)
     states, encoded = [], []
     with torch.no_grad(), autocast:
@@ -102,8 +105,8 @@ def _cached(
     return bare.total(codes, contrast.detach())
 
 
-def cut(batch: Batch, size: int, max_stays: int) -> list[Batch]:
-    """The rows of a batch in order, ``size`` at a time, the last as many as are left.
+def cut_batch(batch: Batch, size: int, max_stays: int) -> list[Batch]:
+    """Cuts a batch into chunks of ``size`` rows, in order; the last has the rest.
 
     Args:
         batch: stays or admissions, on the host.
@@ -140,13 +143,13 @@ def _csr(batch: Batch, keys: CsrKeys, start: int, stop: int) -> Batch:
 
 
 def _autocast(device: torch.device | None, bf16: bool) -> torch.autocast:
-    """What has to be exact turns it off for itself (see medhmp/model/)."""
+    """bfloat16 on a GPU if asked for. Operations that must be exact turn it off themselves."""
     kind = "cpu" if device is None else device.type
     return torch.autocast(kind, torch.bfloat16, enabled=bf16 and kind == "cuda")
 
 
 def _last(objective: nn.Module, chunks: int) -> list[AbstractContextManager[None]]:
-    """For each chunk, what keeps processes from averaging gradients before the last."""
+    """A context for each chunk: only the last lets processes average their gradients."""
     if not isinstance(objective, DistributedDataParallel):
         return [nullcontext()] * chunks
     return [*(objective.no_sync() for _ in range(chunks - 1)), nullcontext()]

@@ -1,16 +1,16 @@
-"""Checkpoints: folders in ``checkpoints/``, each whole by its own ``complete.json`` or not there.
+"""Checkpoints: folders in ``checkpoints/``, each whole by its own ``complete.json`` or none.
 
-A checkpoint holds what a continued run needs to end as the undisturbed one would: weights
-(``model.safetensors``); optimizer state, what the meters had added up and what the guard had seen
-(``state.pt``, read with ``weights_only=True``); the metrics so far and the run. Its name is its
-position. There is no state of random generators: what a step draws depends on the run's seed and
-the position alone (``objective.seed_step``). No pickle is ever read.
+A run continued from a checkpoint ends as the undisturbed run would. The checkpoint holds the
+weights (``model.safetensors``); the state of the optimizer, the meters and the guard (``state.pt``,
+read with ``weights_only=True``); the metrics so far and the run. Its name is its position. It holds
+no state of random generators: a step is seeded by the run's seed and the position
+(``objective.seed_step``). No pickle is ever read.
 """
 
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +19,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from medhmp.layout import METRICS, RUN, WEIGHTS
 from medhmp.refusal import Refusal
-from medhmp.run import Run
 from medhmp.storage import (
     COMPLETE,
     Entry,
@@ -33,15 +33,16 @@ from medhmp.storage import (
 
 Metrics = list[dict[str, Any]]
 
-FILES: Final = {"model.safetensors", "run.json", "metrics.jsonl", "state.pt"}
-"""What is in a checkpoint beside its record."""
+STATE: Final = "state.pt"
+FILES: Final = {WEIGHTS, RUN, METRICS, STATE}
+"""Files of a checkpoint beside its record."""
 
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Where training goes on: epochs 0 to ``epoch`` - 1 are done, and ``step`` steps of the next.
+    """A position of training: epochs 0 to ``epoch`` - 1 are done, and ``step`` steps of the next.
 
-    An epoch's end is the beginning of the next epoch.
+    The end of an epoch is the beginning of the next.
     """
 
     epoch: int
@@ -52,7 +53,7 @@ class Position:
 
     @staticmethod
     def of(name: str) -> "Position | None":
-        """The position that a folder's name tells; None for a name of another kind."""
+        """The position in a folder's name; None for a name of another kind."""
         found = re.fullmatch(r"epoch-(\d+)-step-(\d+)", name)
         return Position(int(found[1]), int(found[2])) if found else None
 
@@ -65,27 +66,29 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     metrics: Metrics  # of the epochs that are done
-    meters: list[dict[str, Any]]  # of every rank; none at an epoch's beginning
+    meters: list[dict[str, Any]]  # of every rank; empty at an epoch's beginning
     guard: dict[str, Any]
 
     @property
     def is_finite(self) -> bool:
-        """Whether weights and optimizer state are numbers throughout."""
+        """True if weights and optimizer state are finite throughout."""
         moments = [value for state in self.optimizer["state"].values() for value in state.values()]
         tensors = [*self.weights.values(), *filter(torch.is_tensor, moments)]
         return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def save(folder: Folder, checkpoint: Checkpoint, run: Run, stamp: Stamp, keep: int) -> None:
-    """Writes a checkpoint, whose tensors are on the CPU, whole; then removes all but the newest
-    ``keep``."""
+def save(folder: Folder, checkpoint: Checkpoint, run_json: str, stamp: Stamp, keep: int) -> None:
+    """Writes a checkpoint whole, then removes all but the newest ``keep``.
+
+    Its tensors are on the CPU; ``run_json`` is the text of ``run.json``.
+    """
     place = place_of(folder, checkpoint.position)
     state = {name: getattr(checkpoint, name) for name in ("optimizer", "meters", "guard")}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     entries = [
-        *write_model(place, checkpoint.weights, run, checkpoint.metrics),
-        place.write_bytes("state.pt", buffer.getvalue()),
+        *write_model(place, dump_weights(checkpoint.weights), run_json, checkpoint.metrics),
+        place.write_bytes(STATE, buffer.getvalue()),
     ]
     publish(place, stamp, entries)
     for position in positions(folder, whole=True)[:-keep]:
@@ -93,16 +96,22 @@ def save(folder: Folder, checkpoint: Checkpoint, run: Run, stamp: Stamp, keep: i
 
 
 def write_model(
-    folder: Folder, weights: dict[str, Tensor], run: Run, metrics: Metrics
+    folder: Folder, model: bytes, run_json: str, metrics: Metrics, name: str = WEIGHTS
 ) -> list[Entry]:
-    """Writes what explains a trained model: its weights, its run, its metrics."""
+    """Writes a trained model in a file called ``name``, with its run and its metrics."""
     lines = "".join(json.dumps(row) + "\n" for row in metrics)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     return [
-        folder.write_bytes("model.safetensors", save_tensors(tensors)),
-        folder.write_bytes("run.json", run.to_json().encode()),
-        folder.write_bytes("metrics.jsonl", lines.encode()),
+        folder.write_bytes(name, model),
+        folder.write_bytes(RUN, run_json.encode()),
+        folder.write_bytes(METRICS, lines.encode()),
     ]
+
+
+def dump_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """Tensors as a safetensors file."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    data: bytes = save_tensors(tensors)
+    return data
 
 
 def newest(
@@ -111,8 +120,11 @@ def newest(
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Checkpoint | None:
-    """The newest checkpoint that is whole and undamaged, or None. ``tell`` hears why a newer one is
-    not it. One of another run is refused, or removed under ``overwrite``."""
+    """The newest checkpoint that is whole and undamaged, or None.
+
+    ``tell`` receives the reason for each newer checkpoint that was skipped. A checkpoint of another
+    run is refused, or removed under ``overwrite``.
+    """
     for position in reversed(positions(folder)):
         place = place_of(folder, position)
         output = Output.of(place)
@@ -131,12 +143,12 @@ def newest(
 
 
 def _is_consistent(output: Output) -> bool:
-    """Whether a record's hash is that of what it says: no bit of either has changed."""
+    """True if a record's hash is that of its content: no bit of either has changed."""
     return output.hash == Stamp(output.fields, output.inputs).hash
 
 
 def _fault(output: Output | None, stamp: Stamp) -> str | None:
-    """Why a folder cannot be trusted. Every file is read, whatever its size."""
+    """The reason why a checkpoint cannot be used, or None. Reads every file, whatever its size."""
     if output is None:
         return "it was not finished, or its complete.json is damaged"
     if output.hash != stamp.hash or set(output.files) != FILES:
@@ -148,17 +160,19 @@ def _fault(output: Output | None, stamp: Stamp) -> str | None:
 
 
 def load(folder: Folder, position: Position) -> Checkpoint:
-    """A checkpoint that ``newest`` has found to be sound, on this rank or another."""
+    """Reads a checkpoint that ``newest`` has found undamaged, on this rank or another."""
     place = place_of(folder, position)
-    state = torch.load(io.BytesIO(place.read_bytes("state.pt")), weights_only=True)
-    lines = place.read_bytes("metrics.jsonl").decode().splitlines()
-    weights = load_tensors(place.read_bytes("model.safetensors"))
+    state = torch.load(io.BytesIO(place.read_bytes(STATE)), weights_only=True)
+    lines = place.read_bytes(METRICS).decode().splitlines()
+    weights = load_tensors(place.read_bytes(WEIGHTS))
     return Checkpoint(position, weights, metrics=[json.loads(line) for line in lines], **state)
 
 
 def remove_others(folder: Folder, begun: Position | None) -> None:
-    """Removes what a run that goes on from ``begun`` will write anew: every later checkpoint, and
-    what is left of those that were not finished. Only while nobody writes."""
+    """Removes later and unfinished checkpoints: a run continued from ``begun`` writes them anew.
+
+    No process may be writing meanwhile.
+    """
     whole = positions(folder, whole=True)
     for position in positions(folder):
         if begun is None or position > begun or position not in whole:
@@ -166,7 +180,7 @@ def remove_others(folder: Folder, begun: Position | None) -> None:
 
 
 def positions(folder: Folder, whole: bool = False) -> list[Position]:
-    """Where there are checkpoints, in order; ``whole``: those with a record alone."""
+    """Positions of the checkpoints, in order; ``whole``: only of those with a record."""
     names = (folder / "checkpoints").names()
     if whole:
         names = [name for name in names if name.endswith(f"/{COMPLETE}")]
@@ -179,17 +193,17 @@ def place_of(folder: Folder, position: Position) -> Folder:
 
 
 def read_weights(folder: Folder, made_by: str) -> dict[str, Tensor]:
-    """The tensors of ``model.safetensors``. Refuses an output not whole, or a damaged file."""
-    data = opened(folder, made_by).read_bytes("model.safetensors")
+    """Reads ``model.safetensors``. Refuses an output not whole, or a damaged file."""
+    data = opened(folder, made_by).read_bytes(WEIGHTS)
     weights: dict[str, Tensor] = load_tensors(data)
     return weights
 
 
 def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> str:
-    """SHA-256 of the weights of a whole pretraining output; its times and paths do not matter.
+    """SHA-256 of the weights of a whole pretraining output.
 
-    Refuses one of other shards than those with the fingerprint ``shards``, or with another
-    ``pretrain_on``: it may have seen this run's test patients.
+    Refuses one of other shards than those with the fingerprint ``shards``, and one with another
+    ``pretrain_on``, which may have seen this run's test patients.
     """
     output = opened(folder, made_by)
     if output.inputs["shards"] != shards:
@@ -203,4 +217,4 @@ def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> s
             f"{folder} was made with pretrain_on {then!r} and this run has {pretrain_on!r}; "
             f"give --pretrain-on {then}, or run jobs.{made_by} again with --overwrite"
         )
-    return output.files["model.safetensors"].sha256
+    return output.files[WEIGHTS].sha256

@@ -1,4 +1,4 @@
-"""Where a fit computes: what Ray reserved for it, and nothing else; batches brought there."""
+"""The device that Ray reserved for a fit, and batches copied to it."""
 
 import ray
 import torch
@@ -7,17 +7,17 @@ from medhmp.shards.rows import Batch, widened
 
 
 def reserved_device() -> torch.device:
-    """The GPU that Ray reserved for this task or trial, the CPU where it reserved none.
+    """The GPU that Ray reserved for this task or trial; the CPU if it reserved none.
 
-    PyTorch sees every GPU of the node from a task that reserved none, so what it sees says nothing:
-    all of a node's trials would crowd on its first GPU.
+    A task that reserved no GPU still sees all GPUs of its node through PyTorch. If fits went by
+    that, all trials of a node would crowd on its first GPU.
     """
     reserved = ray.get_runtime_context().get_accelerator_ids().get("GPU")
     return torch.device("cuda" if reserved else "cpu")
 
 
 def to_device(batch: Batch, device: torch.device | None) -> Batch:
-    """The batch on the device, copied without waiting; narrow ids are widened there."""
+    """Copies a batch to the device without waiting; widens narrow ids there."""
     if device is None:
         return batch
     return {name: widened(value.to(device, non_blocking=True)) for name, value in batch.items()}

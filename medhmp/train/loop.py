@@ -1,9 +1,8 @@
 """The training loop: one for pretraining under Ray Train, fine-tuning inside a trial, and a test.
 
-It starts nothing on Ray and names no model: an objective turns a batch into a loss,
-``batches(epoch, first)`` yields the batches of an epoch from step ``first`` on, and what else a
-step's or an epoch's end calls for (validate, checkpoint) is done by ``after_step`` and
-``after_epoch``.
+It starts nothing on Ray and names no model. An objective turns a batch into a loss,
+``batches(epoch, first)`` yields the batches of an epoch from step ``first`` on, and the caller
+validates and checkpoints in ``after_step`` and ``after_epoch``.
 """
 
 import math
@@ -22,16 +21,16 @@ from medhmp.train.device import to_device
 from medhmp.train.meter import Meter
 
 AfterStep = Callable[[int, int, torch.Tensor, Meter], None]
-"""Called with the epoch, how many of its steps are done, the loss of the last, and the meter."""
+"""Called with the epoch, the number of its steps that are done, the last loss, and the meter."""
 
 
 class Diverged(Refusal):
-    """A loss that is not finite or explodes: the remedy, a lower learning rate, is the user's."""
+    """A loss that is not finite or explodes. A Refusal: the user has to lower the learning rate."""
 
 
 @dataclass(frozen=True)
 class Midway:
-    """Where the first epoch of a continued run begins: after ``steps`` steps that are done."""
+    """Begin of the first epoch of a continued run: after ``steps`` steps that are done."""
 
     steps: int
     meter: Mapping[str, Any]  # the state of this rank's Meter then
@@ -51,10 +50,22 @@ def train(
 ) -> None:
     """Trains until the epochs end or ``after_epoch(epoch, summary)`` returns False.
 
-    ``objective(batch) -> (loss, report)``; whoever wrapped it averages gradients over workers.
-    ``chunk`` rows pass the encoder at once; none: all of a batch. ``bf16``: autocast on a GPU.
-    Raises Diverged after an epoch whose mean loss is not finite: on every worker, as the mean is
-    over all of them.
+    Args:
+        objective: ``objective(batch) -> (loss, report)``. Its wrapper, if any, averages gradients
+            over workers.
+        optimizer: of its parameters.
+        batches: ``batches(epoch, first)``, the batches of an epoch from step ``first`` on.
+        epochs: the numbers of the epochs.
+        after_epoch: called with the epoch and the meter's summary.
+        device: where the objective is; none: the CPU.
+        after_step: called at the end of each step.
+        midway: where the first epoch goes on; none: at its beginning.
+        chunk: rows that pass the encoder at once; none: all of a batch.
+        bf16: autocast on a GPU.
+
+    Raises:
+        Diverged: the mean loss of an epoch is not finite. The mean is over all workers, so every
+            worker raises it.
     """
     for epoch in epochs:
         objective.train()
@@ -82,8 +93,8 @@ def train(
 def ingest(
     batches: Callable[[int], Iterable[Batch]], epochs: range, device: torch.device | None = None
 ) -> list[dict[str, float]]:
-    """Takes all batches to the device and makes no step of them: a summary per epoch of what the
-    stream delivers by itself."""
+    """Copies all batches to the device without a step. Returns a summary per epoch: the speed of
+    the stream alone."""
     summaries = []
     for epoch in epochs:
         meter = Meter()
@@ -91,12 +102,12 @@ def ingest(
             to_device(batch, device)
             meter.fetched(len(batch[SUBJECT_ID]))
         if device is not None and device.type == "cuda":
-            torch.cuda.synchronize(device)  # copies that are still under way
+            torch.cuda.synchronize(device)  # copies may still be under way
         summaries.append(meter.summary())
     return summaries
 
 
 def gradient_norm(objective: torch.nn.Module) -> Tensor:
-    """Length of the gradient of all parameters together, on their device."""
+    """Norm of the gradient of all parameters together, a scalar on their device."""
     gradients = [p.grad for p in objective.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)

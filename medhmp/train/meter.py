@@ -1,6 +1,6 @@
-"""What an epoch cost and what it reached: speed, waiting for data, memory, loss and its terms.
+"""Measures of an epoch: loss and its terms, speed, waiting for data, memory.
 
-Under ``torch.distributed`` a rank's loss is its share: the loss is the mean over the ranks.
+Under ``torch.distributed`` a rank's loss is its share, and the loss is the mean over the ranks.
 """
 
 import os
@@ -20,7 +20,7 @@ GIB: Final = 2**30
 
 
 class Meter:
-    """Adds up one epoch. Loss terms stay on the device until ``summary``, so a step never waits."""
+    """Sums of one epoch. Loss terms stay on the device until ``summary``, so no step waits."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -32,8 +32,13 @@ class Meter:
         if _on_gpu():
             torch.cuda.reset_peak_memory_stats()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of the epoch so far."""
+        return time.perf_counter() - self._start
+
     def waiting(self, batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-        """Passes batches on and times how long each took to arrive."""
+        """Yields batches, and times how long each took to arrive."""
         iterator = iter(batches)
         while True:
             asked = time.perf_counter()
@@ -44,12 +49,12 @@ class Meter:
             yield batch
 
     def fetched(self, rows: int) -> None:
-        """Counts a batch that no step was made of."""
+        """Counts a batch, without a step."""
         self._rows += rows
         self._steps += 1
 
     def step(self, rows: int, loss: Tensor, report: dict[str, Tensor]) -> None:
-        """Adds a step: the rows of its batch, its loss, scalars to report; the same every step."""
+        """Adds a step: its rows, its loss, and scalars to report, the same ones each time."""
         self.fetched(rows)
         terms = {"loss": loss, **report}
         values = torch.stack([value.detach() for value in terms.values()]).to(torch.float64)
@@ -58,33 +63,37 @@ class Meter:
         self._names, self._sums = list(terms), values
 
     def state(self) -> dict[str, Any]:
-        """What a Meter needs to go on from here. Sums are left on the device and never changed;
-        whoever reads them waits for it."""
+        """State for ``resume``. Its sums are on the device, and later steps do not change them;
+        reading them waits for the device."""
         return {
             "rows": self._rows,
             "steps": self._steps,
             "names": self._names,
             "sums": self._sums,
-            "seconds": time.perf_counter() - self._start,
+            "seconds": self.seconds,
             "waited": self._waited,
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a ``state``: the summary is that of an undisturbed epoch, bit for bit, but
-        for what is in ``MEASURED``."""
+        """Goes on from a ``state``. The summary is then that of an undisturbed epoch, bit for bit,
+        except for the fields in ``layout.MEASURED``."""
         self._rows, self._steps = state["rows"], state["steps"]
         self._names, self._sums = list(state["names"]), state["sums"]
         self._start = time.perf_counter() - state["seconds"]
         self._waited = state["waited"]
 
     def summary(self) -> dict[str, float]:
-        """Means over steps and ranks of the loss and what else was reported; rows/s of all ranks
-        together; the mean over ranks of the share of time spent waiting for batches; of this rank
-        its steps, seconds of the epoch and of a step without that waiting, when it ended (Unix
-        time) and GiB: resident, and the GPU's peak. Every rank has to call it, and waits for its
-        device."""
+        """The epoch in numbers. Every rank has to call it, and waits for its device.
+
+        Returns:
+            Means over steps and ranks of the loss and of the scalars reported; ``steps``;
+            ``rows_per_s`` of all ranks together; ``wait_share``, the share of time spent waiting
+            for batches, mean over ranks; and of this rank ``seconds`` of the epoch, ``step_s``,
+            seconds of a step without waiting, ``ended`` (Unix time), ``resident_gib`` and, on a
+            GPU, ``gpu_peak_gib``.
+        """
         *sums, rows, waited = self._over_ranks()
-        seconds = time.perf_counter() - self._start
+        seconds = self.seconds
         ranks, steps = world_size(), max(self._steps, 1)
         return {
             **{
@@ -100,7 +109,7 @@ class Meter:
         }
 
     def _over_ranks(self) -> list[float]:
-        """Sums over steps and ranks, rows and seconds waited of all ranks, in one message."""
+        """Sums over ranks, in one message: the sums over steps, then rows, then seconds waited."""
         device = self._sums.device
         if world_size() > 1 and dist.get_backend() == "nccl":
             device = torch.device("cuda", torch.cuda.current_device())
@@ -113,7 +122,7 @@ class Meter:
 
 
 def line(name: str, epoch: int, epochs: int, row: Mapping[str, float]) -> str:
-    """One steady line: epoch, loss and its terms, speed, waiting, memory, time left."""
+    """The line of an epoch: loss and its terms, speed, waiting, memory, time left."""
     shown = [of for of in (*terms(row), "gradient_norm", "learning_rate") if of in row]
     values = " ".join(f"{of} {row[of]:.4g}" for of in shown)
     gpu = f" + GPU {row['gpu_peak_gib']:.1f}" if "gpu_peak_gib" in row else ""
@@ -125,8 +134,14 @@ def line(name: str, epoch: int, epochs: int, row: Mapping[str, float]) -> str:
     )
 
 
+def step_line(at: str, done: int, steps: int, loss: float, meter: Meter) -> str:
+    """A line in the middle of an epoch: the step, a recent loss, the time that the epoch needs."""
+    left = meter.seconds / done * (steps - done)
+    return f"{at}  step {done}/{steps}  loss {loss:.4g}  {left:.0f} s left of the epoch"
+
+
 def _memory() -> dict[str, float]:
-    """GiB resident in this process and, where it uses a GPU, the peak there since the Meter."""
+    """GiB resident in this process and, if it uses a GPU, the peak there since the Meter began."""
     found = {"resident_gib": _resident() / GIB}
     if _on_gpu():
         found["gpu_peak_gib"] = torch.cuda.max_memory_allocated() / GIB
@@ -134,12 +149,12 @@ def _memory() -> dict[str, float]:
 
 
 def _on_gpu() -> bool:
-    """Whether this process has used a GPU, without being the first to."""
+    """True if this process has used a GPU. Asking does not start one."""
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _resident() -> int:
-    """Resident bytes of this process; where there is no /proc, on macOS, the most it has had."""
+    """Resident bytes of this process; without /proc, as on macOS, its peak."""
     try:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

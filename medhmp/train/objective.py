@@ -1,7 +1,7 @@
-"""Objectives: a model, its loss and the batch keys they read. The training loop knows nothing else.
+"""Objectives: a model with its loss. The training loop knows nothing else.
 
-``forward(batch)`` gives the scalar to differentiate and detached scalars to report. Under
-DistributedDataParallel both are this process's share: their average over processes is the value for
+``forward(batch)`` returns the scalar to differentiate and detached scalars to report. Under
+DistributedDataParallel both are this process's share: the average over processes is the value of
 the whole batch, in loss and in gradient.
 """
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.batch import LABEL, SUBJECT_ID
-from medhmp.legend import LEVELS, Level, ModelName, Task, Widths
+from medhmp.legend import LEVELS, Task, Widths
 from medhmp.model.admission import (
     DIAGNOSES,
     AdmissionEncoder,
@@ -23,15 +23,13 @@ from medhmp.model.admission import (
     draw_salts,
     masks_of,
 )
-from medhmp.model.baselines.f_lstm import FLSTM
+from medhmp.model.catalog import MODELS
 from medhmp.model.contrast import contrastive_loss
-from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
 from medhmp.model.stay import StayDecoder, StayEncoder
-from medhmp.refusal import Refusal
 from medhmp.run import Model, Run, fields_of
 
-Step = tuple[Tensor, dict[str, Tensor]]
-"""The loss, and what to report of it."""
+LossTerms = tuple[Tensor, dict[str, Tensor]]
+"""The loss, and scalars to report: the loss and its terms."""
 
 STAGE_TWO_ALONE: Final = (
     "mask_rate",
@@ -40,7 +38,7 @@ STAGE_TWO_ALONE: Final = (
     "mcp_reduction",
     "nce_denominator",
 )
-"""Fields of ``Model`` that stage two alone reads."""
+"""Fields of ``Model`` that only stage two reads."""
 
 
 class StayReconstruction(nn.Module):
@@ -52,7 +50,7 @@ class StayReconstruction(nn.Module):
         self.stay = StayEncoder(widths, model)
         self.decoder = StayDecoder(widths, model)
 
-    def forward(self, batch: dict[str, Tensor]) -> Step:
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
         """A batch of stays -> L_stay; reports ``loss`` and ``per_feature``, the loss over F."""
         hours = self.stay.hours_of(batch)
         loss = self.decoder.squared_error(self.stay(batch, hours), hours) / hours.rows
@@ -61,10 +59,10 @@ class StayReconstruction(nn.Module):
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the contrast compares, of B admissions and K modalities."""
+    """Inputs of the contrast, of B admissions and K modalities."""
 
     queries: Tensor  # (B, K, R) the modality embeddings
-    keys: Tensor  # (B, K, R) what the rest of the admission says
+    keys: Tensor  # (B, K, R) the admission without that modality
     has_query: Tensor  # (B, K) bool
     has_key: Tensor  # (B, K) bool
     subject_id: Tensor  # (B)
@@ -72,19 +70,19 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Whole:
-    """What a chunk has to know of the batch that it is cut from."""
+    """Facts about the whole batch that the loss of one of its chunks needs."""
 
     salts: Salts  # of the masks
     coded: tuple[Tensor, Tensor]  # admissions with a diagnosis and with a drug, of all processes
-    by_queries: Tensor  # (B, K, R) gradient of L by the queries of the chunk
-    by_keys: Tensor  # (B, K, R) and by its keys
+    by_queries: Tensor  # (B, K, R) gradient of L with respect to the queries of the chunk
+    by_keys: Tensor  # (B, K, R) and with respect to its keys
 
 
 class AdmissionPretraining(nn.Module):
     """Stage two, Eq. 11: masked code prediction and inter-modality contrast.
 
-    Masks come from the generator ``masks`` alone, which has to be in the same state on all
-    processes. PyTorch's own would not be: dropout takes from it, by the number of stays.
+    Masks come from the generator ``masks`` alone, which must be in the same state on all processes.
+    PyTorch's own generator would not be: dropout draws from it once per stay.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:
@@ -94,11 +92,11 @@ class AdmissionPretraining(nn.Module):
         self.admission = AdmissionEncoder(widths, model)
         self.masked_codes = MaskedCodePrediction(widths, model)
 
-    def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> Step:
+    def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> LossTerms:
         """A batch of admissions -> L; reports ``loss``, ``masked_codes`` and ``contrast``.
 
-        With ``whole``, of a chunk of it: a scalar whose gradient is the chunk's part of L's, and of
-        the reported only ``masked_codes`` is a part of the batch's.
+        With ``whole`` the batch is a chunk of another: the gradient of the scalar is the chunk's
+        part of L's gradient, and of the scalars reported only ``masked_codes`` is a part of L's.
         """
         tokens, present = self.admission.tokens(batch)
         salts = draw_salts(self.masks) if whole is None else whole.salts
@@ -113,27 +111,27 @@ class AdmissionPretraining(nn.Module):
         return self.total(codes, contrast)
 
     def pairs(self, tokens: Tensor, present: Tensor, subject_id: Tensor) -> Pairs:
-        """What the contrast compares of tokens (B, 4, R), of which some are ``present``."""
+        """Inputs of the contrast, from tokens (B, 4, R) of which some are ``present`` (B, 4)."""
         rest, has_rest = self.admission.leave_one_out(tokens, present)
         return Pairs(tokens[:, DIAGNOSES:], rest, present[:, DIAGNOSES:], has_rest, subject_id)
 
     def contrast(self, pairs: Pairs) -> Tensor:
-        """L_CL, this process's share."""
+        """L_CL of Eq. 10, this process's share."""
         settings = self.settings
         return contrastive_loss(
             **vars(pairs), temperature=settings.temperature, denominator=settings.nce_denominator
         )
 
-    def total(self, codes: Tensor, contrast: Tensor) -> Step:
-        """Eq. 11, and what to report of it."""
+    def total(self, codes: Tensor, contrast: Tensor) -> LossTerms:
+        """Eq. 11, and its terms to report."""
         loss = codes + self.settings.contrast_weight * contrast
         report = {"loss": loss, "masked_codes": codes, "contrast": contrast}
         return loss, {name: term.detach() for name, term in report.items()}
 
 
 def seed_step(objective: nn.Module, seed: int, epoch: int, step: int, rank: int) -> None:
-    """Makes what a step draws depend on (seed, epoch, step) alone, so that a run goes on at any
-    step without the state of any generator: masks are the same on every rank, dropout is its own.
+    """Seeds a step from (seed, epoch, step), so that a run resumes at any step without the state
+    of a generator. Masks are the same on every rank; dropout differs.
     """
     if isinstance(objective, AdmissionPretraining):
         objective.masks.manual_seed(_drawn_from(seed, epoch, step))
@@ -150,37 +148,27 @@ UNREAD: Final[dict[Literal["pretrain_stay", "pretrain_admission", "fit"], tuple[
     "pretrain_admission": ("head_dropout",),
     "fit": STAGE_TWO_ALONE,
 }
-"""Fields of ``Model`` that an objective never reads: nothing is made anew for them."""
+"""Fields of ``Model`` that an objective never reads: a change of them makes no output anew."""
 
 
 def model_fields(
     run: Run, objective: Literal["pretrain_stay", "pretrain_admission", "fit"]
 ) -> dict[str, Any]:
-    """The fields of the model for the stamp of what an objective trains."""
+    """Fields of ``Model`` for the stamp of what an objective trains."""
     fields = fields_of(run, "model")
     for name in UNREAD[objective]:
         del fields[f"model.{name}"]
     return fields
 
 
-Classifier = StayClassifier | AdmissionClassifier | PatientLSTM | FLSTM
-
-MEDHMP: Final[dict[Level, type[StayClassifier | AdmissionClassifier | PatientLSTM]]] = {
-    "stay": StayClassifier,
-    "admission": AdmissionClassifier,
-    "patient": PatientLSTM,
-}
-"""The paper's model on each level."""
-
-
 class Classification(nn.Module):
-    """A task: cross-entropy of a classifier's logits against ``label``."""
+    """Cross-entropy of a classifier's logits against the ``label`` of a task."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, Tensor]) -> Step:
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
         """A batch with labels -> mean cross-entropy, reported as ``loss``."""
         logits = self.model(batch)
         loss = F.binary_cross_entropy_with_logits(logits, batch[LABEL].to(logits.dtype))
@@ -188,25 +176,21 @@ class Classification(nn.Module):
 
 
 def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
-    """Stage one with fresh weights."""
+    """Builds stage one with fresh weights."""
     return StayReconstruction(widths, model)
 
 
 def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretraining:
-    """Stage two with fresh weights; ``load_start(objective.admission, tensors)`` adds the first."""
+    """Builds stage two with fresh weights. ``load_start(objective.admission, tensors)`` then copies
+    those of stage one."""
     return AdmissionPretraining(widths, model)
 
 
 def build_classifier(
-    task: Task, model_name: ModelName, model: Model, widths: Widths
+    task: Task, name: str, model: Model, widths: Widths, **more: Any
 ) -> Classification:
-    """A task's classifier with fresh weights. Refuses a model that cannot do the task."""
-    level = LEVELS[task]
-    if model_name == "medhmp":
-        return Classification(MEDHMP[level](widths, model))
-    if model_name == "f_lstm" and level == "stay":
-        return Classification(FLSTM(widths))
-    raise Refusal(
-        f"{model_name} is no network for the task {task} on {level}s; use medhmp, "
-        "or f_lstm for tasks on stays"
-    )
+    """Builds a network of the catalog for a task whose level it has, with fresh weights.
+
+    ``more`` goes to the network's builder.
+    """
+    return Classification(MODELS[name].builder(LEVELS[task])(widths, model, **more))

@@ -58,13 +58,13 @@ def test_a_fit_writes_its_model_and_predictions_of_the_labelled_rows(
 def test_a_rerun_is_skipped_and_another_seed_is_another_output(
     cohort: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, folder = fit_of(cohort, "mortality", start="none", epochs=1)
+    run, folder = fit_of(cohort, "mortality", start="none")
     finetune(run)
     before = (folder / COMPLETE).stat().st_mtime_ns
     finetune(replace(run, quiet=False))
     assert "whole already" in capsys.readouterr().out
     assert (folder / COMPLETE).stat().st_mtime_ns == before
-    other, beside = fit_of(run, "mortality", start="none", epochs=1, seed=1)
+    other, beside = fit_of(run, "mortality", start="none", seed=1)
     finetune(other)
     one, two = (load_file(place / "model.safetensors") for place in (folder, beside))
     assert any(not one[name].equal(two[name]) for name in one)
@@ -87,6 +87,24 @@ def test_a_start_that_is_not_there_names_the_job_that_makes_it(
     assert f"run jobs.{job} first" in sentence
 
 
-def test_trees_are_not_fitted_by_gradient(cohort: Run, refused: Callable[..., str]) -> None:
+def test_trees_are_fitted_as_the_grid_fits_them(tuned: Run) -> None:
+    run, folder = fit_of(tuned, "mortality", model="hist_gradient_boosting", start="none")
+    finetune(run)
+    written = {path.name for path in folder.iterdir()}
+    assert written == {"model.skops", "run.json", "metrics.jsonl", "predictions.parquet", COMPLETE}
+    (row,) = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    grid = Path(run.out) / "tune/mortality/hist_gradient_boosting/none"
+    for name in ("val_loss", "val_auroc"):
+        assert pl.read_parquet(grid / "trials.parquet")[name].to_list() == [row[name]]
+    ours, theirs = (pl.read_parquet(f"{place}/predictions.parquet") for place in (folder, grid))
+    assert ours.equals(theirs)
+    model = (folder / "model.skops").read_bytes()
+    assert model == (grid / "trials/default-seed-0.skops").read_bytes()
+
+
+def test_a_start_of_a_model_that_takes_none_is_refused(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     model = ("--fit.model", "hist_gradient_boosting")
-    assert "run jobs.tune" in refused(finetune, "smoke", "--out", cohort.out, *model)
+    sentence = refused(finetune, "smoke", "--out", str(tmp_path), *model, needs_ray=False)
+    assert "hist_gradient_boosting is not pretrained; give --fit.start none" in sentence

@@ -20,7 +20,7 @@ from medhmp.run import Loop, Run
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train.pretrain import launch
-from medhmp.train.pretrain.stage import Stage, objective_of, plan_of
+from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 
@@ -83,9 +83,9 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(pretrained: Run) -> None:
     widths = open_shards(pretrained).manifest.widths
     one = load_file(f"{place}/pretrain_stay/model.safetensors")
     torch.manual_seed(0)
-    two = objective_of(pretrained, stage, widths).state_dict()
+    two = stage.build(pretrained.model, widths).state_dict()
     torch.manual_seed(0)
-    fresh = objective_of(pretrained, replace(stage, start=None), widths).state_dict()
+    fresh = replace(stage, start=None).build(pretrained.model, widths).state_dict()
     stay = {name for name in one if name.startswith("stay.")}
     assert {f"admission.{name}" for name in stay} == {n for n in two if "admission.stay." in n}
     for name in stay:
@@ -127,7 +127,8 @@ def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(
     )
     assert found
     assert int(found[1].replace(",", "")) > 0
-    assert int(found[2]) == plan_of(run, Stage("pretrain_admission", run.out)).steps(2)
+    setup = setup_of(run, Stage("pretrain_admission", run.out))
+    assert int(found[2]) == rows_to_read(setup, open_shards(run)).steps(2)
 
 
 def test_a_rerun_is_skipped(pretrained: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,16 +16,18 @@ from safetensors.torch import load_file
 from jobs.pretrain_stay import pretrain_stay
 from medhmp.benchmark.soak_train import content
 from medhmp.layout import STAY_PRETRAINING
+from medhmp.legend import Widths
 from medhmp.refusal import Refusal, find_refusal
-from medhmp.run import Pretrain, Run
+from medhmp.run import Model, Run
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
 from medhmp.train.pretrain import launch
+from medhmp.train.pretrain import rank as ranks
 from medhmp.train.pretrain.failures import Failures, who_failed
 from medhmp.train.pretrain.launch import pretrain
-from medhmp.train.pretrain.stage import Stage
+from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
 
 pytestmark = pytest.mark.ray
 
@@ -33,7 +35,10 @@ Steps = list[tuple[int, int]]
 
 
 class Faulty(Stage):
-    """A stage whose workers note every step of rank 0, and meet faults. Pickled by value."""
+    """A stage whose workers note every step of rank 0, and meet faults. Pickled by value.
+
+    A worker asks for its model once, before its first step.
+    """
 
     def __init__(self, name: Any, folder: str, notes: Path, **faults: Callable[..., None]) -> None:
         """``before_step(rank, at)`` and ``before_record(at)``: before a checkpoint is whole;
@@ -41,12 +46,12 @@ class Faulty(Stage):
         super().__init__(name, folder)
         object.__setattr__(self, "plan", (os.getpid(), notes, faults))
 
-    def settings(self, run: Run) -> Pretrain:
+    def build(self, model: Model, widths: Widths) -> Any:
         driver, notes, faults = self.plan  # type: ignore[attr-defined]
         if os.getpid() != driver:
-            rank = ray.train.get_context().get_world_rank()
-            faults.get("at_start", lambda rank: None)(rank)
-            seed_step, publish = launch.seed_step, checkpoint.publish
+            worker = ray.train.get_context().get_world_rank()
+            faults.get("at_start", lambda rank: None)(worker)
+            seed_step, publish = ranks.seed_step, checkpoint.publish
 
             def step(objective: Any, seed: int, epoch: int, step: int, rank: int) -> None:
                 faults.get("before_step", lambda rank, at: None)(rank, Position(epoch, step))
@@ -60,8 +65,13 @@ class Faulty(Stage):
                 faults.get("before_record", lambda at: None)(at)
                 publish(place, *rest)
 
-            launch.seed_step, checkpoint.publish = step, record
-        return super().settings(run)
+            ranks.seed_step, checkpoint.publish = step, record
+        return super().build(model, widths)
+
+
+def train(run: Run, stage: Stage) -> None:
+    shards = open_shards(run)
+    pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 
 def once(marker: Path, fault: Callable[[], None]) -> None:
@@ -118,7 +128,7 @@ def test_stage_one_loses_its_driver_its_newest_checkpoint_and_a_worker(
         if at >= Position(last, 1):
             once(marker, die)
 
-    pretrain(run, Faulty("pretrain_stay", folder.uri, notes, before_step=lose))
+    train(run, Faulty("pretrain_stay", folder.uri, notes, before_step=lose))
     said = capsys.readouterr().out
     assert f"{newest} is not used: its model.safetensors is missing or not what was" in said
     assert marker.exists()
@@ -161,7 +171,7 @@ def test_stage_two_loses_workers_mid_epoch_and_while_they_write(
         before_step=lose,
         before_record=lose_writing,
     )
-    pretrain(run, stage)
+    train(run, stage)
     assert first.exists()
     assert second.exists()
     assert content_of(run, place) == content_of(pretrained, place)
@@ -193,7 +203,7 @@ def test_two_workers_take_equal_steps_and_one_may_be_lost(
             once(marker, die)
 
     folder = Folder(other.out) / STAY_PRETRAINING
-    pretrain(other, Faulty("pretrain_stay", folder.uri, notes, before_step=lose))
+    train(other, Faulty("pretrain_stay", folder.uri, notes, before_step=lose))
     assert marker.exists()
     steps = steps_of(notes)
     assert len(steps) - len(set(steps)) <= two.checkpoint_steps
@@ -206,14 +216,14 @@ def test_two_workers_of_stage_two_lose_one_while_it_uploads_a_checkpoint(
     two = replace(pretrained.pretrain_admission, workers=2, epochs=2, checkpoint_steps=2)
     run = branch(pretrained, "shards", pretrain_admission=two)
     alone, lost = Folder(run.out) / "alone", Folder(s3) / "lost"
-    pretrain(run, Stage("pretrain_admission", alone.uri))
+    train(run, Stage("pretrain_admission", alone.uri))
     marker, notes = tmp_path / "killed", tmp_path / "steps"
 
     def lose_writing(at: Position) -> None:
         if at >= Position(0, 2):
             once(marker, die)
 
-    pretrain(run, Faulty("pretrain_admission", lost.uri, notes, before_record=lose_writing))
+    train(run, Faulty("pretrain_admission", lost.uri, notes, before_record=lose_writing))
     assert marker.exists()
     steps = steps_of(notes)
     assert 0 < len(steps) - len(set(steps)) <= two.checkpoint_steps
@@ -238,7 +248,7 @@ def test_what_one_worker_refuses_ends_the_job_at_once(
     run = branch(cohort, "shards", pretrain_stay=two)
     stage = Faulty("pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", at_start=refuse)
     with pytest.raises(ray.train.ControllerError) as ended:
-        pretrain(run, stage)
+        train(run, stage)
     assert str(find_refusal(ended.value)) == "rank 1 has nothing to read; give it something"
     assert begun.read_text().count("\n") == 1
 
@@ -264,4 +274,4 @@ def test_a_rank_that_hangs_is_named(
         "pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", before_step=hang
     )
     with pytest.raises(ray.train.ControllerError, match=r"worker 0 .* in vain for worker 1"):
-        pretrain(run, stage)
+        train(run, stage)

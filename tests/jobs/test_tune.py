@@ -23,7 +23,10 @@ from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
-from medhmp.train.finetune.grid import grids, run_cell
+from medhmp.train.finetune.estimators import FitSettings
+from medhmp.train.finetune.grid import Shared, TrialLines, run_cell
+from medhmp.train.finetune.inputs import FitInputs
+from medhmp.train.finetune.search import Grid, grids_of
 
 pytestmark = pytest.mark.ray
 
@@ -49,10 +52,13 @@ def test_every_task_and_start_is_whole_and_of_the_schemas(tuned: Run) -> None:
         assert pq.read_schema(path / "trials.parquet") == TRIAL_COLUMNS
         assert pq.read_schema(path / "predictions.parquet") == PREDICTION_COLUMNS
         best = json.loads((path / "best.json").read_text())
-        cell = f"batch-{best['batch_size']}-lr-{best['learning_rate']:g}"
-        kept = {f"{cell}-seed-{seed}.safetensors" for seed in range(tuned.tune.seeds)}
-        kept = kept if best["learning_rate"] else set()  # trees
-        assert {file.name for file in path.rglob("*.safetensors")} == kept
+        if best["learning_rate"]:
+            cell = f"batch-{best['batch_size']}-lr-{best['learning_rate']:g}"
+            kept = {f"{cell}-seed-{seed}.safetensors" for seed in range(tuned.tune.seeds)}
+        else:
+            assert pl.read_parquet(path / "trials.parquet")["lr"].to_list() == [None]
+            kept = {"default-seed-0.skops"}
+        assert {file.name for file in path.glob("trials/*-seed-*")} == kept
 
 
 @pytest.mark.parametrize(("task", "start"), [("mortality", "both"), ("heart_failure", "none")])
@@ -121,6 +127,23 @@ def test_best_json_lists_the_tensors_that_arrived(tuned: Run, task: Task, start:
     assert len(arrived) == len(expected)
 
 
+def only_grid(run: Run) -> tuple[Grid, Shared]:
+    """The one grid of the run, and what its trials read."""
+    shards = open_shards(run)
+    (grid,) = grids_of(run, "mortality", FitInputs(Folder(run.out), shards, run.pretrain_on))
+    rows = read_task(shards, "mortality", run.cohort, run.model, run.finetune.labels)
+    settings = FitSettings(run.model, run.finetune, shards.widths)
+    return grid, Shared({"mortality": rows}, settings, {"none": None})
+
+
+def rates_of(run: Run) -> tuple[float, ...]:
+    return run.tune.searched("medhmp", "none")["learning_rate"]
+
+
+def searching(*rates: float) -> tuple[str, ...]:
+    return ("medhmp.batch_size=32", f"medhmp.learning_rate={','.join(map(str, rates))}")
+
+
 def one_grid(run: Run, **changes: Any) -> Run:
     """The run narrowed to one grid of two cells: one task on stays, random start."""
     narrow = {"tasks": ("mortality",), "models": ("medhmp",), "starts": ("none",), **changes}
@@ -133,16 +156,10 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
 ) -> None:
     """With both cells done, what is missing is the choice and the scores."""
     run = branch(one_grid(tuned), "shards")
-    (grid,) = grids(run, "mortality")
-    cells = grid.cells(run)
-    widths = open_shards(run).manifest.widths
-    data: dict[Task, Any] = {
-        "mortality": read_task(
-            open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels
-        )
-    }
+    grid, shared = only_grid(run)
+    cells = grid.cells
     for number in range(done):
-        run_cell({"number": number}, cells, run, data, widths, {"none": None})
+        run_cell({"number": number}, cells, shared)
     trials = grid_of(run, "mortality", "none") / "trials"
     before = {path: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert len(before) == done
@@ -161,7 +178,7 @@ def test_one_more_rate_keeps_the_cells_and_chooses_among_all(
     run = branch(one_grid(tuned), "shards", "tune/mortality/medhmp/none", overwrite=True)
     folder = grid_of(run, "mortality", "none")
     before = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*.json")}
-    tune(one_grid(run, learning_rates=(*run.tune.learning_rates, 1e-12)))
+    tune(one_grid(run, search=searching(*rates_of(run), 1e-12)))
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(list(folder.glob("trials/*.json"))) == len(before) + 1
     assert set(pl.read_parquet(folder / "trials.parquet")["lr"]) > {1e-12}
@@ -175,8 +192,8 @@ def test_a_narrower_search_fits_its_choice_again_if_the_weights_are_gone(
     run = branch(one_grid(tuned), "shards", "tune/mortality/medhmp/none", overwrite=True)
     folder = grid_of(run, "mortality", "none")
     best = json.loads((folder / "best.json").read_text())["learning_rate"]
-    (other,) = set(run.tune.learning_rates) - {best}
-    tune(one_grid(run, learning_rates=(other,)))
+    (other,) = set(rates_of(run)) - {best}
+    tune(one_grid(run, search=searching(other)))
     assert json.loads((folder / "best.json").read_text())["learning_rate"] == other
     assert len(list(folder.glob("trials/*.safetensors"))) == run.tune.seeds
     was = pl.read_parquet(grid_of(tuned, "mortality", "none") / "trials.parquet").filter(lr=other)
@@ -188,16 +205,10 @@ def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
 ) -> None:
     """Its weights have the same names; the record, written after them, must not outlive them."""
     run = branch(one_grid(tuned), "shards")
-    widths = open_shards(run).manifest.widths
-    data: dict[Task, Any] = {
-        "mortality": read_task(
-            open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels
-        )
-    }
 
     def fit_first_cell(of: Run) -> None:
-        (grid,) = grids(of, "mortality")
-        run_cell({"number": 0}, grid.cells(of), of, data, widths, {"none": None})
+        grid, shared = only_grid(of)
+        run_cell({"number": 0}, grid.cells, shared)
 
     def cut_off(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -211,13 +222,43 @@ def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
     assert list(trials.glob("*.json")) == []
 
 
+def test_a_finished_run_opens_the_shards_once(tuned: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a file opens it, or asks for its size, through its folder."""
+    opens: list[str] = []
+    whole = Folder.open
+
+    def open_and_note(self: Folder, name: str) -> Any:
+        opens.append((self / name).uri.removeprefix(f"{tuned.out}/"))
+        return whole(self, name)
+
+    monkeypatch.setattr(Folder, "open", open_and_note)
+    tune(tuned)
+    read_once = ("shards/complete.json", "shards/manifest.json", "pretrain_stay/complete.json")
+    counts = {name: opens.count(name) for name in read_once}
+    assert counts == dict.fromkeys(read_once, 1)
+    assert opens.count("shards/note_embeddings/complete.json") == 1
+    assert len([name for name in opens if name.endswith("/best.json")]) > len(GRIDS)  # of all
+
+
+def test_in_a_log_a_line_is_said_while_no_cell_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("medhmp.progress.time.monotonic", lambda: now[0])
+    lines = TrialLines([], Progress(quiet=False).pace())
+    for _ in range(7):
+        lines.on_step_end(0, [])
+        now[0] += 10
+    assert capsys.readouterr().out.count("tune 0/0 cells  ") == 2
+
+
 def test_cells_done_are_told_where_somebody_watches(
     cohort: Run,
     branch: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = branch(one_grid(cohort, seeds=1), "shards")
+    run = branch(one_grid(cohort, seeds=1), "shards", quiet=False)
     monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     tune(run)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
@@ -231,7 +272,7 @@ def test_cells_done_are_told_where_somebody_watches(
 def test_a_cell_that_diverges_is_recorded_and_not_chosen(
     cohort: Run, branch: Callable[..., Run]
 ) -> None:
-    run = branch(one_grid(cohort, learning_rates=(1e30, 5e-3)), "shards")
+    run = branch(one_grid(cohort, search=searching(1e30, 5e-3)), "shards")
     tune(run)
     folder = grid_of(run, "mortality", "none")
     trials = pl.read_parquet(folder / "trials.parquet")

@@ -35,9 +35,8 @@ from medhmp.shards.stream import Share, TableName
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize as write_tables
 from medhmp.tables.mimic import mimic3
-from medhmp.train.finetune.fit import FitSpec, fit, scores
-from medhmp.train.pretrain.stage import Stage, plan_of
-from tests.readers import settings_of
+from medhmp.train.finetune.estimators import FitSettings, estimator_of
+from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 
@@ -73,7 +72,8 @@ def patients(run: Run, split: str) -> set[int]:
 def read_by(run: Run, table: TableName) -> set[int]:
     """Patients in the batches of one epoch of pretraining, as one worker gets them."""
     stage = Stage("pretrain_stay" if table == "stays" else "pretrain_admission", run.out)
-    batches = Share(plan_of(run, stage), rank=0, world_size=1).batches()
+    plan = rows_to_read(setup_of(run, stage), open_shards(run))
+    batches = Share(plan, rank=0, world_size=1).batches()
     return {subject for batch in batches(0) for subject in batch["subject_id"].tolist()}
 
 
@@ -103,15 +103,16 @@ def shuffled(data: TaskData, generator: np.random.Generator) -> TaskData:
 def test_shuffled_labels_teach_nothing(run: Run) -> None:
     """The mean over five shuffles, against twice the standard error of one: with a random ranking
     of n1 positives and n0 negatives that is sqrt((n1 + n0 + 1) / (12 n1 n0)) (Mann-Whitney)."""
-    data = read_task(open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels)
-    widths = open_shards(run).manifest.widths
+    shards = open_shards(run)
+    data = read_task(shards, "mortality", run.cohort, run.model, run.finetune.labels)
+    settings = FitSettings(run.model, run.finetune, shards.widths)
+    point = {"batch_size": 16, "learning_rate": 1e-2}
     label = data["test"].label
     areas = []
     for seed in range(5):
-        spec = FitSpec("mortality", "medhmp", "none", 16, 1e-2, seed)
-        noise = shuffled(data, np.random.default_rng(seed))
-        fitted = fit(run, spec, noise, widths, None)
-        areas.append(auroc(label, scores(run, spec, fitted.weights, data["test"], widths)))
+        network = estimator_of("mortality", "medhmp", point, settings)
+        network.fit(shuffled(data, np.random.default_rng(seed)), seed)
+        areas.append(auroc(label, network.score(data["test"])))
     n1, n0 = label.sum(), (1 - label).sum()
     error = np.sqrt((n1 + n0 + 1) / (12 * n1 * n0))
     assert abs(np.mean(areas) - 0.5) < 2 * error
@@ -249,7 +250,7 @@ def changed(raw: Path, folder: Path, change: Change, *tables: str) -> Path:
 
 
 def events(raw: Path) -> pl.DataFrame:
-    source = mimic3.read("mimic3", Folder(str(raw)), settings_of(replace(smoke(), quiet=True)))
+    source = mimic3.read("mimic3", str(raw), replace(smoke(), quiet=True))
     return pl.concat([pl.from_arrow(batch) for batch in source.events()])
 
 

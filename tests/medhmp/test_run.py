@@ -72,8 +72,17 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         (Run(fit=Fit(batch_size=0)), "fit.batch_size must be at least 1"),
         (Run(finetune=Finetune(labels=0)), "finetune.labels must be at least 1"),
         (Run(tune=Tune(seeds=0)), "tune.seeds must be at least 1"),
-        (Run(tune=Tune(batch_sizes=())), "tune.batch_sizes must be at least 1"),
-        (Run(tune=Tune(learning_rates=())), "tune.learning_rates is empty"),
+        (
+            Run(tune=Tune(models=("medhmp", "lstm"))),
+            "tune.models has 'lstm'; the models are medhmp,",
+        ),
+        (Run(tune=Tune(search=("medhmp",))), "the entry 'medhmp'; write it as MODEL.FIELD=V,V,..."),
+        (Run(fit=Fit(model="trees")), "fit.model has 'trees'; the models are medhmp, f_lstm,"),
+        (
+            Run(fit=Fit(task="readmission", model="f_lstm", start="none")),
+            "fit.model f_lstm is no model of admissions, on which fit.task readmission is; give",
+        ),
+        (Run(fit=Fit(model="f_lstm")), "fit.start is both and f_lstm is not pretrained"),
         (Run(features=Features(dt=0.0)), "features.dt and model.temperature"),
         (Run(report=Report(draws=1)), "report.draws must be at least 2"),
         (Run(notes=Notes(max_tokens=1)), "notes.max_tokens must be at least 2"),
@@ -131,7 +140,7 @@ def test_to_json_is_the_whole_tree():
     tree = json.loads(Run(name="here").to_json())
     assert tree["name"] == "here"
     assert tree["model"]["width"] == 256
-    assert tree["tune"]["batch_sizes"] == [16, 32, 64]
+    assert tree["tune"]["starts"] == ["none", "stay", "admission", "both"]
 
 
 def test_fields_go_back_into_their_sections():

@@ -7,17 +7,19 @@ from medhmp.legend import Widths
 from medhmp.model.recurrence import run_gates
 from medhmp.model.sparse import bag_linear
 from medhmp.model.stay import demographics_of, hours_of
+from medhmp.run import Model
 
 
 class FLSTM(nn.Module):
     """Hourly features with the demographics repeated each hour -> LSTM -> two linear layers.
 
-    The input of the first layer is [features; demographics], of which the sum is taken sparsely.
-    Widths are the defaults of the authors' class; its dropout is 0 by default and left out.
+    The input of the LSTM is [features; demographics], whose products are computed sparsely.
+    Widths are the defaults of the authors' class, whatever the run's ``model`` section says; its
+    dropout is 0 by default and left out.
     """
 
     def __init__(
-        self, widths: Widths, hidden: int = 64, layers: int = 1, neurons: int = 64
+        self, widths: Widths, model: Model, hidden: int = 64, layers: int = 1, neurons: int = 64
     ) -> None:
         super().__init__()
         self.hours, self.features = widths.hours, widths.features

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees on counted features: the baseline that users ask for first.
+"""Gradient-boosted trees on counted features, the baseline that users ask for first.
 
 scikit-learn's HistGradientBoostingClassifier on the rows of ``medhmp/shards/tabular.py``.
 """
@@ -11,9 +11,11 @@ Matrix = npt.NDArray[np.float32]
 
 
 def fit_trees(features: Matrix, label: npt.NDArray[np.float32]) -> HistGradientBoostingClassifier:
-    """Trees with the library's defaults and early stopping off, as cohorts here are small.
+    """Fits trees with the library's defaults, without early stopping, as cohorts here are small.
 
-    features (n, D), label (n) in {0, 1}.
+    Args:
+        features: (n, D) counts.
+        label: (n) in {0, 1}.
     """
     trees = HistGradientBoostingClassifier(early_stopping=False, random_state=0)
     return trees.fit(features, label)

@@ -1,4 +1,4 @@
-"""Stopping on the validation loss."""
+"""Early stopping on the validation loss."""
 
 import math
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStop:
-    """Keeps the epoch of lowest validation loss; says when ``patience`` epochs brought none lower.
+    """The epoch of lowest validation loss, and the end after ``patience`` epochs without another.
 
-    Epochs count from 0; the untrained model is not a candidate (a defect of the authors' code).
+    Epochs count from 0. The untrained model is no candidate, unlike in the authors' code.
     """
 
     patience: int
@@ -16,7 +16,7 @@ class EarlyStop:
     best_loss: float = math.inf
 
     def improved(self, epoch: int, loss: float) -> bool:
-        """Notes an epoch's loss; True if it is the lowest so far. NaN never is."""
+        """Takes an epoch's loss; True if it is the lowest so far. NaN never is."""
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = epoch, loss
             return True

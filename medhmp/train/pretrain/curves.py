@@ -1,7 +1,7 @@
-"""The curves of a training for TensorBoard: an event file in ``tensorboard/``, a point per epoch.
+"""Curves of a training for TensorBoard: an event file in ``tensorboard/``, a point per epoch.
 
-On disk they grow while the training goes on. A bucket has no files that grow: there they appear
-with the finished output, as everything else of it does.
+On disk the file grows during the training. Objects in a bucket cannot grow: there it appears with
+the finished output.
 """
 
 import os
@@ -13,14 +13,14 @@ from medhmp.storage import Entry, Folder
 
 FOLDER: Final = "tensorboard"
 NO_CURVE: Final = ("stage", "epoch", "ended")
-"""Fields of a row of ``metrics.jsonl`` that are no curve."""
+"""Fields of a row of ``metrics.jsonl`` that are not drawn as a curve."""
 
 
 class Curves:
-    """Writes points as they come where ``folder`` is on disk, nothing where it is in a bucket."""
+    """Writes points as they come if ``folder`` is on disk; writes nothing to a bucket."""
 
     def __init__(self, folder: Folder, rows: Sequence[Mapping[str, Any]]) -> None:
-        """``rows``: the epochs before, when a training goes on; curves of an earlier try go."""
+        """Begins with ``rows``, the epochs before a restart; removes curves of an earlier try."""
         self._writer: Any = None
         if folder.is_local:
             place = folder / FOLDER
@@ -28,7 +28,7 @@ class Curves:
             self._writer = _writer(place.resolve()[1], rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """The point of one epoch, there to be seen when this returns."""
+        """Writes the point of one epoch; it can be read when this returns."""
         if self._writer is not None:
             _add(self._writer, row)
             self._writer.flush()
@@ -38,8 +38,8 @@ class Curves:
             self._writer.close()
 
 
-def publish(folder: Folder, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
-    """Writes the curves of a finished training, whatever was there; the files, for its record."""
+def write_curves(folder: Folder, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Replaces the curves by those of a finished training. Returns the files, for its record."""
     (folder / FOLDER).remove()
     with tempfile.TemporaryDirectory() as place:
         _writer(place, rows).close()

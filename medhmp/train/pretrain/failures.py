@@ -1,4 +1,4 @@
-"""What a failed worker means for its run: begin again from the newest checkpoint, or end."""
+"""Failures of workers: the run restarts from its newest checkpoint, or ends."""
 
 import re
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
 
 IN_VAIN: Final = 3
-"""Failures of workers without a new checkpoint that do not end a run yet."""
+"""Failures in a row, without a new checkpoint, after which a run still restarts."""
 
 
 class Failures(ray.train.UserCallback):  # type: ignore[misc]
-    """Ends a run that would end the same if it were begun again; without this, Ray starts all
-    workers again for whatever one of them raises. Runs in Ray's controller.
+    """Ends a run whose restart would fail again. Runs in Ray's controller.
 
-    What a worker refuses, a diverged loss too, ends it at once, and with it other workers, which
-    may wait for the refusing one. So does the fourth failure without a new checkpoint in between.
+    Without it Ray restarts all workers, whatever one of them raises. A Refusal of a worker, which a
+    diverged loss is too, ends the run at once, and with it the workers that may wait for the
+    refusing one. So does the fourth failure without a new checkpoint in between.
     """
 
     def __init__(self, folder: Folder, quiet: bool) -> None:
@@ -34,7 +34,8 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
             refusal = find_refusal(error)
             if refusal and not isinstance(refusal, Unusable):  # which a bucket may be for a while
                 raise refusal
-        # Told anew as long as other workers go on; it can happen as often as it will.
+        # Ray reports a preemption again while other workers run; preemptions never count as
+        # failures.
         if any(_is_preempted(error) for error in errors):
             return
         whole = patiently(self._folder, lambda: checkpoint.positions(self._folder, whole=True))
@@ -52,7 +53,7 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
 
 
 def who_failed(errors: Mapping[int, Exception]) -> str:
-    """Who failed, and for whom they waited in vain; of errors no more than their kind."""
+    """Names the workers that failed, and those they waited for in vain; of errors only the type."""
     failed = ", ".join(f"{rank} ({type(error).__name__})" for rank, error in errors.items())
     awaited = re.compile(r"ranks have not joined the collective operation: \[([\d, ]+)\]")
     missing = sorted({found for error in errors.values() for found in awaited.findall(str(error))})
@@ -61,5 +62,5 @@ def who_failed(errors: Mapping[int, Exception]) -> str:
 
 
 def _is_preempted(error: Exception) -> bool:
-    """Whether a worker was lost with a node that was taken away."""
+    """True if a worker was lost with a preempted node."""
     return bool(getattr(getattr(error, "health_check_failure", error), "preempted", False))

@@ -1,4 +1,4 @@
-"""Divergence: losses are watched on the device and judged now and then, so that no step waits."""
+"""Divergence: losses are kept on the device and judged at intervals, so that no step waits."""
 
 import math
 import statistics
@@ -15,17 +15,17 @@ from medhmp.train.loop import Diverged
 WINDOW: Final = 64
 """Steps over whose losses the reference is the median."""
 FACTOR: Final = 10.0
-"""How far above the reference an exploding loss lies, in units that ``Guard`` explains."""
+"""Distance above the reference at which a loss explodes, in the spread that ``Guard`` explains."""
 PATIENCE: Final = 8
-"""Exploding losses in a row that end a run: one bad batch does not. As many make a reference."""
+"""Exploding losses in a row that end a run, and losses that it takes for a reference."""
 
 
 class Guard:
-    """Judges the loss of every step, averaged over ranks. On all ranks it judges alike.
+    """Judges the loss of every step, averaged over ranks; all ranks judge alike.
 
-    The unit is the largest reference, by size, or distance between quartiles, because a contrastive
-    loss may cross zero: there ten times the last losses would be nothing. The first losses, before
-    there is a reference, need only be finite.
+    Spread is measured as the larger of the median's magnitude and the interquartile range: a
+    contrastive loss can cross zero, where a multiple of the median means nothing. It never shrinks.
+    The first losses, before there is a reference, need only be finite.
     """
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
@@ -34,9 +34,10 @@ class Guard:
         self._unit: float = state["unit"]
         self._exploding: int = state["exploding"]  # losses in a row
         self._losses: list[tuple[int, int, Tensor]] = []  # epoch, step and loss, not judged yet
+        self.last = math.nan  # the loss judged last, here or before
 
     def step(self, epoch: int, step: int, loss: Tensor) -> None:
-        """Notes the loss of a step (from 0); waits for nothing."""
+        """Keeps the loss of a step (from 0) to be judged; waits for nothing."""
         self._losses.append((epoch, step, loss.detach()))
 
     def check(self) -> None:
@@ -51,7 +52,7 @@ class Guard:
             self._judge(epoch, step, loss)
 
     def _judge(self, epoch: int, step: int, loss: float) -> None:
-        where = f"at step {step} of epoch {epoch}"
+        self.last, where = loss, f"at step {step} of epoch {epoch}"
         if not math.isfinite(loss):
             raise Diverged(f"the loss {where} is {loss}; lower the learning rate")
         low, reference, high = _quartiles(self._calm)
@@ -69,11 +70,11 @@ class Guard:
 
     @property
     def is_calm(self) -> bool:
-        """Whether the last loss judged did not explode."""
+        """True if the last loss judged did not explode."""
         return self._exploding == 0
 
     def state(self) -> dict[str, Any]:
-        """What a Guard needs to go on judging as if never interrupted; after ``check``."""
+        """State of a Guard that goes on as if never interrupted. To be called after ``check``."""
         return {"calm": self._calm, "unit": self._unit, "exploding": self._exploding}
 
 

@@ -5,11 +5,12 @@ from typing import Literal
 
 from medhmp.legend import SPLITS, Widths
 from medhmp.model.heads import load_start
-from medhmp.run import Pretrain, Run, fields_of
-from medhmp.shards.manifest import open_shards
+from medhmp.progress import Progress
+from medhmp.run import Loop, Model, Pretrain, Run, fields_of
+from medhmp.shards.manifest import OpenShards
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import Plan, TableName
-from medhmp.storage import Folder, Stamp, fingerprint
+from medhmp.storage import Folder, Stamp
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import (
     AdmissionPretraining,
@@ -24,7 +25,7 @@ Objective = StayReconstruction | AdmissionPretraining
 
 @dataclass(frozen=True)
 class Stage:
-    """One pretraining: what it reads, where it writes, what it starts from."""
+    """One pretraining: its kind, where it writes, what it starts from."""
 
     name: Literal["pretrain_stay", "pretrain_admission"]
     folder: str  # URI of its output
@@ -35,32 +36,70 @@ class Stage:
     def table(self) -> TableName:
         return "stays" if self.name == "pretrain_stay" else "admissions"
 
-    def settings(self, run: Run) -> Pretrain:
-        settings: Pretrain = getattr(run, self.name)
-        return settings
+    def build(self, model: Model, widths: Widths) -> Objective:
+        """Builds the objective with fresh weights, then copies those of the stage's start.
+
+        Refuses a start that does not fit.
+        """
+        if self.name == "pretrain_stay":
+            return build_stay_pretraining(model, widths)
+        objective = build_admission_pretraining(model, widths)
+        if self.start:
+            load_start(objective.admission, read_weights(Folder(self.start), "pretrain_stay"))
+        return objective
 
 
-def stamp_of(run: Run, stage: Stage) -> Stamp:
-    """What decides whether an output or a checkpoint is this run's. Refuses inputs not whole."""
-    shards = Folder(run.out) / "shards"
+@dataclass(frozen=True)
+class Setup:
+    """A stage with the settings of its run, the same on every rank."""
+
+    stage: Stage
+    pretrain: Pretrain
+    model: Model
+    loop: Loop
+    pretrain_on: Literal["train", "all"]
+    share_budget_gib: float
+    run_json: str  # the text of run.json
+    progress: Progress
+
+
+def setup_of(run: Run, stage: Stage) -> Setup:
+    """The settings that a stage of a run reads."""
+    return Setup(
+        stage,
+        getattr(run, stage.name),
+        run.model,
+        run.loop,
+        run.pretrain_on,
+        run.share_budget_gib,
+        run.to_json(),
+        Progress(run.quiet),
+    )
+
+
+def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
+    """The stamp of an output or a checkpoint of this run. Refuses inputs that are not whole."""
     fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
     fields |= model_fields(run, stage.name)
-    for name in ("keep", "checkpoint_steps"):  # alone of their section they shape no weights
+    for name in ("keep", "checkpoint_steps"):  # fields that shape no weights
         del fields[f"{stage.name}.{name}"]
-    inputs = {"shards": open_shards(run).fingerprint}
+    inputs = {"shards": shards.fingerprint}
     if stage.table == "admissions":
-        inputs["note_embeddings"] = fingerprint(shards / "note_embeddings", "embed_notes")
+        inputs["note_embeddings"] = shards.note_embeddings.fingerprint
     if stage.start:
         begun = Folder(stage.start)
         inputs["start"] = pretrained(begun, "pretrain_stay", inputs["shards"], run.pretrain_on)
     return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
 
 
-def plan_of(run: Run, stage: Stage) -> Plan:
-    """The rows that a stage reads: of training patients, unless ``pretrain_on`` says otherwise."""
-    settings, shards = stage.settings(run), open_shards(run)
+def rows_to_read(setup: Setup, shards: OpenShards) -> Plan:
+    """The rows that a stage reads: those of training patients, unless ``pretrain_on`` is all.
+
+    Refuses shards with a patient in two splits.
+    """
+    stage, settings = setup.stage, setup.pretrain
     assert_disjoint(*(splits_in(shards, name) for name in ("patients", stage.table)))
-    splits = ("train",) if run.pretrain_on == "train" else SPLITS
+    splits = ("train",) if setup.pretrain_on == "train" else SPLITS
     return Plan(
         shards=shards.folder.uri,
         table=stage.table,
@@ -68,17 +107,7 @@ def plan_of(run: Run, stage: Stage) -> Plan:
         splits=splits,
         batch_size=settings.batch_size // settings.workers,
         seed=settings.seed,
-        budget=run.share_budget_gib * 2**30,
-        max_stays=run.model.max_stays,
+        budget=setup.share_budget_gib * 2**30,
+        max_stays=setup.model.max_stays,
         shuffle_between_patients=stage.shuffled,
     )
-
-
-def objective_of(run: Run, stage: Stage, widths: Widths) -> Objective:
-    """Fresh weights, and those of the stage's start. Refuses a start that does not fit."""
-    if stage.name == "pretrain_stay":
-        return build_stay_pretraining(run.model, widths)
-    objective = build_admission_pretraining(run.model, widths)
-    if stage.start:
-        load_start(objective.admission, read_weights(Folder(stage.start), "pretrain_stay"))
-    return objective

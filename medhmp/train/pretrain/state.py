@@ -1,4 +1,4 @@
-"""What a training has come to: put back from a checkpoint, copied for the next one."""
+"""The state of a training: restored from a checkpoint, copied for the next one."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         begun: Checkpoint | None,
     ) -> None:
-        """Puts everything back to where ``begun`` is; none: leaves it as it is, at the beginning.
+        """Restores the checkpoint ``begun``; none: keeps the fresh state.
 
-        ``objective`` is the module itself, whatever wraps it for several ranks.
+        ``objective`` is the bare module, not its wrapper for several ranks.
         """
         self._objective, self._optimizer = objective, optimizer
         if begun:
@@ -33,11 +33,11 @@ class TrainingState:
         self._meters = begun.meters if begun else []
 
     def midway(self, rank: int) -> Midway | None:
-        """Where a rank goes on inside the first epoch; None: at its beginning."""
+        """The step inside the first epoch from which a rank goes on; None at its beginning."""
         return Midway(self.start.step, self._meters[rank]) if self.start.step else None
 
     def checkpoint(self, position: Position, meters: list[dict[str, Any]]) -> Checkpoint:
-        """A copy, on the device, of all that there is now; ``meters`` of every rank."""
+        """Copies the state on the device; ``meters`` are those of every rank."""
         return Checkpoint(
             position,
             copied(self._objective.state_dict()),

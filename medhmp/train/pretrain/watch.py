@@ -1,8 +1,7 @@
-"""What a rank does between steps, so that its run can be lost at any moment or stopped in time.
+"""Work of a rank between steps: judging losses, and beginning checkpoints.
 
-Every rank does it at the same step. Checkpoints are begun at steps that the run's settings decide,
-at the ends of epochs if the writer is free, and when a node is about to go; when they are changes
-nothing of what training comes to.
+Checkpoints are taken at fixed steps, at epoch ends if the writer is idle, and before a preemption.
+Their timing never affects the result. Every rank does this at the same step.
 """
 
 import time
@@ -20,17 +19,17 @@ from medhmp.train.meter import Meter
 from medhmp.train.pretrain.guard import Guard
 
 Save = Callable[[Position, list[dict[str, Any]], bool], None]
-"""Begins a checkpoint at a position, with the meters of all ranks; or leaves it if the writer is
-busy and the last argument False."""
+"""Begins a checkpoint at a position, with the meters of all ranks; none if the last argument is
+False and the writer is busy."""
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """When checkpoints are due: at every half of ``interval`` steps, counted over all epochs.
+    """Times at which checkpoints are due: every half of ``interval`` steps, over all epochs.
 
-    One is begun only when the one before is whole. So there is always a whole one that is less than
-    ``interval`` steps old, also while the next is being written; unless the loss has just leapt,
-    for then none is begun until it is back.
+    A checkpoint is begun only when the one before is whole. So there is always a whole one that is
+    less than ``interval`` steps old, also while the next is being written. The exception is a loss
+    that explodes: no checkpoint is begun until it is back.
     """
 
     steps: int  # of an epoch
@@ -43,30 +42,30 @@ class Rhythm:
 
 
 class Pulse:
-    """Beats about once a second, at the same step on every rank: rank 0 says at which."""
+    """A beat about once a second, at the same step on every rank, which rank 0 decides."""
 
     SECONDS = 1.0
 
     def __init__(self, agree: Callable[[int], int]) -> None:
-        """``agree`` gives every rank the number of rank 0, which all have to ask for."""
+        """``agree`` returns the number of rank 0 to every rank; all ranks have to call it."""
         self._agree, self._begun = agree, time.perf_counter()
         self._steps = self._left = 1
 
     def beats(self) -> bool:
-        """Whether it beats after this step."""
+        """True if the pulse beats after this step."""
         self._left -= 1
         if self._left:
             return False
         now = time.perf_counter()
         fitting = round(self._steps * self.SECONDS / max(now - self._begun, 1e-6))
-        # The first steps are not like the rest: it grows with care.
+        # The first steps are slower than the rest: grow by a factor of 4 at most.
         self._steps = self._agree(min(max(fitting, 1), 4 * self._steps))
         self._left, self._begun = self._steps, now
         return True
 
 
 class Watch:
-    """The ends of steps and epochs of one rank."""
+    """Watches the ends of steps and epochs of one rank."""
 
     def __init__(
         self,
@@ -76,14 +75,14 @@ class Watch:
         agree: Callable[[int], int] = lambda steps: steps,
         is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``is_leaving``: whether a node of the run is about to be taken away. Like ``agree`` it is
-        asked by all ranks at the same step, and tells them the same."""
+        """``is_leaving`` is true if a node of the run is about to be preempted. Like ``agree``, all
+        ranks call it at the same step and get the same answer."""
         self._rhythm, self._guard, self._save = rhythm, guard, save
         self._pulse, self._is_leaving = Pulse(agree), is_leaving
 
     def after_step(self, epoch: int, done: int, loss: Tensor, meter: Meter) -> None:
-        """Looks at the losses where the pulse beats, a checkpoint is due, or the epoch ends; there
-        ``after_epoch`` saves."""
+        """Judges the losses if the pulse beats, a checkpoint is due, or the epoch ends. Saves, but
+        not at the end of an epoch, where ``after_epoch`` does."""
         self._guard.step(epoch, done - 1, loss)
         at = Position(epoch, done)
         beats, is_last = self._pulse.beats(), done == self._rhythm.steps
@@ -95,14 +94,14 @@ class Watch:
             self._save(at, of_all_ranks(meter.state()), is_due)
 
     def after_epoch(self, epoch: int) -> None:
-        """Saves the end of an epoch: always if it is due, else if the writer is free."""
+        """Saves the end of an epoch: always if it is due, else if the writer is idle."""
         at = Position(epoch + 1)
         if self._guard.is_calm or at == Position(self._rhythm.epochs):
             self._save(at, [], self._rhythm.is_due(at))
 
 
 def of_all_ranks(meter: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The state of each rank's Meter, from each rank's own."""
+    """Gathers the states of all ranks' Meters; each rank gives its own."""
     numbers = {name: value for name, value in meter.items() if isinstance(value, int | float)}
     own = torch.tensor(list(numbers.values()), dtype=torch.float64, device=meter["sums"].device)
     own = torch.cat([own, meter["sums"]])

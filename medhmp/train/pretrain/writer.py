@@ -1,4 +1,4 @@
-"""Checkpoints are written by a thread, from a copy: the step goes on meanwhile."""
+"""Asynchronous checkpoints: a thread writes a copy while the steps go on."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,14 +12,14 @@ from medhmp.train.loop import Diverged
 
 
 class NotFinite(Diverged):
-    """Weights that are not finite: only the rank that writes knows of them."""
+    """Weights that are not finite. Only the rank that writes checkpoints finds them."""
 
 
 class Writer:
-    """Writes one checkpoint at a time. What goes wrong is raised by the next call."""
+    """Writes one checkpoint at a time. An error of the thread is raised by the next call."""
 
     def __init__(self, write: Callable[[Checkpoint], None], last: Position | None) -> None:
-        """``last``: the checkpoint that there is already."""
+        """``last`` is the newest checkpoint that is there already."""
         self.last = last  # the newest that is whole
         self._write, self._thread = write, ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
@@ -29,12 +29,12 @@ class Writer:
         return self._writing is not None and not self._writing.done()
 
     def begin(self, copied: Checkpoint) -> None:
-        """Begins to write, once what is being written is whole. Nobody may change the tensors."""
+        """Waits for the one before, then begins to write. The tensors may not change any more."""
         self.wait()
         self._writing = self._thread.submit(self._checked, copied)
 
     def wait(self) -> None:
-        """Waits for what is being written."""
+        """Waits until nothing is being written."""
         writing, self._writing = self._writing, None
         if writing:
             writing.result()
@@ -44,7 +44,7 @@ class Writer:
             _mapped(part, Tensor.cpu) for part in (copied.weights, copied.optimizer)
         )
         checkpoint = replace(copied, weights=weights, optimizer=optimizer)
-        # The loss was good, but it is of the weights before the last step.
+        # A finite loss does not suffice: it is of the weights before the last step.
         if not checkpoint.is_finite:
             raise NotFinite(
                 f"weights are not finite at {checkpoint.position}; lower the learning rate; the "
@@ -55,8 +55,8 @@ class Writer:
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """The same nested dictionaries and lists with copies of their tensors. They are made in the
-    device's own order: nothing waits for it."""
+    """Copies nested dictionaries and lists with their tensors, in the order of the device's work:
+    nothing waits for it."""
     found: dict[str, Any] = _mapped(state, lambda tensor: tensor.detach().clone())
     return found
 

@@ -115,7 +115,7 @@ def test_another_depth_or_model_is_refused(records):
     with pytest.raises(Refusal, match="AdmissionEncoder cannot start from stage two"):
         load_start(AdmissionEncoder(records.widths, MODEL), stage_two(records))
     with pytest.raises(Refusal, match="FLSTM cannot start"):
-        load_start(FLSTM(records.widths), stage_one(records))
+        load_start(FLSTM(records.widths, MODEL), stage_one(records))
 
 
 def test_patient_lstm_is_the_recorded_one(golden, records):
@@ -165,7 +165,7 @@ def test_batches_of_one_keep_their_axis(records):
     admission = records.admission_batch([records.admission(0)], dtype=torch.float32)
     assert StayClassifier(records.widths, MODEL)(admission).shape == (1,)
     assert AdmissionClassifier(records.widths, MODEL)(admission).shape == (1,)
-    assert FLSTM(records.widths)(admission).shape == (1,)
+    assert FLSTM(records.widths, MODEL)(admission).shape == (1,)
     assert PatientLSTM(records.widths, MODEL)(records.patient_batch([[[3]]])).shape == (1,)
 
 

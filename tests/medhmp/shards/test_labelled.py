@@ -19,7 +19,7 @@ from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
 from medhmp.shards.manifest import File, TaskCounts, content_of, open_shards
 from medhmp.storage import Folder, Output, Stamp, publish
-from medhmp.train.pretrain.stage import Stage, plan_of
+from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
 
 HOURS, FEATURES, FILES = 2, 40, 3
@@ -34,7 +34,7 @@ def data_of(run, task="mortality"):
 
 
 def stage_one(run):
-    return plan_of(run, Stage("pretrain_stay", run.out))
+    return rows_to_read(setup_of(run, Stage("pretrain_stay", run.out)), open_shards(run))
 
 
 class Cohorts:

@@ -7,7 +7,7 @@ import torch
 
 from medhmp.model.admission import count_coded, draw_salts, masks_of
 from medhmp.run import Model
-from medhmp.train.backward import backward, cut
+from medhmp.train.backward import backward, cut_batch
 from medhmp.train.objective import Pairs, build_admission_pretraining, build_stay_pretraining
 
 MODEL = Model(width=8, demographic_hidden=5)
@@ -71,7 +71,7 @@ def test_dropout_draws_the_same_in_both_passes(records):
     torch.manual_seed(7)
     salts, coded, encoded = draw_salts(whole.masks), count_coded(batch), []
     codes = 0
-    for part in cut(batch, 8, model.max_stays):
+    for part in cut_batch(batch, 8, model.max_stays):
         tokens, present = whole.admission.tokens(part)
         masks = masks_of(part, model.mask_rate, salts)
         masked = whole.admission.mask_codes(tokens, part, masks)
@@ -107,7 +107,7 @@ def test_chunks_are_batches_of_their_rows(records, rows, size, real):
         return batch | ({"feature_values": batch["feature_ids"] / 7} if real else {})
 
     admissions = [records.incomplete(i) for i in range(rows)]
-    chunks = cut(batch_of(admissions), size, 3)
+    chunks = cut_batch(batch_of(admissions), size, 3)
     for at, chunk in zip(range(0, rows, size), chunks, strict=True):
         expected = batch_of(admissions[at : at + size])
         assert chunk.keys() == expected.keys()

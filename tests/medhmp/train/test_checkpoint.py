@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder, Stamp, publish
 from medhmp.train import checkpoint
@@ -38,7 +37,7 @@ def made(position):
 
 
 def save(folder, *at, keep=2, stamp=STAMP):
-    checkpoint.save(folder, made(Position(*at)), smoke(), stamp, keep)
+    checkpoint.save(folder, made(Position(*at)), "{}", stamp, keep)
 
 
 def assert_is(found, position):
@@ -153,8 +152,8 @@ def test_damaged_or_missing_weights_are_refused(folder):
     """Also a single flipped bit, which safetensors itself takes for another weight."""
     with pytest.raises(Refusal, match=r"is missing or not whole; run jobs\.pretrain_stay first"):
         checkpoint.read_weights(folder, "pretrain_stay")
-    entries = checkpoint.write_model(folder, {"w": torch.ones(3)}, smoke(), [])
-    publish(folder, STAMP, entries)
+    model = checkpoint.dump_weights({"w": torch.ones(3)})
+    publish(folder, STAMP, checkpoint.write_model(folder, model, "{}", []))
     assert torch.equal(checkpoint.read_weights(folder, "pretrain_stay")["w"], torch.ones(3))
     data = folder.read_bytes("model.safetensors")
     folder.write_bytes("model.safetensors", data[:-1] + bytes([data[-1] ^ 1]))

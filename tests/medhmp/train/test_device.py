@@ -11,7 +11,6 @@ import sys
 
 import pytest
 
-from medhmp.run import Run, Tune
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune.grid import gpu_share
 
@@ -55,7 +54,7 @@ def devices(folder):
         return ray.get(ray.remote(kind).options(num_gpus=gpus).remote())
 
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    shares = [gpu_share(Run(tune=Tune(gpus_per_trial=given))) for given in (None, 0.0, 1.0)]
+    shares = [gpu_share(given) for given in (None, 0.0, 1.0)]
     tasks = {str(gpus): task(gpus) for gpus in (0, 0.25)}
     return {"task": tasks, "trial": trials(), "shares": shares}
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medhmp.layout import MEASURED, terms
-from medhmp.train.meter import Meter, line
+from medhmp.train.meter import Meter, line, step_line
 
 SHARES = ([1.0, 2.0, 6.0], [5.0, 0.0, 1.0])
 """The losses that each rank sees, step by step."""
@@ -114,6 +114,12 @@ def test_the_line_tells_all_that_is_measured():
         "pretrain_stay 2/5  loss 0.5123 codes 2 gradient_norm 0.25 learning_rate 0.0005  "
         "1,234 rows/s  step 380.0 ms  waiting 1.2%  0.8 + GPU 9.5 GiB  9 s left"
     )
+
+
+def test_the_line_in_the_middle_of_an_epoch_tells_its_step_and_the_time_left(monkeypatch):
+    monkeypatch.setattr(Meter, "seconds", 30.0)
+    told = step_line("pretrain_stay 2/5", 200, 800, 0.51234, Meter())
+    assert told == "pretrain_stay 2/5  step 200/800  loss 0.5123  90 s left of the epoch"
 
 
 def test_processes_average_over_all_their_steps_and_add_up_their_speed(tmp_path, run_ranks):

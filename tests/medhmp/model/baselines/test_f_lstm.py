@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from medhmp.batch import DEMOGRAPHICS, HOURS
 from medhmp.legend import Widths
 from medhmp.model.baselines.f_lstm import FLSTM
+from medhmp.run import Model
 
 
 def csr(keys, dense):
@@ -23,7 +24,7 @@ def test_f_lstm_is_the_recorded_one(golden):
             _, layer, kind = name.split(".")
             weights[f"{renamed[layer]}.{kind}"] = tensor
     widths = Widths(hours=8, features=14, demographics=5, diagnoses=1, drugs=1)
-    model = FLSTM(widths, hidden=11, layers=2, neurons=7)
+    model = FLSTM(widths, Model(), hidden=11, layers=2, neurons=7)
     model.load_state_dict(weights, strict=True)
     hourly, constant = recorded["input.x_fused"].split([14, 5], dim=2)
     assert torch.equal(constant, constant[:, :1].expand_as(constant))
@@ -37,7 +38,8 @@ def test_f_lstm_is_the_recorded_one(golden):
 
 def test_f_lstm_reads_real_values(records):
     torch.manual_seed(0)
-    model, batch = FLSTM(records.widths), records.stay_batch([records.stay() for _ in range(3)])
+    model = FLSTM(records.widths, Model())
+    batch = records.stay_batch([records.stay() for _ in range(3)])
     for kind in ("feature", "demographic"):
         ones = torch.ones(batch[f"{kind}_ids"].numel())
         torch.testing.assert_close(model(batch), model({**batch, f"{kind}_values": ones}))

@@ -1,26 +1,24 @@
 """One fit: which weights it keeps, that it repeats, where it begins."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load as load_tensors
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.layout import STARTED_FROM
 from medhmp.legend import SPLITS, Widths
-from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Finetune, Model
 from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.labelled import Labelled
 from medhmp.shards.rows import Stays
-from medhmp.storage import Folder, Stamp, publish
-from medhmp.train.checkpoint import write_model
 from medhmp.train.finetune import fit as fitting
-from medhmp.train.finetune.fit import FitSpec, fit, scores, start_weights
+from medhmp.train.finetune.estimators import FitSettings, estimator_of
 from medhmp.train.loop import Diverged
 from medhmp.train.objective import (
     build_admission_pretraining,
@@ -29,10 +27,21 @@ from medhmp.train.objective import (
 )
 
 WIDTHS = Widths(hours=4, features=12, demographics=5, diagnoses=9, drugs=7)
-RUN = replace(
-    smoke(), model=Model(width=8, demographic_hidden=4), finetune=Finetune(epochs=12, patience=3)
-)
-SPEC = FitSpec("mortality", "medhmp", "none", batch_size=16, learning_rate=0.05, seed=0)
+MODEL = Model(width=8, demographic_hidden=4)
+FINETUNE = Finetune(epochs=12, patience=3)
+POINT = {"batch_size": 16, "learning_rate": 0.05}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network that was fitted, and how the fit ended."""
+
+    network: Any
+    result: Any
+
+    @property
+    def weights(self):
+        return load_tensors(self.network.save())
 
 
 def stays(n, seed):
@@ -53,35 +62,37 @@ def data():
     return {split: stays(n, n) for split, n in zip(SPLITS, (200, 80, 90), strict=True)}
 
 
-def fitted(data, run=RUN, start=None, **changes):
-    return fit(run, replace(SPEC, **changes), data, WIDTHS, start)
+def fitted(data, finetune=FINETUNE, start=None, seed=0, model="medhmp", **point):
+    settings = FitSettings(MODEL, finetune, WIDTHS)
+    network = estimator_of("mortality", model, POINT | point, settings)
+    return Fitted(network, network.fit(data, seed, start))
 
 
-def cross_entropy(data, fit_, split, spec=SPEC):
-    score = torch.from_numpy(scores(RUN, spec, fit_.weights, data[split], WIDTHS))
+def cross_entropy(data, found, split):
+    score = torch.from_numpy(found.network.score(data[split]))
     return float(F.binary_cross_entropy(score, torch.from_numpy(data[split].label)))
 
 
 def test_a_fit_learns_a_rule_and_scores_it_between_0_and_1(data):
     found = fitted(data)
-    score = scores(RUN, SPEC, found.weights, data["test"], WIDTHS)
+    score = found.network.score(data["test"])
     assert score.shape == (90,)
     assert score.min() >= 0
     assert score.max() <= 1
     assert auroc(data["test"].label.astype(int), score) > 0.9
-    assert found.metrics[0]["loss"] > found.metrics[-1]["loss"]
+    assert found.result.metrics[0]["loss"] > found.result.metrics[-1]["loss"]
 
 
 def test_scores_are_the_same_whatever_the_batches(data, monkeypatch):
     found = fitted(data, epochs_of(1))
-    together = scores(RUN, SPEC, found.weights, data["test"], WIDTHS)
+    together = found.network.score(data["test"])
     monkeypatch.setattr(fitting, "SCORING_BATCH", 7)
-    apart = scores(RUN, SPEC, found.weights, data["test"], WIDTHS)
+    apart = found.network.score(data["test"])
     np.testing.assert_allclose(apart, together, rtol=1e-5)
 
 
 def epochs_of(epochs, patience=3):
-    return replace(RUN, finetune=replace(RUN.finetune, epochs=epochs, patience=patience))
+    return replace(FINETUNE, epochs=epochs, patience=patience)
 
 
 def test_the_weights_of_the_best_epoch_are_kept(data):
@@ -89,24 +100,23 @@ def test_the_weights_of_the_best_epoch_are_kept(data):
     part = data["validation"]
     turned = {**data, "validation": replace(part, label=1 - part.label)}
     found = fitted(turned)
-    losses = [row["val_loss"] for row in found.metrics]
+    losses = [row["val_loss"] for row in found.result.metrics]
     best = int(np.argmin(losses))
     assert best < len(losses) - 1
-    assert found.epochs == len(losses) == best + 1 + RUN.finetune.patience
-    assert found.val_loss == min(losses)
-    assert found.val_auroc == found.metrics[best]["val_auroc"]
-    assert cross_entropy(turned, found, "validation") == pytest.approx(found.val_loss, rel=1e-5)
+    assert len(losses) == best + 1 + FINETUNE.patience
+    assert found.result.val_loss == min(losses)
+    assert found.result.val_auroc == found.result.metrics[best]["val_auroc"]
+    assert cross_entropy(turned, found, "validation") == pytest.approx(min(losses), rel=1e-5)
     # The kept weights are those that a fit of so many epochs ends with.
     shorter = fitted(turned, epochs_of(best + 1))
     assert equal(found.weights, shorter.weights)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(data):
-    run = epochs_of(2)
-    first = fitted(data, run, seed=4)
+    first = fitted(data, epochs_of(2), seed=4)
     torch.rand(5)  # whatever happened before
-    assert equal(first.weights, fitted(data, run, seed=4).weights)
-    assert not equal(first.weights, fitted(data, run, seed=5).weights)
+    assert equal(first.weights, fitted(data, epochs_of(2), seed=4).weights)
+    assert not equal(first.weights, fitted(data, epochs_of(2), seed=5).weights)
 
 
 def equal(ours, theirs):
@@ -118,15 +128,15 @@ def equal(ours, theirs):
 def test_pretrained_weights_arrive_and_nothing_else_changes(data, stage):
     torch.manual_seed(99)
     build = build_stay_pretraining if stage == 1 else build_admission_pretraining
-    start = build(RUN.model, WIDTHS).state_dict()
-    still = replace(RUN, finetune=Finetune(epochs=1, momentum=0.0, weight_decay=0.0))
+    start = build(MODEL, WIDTHS).state_dict()
+    still = Finetune(epochs=1, momentum=0.0, weight_decay=0.0)
     found = fitted(data, still, start, learning_rate=0.0)
     prefix = "stay." if stage == 1 else "admission.stay."
     expected = {f"stay.{n.removeprefix(prefix)}": x for n, x in start.items() if prefix in n}
-    assert sorted(found.arrived) == sorted(expected)
+    assert sorted(found.result.arrived) == sorted(expected)
     assert equal({name: found.weights[name] for name in expected}, expected)
-    torch.manual_seed(SPEC.seed)
-    fresh = build_classifier("mortality", "medhmp", RUN.model, WIDTHS).model.state_dict()
+    torch.manual_seed(0)
+    fresh = build_classifier("mortality", "medhmp", MODEL, WIDTHS).model.state_dict()
     rest = fresh.keys() - expected.keys()
     assert rest == {"head.weight", "head.bias"}
     assert all(torch.equal(found.weights[name], fresh[name]) for name in rest)
@@ -142,24 +152,12 @@ def test_a_fit_that_diverges_says_so(data, rows, sentence):
 
 
 def test_f_lstm_is_trained_by_the_same_loop(data):
-    spec = replace(SPEC, model="f_lstm", learning_rate=1e-2)
-    found = fit(epochs_of(12), spec, data, WIDTHS, None)
-    assert cross_entropy(data, found, "test", spec) < 0.5
-    assert math.isfinite(found.val_loss)
-
-
-def test_start_weights_are_read_from_the_folder_of_the_start(tmp_path):
-    run = replace(RUN, out=str(tmp_path))
-    assert start_weights(run, "none") is None
-    for number, place in enumerate(STARTED_FROM.values()):
-        folder = Folder(str(tmp_path)) / place
-        tensors = {"w": torch.full((2,), float(number))}
-        publish(folder, Stamp({}, {}), write_model(folder, tensors, run, []))
-    for number, start in enumerate(STARTED_FROM):
-        assert start_weights(run, start)["w"].tolist() == [number, number]
+    found = fitted(data, epochs_of(12), model="f_lstm", learning_rate=1e-2)
+    assert cross_entropy(data, found, "test") < 0.5
+    assert math.isfinite(found.result.val_loss)
 
 
 def test_a_start_that_does_not_fit_is_refused(data):
-    wide = build_stay_pretraining(replace(RUN.model, width=16), WIDTHS).state_dict()
+    wide = build_stay_pretraining(replace(MODEL, width=16), WIDTHS).state_dict()
     with pytest.raises(Refusal, match=r"width 16 and this run's model.width is 8"):
         fitted(data, start=wide)

@@ -4,7 +4,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medhmp.storage import Entry, Folder
-from medhmp.train.pretrain.curves import FOLDER, Curves, publish
+from medhmp.train.pretrain.curves import FOLDER, Curves, write_curves
 
 
 def row(epoch):
@@ -60,7 +60,7 @@ def test_a_training_that_goes_on_has_each_epoch_once(tmp_path):
 def test_a_finished_training_has_its_curves_in_one_file(tmp_path):
     folder = Folder(str(tmp_path))
     live = Curves(folder, ROWS[:1])
-    entries = publish(folder, ROWS)
+    entries = write_curves(folder, ROWS)
     live.close()
     assert [entry.name for entry in entries] == folder.names()
     assert entries == [folder.entry(name) for name in folder.names()]
@@ -75,7 +75,7 @@ def test_in_a_bucket_they_appear_with_the_output(tmp_path, s3):
     curves.add(ROWS[0])
     curves.close()
     assert folder.names() == []
-    (entry,) = publish(folder, ROWS)
+    (entry,) = write_curves(folder, ROWS)
     assert isinstance(entry, Entry)
     (tmp_path / entry.name).parent.mkdir()
     (tmp_path / entry.name).write_bytes(folder.read_bytes(entry.name))

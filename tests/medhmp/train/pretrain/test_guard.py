@@ -83,6 +83,16 @@ def test_one_that_goes_on_from_a_state_judges_the_same(losses, data):
     assert ended(Guard(first.state()), losses[cut:]) == ended(watched(losses[:cut]), losses[cut:])
 
 
+def test_it_knows_the_loss_that_it_judged_last():
+    guard = Guard()
+    assert math.isnan(guard.last)
+    for step, loss in enumerate((3.0, 2.0)):
+        guard.step(0, step, torch.tensor(loss))
+    assert math.isnan(guard.last)
+    guard.check()
+    assert guard.last == 2.0
+
+
 def test_ten_times_the_largest_reference_is_the_bound():
     assert watched([1.0] * 10 + [1 + FACTOR]).is_calm
     assert not watched([1.0] * 10 + [1.001 + FACTOR]).is_calm

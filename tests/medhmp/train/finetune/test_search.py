@@ -1,4 +1,4 @@
-"""Which cells a grid has, what they depend on, and which of them is chosen."""
+"""Cells of a grid, what they depend on, and which of them is chosen."""
 
 from dataclasses import replace
 
@@ -9,17 +9,18 @@ from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
-from medhmp.shards.manifest import content_of
-from medhmp.storage import Folder, Stamp, fingerprint, publish
-from medhmp.train.finetune.grid import Cell, Grid, choose, grids, is_whole
+from medhmp.shards.manifest import OpenShards, content_of
+from medhmp.storage import Folder, Stamp, fingerprint, opened, publish
+from medhmp.train.finetune.grid import choose, is_whole
+from medhmp.train.finetune.inputs import FitInputs
+from medhmp.train.finetune.search import Cell, Grid, grids_of
+from tests.manifests import manifest
 
+MODELS = ("medhmp", "f_lstm", "hist_gradient_boosting")
 ALL_STARTS = ("none", "stay", "admission", "both", "shuffled")
-TUNE = Tune(
-    starts=ALL_STARTS,
-    batch_sizes=(16, 32),
-    learning_rates=(1e-3, 5e-3),
-    none_learning_rates=(5e-3, 5e-2),
-)
+SEARCH = ("medhmp.batch_size=16,32", "medhmp.learning_rate=1e-3,5e-3")
+MORE = "medhmp/none.learning_rate=1e-3,5e-3,5e-2"
+TUNE = Tune(models=MODELS, starts=ALL_STARTS, search=(*SEARCH, MORE), seeds=2)
 
 
 @pytest.fixture
@@ -36,12 +37,18 @@ def run(tmp_path):
     return replace(smoke(), out=str(tmp_path), tune=TUNE)
 
 
-def grid(model="medhmp", start="both", task="mortality"):
-    return Grid(task, model, start, Folder("/nowhere"), Stamp({}, {}), {})
+def grids(run, task):
+    shards = OpenShards(opened(Folder(run.out) / "shards", "featurize"), manifest())
+    return grids_of(run, task, FitInputs(Folder(run.out), shards, run.pretrain_on))
 
 
-def points(run, **kind):
-    return [(cell.batch_size, cell.learning_rate) for cell in grid(**kind).cells(run)]
+def grid(model="medhmp", start="both", task="mortality", tune=TUNE):
+    search = tune.searched(model, start)
+    return Grid(task, model, start, Folder("/nowhere"), Stamp({}, {}), search, seeds=2)
+
+
+def points(**kind):
+    return [tuple(cell.point.values()) for cell in grid(**kind).cells]
 
 
 def test_a_task_on_stays_has_a_grid_for_every_start_and_each_baseline_once(run):
@@ -70,41 +77,53 @@ def test_every_grid_has_a_folder_of_its_own(run):
     assert f"{run.out}/tune/arf/medhmp/both" in folders
 
 
-def test_cells_are_every_batch_size_at_every_rate(run):
-    assert points(run) == [(16, 1e-3), (16, 5e-3), (32, 1e-3), (32, 5e-3)]
-    names = [cell.name for cell in grid().cells(run)]
+def test_cells_are_every_batch_size_at_every_rate():
+    assert points() == [(16, 1e-3), (16, 5e-3), (32, 1e-3), (32, 5e-3)]
+    names = [cell.name for cell in grid().cells]
     assert names == [f"batch-{b}-lr-{lr}" for b in (16, 32) for lr in ("0.001", "0.005")]
 
 
 @pytest.mark.parametrize("start", ALL_STARTS)
-def test_more_rates_go_to_the_random_start_alone(run, start):
-    rates = [rate for batch_size, rate in points(run, start=start) if batch_size == 16]
+def test_more_rates_go_to_the_random_start_alone(start):
+    rates = [rate for batch_size, rate in points(start=start) if batch_size == 16]
     assert rates == ([1e-3, 5e-3, 5e-2] if start == "none" else [1e-3, 5e-3])
 
 
-def test_baselines_search_their_own_grids(run):
-    rates = [rate for batch, rate in points(run, model="f_lstm", start="none") if batch == 16]
+def test_baselines_search_their_own_grids():
+    rates = [rate for batch, rate in points(model="f_lstm", start="none") if batch == 16]
     assert rates == [1e-4, 1e-3, 1e-2]  # as published (Tang et al. 2020)
-    assert points(run, model="hist_gradient_boosting", start="none") == [(0, 0.0)]
 
 
-def test_a_cells_spec_differs_in_the_seed_alone(run):
-    cell = grid(start="admission").cells(run)[1]
-    one, two = cell.spec(0), cell.spec(1)
-    assert (one.task, one.model, one.start) == ("mortality", "medhmp", "admission")
-    assert (one.batch_size, one.learning_rate) == (16, 5e-3)
-    assert replace(one, seed=1) == two
+def test_a_model_with_nothing_to_search_has_one_cell():
+    (cell,) = grid("hist_gradient_boosting", "none").cells
+    assert (cell.name, cell.point) == ("default", {})
+    assert cell.files == ["default-seed-0.skops", "default-seed-1.skops"]
+
+
+def test_other_fields_are_named_as_they_are():
+    searched = {"depth": (2, 4), "learning_rate": (0.1,)}
+    names = [cell.name for cell in replace(grid(), search=searched).cells]
+    assert names == ["depth-2-lr-0.1", "depth-4-lr-0.1"]
+
+
+def test_each_seed_of_a_network_has_a_file_and_what_draws_nothing_has_one(run):
+    seeds = {g.model: g.seeds for g in grids(run, "mortality")}
+    assert seeds == {"medhmp": 2, "f_lstm": 2, "hist_gradient_boosting": 1}
+    files = [f"batch-16-lr-0.001-seed-{seed}.safetensors" for seed in range(2)]
+    assert grid().cells[0].files == files
 
 
 def test_more_rates_for_the_random_start_make_no_other_grid_anew(run):
-    other = replace(run, tune=replace(TUNE, none_learning_rates=()))
+    other = replace(run, tune=replace(TUNE, search=SEARCH))
     for before, after in zip(grids(run, "arf"), grids(other, "arf"), strict=True):
         other = (before.model, before.start) != ("medhmp", "none")
         assert (before.stamp.hash == after.stamp.hash) == other
 
 
 def with_rates(run, *rates):
-    return replace(run, tune=replace(run.tune, learning_rates=rates))
+    searched = ",".join(map(str, rates))
+    search = ("medhmp.batch_size=16,32", f"medhmp.learning_rate={searched}")
+    return replace(run, tune=replace(run.tune, search=search))
 
 
 @pytest.mark.parametrize("start", ["none", "both"])
@@ -118,11 +137,11 @@ def test_a_cell_depends_on_its_own_point_and_not_on_the_others(run, start):
         )
     )
     assert len({grid.stamp.hash for grid in (few, many, longer)}) == 3
-    before = {cell.name: cell.stamp.hash for cell in few.cells(with_rates(run, 1e-3))}
-    after = {cell.name: cell.stamp.hash for cell in many.cells(with_rates(run, 1e-3, 1e-2))}
+    before = {cell.name: cell.stamp.hash for cell in few.cells}
+    after = {cell.name: cell.stamp.hash for cell in many.cells}
     assert before.items() < after.items()
     assert len(set(after.values())) == len(after)
-    other = {cell.name: cell.stamp.hash for cell in longer.cells(with_rates(run, 1e-3))}
+    other = {cell.name: cell.stamp.hash for cell in longer.cells}
     assert before.keys() == other.keys()
     assert not set(before.values()) & set(other.values())
 
@@ -140,7 +159,7 @@ def test_a_grid_of_another_search_is_opened_again_on_demand_and_keeps_its_cells(
     assert is_whole(first, overwrite=False)
     assert is_whole(first, overwrite=True)
     other, *_ = grids(with_rates(run, 1e-3, 1e-2), "arf")
-    with pytest.raises(Refusal, match=r"tune\.learning_rates was .* pass --overwrite"):
+    with pytest.raises(Refusal, match=r"tune\.search\.learning_rate was .* pass --overwrite"):
         is_whole(other, overwrite=False)
     assert not is_whole(other, overwrite=True)
     assert other.folder.names() == ["trials/batch-16-lr-0.001.json"]
@@ -168,7 +187,8 @@ def test_weights_pretrained_on_other_shards_are_refused(run):
 
 
 def recorded(*losses):
-    cells = [Cell(grid(), 16, 10.0**-place) for place in range(len(losses))]
+    points = [{"batch_size": 16, "learning_rate": 10.0**-place} for place in range(len(losses))]
+    cells = [Cell(grid(), point) for point in points]
     return [(cell, {"mean_val_loss": loss}) for cell, loss in zip(cells, losses, strict=True)]
 
 
@@ -180,5 +200,8 @@ def test_the_cell_of_lowest_mean_loss_is_chosen_and_the_first_of_equals():
 def test_a_cell_of_which_a_seed_diverged_is_never_chosen():
     records = recorded(None, 0.9, None)
     assert choose(records) == records[1]
-    with pytest.raises(Refusal, match="every cell of mortality medhmp both diverged; lower"):
+    with pytest.raises(
+        Refusal,
+        match=r"every cell of mortality medhmp both diverged; give lower rates: --tune.search med",
+    ):
         choose(recorded(None, None))

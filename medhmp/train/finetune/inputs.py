@@ -1,0 +1,63 @@
+"""Outputs of earlier jobs that a fit reads: the shards, the notes, the weights it begins from."""
+
+import functools
+from typing import Any, Final
+
+from torch import Tensor
+
+from medhmp.layout import STARTED_FROM
+from medhmp.legend import LEVELS, Level, Start, Task
+from medhmp.model.catalog import MODELS
+from medhmp.run import Run, fields_of
+from medhmp.shards.manifest import OpenShards
+from medhmp.storage import Folder
+from medhmp.train.checkpoint import pretrained, read_weights
+from medhmp.train.objective import model_fields
+
+ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
+    "stay": (),
+    "admission": ("model.max_stays",),
+    "patient": ("cohort.max_visits",),
+}
+"""Fields of a run that decide how much of a labelled row is read, whatever the model."""
+
+
+class FitInputs:
+    """Fingerprints of what the fits of a run read. Each output is opened once."""
+
+    def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
+        self._shards = shards
+        self._start = functools.cache(
+            lambda start: pretrained(
+                out / STARTED_FROM[start], _job_of(start), shards.fingerprint, pretrain_on
+            )
+        )
+
+    def of(self, task: Task, start: Start) -> dict[str, str]:
+        """The inputs of a fit. Refuses parts not whole, or pretrained on other shards."""
+        inputs = {"shards": self._shards.fingerprint}
+        if LEVELS[task] == "admission":
+            inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
+        if start != "none":
+            inputs["start"] = self._start(start)
+        return inputs
+
+
+def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
+    """The fields of a run that a fit depends on, beside those that are searched."""
+    rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
+    if not MODELS[model].is_network:
+        return rows
+    return rows | fields_of(run, "finetune") | model_fields(run, "fit")
+
+
+def start_weights(out: Folder, start: Start) -> dict[str, Tensor] | None:
+    """A start's pretrained tensors; None for *none*."""
+    if start == "none":
+        return None
+    return read_weights(out / STARTED_FROM[start], _job_of(start))
+
+
+def _job_of(start: Start) -> str:
+    """The job that makes what a start takes."""
+    return "pretrain_stay" if start == "stay" else "pretrain_admission"

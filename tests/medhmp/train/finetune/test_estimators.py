@@ -1,0 +1,117 @@
+"""One face of every model of the catalog: what is saved scores as what was fitted."""
+
+import numpy as np
+import pytest
+
+from medhmp.evaluate.discrimination import auroc
+from medhmp.layout import PREDICTION_COLUMNS
+from medhmp.legend import LEVELS, SPLITS, Widths
+from medhmp.model.baselines.hist_gradient_boosting import fit_trees
+from medhmp.model.catalog import MODELS
+from medhmp.run import Finetune, Fit, Model
+from medhmp.shards.csr import Csr, from_lengths
+from medhmp.shards.labelled import Labelled
+from medhmp.shards.rows import Admissions, Patients, Stays
+from medhmp.shards.tabular import counted
+from medhmp.train.finetune.estimators import FitSettings, estimator_of, point_of, predict_held_out
+
+WIDTHS = Widths(hours=4, features=12, demographics=5, diagnoses=9, drugs=7)
+SETTINGS = FitSettings(Model(width=8, demographic_hidden=4), Finetune(epochs=2), WIDTHS)
+TASK_OF = {"stay": "mortality", "admission": "readmission", "patient": "heart_failure"}
+PAIRS = [(name, level) for name, entry in MODELS.items() for level in entry.builders]
+
+
+def ragged(random, rows, width, at_most=4):
+    """``rows`` sets of ids below ``width``."""
+    sets = [random.choice(width, random.integers(at_most), replace=False) for _ in range(rows)]
+    return Csr(from_lengths(np.array([len(s) for s in sets])), np.concatenate(sets))
+
+
+def stays_of(random, rows):
+    hours = ragged(random, rows * WIDTHS.hours, WIDTHS.features)
+    return Stays(np.arange(rows), np.arange(rows), hours, ragged(random, rows, WIDTHS.demographics))
+
+
+def rows_of(random, level, rows):
+    ids = np.arange(rows)
+    if level == "stay":
+        return stays_of(random, rows)
+    codes = ragged(random, 2 * rows, WIDTHS.diagnoses)
+    if level == "patient":
+        visits = Csr(np.arange(0, 2 * rows + 1, 2), np.arange(2 * rows))
+        return Patients(ids, visits, codes)
+    return Admissions(
+        subject_id=ids,
+        row_id=ids,
+        stays=stays_of(random, rows),
+        stay_rows=Csr(np.arange(rows + 1), ids),
+        max_stays=3,
+        icd=ragged(random, rows, WIDTHS.diagnoses),
+        drug=ragged(random, rows, WIDTHS.drugs),
+        note=random.normal(size=(rows, 768)).astype(np.float32),
+        has_note=np.ones(rows, bool),
+    )
+
+
+def labelled(level, rows, seed):
+    random = np.random.default_rng(seed)
+    return Labelled(rows_of(random, level, rows), (random.random(rows) < 0.4).astype(np.float32))
+
+
+def data_of(level):
+    return {
+        split: labelled(level, rows, rows) for split, rows in zip(SPLITS, (60, 30, 31), strict=True)
+    }
+
+
+def made(name, level):
+    point = {field: values[0] for field, values in MODELS[name].search.items()}
+    return estimator_of(TASK_OF[level], name, point, SETTINGS)
+
+
+@pytest.mark.parametrize(("name", "level"), PAIRS)
+def test_a_model_that_is_saved_and_loaded_scores_the_same(name, level):
+    data, first, again, loaded = data_of(level), *(made(name, level) for _ in range(3))
+    result = first.fit(data, 3)
+    assert again.fit(data, 3).val_loss == result.val_loss
+    assert first.save() == again.save()  # bit for bit, as everything that a run writes
+    loaded.load(first.save())
+    for part in data.values():
+        score = loaded.score(part)
+        assert score.shape == (len(part),)
+        assert ((score >= 0) & (score <= 1)).all()
+        assert score.tolist() == first.score(part).tolist()
+    validation, score = data["validation"], loaded.score(data["validation"]).astype(np.float64)
+    assert result.val_auroc == pytest.approx(auroc(validation.label.astype(int), score))
+    of_label = np.where(validation.label == 1, score, 1 - score)
+    assert result.val_loss == pytest.approx(-np.log(np.clip(of_label, 1e-7, None)).mean(), rel=1e-4)
+
+
+def test_trees_are_those_of_the_counts_and_no_pickle():
+    data, estimator = data_of("stay"), made("hist_gradient_boosting", "stay")
+    estimator.fit(data, 0)
+    slow = fit_trees(counted(data["train"].rows, WIDTHS), data["train"].label)
+    expected = slow.predict_proba(counted(data["test"].rows, WIDTHS))[:, 1]
+    assert estimator.score(data["test"]).tolist() == expected.tolist()
+    assert estimator.save()[:2] == b"PK"  # an archive of JSON and arrays
+
+
+def test_held_out_rows_are_scored_in_the_schema_of_predictions():
+    data, estimator = data_of("stay"), made("hist_gradient_boosting", "stay")
+    estimator.fit(data, 0)
+    table = predict_held_out(estimator, data, seed=7)
+    assert table.schema == PREDICTION_COLUMNS
+    assert table["split"].to_pylist() == ["validation"] * 30 + ["test"] * 31
+    assert set(table["seed"].to_pylist()) == {7}
+    expected = np.concatenate([estimator.score(data[split]) for split in SPLITS[1:]])
+    assert table["score"].to_pylist() == expected.astype(np.float32).tolist()
+
+
+def test_the_one_fit_gives_a_model_the_fields_that_it_reads():
+    fit = Fit(batch_size=8, learning_rate=0.5)
+    assert point_of(fit) == {"batch_size": 8, "learning_rate": 0.5}
+    assert point_of(Fit(model="hist_gradient_boosting", start="none")) == {}
+
+
+def test_every_task_has_a_model():
+    assert {level for _, level in PAIRS} == set(LEVELS.values())

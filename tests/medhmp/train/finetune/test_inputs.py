@@ -1,0 +1,67 @@
+"""Outputs that a fit reads: each opened once, and only if the fit needs it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from medhmp.layout import STARTED_FROM
+from medhmp.recipes import smoke
+from medhmp.refusal import Refusal
+from medhmp.shards.manifest import OpenShards
+from medhmp.storage import Folder, Stamp, opened, publish
+from medhmp.train.checkpoint import dump_weights, write_model
+from medhmp.train.finetune.inputs import FitInputs, start_weights
+from tests.manifests import manifest
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Pretrainings of every start, each with weights of its own."""
+    root = Folder(str(tmp_path))
+    publish(root / "shards", Stamp({}, {}), [])
+    stamp = Stamp({"pretrain_on": "train"}, {"shards": opened(root / "shards", "").fingerprint})
+    for number, place in enumerate(STARTED_FROM.values()):
+        model = dump_weights({"w": torch.full((2,), float(number))})
+        publish(root / place, stamp, write_model(root / place, model, "{}", []))
+    return root
+
+
+def inputs(out, pretrain_on="train"):
+    shards = OpenShards(opened(out / "shards", "featurize"), manifest())
+    return FitInputs(out, shards, pretrain_on)
+
+
+def test_start_weights_are_read_from_the_folder_of_the_start(out):
+    assert start_weights(out, "none") is None
+    for number, start in enumerate(STARTED_FROM):
+        assert start_weights(out, start)["w"].tolist() == [number, number]
+
+
+def test_each_start_has_its_own_weights_and_none_has_no_input(out):
+    found = inputs(out)
+    assert found.of("arf", "none").keys() == {"shards"}
+    assert len({found.of("arf", start)["start"] for start in STARTED_FROM}) == len(STARTED_FROM)
+
+
+def test_each_output_is_opened_once_and_notes_only_for_admissions(out, monkeypatch):
+    found, read = inputs(out), []
+    whole = Folder.read_json
+    monkeypatch.setattr(
+        Folder, "read_json", lambda self, name: read.append(self.uri) or whole(self, name)
+    )
+    for _ in range(2):
+        for task in ("arf", "shock", "heart_failure"):
+            assert found.of(task, "both")
+    assert read == [f"{out}/{STARTED_FROM['both']}"]
+    with pytest.raises(Refusal, match="note_embeddings is missing or not whole"):
+        found.of("readmission", "none")
+    publish(out / "shards/note_embeddings", Stamp({}, {}), [])
+    for _ in range(2):
+        assert "note_embeddings" in found.of("readmission", "both")
+    assert read[1:] == [f"{out}/shards/note_embeddings"]
+
+
+def test_weights_that_saw_other_patients_are_refused(out):
+    with pytest.raises(Refusal, match="made with pretrain_on 'train' and this run has 'all'"):
+        inputs(out, pretrain_on=replace(smoke(), pretrain_on="all").pretrain_on).of("arf", "both")
