@@ -36,7 +36,7 @@ def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
     from medhmp.layout import TUNE
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder
+    from medhmp.storage import Folder, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
     from medhmp.train.finetune.grid import Shared, is_whole, run_grids
     from medhmp.train.finetune.inputs import FitInputs, start_weights
@@ -47,6 +47,9 @@ def tune(run: Run) -> None:
     inputs = FitInputs(out, shards, run.pretrain_on)
     grids = [grid for task in data for grid in grids_of(run, task, inputs)]
     pending = [grid for grid in grids if not is_whole(grid, run.overwrite)]
+    for grid in grids:
+        if made := made_elsewhere(grid.folder):
+            progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if pending:
         starts = {start: start_weights(out, start) for start in {g.start for g in pending}}
         settings = FitSettings(run.model, run.finetune, shards.widths)

@@ -1,4 +1,4 @@
-"""Contracts on imports: a violation of each kind, seeded in a copy, fails; models are data to others."""
+"""Contracts on imports: a violation of each kind, seeded in a copy, fails. No model is named."""
 
 import ast
 import os
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UPWARD = "Nothing imports upward"
 JOBS = "Jobs are above the package"
 SOURCES = "No source imports another"
-MODELS = "Models are pure PyTorch"
+PURE = "Models are pure PyTorch"
 CIRCLES = "No circles"
 
 
@@ -32,7 +32,7 @@ def lint(folder: Path) -> dict[str, str]:
         text=True,
         check=False,
     )
-    found = dict(re.findall(r"^(.+) (KEPT|BROKEN)$", done.stdout, re.MULTILINE))
+    found = dict(re.findall(r"^(.+?) (KEPT|BROKEN)\b", done.stdout, re.MULTILINE))
     assert found, done.stdout + done.stderr
     assert done.returncode == ("BROKEN" in found.values())
     return found
@@ -47,7 +47,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_contracts_hold(copy):
-    kept = dict.fromkeys((UPWARD, JOBS, SOURCES, MODELS, CIRCLES), "KEPT")
+    kept = dict.fromkeys((UPWARD, JOBS, SOURCES, PURE, CIRCLES), "KEPT")
     assert lint(copy) == kept
 
 
@@ -60,7 +60,7 @@ def test_the_contracts_hold(copy):
         ({"medhmp/storage.py": "def f(): import medhmp.shards.manifest"}, UPWARD),
         ({"medhmp/unplaced.py": ""}, UPWARD),
         ({"medhmp/storage.py": "import jobs.tune"}, JOBS),
-        ({"medhmp/model/blocks.py": "import ray"}, MODELS),
+        ({"medhmp/model/blocks.py": "import ray"}, PURE),
         (
             {
                 "medhmp/evaluate/one.py": "import medhmp.evaluate.other",

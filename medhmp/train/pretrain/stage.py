@@ -6,6 +6,7 @@ from typing import Literal
 from medhmp.legend import SPLITS, Widths
 from medhmp.model.heads import load_start
 from medhmp.progress import Progress
+from medhmp.provenance import run_json
 from medhmp.run import Loop, Model, Pretrain, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.split import assert_disjoint, splits_in
@@ -72,7 +73,7 @@ def setup_of(run: Run, stage: Stage) -> Setup:
         run.loop,
         run.pretrain_on,
         run.share_budget_gib,
-        run.to_json(),
+        run_json(run),
         Progress(run.quiet),
     )
 
