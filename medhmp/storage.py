@@ -353,11 +353,6 @@ def opened(folder: Folder, made_by: str) -> Output:
     return output
 
 
-def fingerprint(folder: Folder, made_by: str) -> str:
-    """Content hash of a whole output. Refuses one not whole, as ``opened``."""
-    return opened(folder, made_by).fingerprint
-
-
 def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
     """True if ``folder`` holds a whole output of this stamp: the stage is to be skipped.
 
