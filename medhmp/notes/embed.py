@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import ray
 import torch
 
-from medhmp.arrays import Floats32, frame_of
+from medhmp.arrays import Floats32
+from medhmp.frames import frame_of
 from medhmp.layout import NOTE_EMBEDDING_COLUMNS
 from medhmp.legend import NOTE_WIDTH
 from medhmp.notes.encoder import embed, load_encoder

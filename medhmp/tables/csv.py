@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
-from medhmp.arrays import frame_of
+from medhmp.frames import frame_of
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.arrays import frame_of
+from medhmp.frames import frame_of
 from medhmp.legend import Task
 from medhmp.progress import Progress
 from medhmp.tables.csv import RawTables, table_of

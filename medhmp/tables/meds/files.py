@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medhmp.arrays import frame_of
+from medhmp.frames import frame_of
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder

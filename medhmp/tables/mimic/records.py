@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medhmp.arrays import frame_of
+from medhmp.frames import frame_of
 from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
