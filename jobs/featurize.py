@@ -17,6 +17,7 @@ Killed and run again, it goes on with the tables and patient buckets that are no
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
@@ -41,8 +42,7 @@ def featurize(run: Run) -> None:
     from medhmp.shards.featurizer import frozen_featurizer
     from medhmp.shards.manifest import FROZEN, content_of
     from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened
-    from medhmp.tables.schema import ReaderSettings
-    from medhmp.tables.sources import fingerprint, folders_of
+    from medhmp.tables.sources import fingerprint, folders_of, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
     shards, folders = root / SHARDS, folders_of(run.tables, root)
@@ -56,8 +56,8 @@ def featurize(run: Run) -> None:
         return progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     featurizer = frozen_featurizer(frozen, fields) if frozen else None
     asked = Sections(run.cohort, run.splits, run.features, run.shards)
-    settings = ReaderSettings.of(run.cohort, run.features, run.tables.meds, progress)
-    manifest, seconds = make_shards(asked, stamp, folders, settings, shards, progress, featurizer)
+    sources = partial(open_sources, folders, run)
+    manifest, seconds = make_shards(asked, stamp, sources, shards, progress, featurizer)
     _tell(progress, manifest)
     progress.say(f"shards in {seconds:.0f} s: {shards}")
 

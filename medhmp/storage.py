@@ -362,11 +362,6 @@ def opened(folder: Folder, made_by: str) -> Output:
     return output
 
 
-def fingerprint(folder: Folder, made_by: str) -> str:
-    """Content hash of a whole output. Refuses one that is not whole, as ``opened`` does."""
-    return opened(folder, made_by).fingerprint
-
-
 def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
     """True if ``folder`` holds a whole output of this stamp, so that the stage is skipped.
 

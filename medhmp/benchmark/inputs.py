@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from medhmp.arrays import Floats, Ints
 from medhmp.run import Synthetic
 from medhmp.storage import Folder
 from medhmp.synthetic import synthesize
@@ -29,7 +29,6 @@ GZIP_LEVEL: Final = 6
 """Compression of the MIMIC-III tables that PhysioNet ships."""
 
 Rng = np.random.Generator
-Ints = npt.NDArray[np.int64]
 
 
 def write_fiddle(folder: Folder, ids: int) -> None:
@@ -101,7 +100,7 @@ def _words(letter: str, rng: Rng, levels: int, n: int) -> pl.Series:
     return letter + pl.Series(rng.integers(0, levels, n)).cast(pl.String)
 
 
-def _moments(rng: Rng, who: Ints, mean: float) -> tuple[Ints, npt.NDArray[np.float64]]:
+def _moments(rng: Rng, who: Ints, mean: float) -> tuple[Ints, Floats]:
     """(ID, t) of readings, a Poisson number for each ID, ascending, no two at the same time."""
     ticks = round(HOURS / TICK)
     owner = np.repeat(who, rng.poisson(mean, len(who)))

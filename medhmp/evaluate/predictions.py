@@ -10,7 +10,8 @@ from typing import Any, Final, get_args
 import numpy as np
 import polars as pl
 
-from medhmp.arrays import Floats, Ints, frame_of
+from medhmp.arrays import Floats, Ints
+from medhmp.frames import frame_of
 from medhmp.layout import (
     BEST,
     PREDICTION_COLUMNS,

@@ -15,7 +15,7 @@ Statistic = Literal["min", "max", "mean"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What defines the features; FIDDLE's names are in brackets where they differ."""
+    """The settings that define the features; FIDDLE's names are in brackets where they differ."""
 
     hours: int  # (T) rows with 0 <= t < hours are used
     dt: float  # hours per bin; a remainder of hours is dropped

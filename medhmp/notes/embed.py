@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import ray
 import torch
 
-from medhmp.arrays import Floats32, frame_of
+from medhmp.arrays import Floats32
+from medhmp.frames import frame_of
 from medhmp.layout import NOTE_EMBEDDING_COLUMNS
 from medhmp.legend import NOTE_WIDTH
 from medhmp.notes.encoder import embed, load_encoder
@@ -38,7 +39,7 @@ INDEX: Final = {
 
 @dataclass(frozen=True)
 class Piece:
-    """What an actor embeds at a time: ``rows`` of one row group."""
+    """The notes that an actor embeds at a time: ``rows`` of one row group."""
 
     file: str
     row_group: int
@@ -117,12 +118,12 @@ def _pieces(unique: pl.DataFrame) -> Iterator[Piece]:
 
 
 def _embedded(notes: Folder, settings: Notes, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
-    """Yields what ``Embedder.embed`` returns of each piece, as soon as it is there.
+    """Yields the result of ``Embedder.embed`` for each piece, as they come.
 
-    The pool has an actor for each GPU of the cluster, or for each CPU where there is none. One gets
-    its next piece when it is ready for it, so none waits for an actor that has no room yet. The
-    actor of a lost node begins again on another with its piece; one without a next piece ends, and
-    leaves it room.
+    The pool has an actor for each GPU of the cluster, or for each CPU where there is none. An actor
+    that is ready gets the next piece, so no piece waits for an actor that has no room yet. The
+    actor of a lost node starts again on another, with its piece. One without a next piece ends,
+    which makes room.
     """
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.arrays import frame_of
+from medhmp.frames import frame_of
 from medhmp.layout import NOTE_COLUMNS
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source

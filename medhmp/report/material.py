@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from medhmp.arrays import frame_of
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import GridKey
+from medhmp.frames import frame_of
 from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, grid_of
 from medhmp.legend import Task
 from medhmp.refusal import Refusal

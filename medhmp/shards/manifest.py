@@ -1,6 +1,6 @@
-"""What the shards say about themselves: ``manifest.json``, content only.
+"""``manifest.json``, which describes the shards beside it, and the shards opened as a value.
 
-Nothing in it depends on workers, buckets, paths or time.
+The manifest is content only: nothing in it depends on workers, buckets, paths or time.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,29 +19,26 @@ from medhmp.tables.schema import SYNTHETIC
 
 FORMAT: Final = 2
 FROZEN: Final = "features.frozen"
-"""Among the inputs of shards beside their sources: the shards whose features they have."""
+"""The name, among the inputs of shards, of the shards whose featurizer made them."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One Parquet file of a table: its rows, those of each split, and its SHA-256 in hex."""
+    """One Parquet file of a table."""
 
     rows: int
-    splits: Mapping[str, int]
-    sha256: str
+    splits: Mapping[str, int]  # rows of each split
+    sha256: str  # in hex
 
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """What each rule left, and the rows and positives of each split.
+    """The counts of one task."""
 
-    ``unavailable`` says why no source of the run can have the task; empty where one can.
-    """
-
-    steps: Sequence[tuple[str, int]]
-    rows: Mapping[str, int]
-    positives: Mapping[str, int]
-    unavailable: str = ""
+    steps: Sequence[tuple[str, int]]  # rule -> rows that it left, in the order of the rules
+    rows: Mapping[str, int]  # of each split
+    positives: Mapping[str, int]  # of each split
+    unavailable: str = ""  # why no source of the run can have the task; empty where one can
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,7 @@ class Manifest:
     counts: Mapping[str, Mapping[str, int]]  # source -> patients, admissions, stays, ...
     rows_read: Mapping[str, Mapping[str, int]]  # source -> raw table -> rows
     left_out: Mapping[str, Mapping[str, int]]  # source -> reason -> rows
-    splits: Mapping[
-        str, str
-    ]  # source -> SHA-256 of the patients' splits that it brings, if it does
+    splits: Mapping[str, str]  # source that brings its patients' splits -> their SHA-256
     hours: int  # T: bins of a stay
     real_valued: bool  # features have values, not only ids
     features: Sequence[str]  # names of the hourly features, by id
@@ -67,7 +62,8 @@ class Manifest:
     tables: Mapping[str, Mapping[str, File]]  # stays, admissions, patients -> file name -> File
     notes: int  # discharge notes written
     tasks: Mapping[Task, TaskCounts]
-    icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what ICD-10 codes became
+    # ICD-10 diagnosis -> the ICD-9 ones it became
+    icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def widths(self) -> Widths:
@@ -92,7 +88,7 @@ class Manifest:
 
 
 def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
-    """Fields of a run that shape the shards made from these sources. No path is among them."""
+    """Fields of a run that shape the shards made from these sources; no path is among them."""
     own = {SYNTHETIC: "tables.synthetic", "meds": "tables.meds"}
     sections = [section for source, section in own.items() if source in sources]
     fields = fields_of(
@@ -143,9 +139,10 @@ class OpenShards:
 
 
 def open_shards(run: Run) -> OpenShards:
-    """The shards of a run. Refuses those not whole, of other fields, of another source or format.
+    """Opens the shards of a run.
 
-    A source may have moved since, and a job after ``featurize`` need not name it.
+    Refuses those not whole, of other fields, of another source or format. A source may have moved
+    since, and a job after ``featurize`` need not name it.
     """
     output = opened(Folder(run.out) / SHARDS, "featurize")
     made_from, named = sorted(output.inputs.keys() - {FROZEN}), sorted(run.tables.named())
@@ -159,7 +156,7 @@ def open_shards(run: Run) -> OpenShards:
 
 
 def manifest_in(shards: Output) -> Manifest:
-    """The manifest of whole shards. Refuses another format."""
+    """Reads the manifest of whole shards. Refuses another format."""
     raw = shards.read_json(MANIFEST)
     if raw.pop("format") != FORMAT:
         raise Refusal(

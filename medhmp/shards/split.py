@@ -13,7 +13,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from medhmp.arrays import Ints, frame_of
+from medhmp.arrays import Ints
+from medhmp.frames import frame_of
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.run import Splits

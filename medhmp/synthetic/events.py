@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from medhmp.arrays import Floats, Ints
 from medhmp.synthetic.items import (
     DATES,
     ONCE_ITEMS,
@@ -14,7 +15,7 @@ from medhmp.synthetic.items import (
     TEXT_VALUES,
     fields,
 )
-from medhmp.synthetic.latents import DAY, HOUR, Floats, Ints
+from medhmp.synthetic.latents import DAY, HOUR
 from medhmp.synthetic.readings import (
     Block,
     along,

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from medhmp.arrays import Floats, Ints
 from medhmp.synthetic.signal import (
     AGE_TREND,
     ARF,
@@ -34,8 +35,6 @@ from medhmp.synthetic.signal import (
     UNITS,
 )
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Rows = dict[str, NDArray[Any]]
 """Columns of rows that are still being drawn."""

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from medhmp.arrays import Floats, Ints
 from medhmp.synthetic.items import (
     INPUTS,
     ORGANISMS,
@@ -14,7 +15,7 @@ from medhmp.synthetic.items import (
     VENTILATION,
     fields,
 )
-from medhmp.synthetic.latents import DAY, Floats, Ints
+from medhmp.synthetic.latents import DAY
 from medhmp.synthetic.readings import (
     Block,
     along,

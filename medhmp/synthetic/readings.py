@@ -11,16 +11,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from medhmp.arrays import Floats, Ints
 from medhmp.synthetic.items import LABS, TYPICAL, UNIT_ITEMS, VITALS, fields
-from medhmp.synthetic.latents import (
-    MAX_VISITS,
-    Admissions,
-    Bools,
-    Floats,
-    Ints,
-    Patients,
-    Stays,
-)
+from medhmp.synthetic.latents import MAX_VISITS, Admissions, Bools, Patients, Stays
 from medhmp.synthetic.signal import (
     AXES,
     DENSE,

@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from medhmp.arrays import Ints
 from medhmp.synthetic.codes import (
     ACUTE_CODES,
     ACUTE_DRUGS,
@@ -14,15 +15,7 @@ from medhmp.synthetic.codes import (
     CONDITION_DRUGS,
     HEART_FAILURE_CODES,
 )
-from medhmp.synthetic.latents import (
-    DAY,
-    HOUR,
-    YEAR,
-    Bools,
-    Ints,
-    heart_failure_rows,
-    written_down,
-)
+from medhmp.synthetic.latents import DAY, HOUR, YEAR, Bools, heart_failure_rows, written_down
 from medhmp.synthetic.readings import Block, look_up, ragged, repeated, times
 from medhmp.synthetic.signal import (
     ACUTE_EACH,

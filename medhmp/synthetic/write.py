@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medhmp.arrays import Floats, Ints
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
 from medhmp.run import Synthetic
@@ -18,7 +19,7 @@ from medhmp.storage import Entry, Folder, Sink
 from medhmp.synthetic.dictionaries import dictionaries
 from medhmp.synthetic.events import chart_events, date_events, lab_events, output_events
 from medhmp.synthetic.items import HEADERS
-from medhmp.synthetic.latents import Floats, Ints, draw_courses, draw_patients, heart_failure_rows
+from medhmp.synthetic.latents import draw_courses, draw_patients, heart_failure_rows
 from medhmp.synthetic.notes import note_table
 from medhmp.synthetic.orders import culture_events, input_events, procedure_events
 from medhmp.synthetic.readings import FIRST_SUBJECT, Block

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
+from medhmp.frames import frame_of
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 
@@ -108,8 +109,7 @@ class RawTables:
         try:
             for batch in self._open(table, {names[c]: kind for c, kind in columns.items()}):
                 rows += batch.num_rows
-                block = pl.from_arrow(batch.rename_columns(list(columns)))
-                assert isinstance(block, pl.DataFrame)
+                block = frame_of(batch.rename_columns(list(columns)))
                 yield block
         except (pa.ArrowInvalid, OSError) as error:
             raise self._refusal(table, columns, names, error) from None
@@ -262,6 +262,5 @@ def _first_line(stream: Any) -> str:
 
 
 def _empty(columns: Mapping[str, pa.DataType]) -> pl.DataFrame:
-    frame = pl.from_arrow(pa.schema(dict(columns)).empty_table())
-    assert isinstance(frame, pl.DataFrame)
+    frame = frame_of(pa.schema(dict(columns)).empty_table())
     return frame

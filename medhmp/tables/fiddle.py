@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
+from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
@@ -45,12 +46,13 @@ COLUMNS: Final = {"id": INTEGER, "t": NUMBER, "variable_name": TEXT, "variable_v
 UNLABELLED: Final[dict[Task, str]] = dict.fromkeys(LEVELS, "FIDDLE's input has no outcomes")
 
 
-def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
-    """Opens the two tables in ``folder`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the two tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without them or with two tables of recordings, a table without rows or a
     needed column, an ID that is not a whole number, a time that is not a number.
     """
+    folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     raw = find(folder)
     counts: dict[str, int] = {}
     ids = _population(raw, counts)

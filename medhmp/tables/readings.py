@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
+from medhmp.frames import frame_of
 from medhmp.legend import Task
 from medhmp.progress import Progress
 from medhmp.tables.csv import RawTables, table_of
@@ -166,15 +167,13 @@ def as_table(frame: pl.DataFrame, target: pa.Schema) -> pa.Table:
 def conformed(frame: pl.DataFrame, target: pa.Schema) -> pl.DataFrame:
     """The columns of a schema, in its types; those that ``frame`` lacks are null."""
     blank = [pl.lit(None).alias(name) for name in target.names if name not in frame.columns]
-    made = pl.from_arrow(as_table(frame.with_columns(blank), target))
-    assert isinstance(made, pl.DataFrame)
+    made = frame_of(as_table(frame.with_columns(blank), target))
     return made
 
 
 def empty(target: pa.Schema) -> pl.DataFrame:
     """A frame of a schema, without rows."""
-    frame = pl.from_arrow(target.empty_table())
-    assert isinstance(frame, pl.DataFrame)
+    frame = frame_of(target.empty_table())
     return frame
 
 

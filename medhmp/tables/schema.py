@@ -15,7 +15,7 @@ from medhmp.layout import TIME
 from medhmp.legend import Task
 from medhmp.meds_patterns import Meds
 from medhmp.progress import Progress
-from medhmp.run import Cohort, Features
+from medhmp.run import Run
 
 PATIENTS = pa.schema({"subject_id": pa.int64(), "sex": pa.string(), "birth": TIME, "death": TIME})
 ADMISSIONS = pa.schema(
@@ -92,16 +92,17 @@ class ReaderSettings:
     progress: Progress
 
     @staticmethod
-    def of(cohort: Cohort, features: Features, meds: Meds, progress: Progress) -> "ReaderSettings":
-        """The settings of a run with these sections."""
+    def of(run: Run) -> "ReaderSettings":
+        """The settings of a run."""
+        cohort, features = run.cohort, run.features
         return ReaderSettings(
             hours=cohort.hours,
             dt=features.dt,
             task_signals=cohort.task_signals,
             drug_key=features.drug_key,
             value_types=features.types(),
-            meds=meds,
-            progress=progress,
+            meds=run.tables.meds,
+            progress=Progress(run.quiet),
         )
 
 

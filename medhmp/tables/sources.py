@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 
 from medhmp.layout import RAW
 from medhmp.refusal import Refusal
-from medhmp.run import Tables, digest
+from medhmp.run import Run, Tables, digest
 from medhmp.storage import Folder, Output, opened
 from medhmp.tables import fiddle
 from medhmp.tables.eicu import reader as eicu
 from medhmp.tables.meds import reader as meds
 from medhmp.tables.mimic import mimic3, mimic4
 from medhmp.tables.physionet2012 import reader as physionet2012
-from medhmp.tables.schema import ID_COLUMNS, IDS, SYNTHETIC, ReaderSettings, Source, Stream
+from medhmp.tables.schema import ID_COLUMNS, IDS, SYNTHETIC, Source, Stream
 
 
 class Reader(Protocol):
@@ -35,8 +35,8 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, name: str, folder: Folder, settings: ReaderSettings) -> Source:
-        """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
+    def read(self, name: str, folder_uri: str, run: Run) -> Source:
+        """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
 
         ``name`` becomes the source's name. Refuses what cannot be read.
         """
@@ -85,9 +85,9 @@ def fingerprint(name: str, folder: Folder, synthetic: Mapping[str, Any]) -> str:
     return digest(sorted(READERS[name].files(folder).items()))
 
 
-def open_sources(folders: Mapping[str, Folder], settings: ReaderSettings) -> list[Source]:
+def open_sources(folders: Mapping[str, Folder], run: Run) -> list[Source]:
     """Opens all sources of a run, with identifiers that no two of them share."""
-    return apart([READERS[name].read(name, folder, settings) for name, folder in folders.items()])
+    return apart([READERS[name].read(name, folder.uri, run) for name, folder in folders.items()])
 
 
 def apart(sources: Sequence[Source]) -> list[Source]:

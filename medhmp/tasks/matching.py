@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import scipy.sparse as sp
+
+from medhmp.arrays import Floats, Ints
 
 CONTROLS: Final = 3
 """Controls of a case (paper, Appendix A)."""
@@ -15,8 +16,6 @@ STRATUM: Final = ("sex", "race", "band")
 """Columns in which a control equals its case. Unknown counts as a value."""
 CELLS: Final = 4_000_000
 """Similarities held in memory at a time."""
-
-Ints = npt.NDArray[np.int64]
 
 
 def match(people: pl.DataFrame, categories: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -74,12 +73,12 @@ def _chosen(vectors: Any, cases: Ints, controls: Ints) -> Iterator[tuple[int, in
                 yield int(case), int(controls[nearest])
 
 
-def _jaccard(vectors: Any, rows: Ints, others: Ints) -> npt.NDArray[np.float64]:
+def _jaccard(vectors: Any, rows: Ints, others: Ints) -> Floats:
     """(rows, others): Jaccard index, the shared categories over all categories of the two."""
     one, other = vectors[rows], vectors[others]
     both = (one @ other.T).toarray()
     sizes = [np.asarray(of.sum(axis=1)).ravel() for of in (one, other)]
     either = sizes[0][:, None] + sizes[1] - both
-    index: npt.NDArray[np.float64] = np.ones(both.shape)
+    index: Floats = np.ones(both.shape)
     np.divide(both, either, out=index, where=either > 0)
     return index

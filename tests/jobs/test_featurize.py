@@ -38,7 +38,6 @@ from medhmp.shards.split import order_key, split_of
 from medhmp.storage import Folder, Stamp, publish
 from medhmp.synthetic import synthesize
 from medhmp.tables.mimic import mimic3
-from tests.readers import settings_of
 
 pytestmark = pytest.mark.ray
 
@@ -190,7 +189,7 @@ def test_patients_nest_the_admissions_in_time_order(made):
 def test_a_stay_s_features_are_fiddle_s_of_its_own_events(made, raw):
     """No bucket, no Ray, no other stay: the same row."""
     fitted = FittedFeatures.from_json(json.dumps(open_shards(made).manifest.fiddle))
-    source = mimic3.read("mimic3", Folder(str(raw)), settings_of(made))
+    source = mimic3.read("mimic3", str(raw), made)
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
     indicated = sorted({name.partition(": ")[0] for name in fitted.plan.hourly if ": " in name})
     for stay in source.stays["stay_id"][:20]:
@@ -219,7 +218,7 @@ def test_labels_name_rows_of_their_level(made):
 
 
 def test_prediction_times(made, raw):
-    source = mimic3.read("mimic3", Folder(str(raw)), settings_of(made))
+    source = mimic3.read("mimic3", str(raw), made)
     intime = dict(source.stays.select("stay_id", "intime").iter_rows())
     shards = shards_of(made)
     for task in ("arf", "shock", "mortality"):

@@ -24,7 +24,7 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Report, Run
 from medhmp.shards.manifest import TaskCounts, content_of
-from medhmp.storage import Folder, Output, Stamp, fingerprint, publish
+from medhmp.storage import Folder, Output, Stamp, opened, publish
 from tests.manifests import manifest
 
 STARTS = ("none", "stay", "admission", "both", "shuffled")
@@ -128,7 +128,7 @@ def write_raw(out: Folder, tasks: tuple[str, ...], n: int) -> str:
     raw = out / "raw"
     known = pa.concat_tables([truth(task, n) for task in tasks])
     publish(raw, Stamp({}, {}), [raw.write_parquet("truth.parquet", known)])
-    return fingerprint(raw, "synthesize")
+    return opened(raw, "synthesize").fingerprint
 
 
 def write_shards(out: Folder, name: str, source: str) -> str:
@@ -146,7 +146,7 @@ def write_shards(out: Folder, name: str, source: str) -> str:
     shards = out / "shards"
     entry = shards.write_json("manifest.json", written.to_json())
     publish(shards, Stamp(content_of(smoke(), (name,)), {name: source}), [entry])
-    return fingerprint(shards, "featurize")
+    return opened(shards, "featurize").fingerprint
 
 
 def write_skipped(out: Folder, shards: str) -> None:
@@ -315,7 +315,7 @@ def test_a_model_of_the_catalog_needs_no_other_entry(
     entry = ModelEntry(title="Nearest neighbor", color="#123456", builders={})
     monkeypatch.setitem(cast(dict[str, ModelEntry], MODELS), "nearest", entry)
     run, out = write_tree(tmp_path, ("mortality",), n=80, seeds=1), Folder(str(tmp_path))
-    shards = fingerprint(out / "shards", "featurize")
+    shards = opened(out / "shards", "featurize").fingerprint
     write_grid(out, shards, "mortality", "nearest", "none", predictions("mortality", "none", 1, 80))
     report(run)
     results = json.loads((tmp_path / "report/results.json").read_text())

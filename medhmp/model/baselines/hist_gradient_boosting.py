@@ -3,14 +3,12 @@
 scikit-learn's HistGradientBoostingClassifier on the rows of ``medhmp/shards/tabular.py``.
 """
 
-import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-Matrix = npt.NDArray[np.float32]
+from medhmp.arrays import Floats32
 
 
-def fit_trees(features: Matrix, label: npt.NDArray[np.float32]) -> HistGradientBoostingClassifier:
+def fit_trees(features: Floats32, label: Floats32) -> HistGradientBoostingClassifier:
     """Fits trees with the library's defaults, without early stopping, as cohorts here are small.
 
     Args:

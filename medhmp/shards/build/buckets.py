@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medhmp.arrays import frame_of
+from medhmp.frames import frame_of
 from medhmp.shards.build.index import Index
 from medhmp.shards.build.journal import Journal
 from medhmp.shards.build.pool import SPOKEN, Pool

@@ -1,7 +1,7 @@
 """Shards built and published; a build that was killed goes on where it stopped."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import ray
@@ -15,15 +15,13 @@ from medhmp.shards.build.pipeline import TABLES, Sections, build
 from medhmp.shards.featurizer import Featurizer
 from medhmp.shards.manifest import Manifest
 from medhmp.storage import Folder, Stamp, publish
-from medhmp.tables.schema import ReaderSettings
-from medhmp.tables.sources import open_sources
+from medhmp.tables.schema import Source
 
 
 def make_shards(
     asked: Sections,
     stamp: Stamp,
-    folders: Mapping[str, Folder],
-    settings: ReaderSettings,
+    sources: Callable[[], Sequence[Source]],
     shards: Folder,
     progress: Progress,
     frozen: Featurizer | None,
@@ -36,8 +34,7 @@ def make_shards(
     Args:
         asked: what to build.
         stamp: decides whether an earlier build was this one; its fields go into the manifest.
-        folders: source -> the folder of its raw tables.
-        settings: what the readers are told.
+        sources: opens the sources.
         shards: where the output goes.
         progress: is told how far the work is.
         frozen: makes the features and codes; none: a featurizer is fitted on training patients.
@@ -46,10 +43,10 @@ def make_shards(
         The manifest, and the seconds that it took.
     """
     started = time.perf_counter()
-    sources = open_sources(folders, settings)
+    opened = sources()
     journal = _journal(shards, digest([stamp.hash, asked.shards.bucket_stays]), progress)
     try:
-        built = build(asked, stamp.fields, sources, shards, journal, progress, frozen)
+        built = build(asked, stamp.fields, opened, shards, journal, progress, frozen)
     except Exception as error:
         if find_refusal(error):
             _clear(shards)

@@ -12,6 +12,7 @@ import polars as pl
 
 from medhmp.legend import LEVELS, Task
 from medhmp.refusal import Refusal
+from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import RawTables
@@ -53,13 +54,14 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
-    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
 
     Refuses a drug key that eICU lacks, a folder without a required table, a table that is empty or
     lacks a needed column, text in a column of ids, minutes or numbers, and patient ids that cannot
     be told apart; in events once they are scanned.
     """
+    folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     _refuse_drug_key(settings.drug_key)
     raw = find(folder)
     say_what_is_missing(name, raw, OPTIONAL, settings.progress)

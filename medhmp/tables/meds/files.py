@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medhmp.frames import frame_of
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
@@ -136,8 +137,7 @@ class MedsFiles:
                     f"column {column} of '{self.folder / name}' has rows without a value; {_AGAIN}"
                 )
             arrays[given] = values.cast(target, safe=column != "time")
-        frame = pl.from_arrow(pa.table(arrays))
-        assert isinstance(frame, pl.DataFrame)
+        frame = frame_of(pa.table(arrays))
         return frame.with_columns(pl.col("time").dt.truncate("1s").cast(pl.Datetime("ms")))
 
 
@@ -153,8 +153,7 @@ def subject_splits(folder: Folder) -> pl.DataFrame | None:
         _checked(folder, SUBJECT_SPLITS, file.schema_arrow, wanted, ())
         table = file.read(columns=list(wanted))
         columns = {name: table[name].cast(_kind(name, ())[2]) for name in wanted}
-    frame = pl.from_arrow(pa.table(columns))
-    assert isinstance(frame, pl.DataFrame)
+    frame = frame_of(pa.table(columns))
     theirs = dict(zip(("train", "tuning", "held_out"), SPLITS, strict=True))
     other = frame.filter(~pl.col("split").is_in(list(theirs)).fill_null(False)).height
     if other:

@@ -16,6 +16,7 @@ import polars as pl
 from medhmp.legend import LEVELS, Task
 from medhmp.meds_patterns import FACTS
 from medhmp.refusal import Refusal
+from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.meds.codebook import SIGNALS
@@ -24,13 +25,14 @@ from medhmp.tables.meds.files import SUBJECT_SPLITS, MedsFiles, subject_splits
 from medhmp.tables.meds.tables import OWN, TableCollector
 
 
-def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
-    """Opens the dataset in ``folder`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the dataset in ``folder_uri`` (local or ``s3://``) as the one set of tables.
 
     Scans it once for the small tables. A dataset with splits keeps them; patients without one are
     left out. Refuses files that break the standard, patterns that match no admission or no stay,
     ids shared by patients, and splits with other names than the standard's.
     """
+    folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     meds = settings.meds
     data = MedsFiles.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
     columns = data.columns()

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 import polars as pl
 
+from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
@@ -40,12 +41,13 @@ def find(folder: Folder) -> RawTables:
     return RawTables.find(folder, REQUIRED, OPTIONAL)
 
 
-def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
-    """Opens the tables in ``folder`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the tables in ``folder_uri`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without a required table, a table that is empty or lacks a needed column, and
     text in a column of ids, times or numbers; in events and notes once they are scanned.
     """
+    folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     raw = find(folder)
     say_what_is_missing(name, raw, OPTIONAL, settings.progress)
     counts: dict[str, int] = {}

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medhmp.frames import frame_of
 from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
@@ -109,8 +110,7 @@ class DischargeNotes:
             chosen = self._choose(self._summaries(place))
             file = pq.ParquetFile(pa.PythonFile(place, mode="r"))
             for group in range(file.num_row_groups):
-                block = pl.from_arrow(file.read_row_group(group))
-                assert isinstance(block, pl.DataFrame)
+                block = frame_of(file.read_row_group(group))
                 own = block.join(chosen, on="line", how="semi", maintain_order="left")
                 yield from batches(own, schema.NOTES)
         self.counts.update(self.raw.rows)

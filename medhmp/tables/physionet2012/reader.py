@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
+from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.hours import YEAR
@@ -56,12 +57,13 @@ SUMMED: Final = ("Urine",)
 """Amounts. Two of one minute were collected in two places, and add up."""
 
 
-def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
-    """Opens the sets in ``folder`` (local or ``s3://``) as the one set of tables.
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    """Opens the sets in ``folder_uri`` (local or ``s3://``) as the one set of tables.
 
     Refuses a folder without a set or its outcomes, a damaged archive, a record that is not as
     published, and outcomes of other records.
     """
+    folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     if settings.hours > HOURS:
         raise Refusal(
             f"cohort.hours is {settings.hours} and a record of {name} ends at hour {HOURS}; "

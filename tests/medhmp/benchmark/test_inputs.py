@@ -11,7 +11,6 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import fiddle
 from medhmp.tables.mimic import mimic3
-from tests.readers import settings_of
 
 IDS = 60
 
@@ -52,7 +51,7 @@ def test_fiddles_timing_input_is_as_described(rows: pl.DataFrame) -> None:
 
 
 def test_the_reader_takes_every_row_of_it(rows: pl.DataFrame, tmp_path: Path) -> None:
-    source = fiddle.read("fiddle", Folder(str(tmp_path)), settings_of(Run(quiet=True)))
+    source = fiddle.read("fiddle", str(tmp_path), Run(quiet=True))
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
     assert events.height == rows.height
     assert source.stays.height == IDS
@@ -77,10 +76,7 @@ def test_tables_have_the_stays_asked_for_and_facts_are_those_of_a_slow_count(
     stays = tables["ICUSTAYS"].with_columns(pl.col("INTIME").str.to_datetime())
     last = stays["SUBJECT_ID"].max()
     assert stays.height >= 25 > stays.filter(pl.col("SUBJECT_ID") < last).height
-    assert (
-        mimic3.read("mimic3", Folder(str(tmp_path)), settings_of(Run(quiet=True))).stays.height
-        == stays.height
-    )
+    assert mimic3.read("mimic3", str(tmp_path), Run(quiet=True)).stays.height == stays.height
     begins = {hadm: own["INTIME"].to_list() for (hadm,), own in stays.group_by("HADM_ID")}
     inside, items = 0, set()
     for name, time in inputs.TIMES.items():

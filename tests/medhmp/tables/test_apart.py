@@ -13,7 +13,6 @@ from medhmp.synthetic import synthesize
 from medhmp.tables.mimic import mimic3
 from medhmp.tables.schema import ID_COLUMNS, IDS
 from medhmp.tables.sources import apart
-from tests.readers import settings_of
 
 TABLES = ("patients", "admissions", "stays", "codes")
 
@@ -26,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 def read(folder, name="mimic3"):
-    return mimic3.read(name, Folder(str(folder)), settings_of(replace(smoke(), quiet=True)))
+    return mimic3.read(name, str(folder), replace(smoke(), quiet=True))
 
 
 def frames(source):

@@ -21,7 +21,6 @@ from medhmp.tables.csv import BLOCK
 from medhmp.tables.mimic import mimic3
 from medhmp.tables.schema import Source
 from medhmp.tasks import cohort
-from tests.readers import settings_of
 
 SECRET = "O123-secret"
 """Stands where a patient's value may stand: no refusal repeats it."""
@@ -30,7 +29,7 @@ RUN = Run(quiet=True)
 
 def read_all(folder: str) -> Source:
     """Everything that featurization reads, and the labels."""
-    source = mimic3.read("mimic3", Folder(folder), settings_of(RUN))
+    source = mimic3.read("mimic3", folder, RUN)
     for stream in (source.events, source.notes):
         for batch in stream():
             batch.validate(full=True)
@@ -363,7 +362,7 @@ def test_a_unit_that_is_not_known_is_left_out_and_counted(raw: Any, item: int, u
 @pytest.mark.parametrize("text", ["inf", "nan", "-inf", "1e999", "\0", "=1+1", "x" * 100_000])
 def test_an_odd_value_is_a_text_like_any_other(raw: Any, text: str) -> None:
     raw.chart(101, 220048, "2100-01-01 07:00:00", text)
-    source = mimic3.read("mimic3", Folder(raw.write()), settings_of(RUN))
+    source = mimic3.read("mimic3", raw.write(), RUN)
     found = [row for batch in source.events() for row in batch.to_pylist()]
     assert [row["text"] for row in found if row["variable"] == "220048"] == [text]
 
@@ -375,7 +374,7 @@ def test_every_row_of_an_event_table_is_an_event_or_counted(raw: Any) -> None:
             spoil(raw)
     source = read_all(raw.write())
     left_out = sum(n for reason, n in source.counts.items() if reason.startswith(f"{CHART}, "))
-    stream = mimic3.read("mimic3", Folder(str(raw.path)), settings_of(RUN)).streams[CHART]
+    stream = mimic3.read("mimic3", str(raw.path), RUN).streams[CHART]
     events = sum(batch.num_rows for batch in stream())
     assert source.counts[CHART] == len(raw.tables[CHART]) == events + left_out > events > 0
 

@@ -35,7 +35,6 @@ from medhmp.shards.manifest import open_shards
 from medhmp.storage import Folder
 from medhmp.tables import fiddle, schema
 from medhmp.tables.sources import READERS
-from tests.readers import settings_of as reader_settings
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fiddle"
 CASES = ("c1_discretize", "c3_ordinal", "c5_dt2_no_frequent", "c8_icd9_static")
@@ -71,7 +70,7 @@ def write(folder, rows, ids=(1, 2, 3), name="data.csv", header="ID,t,variable_na
 
 
 def read(folder, **sections):
-    return fiddle.read("fiddle", Folder(str(folder)), reader_settings(Run(quiet=True, **sections)))
+    return fiddle.read("fiddle", str(folder), Run(quiet=True, **sections))
 
 
 def events_of(source):
@@ -275,7 +274,7 @@ def expected(case, letter):
 @pytest.mark.parametrize("case", CASES)
 def test_fitted_to_what_is_read_the_features_are_fiddles(tmp_path, case):
     run = run_of(recorded(case)["settings"], tmp_path / "raw")
-    source = fiddle.read("fiddle", Folder(str(tmp_path / "raw")), reader_settings(run))
+    source = fiddle.read("fiddle", str(tmp_path / "raw"), run)
     found, ids = resolved(source), source.stays["stay_id"].to_numpy()
     fitted = features.fit([(found, ids)], settings_of(run.cohort.hours, run.features))
     made = features.transform(found, ids, fitted)

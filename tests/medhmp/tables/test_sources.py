@@ -28,6 +28,7 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.legend import LEVELS, Task
+from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, RawTables
@@ -54,8 +55,8 @@ def files(folder: Folder) -> dict[str, int | None]:
     return RawTables.find(folder, ("stays", "pulse")).sizes()
 
 
-def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.Source:
-    raw = RawTables.find(folder, ("stays", "pulse"))
+def read(name: str, folder_uri: str, run: Run) -> schema.Source:
+    raw = RawTables.find(Folder(folder_uri), ("stays", "pulse"))
     rows = raw.whole("STAYS", {"stay": INTEGER, "died": INTEGER})
     stays = named_by_stay(rows.rename({"stay": "stay_id"})).with_columns(
         birth=datetime(1950, 1, 1),
@@ -71,7 +72,7 @@ def read(name: str, folder: Folder, settings: schema.ReaderSettings) -> schema.S
         admissions=conformed(stays.drop("died"), schema.ADMISSIONS),
         stays=conformed(stays, schema.STAYS),
         codes=empty(schema.CODES),
-        streams={"pulse": partial(pulse, raw, settings.hours, counts)},
+        streams={"pulse": partial(pulse, raw, run.cohort.hours, counts)},
         notes=no_notes,
         onsets=partial(first_onsets, stays, []),
         counts=counts,

@@ -15,11 +15,9 @@ from medhmp.features import repeats
 from medhmp.recipes import smoke
 from medhmp.run import Cohort, Run, Shards, Splits, Tables
 from medhmp.shards.manifest import open_shards
-from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.eicu import reader
 from medhmp.tasks import cohort
-from tests.readers import settings_of
 
 PRESSORS = ("norepinephrine", "levophed", "epinephrine", "dopamine", "vasopressin")
 PRESSORS += ("phenylephrine", "neo-synephrine", "neosynephrine")
@@ -48,7 +46,7 @@ NOT_STACKED += ("priorventstartoffset", "priorventendoffset")
 
 
 def read(folder, **sections):
-    return reader.read("eicu", Folder(str(folder)), settings_of(Run(quiet=True, **sections)))
+    return reader.read("eicu", str(folder), Run(quiet=True, **sections))
 
 
 def events_of(source):
@@ -286,7 +284,7 @@ def test_onsets_and_hospitals_are_those_of_a_slow_reading(folder):
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_labels_are_those_of_a_slow_reading(folder, task, hours, everywhere):
     run = Run(quiet=True, cohort=Cohort(hours=hours, recording_hospitals=not everywhere))
-    source = reader.read("eicu", Folder(str(folder)), settings_of(run))
+    source = reader.read("eicu", str(folder), run)
     events_of(source)
     labels = cohort.label(task, source, source.onsets(), run.cohort, icd9_only=False)
     wanted = Slow(folder, hours).labels(task, everywhere)

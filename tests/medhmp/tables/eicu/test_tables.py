@@ -22,7 +22,6 @@ from medhmp.tables.eicu.patient import BIRTH
 from medhmp.tables.schema import IDS
 from medhmp.tables.sources import apart
 from medhmp.tasks import cohort
-from tests.readers import settings_of
 
 STAY, HADM, PERSON = 141_001, 128_001, "002-33870"
 YEAR = timedelta(hours=8766)
@@ -79,7 +78,7 @@ def raw(eicu_tables):
 
 
 def read(folder, **sections):
-    return reader.read("eicu", Folder(str(folder)), settings_of(Run(quiet=True, **sections)))
+    return reader.read("eicu", str(folder), Run(quiet=True, **sections))
 
 
 def events_of(source):
@@ -353,7 +352,7 @@ def test_tasks_without_dates_have_no_label_and_a_reason(raw, tmp_path):
 def test_optional_tables_may_be_missing_and_that_is_said(raw, tmp_path, capsys):
     for table in reader.OPTIONAL:
         del raw.rows[table]
-    source = reader.read("eicu", Folder(raw.write(tmp_path)), settings_of(Run()))
+    source = reader.read("eicu", raw.write(tmp_path), Run())
     assert events_of(source).height > 10
     said = capsys.readouterr().out
     for table, what in reader.OPTIONAL.items():

@@ -12,7 +12,6 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables.meds import files, reader
 from medhmp.tables.meds.files import MedsFiles
-from tests.readers import settings_of
 
 SECRET = 4_815_162_342
 """A subject, and a split of another name; a refusal must not repeat what may be a patient's."""
@@ -66,7 +65,7 @@ class Folders:
         return self
 
     def read(self):
-        return reader.read("meds", Folder(str(self.path)), settings_of(Run(quiet=True)))
+        return reader.read("meds", str(self.path), Run(quiet=True))
 
     def change(self, column, to, name="data/a.parquet"):
         own = self.tables[name]

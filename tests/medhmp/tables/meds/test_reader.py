@@ -38,7 +38,6 @@ from medhmp.tables.meds.codebook import Codebook
 from medhmp.tables.meds.visits import closing
 from medhmp.tables.mimic import metavision as mv
 from medhmp.tasks import cohort
-from tests.readers import settings_of
 
 WARD = Meds(
     hospital_admission=r"VISIT/START/(?P<admission_type>\w+)",
@@ -476,7 +475,7 @@ def run_of(etl, **sections):
 
 
 def read(folder, etl, **sections):
-    return reader.read("meds", Folder(str(folder)), settings_of(run_of(etl, **sections)))
+    return reader.read("meds", str(folder), run_of(etl, **sections))
 
 
 def events_of(source):
@@ -705,7 +704,7 @@ def test_a_death_by_its_time(data, tmp_path, death, found):
     add(data, death, "MEDS_DEATH")
     by_time = replace(MIMIC.patterns, hospital_discharge="HOSPITAL_DISCHARGE//.+")
     run = Run(quiet=True, tables=Tables(meds=by_time))
-    source = reader.read("meds", Folder(data.write(tmp_path)), settings_of(run))
+    source = reader.read("meds", data.write(tmp_path), run)
     assert source.admissions.sort("hadm_id").select("expired", "died").rows() == found
 
 
@@ -730,7 +729,7 @@ def test_codes_of_their_own_say_facts_of_an_admission_or_of_the_patient(data, tm
 def test_admissions_are_the_stays_where_no_code_tells_of_a_unit(data, tmp_path):
     add(data, at(-5), "LAB//220045//bpm", 60, icustay_id=101)
     run = Run(quiet=True, tables=Tables(meds=replace(MIMIC.patterns, icu_admission="")))
-    source = reader.read("meds", Folder(data.write(tmp_path)), settings_of(run))
+    source = reader.read("meds", data.write(tmp_path), run)
     assert source.stays["stay_id"].to_list() == source.admissions["hadm_id"].to_list() == [11, 12]
     assert source.stays["intime"].to_list() == source.admissions["admitted"].to_list()
     assert values(events_of(source), "LAB//220045//bpm") == [(1, 60, None, "apart")]
@@ -784,7 +783,7 @@ def test_notes(tmp_path):
     assert notes.rows() == [(1, 1, "final"), (1, 2, "next")]
     assert source.counts["notes of no admission, or written after its discharge"] == 1
     other = Run(quiet=True, tables=Tables(meds=replace(WARD, note="")))
-    assert list(reader.read("meds", Folder(str(tmp_path)), settings_of(other)).notes()) == []
+    assert list(reader.read("meds", str(tmp_path), other).notes()) == []
 
 
 def test_the_splits_of_the_dataset_are_those_of_the_index(tmp_path):
@@ -913,7 +912,7 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     run.check()
     featurize(run)
     manifest = open_shards(run).manifest
-    source = reader.read("meds", Folder(folder), settings_of(run))
+    source = reader.read("meds", folder, run)
     assert manifest.rows_read["meds"] == {"DATA": sum(map(len, data.rows.values()))}
     counts = manifest.counts["meds"]
     assert (counts["patients"], counts["stays"]) == (60, source.stays.height)

@@ -7,14 +7,12 @@ import pytest
 
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Features, Run
-from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.mimic import mimic3
-from tests.readers import settings_of
 
 
 def read(folder, **sections):
-    return mimic3.read("mimic3", Folder(str(folder)), settings_of(Run(quiet=True, **sections)))
+    return mimic3.read("mimic3", str(folder), Run(quiet=True, **sections))
 
 
 def events_of(source):
@@ -399,7 +397,7 @@ def test_optional_tables_may_be_missing_and_that_is_said(raw, capsys):
     folder = raw.write()
     for table in mimic3.OPTIONAL:
         (raw.path / f"{table}.csv.gz").unlink()
-    source = mimic3.read("mimic3", Folder(str(folder)), settings_of(Run()))
+    source = mimic3.read("mimic3", str(folder), Run())
     assert events_of(source).height > 30
     said = capsys.readouterr().out
     assert all(f"no table {table}" in said for table in mimic3.OPTIONAL)

@@ -13,7 +13,6 @@ from medhmp.run import Features, Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.mimic import mimic4
-from tests.readers import settings_of
 
 HEADERS = {
     "hosp/patients": "subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod",
@@ -134,7 +133,7 @@ def give(raw, item, start="07:00:00", **values):
 
 
 def read(folder, **sections):
-    return mimic4.read("mimic4", Folder(str(folder)), settings_of(Run(quiet=True, **sections)))
+    return mimic4.read("mimic4", str(folder), Run(quiet=True, **sections))
 
 
 def events_of(source):
@@ -398,7 +397,7 @@ def test_a_note_s_line_breaks_may_be_where_a_block_ends(raw, tmp_path, monkeypat
 def test_optional_tables_may_be_missing_and_that_is_said(raw, tmp_path, capsys):
     for table in mimic4.OPTIONAL:
         del raw.rows[table]
-    source = mimic4.read("mimic4", Folder(raw.write(tmp_path)), settings_of(Run()))
+    source = mimic4.read("mimic4", raw.write(tmp_path), Run())
     assert events_of(source).height > 30
     assert list(source.notes()) == []
     said = capsys.readouterr().out

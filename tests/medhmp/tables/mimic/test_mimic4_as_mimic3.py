@@ -14,7 +14,6 @@ from medhmp.storage import Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.mimic import mimic3, mimic4
 from medhmp.tasks import cohort
-from tests.readers import settings_of
 
 RUN = replace(smoke(), quiet=True)
 UNITS = {
@@ -148,9 +147,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sources(folders):
     raw, out = folders
-    settings = settings_of(RUN)
-    one = mimic3.read("mimic3", Folder(raw), settings)
-    return one, mimic4.read("mimic4", Folder(out), settings)
+    return mimic3.read("mimic3", raw, RUN), mimic4.read("mimic4", out, RUN)
 
 
 def back(column, names):

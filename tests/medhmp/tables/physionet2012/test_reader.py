@@ -35,7 +35,6 @@ from medhmp.tables.physionet2012 import files as challenge
 from medhmp.tables.physionet2012 import reader
 from medhmp.tables.readings import EPOCH
 from medhmp.tasks import cohort
-from tests.readers import settings_of
 
 SECRET = "4x7"
 """Stands where a number or a time belongs; a refusal must not repeat what may be a patient's."""
@@ -118,7 +117,7 @@ def sets(tmp_path):
 
 
 def read(folder, **sections):
-    return reader.read("physionet2012", Folder(folder), settings_of(Run(quiet=True, **sections)))
+    return reader.read("physionet2012", folder, Run(quiet=True, **sections))
 
 
 def events_of(source):

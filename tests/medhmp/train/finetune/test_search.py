@@ -10,7 +10,7 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
 from medhmp.shards.manifest import OpenShards, content_of
-from medhmp.storage import Folder, Stamp, fingerprint, opened, publish
+from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.finetune.grid import choose, is_whole
 from medhmp.train.finetune.inputs import FitInputs
 from medhmp.train.finetune.search import Cell, Grid, grids_of
@@ -30,7 +30,7 @@ def run(tmp_path):
     content = Stamp(content_of(smoke(), ()), {})
     publish(root / "shards", content, [root.write_bytes("shards/manifest.json", b"{}")])
     publish(root / "shards" / "note_embeddings", Stamp({}, {}), [])
-    shards = {"shards": fingerprint(root / "shards", "featurize")}
+    shards = {"shards": opened(root / "shards", "featurize").fingerprint}
     for place in STARTED_FROM.values():
         weights = (root / place).write_bytes("model.safetensors", place.encode())
         publish(root / place, Stamp({"pretrain_on": "train"}, shards), [weights])
