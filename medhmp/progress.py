@@ -1,4 +1,4 @@
-"""What a job tells people while it works: lines on the console, unless ``--quiet``."""
+"""Lines on the console about a job's work, unless ``--quiet``."""
 
 import os
 import sys

@@ -33,7 +33,7 @@ def metrics_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def points_of(folder: Path, curve: str) -> list[float]:
-    """What TensorBoard shows of a curve, by epoch."""
+    """Points of a curve as TensorBoard shows them, by epoch."""
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     return [event.value for event in events.Scalars(curve)]

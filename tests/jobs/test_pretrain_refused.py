@@ -1,4 +1,4 @@
-"""What pretraining refuses, before it trains or while it does."""
+"""Refusals of pretraining, before it trains or while it does."""
 
 import re
 from collections.abc import Callable

@@ -78,7 +78,7 @@ def test_no_rows_at_all():
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_no_rows_at_all_in_whole_networks(layers):
-    """As of a chunk of admissions without stays."""
+    """A chunk of admissions without stays has no rows."""
     lstm = nn.LSTM(3, 4, num_layers=layers, batch_first=True)
     dense = run_dense(lstm, torch.zeros(0, 5, 3))
     nothing = torch.zeros(0, dtype=torch.int64)

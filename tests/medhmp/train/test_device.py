@@ -1,4 +1,4 @@
-"""Where fits compute, on a Ray that counts a GPU and a PyTorch that sees one.
+"""The device of a fit, on a Ray that counts a GPU and a PyTorch that sees one.
 
 Run as a program this file is that Ray: ``test_device.py FOLDER`` prints the devices of a task and
 of a trial, and the shares of a GPU that trials take.

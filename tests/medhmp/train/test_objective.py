@@ -90,7 +90,7 @@ def process(folder: Path, rank: int) -> None:
 
 
 def test_processes_give_the_loss_and_gradients_of_one(records, tmp_path, run_ranks):
-    """Of the same rows, whole or in chunks, for 1, 2 and 4 processes."""
+    """Losses of the same rows, whole or in chunks, for 1, 2 and 4 processes."""
     # Patients repeat, some on other processes; modalities are missing; one process has no drugs.
     admissions = [records.incomplete(subject=i % 50) for i in range(64)]
     admissions[:16] = [replace(admission, drugs=[]) for admission in admissions[:16]]
@@ -122,7 +122,7 @@ def stay_rows(records):
 
 
 def drawn(objective, batches, rank, seed=0, epoch=4, step=7):
-    """What stage two masks in the last of the batches, all seen in one step, and a number as
+    """The masks of stage two in the last of the batches, all seen in one step, and a number as
     dropout would draw it."""
     seen = []
     hook = objective.masked_codes.register_forward_pre_hook(lambda _, given: seen.append(given[2]))

@@ -1,4 +1,4 @@
-"""Which failures of workers end a run."""
+"""Failures of workers that end a run, and those that do not."""
 
 import pytest
 from ray.exceptions import RayActorError

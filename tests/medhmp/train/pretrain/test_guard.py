@@ -1,4 +1,4 @@
-"""What counts as divergence, and what does not."""
+"""Losses that count as divergence, and those that do not."""
 
 import math
 

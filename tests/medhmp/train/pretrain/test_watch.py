@@ -1,4 +1,4 @@
-"""When checkpoints are begun, and that a run which goes on from any of them ends the same.
+"""Times at which checkpoints are begun, and that a run continued from any of them ends the same.
 
 Run as a program this file is one of several ranks: ``test_watch.py FOLDER RANK``.
 """
