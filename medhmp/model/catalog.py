@@ -73,5 +73,13 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         builders=dict.fromkeys(EVERY_LEVEL, "baselines.hist_gradient_boosting:fit_trees"),
         trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
     ),
+    "logistic_regression": ModelEntry(
+        title="Logistic regression",
+        color="#8c6d31",
+        builders=dict.fromkeys(
+            EVERY_LEVEL, "baselines.logistic_regression:fit_logistic_regression"
+        ),
+        trusted=("medhmp.model.baselines.logistic_regression.signed_log1p",),
+    ),
 }
 """By name, in the order of tables and figures."""
