@@ -21,7 +21,6 @@ from medhmp.storage import (
     Folder,
     Stamp,
     Unusable,
-    fingerprint,
     is_done,
     made_elsewhere,
     opened,
@@ -255,8 +254,8 @@ def test_fingerprint_follows_content_alone(folder):
     written(first)
     written(second, stamp(epochs=9))
     publish(third, stamp(), [third.write_bytes("b.bin", b"too")])
-    assert fingerprint(first, "featurize") == fingerprint(second, "featurize")
-    assert fingerprint(first, "featurize") != fingerprint(third, "featurize")
+    assert opened(first, "featurize").fingerprint == opened(second, "featurize").fingerprint
+    assert opened(first, "featurize").fingerprint != opened(third, "featurize").fingerprint
 
 
 @pytest.fixture
@@ -312,7 +311,7 @@ def test_an_output_that_tells_no_version_is_of_an_earlier_one(folder, made_by):
 def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
     folder.write_bytes("a", b"1")
     with pytest.raises(Refusal, match=r"is missing or not whole; run jobs\.featurize first"):
-        fingerprint(folder, "featurize")
+        opened(folder, "featurize")
 
 
 @pytest.mark.parametrize(
