@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
@@ -292,7 +292,8 @@ class Output:
     fields: Mapping[str, Any]
     inputs: Mapping[str, str]
     files: Mapping[str, Entry]
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # none: made before it was kept
+    provenance: Mapping[str, Any]  # decides nothing
+    is_sealed: bool  # the record is what was published, to the last value
 
     @staticmethod
     def of(folder: Folder) -> "Output | None":
@@ -301,10 +302,11 @@ class Output:
             return None
         try:
             record = folder.read_json(COMPLETE)
+            is_sealed = record.pop("seal", None) == digest(record)
             files = {file["name"]: Entry(**file) for file in record["files"]}
             fields, inputs = dict(record["fields"]), dict(record["inputs"])
-            made = dict(record.get("provenance", {}))
-            return Output(folder, record["hash"], fields, inputs, files, made)
+            made = dict(record["provenance"])
+            return Output(folder, record["hash"], fields, inputs, files, made, is_sealed)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -359,6 +361,8 @@ def opened(folder: Folder, made_by: str) -> Output:
     output = Output.of(folder)
     if output is None:
         raise Refusal(f"{folder} is missing or not whole; run jobs.{made_by} first")
+    if not output.is_sealed:
+        raise Refusal(f"{_altered(output)}; run jobs.{made_by} again with --overwrite")
     return output
 
 
@@ -384,17 +388,17 @@ def made_elsewhere(folder: Folder) -> str:
     """`` (made by version X, commit Y)`` for an output of another version of this code, else empty.
 
     For the line with which a stage says that it is skipped. Commits are compared where both are
-    known; an output that tells no version was made by an earlier one.
+    known.
     """
     output = Output.of(folder)
     if output is None:
         return ""
     then, now = output.provenance, provenance()
     commits = {made["commit"] for made in (then, now) if made.get("commit")}
-    if then.get("version") == now["version"] and len(commits) < 2:
+    if then["version"] == now["version"] and len(commits) < 2:
         return ""
     commit = f", commit {then['commit'][:12]}" if then.get("commit") else ""
-    return f" (made by version {then.get('version', 'unknown')}{commit})"
+    return f" (made by version {then['version']}{commit})"
 
 
 def _fault(output: Output, stamp: Stamp) -> str | None:
@@ -409,7 +413,13 @@ def _fault(output: Output, stamp: Stamp) -> str | None:
             f"{output.folder} is damaged: {name} is missing or not what was written; "
             "pass --overwrite to make it again"
         )
+    if not output.is_sealed:
+        return f"{_altered(output)}; pass --overwrite to make it again"
     return None
+
+
+def _altered(output: Output) -> str:
+    return f"{output.folder} is damaged: {COMPLETE} is not what was written"
 
 
 def _first_difference(output: Output, stamp: Stamp) -> str:
@@ -433,13 +443,11 @@ def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
     """Declares an output whole: writes ``complete.json``, the last write of a stage."""
     folder.delete_partial()
     files = [asdict(e) for e in sorted(entries, key=lambda e: e.name)]
-    folder.write_json(
-        COMPLETE,
-        {
-            "hash": stamp.hash,
-            "fields": dict(stamp.fields),
-            "inputs": dict(stamp.inputs),
-            "files": files,
-            "provenance": provenance(),
-        },
-    )
+    record = {
+        "hash": stamp.hash,
+        "fields": dict(stamp.fields),
+        "inputs": dict(stamp.inputs),
+        "files": files,
+        "provenance": provenance(),
+    }
+    folder.write_json(COMPLETE, {**record, "seal": digest(record)})

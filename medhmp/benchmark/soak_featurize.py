@@ -76,11 +76,16 @@ class SoakFeaturize:
 
 
 def _content(out: Path) -> dict[str, str]:
-    """SHA-256 of the shards' files that have their final names and hold content alone."""
+    """SHA-256 of the shards' files that have their final names and hold content alone.
+
+    Of a ``complete.json``, which tells of the machine too, only that it is there.
+    """
     root = out / "shards"
     files = [path for path in root.rglob("*") if path.is_file() and not _hidden(path, root)]
     return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(root)): ""
+        if path.name == COMPLETE
+        else hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
         if path.name != "featurize.json"
     }

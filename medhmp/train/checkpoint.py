@@ -151,7 +151,7 @@ def _fault(output: Output | None, stamp: Stamp) -> str | None:
     """The reason why a checkpoint cannot be used, or None. Reads every file, whatever its size."""
     if output is None:
         return "it was not finished, or its complete.json is damaged"
-    if output.hash != stamp.hash or set(output.files) != FILES:
+    if output.hash != stamp.hash or set(output.files) != FILES or not output.is_sealed:
         return "its complete.json is damaged"
     for name, entry in output.files.items():
         if output.folder.size(name) != entry.size or output.folder.entry(name) != entry:

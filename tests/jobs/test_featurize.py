@@ -82,9 +82,9 @@ def table_of(run, name) -> pa.Table:
 
 
 def content(run) -> dict[str, str]:
-    """SHA-256 of every file but the one that tells of the machine."""
-    root = Path(shards_of(run).uri)
-    files = [p for p in root.rglob("*") if p.is_file() and p.name != "featurize.json"]
+    """SHA-256 of every file but those that tell of the machine."""
+    root, told = Path(shards_of(run).uri), ("featurize.json", "complete.json")
+    files = [p for p in root.rglob("*") if p.is_file() and p.name not in told]
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

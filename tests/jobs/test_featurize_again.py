@@ -11,7 +11,7 @@ import pytest
 
 from jobs.featurize import featurize
 from medhmp.refusal import Refusal
-from medhmp.run import Run, Synthetic, Tables
+from medhmp.run import Run, Synthetic, Tables, digest
 from medhmp.shards.build.journal import Journal
 from medhmp.shards.manifest import Manifest, open_shards
 from medhmp.storage import COMPLETE, Folder
@@ -29,8 +29,15 @@ def content(run: Run, *below: str) -> dict[str, str]:
     Tasks of a driver that was killed may still be writing: a half-written file is none of them.
     """
     shards = Folder(run.out) / "shards"
+
+    def hash_of(name: str) -> str:
+        if not name.endswith(COMPLETE):
+            return shards.entry(name).sha256
+        record = shards.read_json(name)
+        return digest({key: record[key] for key in ("hash", "fields", "inputs", "files")})
+
     return {
-        name: shards.entry(name).sha256
+        name: hash_of(name)
         for name in shards.names()
         if name.startswith(below or "")
         and "note_embeddings" not in name

@@ -298,14 +298,19 @@ def test_an_output_of_another_version_of_this_code_is_told(folder, made_by, now,
     assert made_elsewhere(folder) == said
 
 
-def test_an_output_that_tells_no_version_is_of_an_earlier_one(folder, made_by):
-    assert made_elsewhere(folder) == ""
+@pytest.mark.parametrize("part", ["fields", "inputs", "files", "provenance"])
+def test_a_value_altered_anywhere_in_a_record_is_noticed(folder, part):
     written(folder)
     record = folder.read_json(COMPLETE)
-    del record["provenance"]
+    if part == "files":
+        record[part][0]["name"] = "b.bin"
+    else:
+        record[part]["new"] = 1
     folder.write_json(COMPLETE, record)
-    assert made_elsewhere(folder) == " (made by version unknown)"
-    assert is_done(folder, stamp())
+    with pytest.raises(Refusal, match=r"complete\.json is not what was written; run jobs\.a_job"):
+        opened(folder, "a_job")
+    with pytest.raises(Refusal, match=r"pass --overwrite to make it again"):
+        is_done(folder, stamp())
 
 
 def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
