@@ -55,7 +55,7 @@ class Set:
 
     def deaths(self, counts: dict[str, int]) -> pl.DataFrame:
         """``stay_id`` and ``expired`` of each record; reads no other outcome."""
-        raw = RawTables(self.folder, {self.table: self.outcomes}, (self.table,))
+        raw = RawTables(self.folder, {self.table: (self.outcomes,)}, (self.table,))
         frame = raw.whole(self.table, {"recordid": INTEGER, "in-hospital_death": INTEGER})
         counts |= raw.rows
         death = pl.col("in-hospital_death")

@@ -389,7 +389,7 @@ def test_a_note_s_line_breaks_may_be_where_a_block_ends(raw, tmp_path, monkeypat
     for hadm in range(11, 51):
         note(raw, hadm, "2150-05-05 00:00:00", f"of {hadm}\n" * 40)
     source = read(raw.write(tmp_path))
-    monkeypatch.setattr("medhmp.tables.csv.BLOCK", 1000)
+    monkeypatch.setattr("medhmp.tables.csv_file.BLOCK", 1000)
     texts = [row["text"] for batch in source.notes() for row in batch.to_pylist()]
     assert texts == [f"of {hadm}\n" * 40 for hadm in range(11, 51)]
 
