@@ -46,13 +46,14 @@ class RawTables:
         ``parts.py`` tells which files hold a table. Refuses a folder without any table, with a
         table twice, or without some of the required ones: it names all of these, and ``remedy``.
         """
-        files = files_of(folder, (*required, *optional), required[0])
+        names = (*required, *optional)
+        files = files_of(folder, names, names[0])
         lacking = [name for name in required if table_of(name) not in files]
         if lacking:
             tables = ", ".join(map(table_of, lacking))
-            names = ", ".join(f"{name}.csv or {name}.csv.gz" for name in lacking)
+            missing = ", ".join(f"{name}.csv or {name}.csv.gz" for name in lacking)
             raise Refusal(
-                f"'{folder}' has no table {tables}; put {names} (or .parquet) there{remedy}"
+                f"'{folder}' has no table {tables}; put {missing} (or .parquet) there{remedy}"
             )
         return RawTables(folder, files, tuple(map(table_of, required)))
 
@@ -62,6 +63,14 @@ class RawTables:
 
     def has(self, table: str) -> bool:
         return table in self.files
+
+    def place(self, table: str, row: int) -> str:
+        """Where row ``row`` of a table is, from 0, for a refusal: `` at line 7``."""
+        for name in self.files[table]:
+            where, row = _opened(self.folder, name, table).place(row)
+            if where:
+                return where
+        return ""
 
     def whole(self, table: str, columns: Mapping[str, pa.DataType]) -> pl.DataFrame:
         """Reads a small table into memory."""

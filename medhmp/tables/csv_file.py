@@ -31,6 +31,7 @@ HEADER: Final = 1 << 20
 """Longest header in bytes."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+_BOM_LATIN: Final = _BOM.decode("latin-1") + " "
 
 
 @dataclass
@@ -188,11 +189,7 @@ class CsvFile:
     def _misfit(self, column: str, kind: pa.DataType, values: pa.Array, first: int) -> Refusal:
         """Tells the first value that is nothing of its type, by its line."""
         place = first_misfit(values, kind)
-        number = first + place
-        line = next((line for at, (line, _) in enumerate(self._rows()) if at == number), None)
-        where = "" if line is None else f" at line {line}"
-        if not posixpath.basename(self.name).upper().startswith(f"{self.table}."):
-            where += f" of {self.name}"
+        where, _ = self.place(first + place)
         found, wanted = values[place].as_py(), WORDS[kind]
         text = found.decode("utf-8", "replace").strip().strip("\ufeff").strip()
         if text.lower() == column:
@@ -206,6 +203,16 @@ class CsvFile:
             )
         return Refusal(f"table {self.table} in '{self.folder}' has {fault}")
 
+    def place(self, row: int) -> tuple[str, int]:
+        """Where row ``row`` of the file is, in words, and 0; where it has too few, none and how
+        many rows are still to go."""
+        for line, _ in self._rows():
+            if not row:
+                alone = posixpath.basename(self.name).upper().startswith(f"{self.table}.")
+                return f" at line {line}" + ("" if alone else f" of {self.name}"), 0
+            row -= 1
+        return "", row
+
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Where each row below the header begins, as a line, and its fields; slow, for refusals."""
         _, stream = self._opened()
@@ -217,9 +224,7 @@ class CsvFile:
                     begins, line = line + 1, rows.line_num
                     if row and not is_header:  # Arrow, too, takes an empty line for none
                         yield begins, row
-                    is_header = is_header and not any(
-                        name.strip("\u00ef\u00bb\u00bf ") for name in row
-                    )
+                    is_header = is_header and not any(field.strip(_BOM_LATIN) for field in row)
         except (csv.Error, pa.ArrowInvalid, OSError):  # the file may have a second defect
             return
         finally:
@@ -265,7 +270,7 @@ def _header(stream: Any) -> bytes:
 def _is_end(batch: pa.RecordBatch) -> bool:
     """True if the last row has empty fields alone: the row behind the end of the file."""
     last = batch.slice(batch.num_rows - 1)
-    return all(not values[0].is_valid or not len(values[0].as_py()) for values in last.columns)
+    return all(values[0].as_py() in (None, "", b"") for values in last.columns)
 
 
 def _share_read(file: Any, size: int) -> float:

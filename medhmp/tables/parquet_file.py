@@ -70,10 +70,10 @@ class ParquetFile:
             try:
                 array = as_kind(values, kind)
             except pa.ArrowInvalid:
-                row = first + first_misfit(values, kind) + 1
+                where, _ = self.place(first + first_misfit(values, kind))
                 raise Refusal(
                     f"table {self.table} in '{self.folder}' has something else than {WORDS[kind]} "
-                    f"in column {name.upper()} at row {row:,} of {self.name}; mend that row or "
+                    f"in column {name.upper()}{where}; mend that row or "
                     "export the table again"
                 ) from None
             if kind == TEXT:
@@ -81,6 +81,13 @@ class ParquetFile:
                 self.spelled[name] = self.spelled.get(name, 0) + spelled
             arrays[name] = array
         return pa.record_batch(arrays)
+
+    def place(self, row: int) -> tuple[str, int]:
+        """Where row ``row`` of the file is, in words, and 0; where it has too few, none and how
+        many rows are still to go."""
+        with self._reading() as file:
+            rows = file.metadata.num_rows
+        return (f" at row {row + 1} of {self.name}", 0) if row < rows else ("", row - rows)
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:

@@ -74,8 +74,8 @@ def _found(folder: Folder, place: str, info: pafs.FileInfo, table: str) -> Itera
     if match and match["number"] is None:
         yield _Found(name, name)
     elif match:
-        kind = match["kind"].lower().removesuffix(".gz")
-        yield _Found(name, f"parts{kind}", int(match["number"]), int(match["of"] or 0) or None)
+        form = match["kind"].lower().removesuffix(".gz")
+        yield _Found(name, f"parts{form}", int(match["number"]), int(match["of"] or 0) or None)
 
 
 def _whole(folder: Folder, table: str, files: list[_Found]) -> tuple[str, ...]:
