@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from medhmp.refusal import Refusal
@@ -104,7 +105,7 @@ class Set:
         """Yields the text of every record. Reads to the last byte, so that any damage is found."""
         try:
             yield from self._of_zip() if self._is_zip else self._of_tar()
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError):
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, pa.ArrowInvalid, EOFError):
             raise self._damaged() from None
         except (NotImplementedError, RuntimeError):  # of zipfile: another compression, a password
             raise Refusal(
