@@ -1,4 +1,4 @@
-"""Reads eICU-CRD 2.0: the CSV tables as PhysioNet ships them, any letter case.
+"""Reads eICU-CRD 2.0: the tables as PhysioNet ships them, or as Parquet, in any letter case.
 
 A patient is a ``uniquepid``, an admission a ``patienthealthsystemstayid``, a stay a
 ``patientunitstayid``. There are no dates (``patient.py`` describes what replaces them) and no

@@ -1,4 +1,4 @@
-"""Reads MIMIC-III v1.4: the CSV tables as PhysioNet ships them, MetaVision stays only.
+"""Reads MIMIC-III v1.4: the tables as PhysioNet ships them, or as Parquet, MetaVision stays only.
 
 Small tables are in memory; event tables and NOTEEVENTS are scanned block by block. A missing
 optional table is reported, and the run goes on without its part of the record.

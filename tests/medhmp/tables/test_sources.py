@@ -15,10 +15,9 @@ from medhmp import storage
 from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
-from medhmp.run import Cohort, Run, Shards, Splits, Synthetic, Tables, fields_of
+from medhmp.run import Cohort, Shards, Splits, Tables
 from medhmp.shards.manifest import open_shards
-from medhmp.storage import Folder
-from medhmp.synthetic import synthesize
+from medhmp.storage import Folder, Stamp, publish
 from medhmp.tables.schema import SYNTHETIC
 from medhmp.tables.sources import READERS, Reader, folders_of, identify
 
@@ -34,7 +33,7 @@ import pyarrow as pa
 
 from medhmp.legend import LEVELS, Task
 from medhmp.run import Run
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Stamp, publish
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, RawTables
 from medhmp.tables.hours import in_hours
@@ -273,14 +272,14 @@ def test_what_is_hashed_is_bounded_and_begins_with_small_files(ward, raw, monkey
 
 
 def test_an_altered_synthetic_table_is_refused(tmp_path):
-    folder, settings = Folder(str(tmp_path / "raw")), Synthetic(patients=3)
-    synthesize(settings, folder)
-    fields = fields_of(Run(tables=Tables(synthetic=settings)), "tables.synthetic")
-    before = identify(SYNTHETIC, folder, fields)
-    assert before == identify(SYNTHETIC, folder, fields)
+    folder = Folder(str(tmp_path / "raw"))
+    entry = folder.write_bytes("PATIENTS.csv.gz", bytes(100))
+    publish(folder, Stamp({"seed": 1}, {}), [entry])
+    found = identify(SYNTHETIC, folder, {"seed": 1})
+    assert found == identify(SYNTHETIC, folder, {"seed": 1})
     same_size(tmp_path / "raw" / "PATIENTS.csv.gz", 40)
     with pytest.raises(Refusal, match=r"is damaged: PATIENTS.csv.gz is missing or not what"):
-        identify(SYNTHETIC, folder, fields)
+        identify(SYNTHETIC, folder, {"seed": 1})
 
 
 @pytest.mark.s3
