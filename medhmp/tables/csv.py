@@ -39,21 +39,25 @@ class RawTables:
         folder: Folder,
         required: tuple[str, ...],
         optional: Iterable[str] = (),
-        remedy: str = "",
+        waivable: Iterable[str] = (),
     ) -> "RawTables":
         """Finds tables in ``folder`` or, for a name such as ``"icu/icustays"``, in a folder of it.
 
         ``parts.py`` tells which files hold a table. Refuses a folder without any table, with a
-        table twice, or without some of the required ones: it names all of these, and ``remedy``.
+        table twice, or without some of the required ones: it names all of these, and says which of
+        them are ``waivable``, so that ``tables.optional`` may name them.
         """
         names = (*required, *optional)
         files = files_of(folder, names, names[0])
         lacking = [name for name in required if table_of(name) not in files]
         if lacking:
             tables = ", ".join(map(table_of, lacking))
+            spared = " ".join(table_of(name) for name in waivable if name in lacking)
+            remedy = f"; of these features alone need {spared}: --tables.optional {spared}"
             missing = ", ".join(f"{name}.csv or {name}.csv.gz" for name in lacking)
             raise Refusal(
-                f"'{folder}' has no table {tables}; put {missing} (or .parquet) there{remedy}"
+                f"'{folder}' has no table {tables}; put {missing} (or .parquet) there"
+                f"{remedy + ' goes without' if spared else ''}"
             )
         return RawTables(folder, files, tuple(map(table_of, required)))
 

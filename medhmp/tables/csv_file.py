@@ -27,7 +27,7 @@ BLOCK: Final = 16 << 20
 READ: Final = 4 << 20
 """Bytes of a file read at a time; Arrow's default asks a bucket for 64 KiB at a time."""
 
-HEADER: Final = 1 << 20
+HEADER: Final = 1 << 16
 """Longest header in bytes."""
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -53,8 +53,10 @@ class CsvFile:
                 header = _header(stream)
         except (pa.ArrowInvalid, OSError) as error:
             raise self._unreadable(error) from None
-        if len(header) >= HEADER or b"\0" in header:
-            raise self._malformed(": its first line names no columns in UTF-8")
+        if len(header) >= HEADER:
+            raise self._malformed(f": its first line has more than {HEADER >> 10} KiB")
+        if b"\0" in header:
+            raise self._malformed(": its first line is not UTF-8 text")
         text = header.decode("utf-8-sig", "replace")
         try:
             names = next(csv.reader([text.strip("\ufeff")]), [])
@@ -216,7 +218,7 @@ class CsvFile:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Where each row below the header begins, as a line, and its fields; slow, for refusals."""
         _, stream = self._opened()
-        old = csv.field_size_limit(BLOCK)
+        old = csv.field_size_limit(2 * BLOCK)  # no longer row passes Arrow
         try:
             with stream, io.TextIOWrapper(stream, "latin-1", newline="") as text:
                 rows, line, is_header = csv.reader(text), 0, True

@@ -68,10 +68,8 @@ def find_tables(
                 f"{tasks}; leave it out there, and put the table into '{folder}'"
             )
     needed = [name for name in for_features if table_of(name) not in waived]
-    lacking = " ".join(map(table_of, needed))
-    remedy = f"; of these features alone need {lacking}: --tables.optional goes without"
     required = (*for_labels, *needed)
-    return RawTables.find(folder, required, (*for_features, *optional), remedy if needed else "")
+    return RawTables.find(folder, required, (*for_features, *optional), needed)
 
 
 def say_what_is_missing(

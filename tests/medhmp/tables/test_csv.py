@@ -272,7 +272,7 @@ def test_the_search_for_a_header_ends(tmp_path: Path, monkeypatch: pytest.Monkey
     zeros = Zeros()
     assert len(csv_file._header(zeros)) == zeros.given == 5000
     write(tmp_path, "T.csv", bytes(20_000))
-    assert "its first line names no columns in UTF-8; copy" in refusal(tmp_path)
+    assert "well-formed CSV table: its first line has more than 4 KiB; copy" in refusal(tmp_path)
 
 
 # Files of one table

@@ -364,7 +364,9 @@ def test_a_run_may_go_without_a_table_that_features_alone_need(raw, tmp_path, ca
     full = read(raw.write(tmp_path))
     assert events_of(full).height > 10
     (tmp_path / f"{table}.csv.gz").unlink()
-    with pytest.raises(Refusal, match=f"no table {table.upper()}; .*--tables.optional goes with"):
+    with pytest.raises(
+        Refusal, match=f"no table {table.upper()}; .*--tables.optional {table.upper()} goes w"
+    ):
         read(tmp_path)
     run = Run(tables=Tables(optional=(table,)))
     source = reader.read("eicu", str(tmp_path), run)
