@@ -42,12 +42,15 @@ def featurize(run: Run) -> None:
     from medhmp.shards.featurizer import frozen_featurizer
     from medhmp.shards.manifest import FROZEN, content_of
     from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened
-    from medhmp.tables.sources import fingerprint, folders_of, open_sources
+    from medhmp.tables.sources import folders_of, identify, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
     shards, folders = root / SHARDS, folders_of(run.tables, root)
     fields, synthetic = content_of(run, folders), fields_of(run, "tables.synthetic")
-    inputs = {name: fingerprint(name, folder, synthetic) for name, folder in folders.items()}
+    found = {name: identify(name, folder, synthetic) for name, folder in folders.items()}
+    inputs = {name: identity.hash for name, identity in found.items()}
+    for identity in found.values():
+        progress.say(identity.checked)
     frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
     if frozen:
         inputs[FROZEN] = frozen.fingerprint

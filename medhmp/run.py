@@ -39,6 +39,9 @@ class Tables:
     # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
     sources: tuple[str, ...] = ()
 
+    # names of tables that features alone need and that a source may lack: LABEVENTS, lab, ...
+    optional: tuple[str, ...] = ()
+
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
 
@@ -50,6 +53,10 @@ class Tables:
                 "tables.sources has a name twice; give each source one entry, with all of its "
                 "tables in one folder"
             )
+
+    def waived(self) -> tuple[str, ...]:
+        """``optional`` as readers name tables: in upper case."""
+        return tuple(name.upper() for name in self.optional)
 
     def named(self) -> dict[str, str]:
         """Name -> URI of each entry. Refuses an entry without ``=``."""

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
@@ -31,6 +32,16 @@ from medhmp.run import digest
 COMPLETE = "complete.json"
 SPOOL = 1 << 20  # bytes of an upload kept in memory before they go to a temporary file
 HASHED = 1 << 26  # bytes of an output that are hashed when its stage is skipped, small files first
+WHOLE: Final = 1 << 26
+"""Largest file in bytes that a trace hashes whole."""
+TRACED: Final = 1 << 29
+"""Bytes of a folder that its traces hash whole, small files first."""
+SAMPLES: Final = 8
+SAMPLE: Final = 1 << 16
+"""Blocks, and bytes of one, that a trace reads of a larger file: its first, its last, and others at
+equal distances."""
+TRACERS: Final = 32
+"""Files traced at once."""
 ATTEMPTS: Final = 6
 """Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
 
@@ -48,6 +59,21 @@ class Entry:
     name: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What is known of a file of somebody else's: enough to tell whether it has changed.
+
+    A file hashed whole is the same wherever and whenever it was copied. Of a larger one the time of
+    its last change counts, too, since an edit may keep its size and miss the samples: a copy with
+    another time is another file.
+    """
+
+    name: str
+    size: int
+    sha256: str  # of the bytes, or of the samples, in hex
+    changed: int | None  # nanoseconds since 1970, of a file that is sampled; None: hashed whole
 
 
 class _HashingSink(io.RawIOBase):
@@ -228,6 +254,36 @@ class Folder:
         data = self.read_bytes(name)
         return Entry(name, len(data), hashlib.sha256(data).hexdigest())
 
+    def traces(self, sizes: Mapping[str, int | None]) -> list[Trace]:
+        """Traces of files, given with their sizes, by name. Reads ``TRACED`` bytes at most of those
+        up to ``WHOLE``, and ``SAMPLES`` blocks of each other."""
+        hashed, whole = 0, set[str]()
+        for name, size in sorted(sizes.items(), key=lambda item: (item[1] or 0, item[0])):
+            hashed += size or 0
+            if (size or 0) <= WHOLE and hashed <= TRACED:
+                whole.add(name)
+        with ThreadPoolExecutor(TRACERS) as pool:
+            return list(pool.map(lambda name: self._trace(name, name in whole), sorted(sizes)))
+
+    def _trace(self, name: str, whole: bool) -> Trace:
+        fs, path = self.resolve(name)
+        try:
+            with self.open(name) as source:
+                size, sha = source.size(), hashlib.sha256()
+                for at, length in [(0, size)] if whole else _samples(size):
+                    source.seek(at)
+                    while length and (data := source.read(min(length, 1 << 22))):
+                        sha.update(data)
+                        length -= len(data)
+            changed = None if whole else fs.get_file_info(path).mtime_ns
+        except FileNotFoundError:
+            raise Refusal(f"'{self / name}' has gone; check the folder") from None
+        except OSError as error:
+            raise Refusal(
+                f"'{self / name}' cannot be read ({type(error).__name__}); check access to it"
+            ) from None
+        return Trace(name, size, sha.hexdigest(), changed)
+
     def delete(self, name: str) -> None:
         fs, path = self.resolve(name)
         fs.delete_file(path)
@@ -264,6 +320,12 @@ def patiently(folder: Folder, work: Callable[[], T]) -> T:
                 raise
             time.sleep(2**failed)
     return work()
+
+
+def _samples(size: int) -> list[tuple[int, int]]:
+    """Place and length of the blocks that a trace reads of a file of ``size`` bytes."""
+    last = max(0, size - SAMPLE)
+    return [(last * k // (SAMPLES - 1), min(SAMPLE, size)) for k in range(SAMPLES)]
 
 
 def _is_partial(name: str) -> bool:

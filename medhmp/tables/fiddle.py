@@ -2,9 +2,9 @@
 
 ``input_data.csv`` or ``data.csv`` has the columns ID, t, variable_name and variable_value, one
 recording a line. ``pop.csv`` has the IDs to make rows of, with or without recordings. Either may be
-gzipped. ``t`` is in hours; a value without one holds for the whole stay. A value is a number if
-Python's ``float`` reads it and it is finite, else text. Only an empty field is null; FIDDLE loses
-values spelled NA, None or nan, too, through pandas.
+gzipped, or Parquet. ``t`` is in hours; a value without one holds for the whole stay. A value is a
+number if Python's ``float`` reads it and it is finite, else text. A value that is empty, NULL or
+\\N is null; FIDDLE loses values spelled NA, None or nan, too, through pandas.
 
 An ID is a whole number and stands for one stay, one admission and one patient. If IDs are MIMIC
 stays, two stays of a patient may therefore fall into two splits. No dates, codes, notes or outcomes

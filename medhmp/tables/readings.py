@@ -4,7 +4,7 @@ Rows of events have ``stay_id``, ``hours`` since unit admission, and ``until``, 
 nothing of the stay may be used.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +14,8 @@ import pyarrow as pa
 from medhmp.frames import frame_of
 from medhmp.legend import Task
 from medhmp.progress import Progress
+from medhmp.refusal import Refusal
+from medhmp.storage import Folder
 from medhmp.tables.csv import RawTables, table_of
 from medhmp.tables.hours import hours_between
 from medhmp.tables.schema import EVENTS
@@ -39,6 +41,35 @@ compared."""
 _NO_ONSET: Final = pl.DataFrame(
     schema={"stay_id": pl.Int64, "kind": pl.String, "hours": pl.Float64}
 )
+
+
+def find_tables(
+    folder: Folder,
+    for_labels: Mapping[str, str],
+    for_features: Mapping[str, str],
+    optional: Mapping[str, str],
+    waived: Collection[str],
+) -> RawTables:
+    """Finds a source's tables in a folder.
+
+    Args:
+        folder: where they are.
+        for_labels: required table -> the tasks that need it.
+        for_features: required table -> what is missing from the features without it.
+        optional: table -> what is missing without it.
+        waived: ``tables.optional``, tables of ``for_features`` that the run goes without.
+
+    Refuses a folder without the other required tables, and to waive one that labels need.
+    """
+    for name, tasks in for_labels.items():
+        if table_of(name) in waived:
+            raise Refusal(
+                f"tables.optional names {table_of(name)}, without which there are no labels for "
+                f"{tasks}; leave it out there, and put the table into '{folder}'"
+            )
+    needed = [name for name in for_features if table_of(name) not in waived]
+    required = (*for_labels, *needed)
+    return RawTables.find(folder, required, (*for_features, *optional), needed)
 
 
 def say_what_is_missing(

@@ -5,7 +5,7 @@ A new source is a module (or a folder with one) that satisfies ``Reader``, and o
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from medhmp.layout import RAW
 from medhmp.refusal import Refusal
 from medhmp.run import Run, Tables, digest
-from medhmp.storage import Folder, Output, opened
+from medhmp.storage import Folder, Trace, opened
 from medhmp.tables import fiddle
+from medhmp.tables.csv import table_of
 from medhmp.tables.eicu import reader as eicu
 from medhmp.tables.meds import reader as meds
 from medhmp.tables.mimic import mimic3, mimic4
@@ -29,9 +30,9 @@ class Reader(Protocol):
     """The module of a source. Ray's workers must be able to import it, as they run its streams."""
 
     def files(self, folder: Folder) -> dict[str, int | None]:
-        """Size in bytes of each file that ``read`` reads, by name: they say whether it changed.
+        """Size in bytes of each file that ``read`` reads, by its name below ``folder``.
 
-        Refuses a folder that is not of this source.
+        By these files a source is identified. Refuses a folder without any.
         """
         ...
 
@@ -55,10 +56,16 @@ READERS: Final[Mapping[str, Reader]] = {
 """Name of a source -> its reader."""
 
 
+_OF_TABLES: Final = (mimic3, mimic4, eicu)
+WAIVABLE: Final = tuple(dict.fromkeys(table_of(n) for of in _OF_TABLES for n in of.FOR_FEATURES))
+"""Tables that ``tables.optional`` may name."""
+_FOR_LABELS: Final = {table_of(name) for of in _OF_TABLES for name in of.FOR_LABELS}
+
+
 def folders_of(tables: Tables, out: Folder) -> dict[str, Folder]:
     """Source -> the folder of its tables; ``raw/`` of ``out`` where the run names none.
 
-    Refuses a name without a reader.
+    Refuses a name without a reader, and a name in ``tables.optional`` that is no required table's.
     """
     named = tables.named()
     for name in named:
@@ -67,22 +74,50 @@ def folders_of(tables: Tables, out: Folder) -> dict[str, Folder]:
                 f"tables.sources names '{name}', for which there is no reader; "
                 f"the name before = must be one of {', '.join(READERS)}"
             )
+    for table in tables.waived():
+        if table not in (*WAIVABLE, *_FOR_LABELS):  # a reader refuses the latter, telling the task
+            raise Refusal(
+                f"tables.optional names '{table}', which no source must have; "
+                f"it may name {', '.join(WAIVABLE)}"
+            )
     return {name: Folder(uri) for name, uri in named.items()} or {SYNTHETIC: out / RAW}
 
 
-def fingerprint(name: str, folder: Folder, synthetic: Mapping[str, Any]) -> str:
-    """Content hash of an output of ours; of foreign tables, a hash of their names and sizes.
+@dataclass(frozen=True)
+class Identity:
+    """The identity of a source's tables."""
 
-    ``synthetic`` are the fields of the run that shape the synthetic cohort: one made with others is
-    refused.
+    hash: str
+    checked: str  # how it was found, in a line
+
+
+def identify(name: str, folder: Folder, synthetic: Mapping[str, Any]) -> Identity:
+    """Tells whether a source is the one that shards were made of.
+
+    Files up to 64 MiB count by their content, small ones first and half a gigabyte in all: a copy
+    of them is the same. Larger ones count by size, time of the last change, and samples of their
+    content. ``synthetic`` are the fields of the run that shape the synthetic cohort: one made with
+    others is refused, and so is a damaged one.
     """
     if name == SYNTHETIC:
         cohort = opened(folder, "synthesize")
         cohort.check(synthetic, "synthesize")
-        return cohort.fingerprint
-    if output := Output.of(folder):
-        return output.fingerprint
-    return digest(sorted(READERS[name].files(folder).items()))
+        if damaged := cohort.damaged():
+            raise Refusal(
+                f"{folder} is damaged: {damaged} is missing or not what was written; "
+                "run jobs.synthesize again with --overwrite"
+            )
+        return Identity(cohort.fingerprint, f"{name}: {len(cohort.files):,} files, as published")
+    traces = folder.traces(READERS[name].files(folder))
+    return Identity(digest([asdict(trace) for trace in traces]), f"{name}: {_checked(traces)}")
+
+
+def _checked(traces: Sequence[Trace]) -> str:
+    """What was looked at, in words."""
+    sampled = sum(trace.changed is not None for trace in traces)
+    ways = {"hashed whole": len(traces) - sampled, "by size, time and samples": sampled}
+    told = ", ".join(f"{files:,} {way}" for way, files in ways.items() if files)
+    return f"{len(traces):,} files, {told}"
 
 
 def open_sources(folders: Mapping[str, Folder], run: Run) -> list[Source]:

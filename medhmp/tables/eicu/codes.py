@@ -28,7 +28,8 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
     version = pl.when(is_9).then(pl.lit("9")).when(is_10).then(pl.lit("10"))
     without = unknown = 0
     found = [empty(schema.CODES)]
-    for block in raw.scan("DIAGNOSIS", columns):
+    scan = raw.scan("DIAGNOSIS", columns) if raw.has("DIAGNOSIS") else iter(())
+    for block in scan:
         listed = block.drop_nulls("icd9code")
         without += block.height - listed.height
         codes = _of_stays(listed, stays).with_columns(written).explode("icd9code")

@@ -88,8 +88,8 @@ def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
     if len(bad):
         raise Refusal(
             f"table PATIENT in '{raw.folder}' has something else than a patient's id as in eICU "
-            f"(002-33870) in column UNIQUEPID at line {bad[0] + 2}; mend that line or export the "
-            "table again"
+            f"(002-33870) in column UNIQUEPID{raw.place('PATIENT', bad[0])}; mend that line or "
+            "export the table again"
         )
     whole = named.drop_nulls("subject_id")
     if whole.select(text.n_unique()).item() > whole["subject_id"].n_unique():

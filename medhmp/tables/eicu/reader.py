@@ -1,4 +1,4 @@
-"""Reads eICU-CRD 2.0: the CSV tables as PhysioNet ships them, any letter case.
+"""Reads eICU-CRD 2.0: the tables as PhysioNet ships them, or as Parquet, in any letter case.
 
 A patient is a ``uniquepid``, an admission a ``patienthealthsystemstayid``, a stay a
 ``patientunitstayid``. There are no dates (``patient.py`` describes what replaces them) and no
@@ -6,6 +6,7 @@ discharge summaries; notes are never read. A missing optional table is reported,
 without its part of the record.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import polars as pl
@@ -20,12 +21,26 @@ from medhmp.tables.eicu import codes as eicu_codes
 from medhmp.tables.eicu import patient
 from medhmp.tables.eicu.events import EicuEvents
 from medhmp.tables.eicu.onsets import unrecorded
-from medhmp.tables.readings import no_notes, say_what_is_missing
+from medhmp.tables.readings import find_tables, no_notes, say_what_is_missing
 
-REQUIRED: Final = (
-    *("patient", "diagnosis", "lab", "vitalPeriodic", "nurseCharting"),
-    *("respiratoryCare", "respiratoryCharting", "infusionDrug", "medication"),
-)
+FOR_LABELS: Final = {
+    "patient": "every task",
+    "respiratoryCare": "arf",
+    "respiratoryCharting": "arf",
+    "infusionDrug": "shock",
+    "medication": "shock",
+}
+"""Required table -> the tasks that need it."""
+
+FOR_FEATURES: Final = {
+    "diagnosis": "no admission has a diagnosis, and diagnoses are missing from the features",
+    "lab": "laboratory results are missing from the features",
+    "vitalPeriodic": "vital signs of monitors are missing from the features",
+    "nurseCharting": "what nurses charted is missing from the features",
+}
+"""Required table -> what is missing without it, where ``tables.optional`` names it."""
+
+REQUIRED: Final = (*FOR_LABELS, *FOR_FEATURES)
 """Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
@@ -49,9 +64,9 @@ UNLABELLED: Final[dict[Task, str]] = {
 }
 
 
-def find(folder: Folder) -> RawTables:
-    """The tables in a folder. Refuses one without a required table."""
-    return RawTables.find(folder, REQUIRED, OPTIONAL)
+def find(folder: Folder, waived: Collection[str] = ()) -> RawTables:
+    """The tables in a folder. Refuses one without a required table that is not ``waived``."""
+    return find_tables(folder, FOR_LABELS, FOR_FEATURES, OPTIONAL, waived)
 
 
 def read(name: str, folder_uri: str, run: Run) -> schema.Source:
@@ -63,8 +78,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     """
     folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     _refuse_drug_key(settings.drug_key)
-    raw = find(folder)
-    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
+    raw = find(folder, run.tables.waived())
+    say_what_is_missing(name, raw, OPTIONAL | FOR_FEATURES, settings.progress)
     counts: dict[str, int] = {}
     stays = patient.unit_stays(raw, counts)
     codes = [of(raw, stays, counts) for of in (eicu_codes.diagnoses, eicu_codes.drugs)]
@@ -90,8 +105,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Size in bytes of each table in ``folder``."""
-    return find(folder).sizes()
+    """Size in bytes of each file of the tables in ``folder``."""
+    return RawTables.find(folder, (), (*REQUIRED, *OPTIONAL)).sizes()
 
 
 def _refuse_drug_key(key: str) -> None:

@@ -61,15 +61,14 @@ class MimicEvents:
             "LABEVENTS": self._labs,
             self.inputs: self._inputs,
             self.procedures: self._procedures,
-        }
-        optional = {
             "OUTPUTEVENTS": self._outputs,
             "DATETIMEEVENTS": self._dates,
             "MICROBIOLOGYEVENTS": self._cultures,
         }
-        scans |= {table: scan for table, scan in optional.items() if self.raw.has(table)}
         return {"static": self._static} | {
-            table: partial(self._batches, scan) for table, scan in scans.items()
+            table: partial(self._batches, scan)
+            for table, scan in scans.items()
+            if self.raw.has(table)
         }
 
     def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:

@@ -1,9 +1,10 @@
-"""Reads MIMIC-III v1.4: the CSV tables as PhysioNet ships them, MetaVision stays only.
+"""Reads MIMIC-III v1.4: the tables as PhysioNet ships them, or as Parquet, MetaVision stays only.
 
 Small tables are in memory; event tables and NOTEEVENTS are scanned block by block. A missing
 optional table is reported, and the run goes on without its part of the record.
 """
 
+from collections.abc import Collection
 from typing import ClassVar, Final
 
 import polars as pl
@@ -16,12 +17,24 @@ from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
 from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import records
 from medhmp.tables.mimic.events import MimicEvents
-from medhmp.tables.readings import say_what_is_missing
+from medhmp.tables.readings import find_tables, say_what_is_missing
 
-REQUIRED: Final = (
-    *("PATIENTS", "ADMISSIONS", "ICUSTAYS", "DIAGNOSES_ICD", "D_ITEMS"),
-    *("CHARTEVENTS", "LABEVENTS", "INPUTEVENTS_MV", "PROCEDUREEVENTS_MV"),
-)
+FOR_LABELS: Final = {
+    "PATIENTS": "every task",
+    "ADMISSIONS": "every task",
+    "ICUSTAYS": "every task",
+    "DIAGNOSES_ICD": "readmission, heart_failure, copd and amnesia",
+    "D_ITEMS": "arf",
+    "CHARTEVENTS": "arf",
+    "INPUTEVENTS_MV": "shock",
+    "PROCEDUREEVENTS_MV": "arf",
+}
+"""Required table -> the tasks that need it."""
+
+FOR_FEATURES: Final = {"LABEVENTS": "laboratory results are missing from the features"}
+"""Required table -> what is missing without it, where ``tables.optional`` names it."""
+
+REQUIRED: Final = (*FOR_LABELS, *FOR_FEATURES)
 """Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
@@ -33,9 +46,9 @@ OPTIONAL: Final = {
 }
 
 
-def find(folder: Folder) -> RawTables:
-    """The tables in a folder. Refuses one without a required table."""
-    return RawTables.find(folder, REQUIRED, OPTIONAL)
+def find(folder: Folder, waived: Collection[str] = ()) -> RawTables:
+    """The tables in a folder. Refuses one without a required table that is not ``waived``."""
+    return find_tables(folder, FOR_LABELS, FOR_FEATURES, OPTIONAL, waived)
 
 
 def read(name: str, folder_uri: str, run: Run) -> schema.Source:
@@ -45,8 +58,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     text in a column of ids, times or numbers; in events and notes once they are scanned.
     """
     folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
-    raw = find(folder)
-    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
+    raw = find(folder, run.tables.waived())
+    say_what_is_missing(name, raw, OPTIONAL | FOR_FEATURES, settings.progress)
     counts: dict[str, int] = {}
     stays = _stays(raw, counts)
     tables = CheckedTables.of(_patients(raw), records.admissions(raw), stays, counts)
@@ -57,8 +70,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Size in bytes of each table in ``folder``."""
-    return find(folder).sizes()
+    """Size in bytes of each file of the tables in ``folder``."""
+    return RawTables.find(folder, (), (*REQUIRED, *OPTIONAL)).sizes()
 
 
 class _Events(MimicEvents):

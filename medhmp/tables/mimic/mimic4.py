@@ -4,7 +4,7 @@ The discharge notes are MIMIC-IV-Note's ``note/discharge.csv.gz``, put into the 
 missing optional table is reported, and the run goes on without its part of the record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Final
 
 import polars as pl
@@ -16,12 +16,24 @@ from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
 from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import records
 from medhmp.tables.mimic.events import MimicEvents
-from medhmp.tables.readings import STATIC, say_what_is_missing
+from medhmp.tables.readings import STATIC, find_tables, say_what_is_missing
 
-REQUIRED: Final = (
-    *("hosp/patients", "hosp/admissions", "icu/icustays", "hosp/diagnoses_icd", "icu/d_items"),
-    *("icu/chartevents", "hosp/labevents", "icu/inputevents", "icu/procedureevents"),
-)
+FOR_LABELS: Final = {
+    "hosp/patients": "every task",
+    "hosp/admissions": "every task",
+    "icu/icustays": "every task",
+    "hosp/diagnoses_icd": "readmission, heart_failure, copd and amnesia",
+    "icu/d_items": "arf",
+    "icu/chartevents": "arf",
+    "icu/inputevents": "shock",
+    "icu/procedureevents": "arf",
+}
+"""Required table -> the tasks that need it."""
+
+FOR_FEATURES: Final = {"hosp/labevents": "laboratory results are missing from the features"}
+"""Required table -> what is missing without it, where ``tables.optional`` names it."""
+
+REQUIRED: Final = (*FOR_LABELS, *FOR_FEATURES)
 """Without any of these, labels or most features would be silently wrong."""
 
 OPTIONAL: Final = {
@@ -36,9 +48,9 @@ HIDDEN: Final = "___"
 """Replaces text that de-identification removed."""
 
 
-def find(folder: Folder) -> RawTables:
-    """The tables in a folder. Refuses one without a required table."""
-    return RawTables.find(folder, REQUIRED, OPTIONAL)
+def find(folder: Folder, waived: Collection[str] = ()) -> RawTables:
+    """The tables in a folder. Refuses one without a required table that is not ``waived``."""
+    return find_tables(folder, FOR_LABELS, FOR_FEATURES, OPTIONAL, waived)
 
 
 def read(name: str, folder_uri: str, run: Run) -> schema.Source:
@@ -48,8 +60,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     text in a column of ids, times or numbers; in events and notes once they are scanned.
     """
     folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
-    raw = find(folder)
-    say_what_is_missing(name, raw, OPTIONAL, settings.progress)
+    raw = find(folder, run.tables.waived())
+    say_what_is_missing(name, raw, OPTIONAL | FOR_FEATURES, settings.progress)
     counts: dict[str, int] = {}
     admissions = records.admissions(raw, ethnicity="race", religion=None)
     tables = CheckedTables.of(_patients(raw), admissions, _stays(raw, counts), counts)
@@ -60,8 +72,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
 
 
 def files(folder: Folder) -> dict[str, int | None]:
-    """Size in bytes of each table in ``folder``."""
-    return find(folder).sizes()
+    """Size in bytes of each file of the tables in ``folder``."""
+    return RawTables.find(folder, (), (*REQUIRED, *OPTIONAL)).sizes()
 
 
 class _Events(MimicEvents):

@@ -1,23 +1,29 @@
 """The files of the PhysioNet/CinC Challenge 2012: sets of records, and their outcome tables.
 
-A set is an archive (set-a.tar.gz, set-a.tar) or the folder set-a/ that it unpacks to, with one text
-file per ICU stay. Archives are read as streams and never extracted, so a member's path opens no
-file. A refusal names a record by its place in the set, never by its RecordID.
+A set is an archive (set-a.tar.gz, set-a.zip, set-a.tar) or the folder set-a/ that it unpacks to,
+with one text file per ICU stay. Archives are never extracted, so a member's path opens no file. A
+refusal names a record by its place in the set, never by its RecordID.
 """
 
+import io
 import itertools
 import re
+import stat
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 from medhmp.tables.csv import INTEGER, RawTables
+from medhmp.tables.csv_file import READ
 
 HEADER: Final = "Time,Parameter,Value"
 RECORDS: Final = 500
@@ -55,7 +61,7 @@ class Set:
 
     def deaths(self, counts: dict[str, int]) -> pl.DataFrame:
         """``stay_id`` and ``expired`` of each record; reads no other outcome."""
-        raw = RawTables(self.folder, {self.table: self.outcomes}, (self.table,))
+        raw = RawTables(self.folder, {self.table: (self.outcomes,)}, (self.table,))
         frame = raw.whole(self.table, {"recordid": INTEGER, "in-hospital_death": INTEGER})
         counts |= raw.rows
         death = pl.col("in-hospital_death")
@@ -63,7 +69,7 @@ class Set:
         if len(bad):
             raise Refusal(
                 f"table {self.table} in '{self.folder}' has something else than 0 or 1 in column "
-                f"IN-HOSPITAL_DEATH at line {bad[0] + 2}; download it again"
+                f"IN-HOSPITAL_DEATH{raw.place(self.table, bad[0])}; download it again"
             )
         return frame.select(stay_id="recordid", expired=death == 1)
 
@@ -98,16 +104,14 @@ class Set:
     def _of_archive(self) -> Iterator[str]:
         """Yields the text of every record. Reads to the last byte, so that any damage is found."""
         try:
-            with self._stream() as stream:
-                tape: Any = _Tape(stream)  # tarfile calls only read
-                with tarfile.open(fileobj=tape, mode="r|") as archive:
-                    for member in archive:
-                        if self._is_record(member):
-                            yield _text(archive.extractfile(member))
-                if not tape.ended():
-                    raise EOFError
-        except (tarfile.TarError, EOFError):
+            yield from self._of_zip() if self._is_zip else self._of_tar()
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, pa.ArrowInvalid, EOFError):
             raise self._damaged() from None
+        except (NotImplementedError, RuntimeError):  # of zipfile: another compression, a password
+            raise Refusal(
+                f"{self._where} is compressed or encrypted in a way that no published set is; "
+                f"{_AGAIN}"
+            ) from None
         except OSError as error:
             if "ompressed stream" in str(error) or "zlib" in str(error):
                 raise self._damaged() from None
@@ -115,24 +119,57 @@ class Set:
                 f"{self._where} cannot be read ({type(error).__name__}); check access to it"
             ) from None
 
+    def _of_tar(self) -> Iterator[str]:
+        with self._stream() as stream:
+            tape: Any = _Tape(stream)  # tarfile calls only read
+            with tarfile.open(fileobj=tape, mode="r|") as archive:
+                for member in archive:
+                    links = not (member.isreg() or member.isdir())
+                    if self._is_record(member.name, member.size, member.isdir(), links):
+                        yield _text(archive.extractfile(member))
+            if not tape.ended():
+                raise EOFError
+
+    def _of_zip(self) -> Iterator[str]:
+        """A zip ends with the list of its members, and each has a checksum: both are checked."""
+        with (
+            self.folder.open(self.records) as stream,
+            zipfile.ZipFile(io.BufferedReader(stream, READ)) as archive,
+        ):
+            for member in archive.infolist():
+                kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where made by another system
+                links = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+                if self._is_record(member.filename, member.file_size, member.is_dir(), links):
+                    with archive.open(member) as record:
+                        yield _text(record)
+
+    @property
+    def _is_zip(self) -> bool:
+        return self.records.lower().endswith(".zip")
+
     def _stream(self) -> Any:
         fs, path = self.folder.resolve(self.records)
         zipped = self.records.lower().endswith("gz")
         return fs.open_input_stream(path, compression="gzip" if zipped else None)
 
     def _damaged(self) -> Refusal:
-        return Refusal(f"{self._where} is cut short or not a tar archive; {_AGAIN}")
+        kind = "zip" if self._is_zip else "tar"
+        return Refusal(f"{self._where} is cut short or not a {kind} archive; {_AGAIN}")
 
-    def _is_record(self, member: tarfile.TarInfo) -> bool:
-        """True for a record. Refuses members that no published set has."""
-        if member.name.startswith("/") or ".." in member.name.split("/"):
+    def _is_record(self, name: str, size: int, is_folder: bool, links: bool) -> bool:
+        """True for the member of an archive that is a record.
+
+        ``links`` is true for what is neither a file nor a folder. Refuses members that no published
+        set has.
+        """
+        if name.startswith("/") or ".." in name.split("/"):
             fault = "a path that leads out of it"
-        elif not (member.isreg() or member.isdir()):
+        elif links:
             fault = "a link or a device"
-        elif member.size > LARGEST:
+        elif size > LARGEST:
             fault = f"a file of more than {LARGEST:,} bytes"
         else:
-            return member.isreg() and bool(re.fullmatch(r"(.*/)?\d+\.txt", member.name))
+            return not is_folder and bool(re.fullmatch(r"(.*/)?\d+\.txt", name))
         raise Refusal(
             f"{self._where} has a member with {fault}, so it is not as published; {_AGAIN}"
         )
@@ -210,14 +247,15 @@ class _Tape:
 
 
 def find(folder: Folder) -> tuple[Set, ...]:
-    """The sets directly in ``folder``. An archive is preferred to the folder it unpacked to.
+    """The sets directly in ``folder``. An archive is preferred to the folder it unpacked to, and a
+    tar archive to the zip archive that is published beside it.
 
     Refuses a folder without a set, and a set without its outcomes.
     """
     names = _listed(folder)
     outcomes = _by_letter(names, r"outcomes-([abc])\.txt(\.gz)?")
     found = []
-    for letter, records in _by_letter(names, r"set-([abc])(\.tar|\.tar\.gz|\.tgz)?").items():
+    for letter, records in _by_letter(names, r"set-([abc])(\.zip|\.tar|\.tar\.gz|\.tgz)?").items():
         if letter not in outcomes:
             raise Refusal(
                 f"'{folder}' has {records} without its outcomes; put Outcomes-{letter}.txt there"
@@ -244,10 +282,16 @@ def _listed(folder: Folder) -> list[str]:
 
 
 def _by_letter(names: list[str], pattern: str) -> Mapping[str, str]:
-    """Letter of a set -> the name that matches, by letter; the longest of several, an archive."""
+    """Letter of a set -> the name that matches, by letter; of several the longest, a zip last but
+    for a folder."""
     found = [(re.fullmatch(pattern, name, re.IGNORECASE), name) for name in names]
-    named = sorted((m[1].lower(), len(name), name) for m, name in found if m)
+    named = sorted((m[1].lower(), _rank(name), name) for m, name in found if m)
     return {letter: name for letter, _, name in named}
+
+
+def _rank(name: str) -> tuple[bool, bool, int]:
+    """Names of higher rank are preferred."""
+    return "." in name, not name.lower().endswith(".zip"), len(name)
 
 
 def _text(stream: Any) -> str:

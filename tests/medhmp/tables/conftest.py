@@ -3,9 +3,12 @@
 import csv
 import gzip
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 HEADERS = {
@@ -29,6 +32,23 @@ HEADERS = {
     "PROCEDUREEVENTS_MV": "ROW_ID SUBJECT_ID HADM_ID ICUSTAY_ID STARTTIME ENDTIME ITEMID VALUE",
     "NOTEEVENTS": "ROW_ID SUBJECT_ID HADM_ID CHARTDATE CATEGORY DESCRIPTION ISERROR TEXT",
 }
+
+
+@pytest.fixture
+def as_parquet() -> Callable[[Path], None]:
+    """Writes each ``.csv.gz`` of a folder and those in it as Parquet of texts, in its stead."""
+
+    def convert(folder: Path) -> None:
+        for path in folder.rglob("*.csv.gz"):
+            with gzip.open(path, "rt", newline="") as file:
+                header, *rows = csv.reader(file)
+            columns = list(zip(*rows, strict=True)) or [()] * len(header)
+            arrays = [pa.array(column, pa.string()) for column in columns]
+            name = path.name.removesuffix(".csv.gz") + ".parquet"
+            pq.write_table(pa.table(arrays, header), path.with_name(name))
+            path.unlink()
+
+    return convert
 
 
 class RawFolder:

@@ -17,7 +17,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.build.index import Index
 from medhmp.storage import Folder
-from medhmp.tables.csv import BLOCK
+from medhmp.tables.csv_file import BLOCK
 from medhmp.tables.mimic import mimic3
 from medhmp.tables.schema import Source
 from medhmp.tasks import cohort

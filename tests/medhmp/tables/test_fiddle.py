@@ -149,7 +149,7 @@ def test_no_task_has_labels_and_the_reason_is_said(tmp_path):
 def test_files_are_the_two_tables_alone(tmp_path):
     write(tmp_path, [(1, 1.0, "HR", 80)], name="input_data.csv.gz")
     (tmp_path / "output.csv").write_text("x\n")
-    assert set(fiddle.files(Folder(str(tmp_path)))) == {"POP", "INPUT_DATA"}
+    assert set(fiddle.files(Folder(str(tmp_path)))) == {"pop.csv", "input_data.csv.gz"}
     assert READERS["fiddle"] is fiddle
 
 

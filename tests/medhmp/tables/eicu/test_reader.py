@@ -253,7 +253,7 @@ def folder(eicu_tables, tmp_path_factory):
 
 @pytest.mark.parametrize(("hours", "signals"), [(48, "paper"), (48, "strict"), (4, "paper")])
 def test_the_events_are_those_of_a_slow_reading(folder, monkeypatch, hours, signals):
-    monkeypatch.setattr("medhmp.tables.csv.BLOCK", 3000)  # a stay's rows lie in several blocks
+    monkeypatch.setattr("medhmp.tables.csv_file.BLOCK", 3000)  # a stay's rows lie in several blocks
     source = read(folder, cohort=Cohort(hours=hours, task_signals=signals))
     wanted = Slow(folder, hours, signals == "strict").events()
     assert len(wanted) > 1000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medhmp.icd import icd9_path
 from medhmp.legend import LEVELS
 from medhmp.refusal import Refusal
-from medhmp.run import Cohort, Features, Run, Shards, Splits
+from medhmp.run import Cohort, Features, Run, Shards, Splits, Tables
 from medhmp.shards.build.index import Index
 from medhmp.shards.build.labels import write_labels
 from medhmp.storage import Folder
@@ -357,6 +357,57 @@ def test_optional_tables_may_be_missing_and_that_is_said(raw, tmp_path, capsys):
     said = capsys.readouterr().out
     for table, what in reader.OPTIONAL.items():
         assert f"eicu: no table {table.upper()}; {what}" in said
+
+
+@pytest.mark.parametrize("table", reader.FOR_FEATURES)
+def test_a_run_may_go_without_a_table_that_features_alone_need(raw, tmp_path, capsys, table):
+    full = read(raw.write(tmp_path))
+    assert events_of(full).height > 10
+    (tmp_path / f"{table}.csv.gz").unlink()
+    with pytest.raises(
+        Refusal, match=f"no table {table.upper()}; .*--tables.optional {table.upper()} goes w"
+    ):
+        read(tmp_path)
+    run = Run(tables=Tables(optional=(table,)))
+    source = reader.read("eicu", str(tmp_path), run)
+    assert (
+        f"eicu: no table {table.upper()}; {reader.FOR_FEATURES[table]}" in capsys.readouterr().out
+    )
+    assert table.upper() not in source.streams
+    assert events_of(source).height > 10
+    assert source.onsets().equals(full.onsets())
+    assert source.admissions.equals(full.admissions)
+
+
+@pytest.mark.parametrize("table", reader.FOR_LABELS)
+def test_a_table_that_labels_need_is_never_optional(raw, tmp_path, table):
+    raw.write(tmp_path)
+    tasks = reader.FOR_LABELS[table]
+    said = f"names {table.upper()}, without which there are no labels for {tasks}; leave"
+    with pytest.raises(Refusal, match=said):
+        reader.read("eicu", str(tmp_path), Run(tables=Tables(optional=(table,)), quiet=True))
+
+
+def test_one_refusal_lists_all_tables_that_are_missing(raw, tmp_path):
+    raw.write(tmp_path)
+    for name in ("lab", "respiratoryCare", "medication"):
+        (tmp_path / f"{name}.csv.gz").unlink()
+    said = (
+        r"has no table RESPIRATORYCARE, MEDICATION, LAB; put respiratoryCare.csv or "
+        r"respiratoryCare.csv.gz, medication.csv or medication.csv.gz, lab.csv or lab.csv.gz \(or"
+    )
+    with pytest.raises(Refusal, match=said):
+        read(tmp_path)
+
+
+def test_parquet_reads_the_same(raw, tmp_path, as_parquet):
+    source = read(raw.write(tmp_path))
+    events, codes = events_of(source), source.codes
+    as_parquet(tmp_path)
+    again = read(tmp_path)
+    assert events_of(again).equals(events)
+    assert again.codes.equals(codes)
+    assert again.stays.equals(source.stays)
 
 
 def drain(folder):

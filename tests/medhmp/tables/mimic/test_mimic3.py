@@ -1,12 +1,13 @@
 """The MIMIC-III reader on hand-made tables, on broken ones, and on the open demo."""
 
 import gzip
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from medhmp.refusal import Refusal
-from medhmp.run import Cohort, Features, Run
+from medhmp.run import Cohort, Features, Run, Tables
 from medhmp.tables import schema
 from medhmp.tables.mimic import mimic3
 
@@ -514,3 +515,41 @@ def test_the_open_demo(shared):
     assert 150 < typical["Height"] < 190
     assert 50 < typical["Weight"] < 110
     assert sum(batch.num_rows for batch in source.notes()) == 0
+
+
+def test_parquet_reads_the_same(raw, tmp_path, as_parquet):
+    folder = Path(raw.write())
+    source = read(folder)
+    events, notes = events_of(source), list(source.notes())
+    as_parquet(folder)
+    again = read(folder)
+    assert events_of(again).equals(events)
+    assert list(again.notes()) == notes
+    assert again.codes.equals(source.codes)
+    assert again.counts == source.counts
+
+
+def test_a_run_may_go_without_laboratory_results(raw, tmp_path):
+    folder = Path(raw.write())
+    full = read(folder)
+    assert "LABEVENTS" in full.streams
+    assert events_of(full).height > 10
+    onsets = full.onsets()
+    (folder / "LABEVENTS.csv.gz").unlink()
+    with pytest.raises(Refusal, match=r"no table LABEVENTS; .*; of these features alone need"):
+        read(folder)
+    source = read(folder, tables=Tables(optional=("labevents",)))
+    assert "LABEVENTS" not in source.streams
+    assert events_of(source).height > 10
+    assert source.onsets().equals(onsets)
+    for table in mimic3.FOR_LABELS:
+        with pytest.raises(Refusal, match="without which there are no labels for"):
+            read(folder, tables=Tables(optional=(table.split("/")[-1],)))
+
+
+def test_one_refusal_lists_all_tables_that_are_missing(raw, tmp_path):
+    folder = Path(raw.write())
+    for name in list(mimic3.FOR_LABELS)[2:5]:
+        (folder / f"{name}.csv.gz").unlink()
+    with pytest.raises(Refusal, match=r"has no table ICUSTAYS, DIAGNOSES_ICD, D_ITEMS; put "):
+        read(folder)

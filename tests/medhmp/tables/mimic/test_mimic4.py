@@ -4,12 +4,14 @@ import csv
 import gzip
 import io
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from medhmp.refusal import Refusal
 from medhmp.run import Features, Run
+from medhmp.run import Tables as Asked
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.mimic import mimic4
@@ -389,7 +391,7 @@ def test_a_note_s_line_breaks_may_be_where_a_block_ends(raw, tmp_path, monkeypat
     for hadm in range(11, 51):
         note(raw, hadm, "2150-05-05 00:00:00", f"of {hadm}\n" * 40)
     source = read(raw.write(tmp_path))
-    monkeypatch.setattr("medhmp.tables.csv.BLOCK", 1000)
+    monkeypatch.setattr("medhmp.tables.csv_file.BLOCK", 1000)
     texts = [row["text"] for batch in source.notes() for row in batch.to_pylist()]
     assert texts == [f"of {hadm}\n" * 40 for hadm in range(11, 51)]
 
@@ -493,3 +495,41 @@ def test_a_wrong_folder_is_refused(raw, tmp_path):
         row["hadm_id"] = 77
     with pytest.raises(Refusal, match=r"ICUSTAYS in .* has no stay of an admission that is in"):
         read(raw.write(tmp_path))
+
+
+def test_parquet_reads_the_same(raw, tmp_path, as_parquet):
+    folder = Path(raw.write(tmp_path))
+    source = read(folder)
+    events, notes = events_of(source), list(source.notes())
+    as_parquet(folder)
+    again = read(folder)
+    assert events_of(again).equals(events)
+    assert list(again.notes()) == notes
+    assert again.codes.equals(source.codes)
+    assert again.counts == source.counts
+
+
+def test_a_run_may_go_without_laboratory_results(raw, tmp_path):
+    folder = Path(raw.write(tmp_path))
+    full = read(folder)
+    assert "LABEVENTS" in full.streams
+    assert events_of(full).height > 10
+    onsets = full.onsets()
+    (folder / "hosp/labevents.csv.gz").unlink()
+    with pytest.raises(Refusal, match=r"no table LABEVENTS; .*; of these features alone need"):
+        read(folder)
+    source = read(folder, tables=Asked(optional=("labevents",)))
+    assert "LABEVENTS" not in source.streams
+    assert events_of(source).height > 10
+    assert source.onsets().equals(onsets)
+    for table in mimic4.FOR_LABELS:
+        with pytest.raises(Refusal, match="without which there are no labels for"):
+            read(folder, tables=Asked(optional=(table.split("/")[-1],)))
+
+
+def test_one_refusal_lists_all_tables_that_are_missing(raw, tmp_path):
+    folder = Path(raw.write(tmp_path))
+    for name in list(mimic4.FOR_LABELS)[2:5]:
+        (folder / f"{name}.csv.gz").unlink()
+    with pytest.raises(Refusal, match=r"has no table ICUSTAYS, DIAGNOSES_ICD, D_ITEMS; put "):
+        read(folder)

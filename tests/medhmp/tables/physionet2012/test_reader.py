@@ -4,7 +4,9 @@ import gzip
 import io
 import json
 import random
+import stat
 import tarfile
+import zipfile
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -83,7 +85,8 @@ class Sets:
                     (self.path / name).write_bytes(data)
             else:
                 archive = self.path / f"set-{letter}.{kind}"
-                archive.write_bytes(archive_of(files, zipped=kind != "tar"))
+                made = zip_of(files) if kind == "zip" else archive_of(files, zipped=kind != "tar")
+                archive.write_bytes(made)
             self.write_outcomes(letter, self.deaths[letter], zipped)
         return str(self.path)
 
@@ -108,6 +111,18 @@ def archive_of(files, zipped=True, **changes):
             for field, value in changes.items():
                 setattr(member, field, value)
             archive.addfile(member, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def zip_of(files, mode=0, **how):
+    """A zip archive with its folder; ``mode`` is that of every member, ``how`` its compression."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", **{"compression": zipfile.ZIP_DEFLATED} | how) as archive:
+        archive.mkdir("set-a")
+        for name, data in {**files, "__MACOSX/set-a/._1.txt": b"x"}.items():
+            member = zipfile.ZipInfo(name)
+            member.external_attr = mode << 16
+            archive.writestr(member, data, archive.compression)
     return stream.getvalue()
 
 
@@ -152,7 +167,7 @@ def slowly(sets, hours=48):
                 yield (stay, stay, at, name, *value, "sum" if name == "Urine" else "apart")
 
 
-@pytest.mark.parametrize("kind", ["tar.gz", "tgz", "tar", "folder"])
+@pytest.mark.parametrize("kind", ["tar.gz", "tgz", "tar", "zip", "folder"])
 @pytest.mark.parametrize("hours", [48, 10])
 def test_the_events_are_those_of_a_slow_reading(sets, monkeypatch, kind, hours):
     monkeypatch.setattr(challenge, "RECORDS", 4)  # blocks of a set, the last one shorter
@@ -371,6 +386,57 @@ def test_bad_input_is_refused_without_showing_it(sets, damage, said):
     assert SECRET not in str(error.value)
     assert "1325" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def flipped(data):
+    """An archive with other bytes in the middle of its first record."""
+    at = data.index(b"132500.txt") + 60
+    return data[:at] + bytes(byte ^ 255 for byte in data[at : at + 8]) + data[at + 8 :]
+
+
+def encrypted(data):
+    """An archive whose members say that they need a password."""
+    flags = ((b"PK\3\4", 6), (b"PK\1\2", 8))
+    out = bytearray(data)
+    for mark, at in flags:
+        place = -1
+        while (place := data.find(mark, place + 1)) >= 0:
+            out[place + at] |= 1
+    return bytes(out)
+
+
+LINE = (challenge.HEADER + "\n00:00,RecordID,132500\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (zip_of({})[:-9], r"set-a.zip' is cut short or not a zip archive; download the set again"),
+        (b"", "is cut short or not a zip archive"),
+        (b"no archive", "is cut short or not a zip archive"),
+        (flipped(zip_of({"set-a/132500.txt": LINE * 50})), "is cut short or not a zip archive"),
+        (zip_of({}), r"has no record \(<RecordID>.txt\); download"),
+        (zip_of({"set-a/../../1.txt": b""}), "with a path that leads out of it, so"),
+        (zip_of({"/etc/1.txt": b""}), "with a path that leads out of it, so"),
+        (zip_of({"set-a/132500.txt": b"x"}, stat.S_IFLNK), "a link or a device"),
+        (zip_of({"a/1.txt": bytes(1 << 23)}), "a file of more than 4,194,304 bytes"),
+        (encrypted(zip_of({"set-a/132500.txt": LINE})), "encrypted in a way that no published"),
+    ],
+)
+def test_a_bad_zip_is_refused(sets, data, said):
+    folder = sets.write("zip")
+    (sets.path / "set-a.zip").write_bytes(data)
+    with pytest.raises(Refusal, match=said) as error:
+        events_of(read(folder))
+    assert "1325" not in str(error.value)
+
+
+def test_a_zip_beside_the_tar_archive_is_the_same_set(sets):
+    folder = sets.write("tar.gz")
+    (sets.path / "set-a.zip").write_bytes(b"not read")
+    sets.write("folder")
+    assert rows_of(read(folder)) == list(slowly(sets))
+    assert {"set-a.tar.gz", "set-b.tar.gz"} < set(reader.files(Folder(folder)))
 
 
 def test_a_wrong_folder_or_window_is_refused(sets, tmp_path):
