@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -50,14 +51,17 @@ WARD = Meds(
     diagnosis=r"ICD(?P<version>9|10)CM/(?P<icd>.+)",
     drug=r"RX/(?P<drug>.+)",
     note=r"NOTE/DISCHARGE",
-    arf=r"VENT/ON",
+    arf=r"(?P<begins>VENT)/ON",
     shock=r"RUN/pressor",
-    signal=r"VENT/OFF",
+    signal=r"(?P<ends>VENT)/OFF",
     strict_signal=r"OBS/peep.*",
     event=r"(?P<variable>(?:OBS|RUN|VENT|TRAIT)/[^/]+)(?:/.*)?",
+    timeless=r"TRAIT/.+",
+    end="until",
 )
 """The patterns of an ETL that names nothing as MIMIC_IV_MEDS does, and has no id columns."""
 
+HOUR = timedelta(hours=1)
 STATIC = {*readings.STATIC, "AGE", "HADM_to_ICU_time"}
 VALUES = (None, 1.5, 80.0, math.nan)
 TEXTS = (None, None, "7.25", " 3 ", "<5", "AF", "")
@@ -66,7 +70,7 @@ TEXTS = (None, None, "7.25", " 3 ", "<5", "AF", "")
 class Mimic:
     """MIMIC_IV_MEDS: how a generated fact is written, and what a code says, by splitting it."""
 
-    patterns, named = Meds(), True
+    patterns, named, end = Meds(timeless=r"SUBJECT_WEIGHT.+"), True, "end"
 
     def visit(self, kind, what, died=False):
         if kind == "hospital":
@@ -87,7 +91,7 @@ class Mimic:
     drugs = ("MEDICATION//START//Heparin ", "MEDICATION//START//Aspirin//00904201561")
     drugs += ("MEDICATION//START//Water//UNK", "MEDICATION//START//UNK")
     signals = ("LAB//220339//cmH2O", "PROCEDURE//START//225792", "INFUSION_START//221906")
-    signals += ("INFUSION_END//221906", "PROCEDURE//END//225794")
+    signals += ("INFUSION_END//221906", "PROCEDURE//END//225792")
     events = ("LAB//220045//bpm", "LAB//RESULT//50912//mg/dL", "PROCEDURE//START//225402")
     events += ("INFUSION_START//225158", "LAB//220048//UNK")
     nothing = (
@@ -120,8 +124,10 @@ class Mimic:
         if part[:2] == ["MEDICATION", "START"]:
             return ("code", {"drug": part[2].strip().lower()}) if part[2] != "UNK" else ("", {})
         if code in self.signals:
-            kind = {0: "arf", 1: "arf", 2: "shock"}.get(self.signals.index(code))
-            return "signal", {"kind": kind}
+            place = self.signals.index(code)
+            kind = {0: "arf", 1: "arf", 2: "shock"}.get(place)
+            ranged = {"ends" if place > 2 else "begins": part[-1]} if place else {}
+            return "signal", {"kind": kind, **ranged}
         if code in self.events + self.traits:
             return "event", {"variable": code}
         return "", {}
@@ -130,7 +136,7 @@ class Mimic:
 class Ward:
     """The other ETL."""
 
-    patterns, named = WARD, False
+    patterns, named, end = WARD, False, "until"
     birth = "DOB"
     sex = staticmethod(lambda letter: {"F": "SEX/FEMALE", "M": "SEX/MALE"}[letter])
     facts = ("PAYER/Medicare", "RACE/WHITE")
@@ -169,7 +175,9 @@ class Ward:
         if part[0] == "RX":
             return "code", {"drug": part[1].lower()}
         if code in self.signals:
-            return "signal", {"kind": ("arf", "shock", None)[self.signals.index(code)]}
+            place = self.signals.index(code)
+            ranged = ({"begins": "VENT"}, {}, {"ends": "VENT"})[place]
+            return "signal", {"kind": ("arf", "shock", None)[place], **ranged}
         if code in self.events + self.traits:
             return "event", {"variable": "/".join(part[:2])}
         return "", {}
@@ -208,17 +216,19 @@ class Dataset:
         facts = {name: draw.choice((None, "x")) for name in ("insurance", "race")}
         code = etl.admission(draw)
         for _ in range(draw.choice((1, 1, 1, 2))):  # twice the same
-            rows.append(self.row(begun, code, **own, **facts))
+            says = {etl.end: draw.choice((None, ended, ended - timedelta(days=9)))}
+            rows.append(self.row(begun, code, **own, **facts, **says))
         if draw.random() < 0.9:
             home = etl.visit("hospital", "HOME", died=draw.random() < 0.2)
             rows.append(self.row(ended, home, **own))
-        unit = begun
+        unit = begun - timedelta(minutes=draw.choice((0, 0, 40, 60, 61)))
         for _ in range(draw.randint(0, 2)):
             stay = next(self.ids)
             unit += timedelta(minutes=draw.choice((0, 20, 300, 6000)))
             left = unit + timedelta(minutes=draw.choice((40, 900, 3000)))
             mine = draw.choice(({}, own, own)) | {"icustay_id": stay}
-            rows.append(self.row(unit, etl.unit(draw), **mine))
+            says = {etl.end: draw.choice((None, None, left))}
+            rows.append(self.row(unit, etl.unit(draw), **mine, **says))
             if draw.random() < 0.9:
                 rows.append(self.row(left, etl.visit("unit", "x"), **mine))
             self.events(rows, unit, {**own, "icustay_id": stay})
@@ -258,6 +268,7 @@ class Dataset:
             "code": code,
             "numeric_value": pa.float32(),
             "text_value": text,
+            self.etl.end: pa.timestamp("ms"),
         }
         if self.etl.named:
             columns |= dict.fromkeys(("hadm_id", "icustay_id"), pa.int64())
@@ -327,27 +338,47 @@ class Slow:
         sexes = [r["says"]["sex"] for r in of.get("sex", [])]
         self.patients[subject] = (sexes[0] if sexes else None, min(births, default=None), death)
         admissions = self.visits(of.get("open", []), of.get("close", []), "hadm_id")
-        for one in admissions:
-            one["died"] = self.death(one, death)
+        for place, one in enumerate(admissions):
+            one["died"] = self.death(one, death, admissions[place + 1 : place + 2])
             one["facts"] = self.facts(one, of.get("fact", []))
         stays = []
         for stay in self.visits(of.get("in", []), of.get("out", []), "icustay_id"):
-            home = self.home(stay["row"], admissions)
+            home = self.home(stay["row"], admissions, early=HOUR)
             if home is not None:
                 stays.append(stay | {"home": home})
         for stay in stays:
             if not self.etl.named:
                 stay["id"] = self.number("icustay_id")
+        stays = [stay for stay in stays if not self.outside(stay)]
         self.admissions += [(subject, one) for one in admissions]
         self.stays += [(subject, stay) for stay in stays]
         for row in of.get("code", []):
-            home = self.home(row, admissions)
             ((kind, code),) = row["says"].items()
+            home = self.home(row, admissions, at_end=kind == "diagnosis")
             late = kind == "drug" and home and row["time"] and home["end"]
             if home is not None and not (late and row["time"] > home["end"]):
                 self.codes.add((subject, home["id"], kind, code))
+        self.pair(of.get("signal", []))
         for stay in stays:
             self.of_stay(subject, stay, rows)
+
+    def outside(self, stay):
+        """Whether a stay misses its admission by more than a day."""
+        day, home = timedelta(days=1), stay["home"]
+        late = home["end"] is not None and stay["begun"] - home["end"] > day
+        return late or (stay["end"] is not None and home["begun"] - stay["end"] > day)
+
+    def pair(self, signals):
+        """Gives each sign that begins something the time of its end, if the next known is one."""
+        told = [r for r in signals if r["time"] and self.thing(r)]
+        told.sort(key=lambda row: (self.thing(row), row["time"], "ends" not in row["says"]))
+        for row, after in itertools.pairwise(told):
+            same = self.thing(row) == self.thing(after) and "ends" in after["says"]
+            if same and "ends" not in row["says"]:
+                row["ended"] = after["time"]
+
+    def thing(self, row):
+        return row["says"].get("begins") or row["says"].get("ends")
 
     def number(self, key):
         self.numbers[key] += 1
@@ -372,38 +403,58 @@ class Slow:
                     visit["end"] = max(row["time"] for row in own)
                     visit["last"] = any(row["says"].get("died") for row in own)
                 visit["id"] = visit["name"]
+                self.mend(visit)
                 continue
             for row in closes:
                 next_one = found[place + 1]["begun"] if place + 1 < len(found) else datetime.max
                 if visit["begun"] <= row["time"] <= next_one and "used" not in row:
                     row["used"], visit["end"] = True, row["time"]
                     break
+            self.mend(visit)
             if key == "hadm_id":
                 visit["id"] = self.number(key)
         return found
 
-    def death(self, one, death):
-        inside = False
-        if death is not None and one["end"] is not None:
-            midnight = one["begun"].replace(hour=0, minute=0, second=0)
-            day_alone = (death.hour, death.minute, death.second) == (0, 0, 0)
-            inside = (midnight if day_alone else one["begun"]) <= death <= one["end"]
-        expired = bool(one["last"]) if self.etl.named else inside
+    def mend(self, visit):
+        """Takes the end that the row states where no code tells it; none before the first day."""
+        visit["end"] = visit["end"] or visit["row"][self.etl.end]
+        if visit["end"] and visit["end"] < midnight(visit["begun"]):
+            visit["end"] = None
+
+    def death(self, one, death, following):
+        expired = one["last"] if self.etl.named else None
+        if expired is None:
+            expired = self.inside(one, death, following)
         after = death if death is not None and death >= one["begun"] else None
         return expired, (after or one["end"]) if expired else None
 
-    def home(self, row, admissions):
+    def inside(self, one, death, following):
+        """Whether a patient died in an admission; None where its end would have to be known."""
+        if death is None:
+            return False
+        since = midnight(one["begun"]) if death == midnight(death) else one["begun"]
+        if one["end"] is not None:
+            return since <= death <= one["end"]
+        survived = bool(following) and following[0]["begun"] < death
+        return False if survived or death < since else None
+
+    def home(self, row, admissions, early=timedelta(), at_end=False):
         """The admission of a row."""
         if row.get("hadm_id") is not None:
             own = [one for one in admissions if one["id"] == row["hadm_id"]]
             return own[0] if own else None
+        time = row["time"]
         own = [
             one
             for one in admissions
-            if row["time"] is not None
-            and one["begun"] <= row["time"] <= (one["end"] or datetime.max)
+            if time is not None and one["begun"] - early <= time <= (one["end"] or datetime.max)
         ]
-        return max(own, key=lambda one: (one["begun"], one["id"])) if own else None
+
+        def fit(one):
+            over = at_end and one["end"] is not None and one["end"] <= time
+            return one["begun"] <= time, over, -abs(time - one["begun"]), one["id"]
+
+        return max(own, key=fit) if own else None
 
     def facts(self, one, facts):
         named = [r for r in facts if r.get("hadm_id") is not None]
@@ -436,6 +487,8 @@ class Slow:
             if row["role"] == "signal":
                 ends = stay["end"] or datetime.max
                 going_on = hours is not None and stay["begun"] <= row["time"] <= ends
+                if "ended" in row and row["time"] < stay["begun"] < row["ended"]:
+                    going_on = row["time"] >= stay["home"]["begun"] - HOUR
                 kind = row["says"]["kind"]
                 if kind and hours is not None and (row.get("icustay_id") or going_on):
                     first[kind] = min(first.get(kind, math.inf), hours)
@@ -447,7 +500,8 @@ class Slow:
         variable = row["says"]["variable"]
         number, text, textual = row["number"], row["text"], variable in self.ever["text"]
         numeric = variable in self.ever["number"]
-        if hours is None and variable in self.ever["time"]:
+        lasting = re.fullmatch(self.etl.patterns.timeless, variable)
+        if hours is None and (variable in self.ever["time"] or not lasting):
             return
         until = stay["home"]["end"] or datetime.max
         if hours is not None and not (0 <= hours < self.hours and row["time"] <= until):
@@ -457,6 +511,10 @@ class Slow:
         repeats = "indicators" if textual and not numeric else "apart"
         at = None if hours is None else round(hours, 9)
         self.events.append((subject, stay["id"], at, variable, number, text, repeats))
+
+
+def midnight(time):
+    return time.replace(hour=0, minute=0, second=0)
 
 
 def value_of(row):
@@ -499,7 +557,7 @@ def ordered(rows):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tables_are_those_of_a_slow_reading(tmp_path, monkeypatch, etl, version, seed):
     monkeypatch.setattr(meds_files, "BATCH", 37)  # subjects in several batches, and the other way
-    data = Dataset(etl, patients=20, seed=seed)
+    data = Dataset(etl, patients=30, seed=seed)
     source, slow = read(data.write(tmp_path, version), etl), Slow(tmp_path, etl)
     assert {s: (x, b, d) for s, x, b, d in source.patients.iter_rows()} == slow.patients
     found = {row["hadm_id"]: row for row in source.admissions.iter_rows(named=True)}
@@ -635,15 +693,25 @@ def test_values(data, tmp_path):
     }
 
 
-def test_a_timeless_row_holds_for_the_stay_if_its_variable_never_has_a_time(data, tmp_path):
+def test_only_a_variable_that_is_named_and_never_has_a_time_holds_for_the_stay(
+    data, tmp_path, capsys
+):
     add(data, None, "LAB//1//kg", 70)
     add(data, None, "LAB//2//kg", 71)
     add(data, at(3), "LAB//2//kg", 72)
-    source = read(data.write(tmp_path), MIMIC)
+    for code, value, text in (("LAB//3//kg", 73, None), ("LAB//4//x", None, "high")):
+        add(data, None, code, value, text)  # a number, a text, no value: each may tell of the end
+    add(data, None, "PROCEDURE//START//225402")
+    named = replace(Meds(), timeless="LAB//[12]//.*")
+    run = Run(tables=Tables(meds=named))
+    source = reader.read("meds", data.write(tmp_path), run)
     events = events_of(source)
     assert values(events, "LAB//1//kg") == [(None, 70, None, "apart")]
     assert values(events, "LAB//2//kg") == [(3, 72, None, "apart")]
-    assert source.counts["events without a time, of a variable that has times"] == 1
+    assert not set(events["variable"]) & {"LAB//3//kg", "LAB//4//x", "PROCEDURE//START//225402"}
+    assert source.counts["events, without a time"] == 4
+    said = "4 variables have events without a time, which are left out; .*--tables.meds.timeless"
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_what_is_left_out_is_counted(data, tmp_path):
@@ -670,12 +738,11 @@ def test_what_is_left_out_is_counted(data, tmp_path):
         "rows of patients without a stay": 3,
         "events outside the hours of every stay": 3,
         "stays, begun without a time or an id": 1,
-        "stays, without an end": 1,
-        "stays of no admission": 1,
-        "admissions, other ends": 1,
-        "diagnoses of no admission": 1,
-        "drugs without a name": 1,
-        "drugs of no admission, or started after it": 1,
+        "stays, of no admission": 1,
+        "times, ends of admissions that belong to none": 1,
+        "codes, diagnoses of no admission": 1,
+        "codes, drugs without a name": 1,
+        "codes, drugs of no admission, or started after it": 1,
     }
 
 
