@@ -152,7 +152,7 @@ def read(kind: Kind, values: pa.Array, where: str, remedy: str) -> pa.Array:
     try:
         return kind.read(values)
     except ValueError as error:  # Arrow's own errors are ValueErrors, too, and may quote data
-        said = str(error) if type(error) is ValueError else f"{values.type} beyond {kind.words}"
+        said = str(error) if type(error) is ValueError else f"values that {kind.words} cannot hold"
         raise Refusal(f"{where} has {said}; {remedy}") from None
     except pa.ArrowException:
         raise Refusal(

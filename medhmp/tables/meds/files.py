@@ -85,6 +85,8 @@ class MedsFiles:
         found: dict[str, set[pa.DataType]] = {}
         for name in self.names:
             with _reading(self.folder, name) as file:
+                if not file.metadata.num_rows:
+                    continue  # its columns may have any type
                 for column in _checked(self.folder / name, file.schema_arrow, self._kinds()):
                     found.setdefault(column.name, set()).add(column.type)
         return found
@@ -121,6 +123,8 @@ class MedsFiles:
 
     def _batches(self, name: str, wanted: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         with _reading(self.folder, name) as file:
+            if not file.metadata.num_rows:
+                return
             usable = _checked(self.folder / name, file.schema_arrow, self._kinds())
             here = sorted(set(wanted.values()) & {column.name for column in usable})
             done = 0
