@@ -66,7 +66,7 @@ def write_labels(
         entries.append(shards.write_parquet(labels_of(task), _table(rows)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         lacking = "not available from " + ", ".join(why) if why else ""
-        counted[task] = _counts([of.steps for of in labels], rows, lacking)
+        counted[task] = counts_of([of.steps for of in labels], rows, lacking)
     return entries, counted
 
 
@@ -75,7 +75,7 @@ def _table(rows: pl.DataFrame) -> pa.Table:
     return table.cast(LABEL_COLUMNS)
 
 
-def _counts(
+def counts_of(
     of_sources: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, lacking: str
 ) -> TaskCounts:
     """Adds up the steps over sources, and counts rows and positives of each split.

@@ -10,6 +10,7 @@ start. So hours and onsets differ slightly from those of the MIMIC-IV reader.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -27,6 +28,9 @@ from medhmp.tables.meds.files import SUBJECT_SPLITS, MedsFiles, subject_splits
 from medhmp.tables.meds.tables import OWN, TableCollector
 from medhmp.tables.meds.visits import STATED
 from medhmp.tables.readings import TIMELESS
+
+_ID_OF: Final = {"admissions": "admission_id", "stays": "stay_id"}
+"""Table -> the field of ``tables.meds`` that has the column of its ids."""
 
 
 def read(name: str, folder_uri: str, run: Run) -> schema.Source:
@@ -51,10 +55,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     stated = {STATED: meds.end} if meds.end in columns else {}
     for block in data.blocks(VALUES | _facts(columns) | stated):
         tables.add(block)
-    whole, counts = tables.whole(), tables.counts
-    _refuse_useless(whole, folder)
-    fit = CheckedTables.of(whole["patients"], whole["admissions"], whole["stays"], counts)
-    whole |= {"patients": fit.patients, "admissions": fit.admissions, "stays": fit.stays}
+    counts = tables.counts
+    whole = _fitting(tables.whole(), counts, folder)
     splits = subject_splits(folder)
     if splits is not None:
         splits = whole["patients"].select("subject_id").join(splits, on="subject_id")
@@ -141,23 +143,43 @@ def _facts(columns: Collection[str]) -> dict[str, str]:
     return {OWN + fact: column for fact, column in names.items() if column in columns}
 
 
-def _refuse_useless(whole: Mapping[str, pl.DataFrame], folder: Folder) -> None:
-    for table, key, field in (
-        ("admissions", "hadm_id", "hospital_admission"),
-        ("stays", "stay_id", "icu_admission"),
-    ):
-        option = f"--tables.meds.{field.replace('_', '-')}"
-        if whole[table].is_empty():
-            raise Refusal(
-                f"no code in '{folder}' makes one of the {table} by tables.meds.{field}; "
-                f"give the pattern of its ETL with {option}"
-            )
+def _fitting(
+    whole: Mapping[str, pl.DataFrame], counts: dict[str, int], folder: Folder
+) -> dict[str, pl.DataFrame]:
+    """The tables with the small ones checked against each other.
+
+    Refuses ids of several patients, and tables without an admission or a stay.
+    """
+    for table, key in (("admissions", "hadm_id"), ("stays", "stay_id")):
         if whole[table][key].is_duplicated().any():
-            column = {"hadm_id": "admission_id", "stay_id": "stay_id"}[key]
             raise Refusal(
-                f"the column tables.meds.{column} of '{folder}' has one id for {table} of several "
-                f"patients; give another, or '' to tell {table} by their order in time"
+                f"the column tables.meds.{_ID_OF[table]} of '{folder}' has one id for {table} of "
+                f"several patients; give another, or '' to tell {table} by their order in time"
             )
+    fit = CheckedTables.of(whole["patients"], whole["admissions"], whole["stays"], counts)
+    small = {"patients": fit.patients, "admissions": fit.admissions, "stays": fit.stays}
+    for table in _ID_OF:
+        if small[table].is_empty():
+            raise Refusal(_why_empty(table, counts, folder))
+    return {**whole, **small}
+
+
+def _why_empty(table: str, counts: Mapping[str, int], folder: Folder) -> str:
+    lost = [
+        f"{n:,} {reason.removeprefix(f'{table}, ')}"
+        for reason, n in counts.items()
+        if n and reason.startswith(f"{table}, ")
+    ]
+    if lost:
+        return (
+            f"none of the {table} of '{folder}' can be used ({'; '.join(lost)}); mend the column "
+            f"tables.meds.{_ID_OF[table]}, or give '' to tell {table} by their order in time"
+        )
+    field = {"admissions": "hospital_admission", "stays": "icu_admission"}[table]
+    return (
+        f"no code in '{folder}' makes one of the {table} by tables.meds.{field}; "
+        f"give the pattern of its ETL with --tables.meds.{field.replace('_', '-')}"
+    )
 
 
 def _of_splits(

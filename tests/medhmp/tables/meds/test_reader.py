@@ -775,6 +775,205 @@ def test_a_death_by_its_time(data, tmp_path, death, found):
     assert source.admissions.sort("hadm_id").select("expired", "died").rows() == found
 
 
+OMOP = replace(
+    Meds(),
+    hospital_admission="Visit/IP",
+    icu_admission="",
+    icu_discharge="",
+    sex="Gender/(?P<sex>.)",
+    diagnosis="ICD(?P<version>9|10)CM/(?P<icd>.+)",
+    event="(?P<variable>LOINC/.+)",
+    admission_id="visit_id",
+)
+"""Patterns for OMOP's visits, whose ends are in the rows that begin them."""
+
+
+def visit(day, end, **more):
+    """A visit of OMOP from a day of May 2150, and when its row says that it ends."""
+    begun = datetime(2150, 5, day)
+    return {"time": begun, "code": "Visit/IP", "end": end and begun + timedelta(days=end), **more}
+
+
+def omop(tmp_path, rows, patterns=OMOP, end=None, quiet=True):
+    """The source that these rows of a patient make."""
+    schema_ = pa.schema(
+        {
+            "subject_id": pa.int64(),
+            "time": pa.timestamp("us"),
+            "code": pa.string(),
+            "visit_id": pa.int64(),
+            "end": end or pa.timestamp("us"),
+        }
+    )
+    ordered_rows = sorted(rows, key=lambda row: row["time"])
+    table = pa.Table.from_pylist([{"subject_id": 1, **row} for row in ordered_rows], schema=schema_)
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data" / "0.parquet")
+    return reader.read("meds", str(tmp_path), Run(tables=Tables(meds=patterns), quiet=quiet))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_end_of_a_visit_is_in_its_row_where_no_code_tells_it(tmp_path, named):
+    visits = [visit(day, end) for day, end in ((1, 3), (10, 2), (20, None), (25, -4))]
+    rows = [row | ({"visit_id": number} if named else {}) for number, row in enumerate(visits, 1)]
+    told = {"time": datetime(2150, 5, 11), "code": "HOSPITAL_DISCHARGE//HOME"}
+    dead = {"time": datetime(2150, 5, 2, 9), "code": "MEDS_DEATH"}
+    told |= {"visit_id": 2} if named else {}
+    patterns = OMOP if named else replace(OMOP, admission_id="")
+    source = omop(tmp_path, [*rows, told, dead], patterns)
+    found = source.admissions.sort("admitted").select("discharged", "expired").rows()
+    assert found == [
+        (datetime(2150, 5, 4), True),  # though hospital_discharge has a group for it
+        (datetime(2150, 5, 11), False),  # the code goes before the row
+        (None, False),
+        (None, False),
+    ]
+    assert source.stays.sort("intime")["outtime"].to_list() == [end for end, _ in found]
+    assert source.counts["times, ends of admissions before they begin"] == 1
+    assert source.counts["admissions without an end"] == 2
+    assert not [reason for reason, n in source.counts.items() if n and "admissions, " in reason]
+
+
+@pytest.mark.parametrize(
+    ("death", "expired"),
+    [
+        (None, [False, False]),
+        (datetime(2150, 5, 1, 4), [None, False]),
+        (datetime(2150, 5, 12), [False, None]),
+        (datetime(2150, 4, 12), [False, False]),
+    ],
+)
+def test_whether_a_patient_died_in_a_visit_without_an_end_is_not_known(tmp_path, death, expired):
+    rows = [visit(1, None, visit_id=1), visit(10, None, visit_id=2)]
+    source = omop(tmp_path, rows + [{"time": death, "code": "MEDS_DEATH"}] * bool(death))
+    assert source.admissions["expired"].to_list() == expired
+    labels = cohort.label("mortality", source, source.onsets(), Cohort(min_age=0), False)
+    assert labels.rows.is_empty()
+
+
+def test_tasks_are_labelled_by_stated_ends_and_without_any_it_is_said(tmp_path, capsys):
+    rows = [visit(1, 3, visit_id=1), visit(10, 3, visit_id=2)]
+    rows += [{"time": row["time"], "code": "ICD9CM/428.0", "visit_id": 1} for row in rows]
+    rows += [{"time": datetime(2150, 5, 12), "code": "MEDS_DEATH"}]
+    (tmp_path / "with").mkdir()
+    source = omop(tmp_path / "with", rows)
+    assert not set(source.unlabelled) & {"readmission", "mortality"}
+    (tmp_path / "without").mkdir()
+    source = omop(tmp_path / "without", rows, replace(OMOP, end="stop"), quiet=False)
+    lacking = "hospital_discharge, and no row has the column tables.meds.end ('stop')"
+    assert source.unlabelled["readmission"].endswith(lacking)
+    said = "meds: 2 of 2 admissions and 2 of 2 stays have no end that is known"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns", "UTC"), pa.date32(), pa.timestamp("s")])
+def test_the_end_of_a_visit_may_have_the_types_of_a_time(tmp_path, kind):
+    source = omop(tmp_path, [visit(1, 3, visit_id=1)], end=kind)
+    assert source.admissions["discharged"].to_list() == [datetime(2150, 5, 4)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [visit(1, 3)],
+            r"none of the admissions .* can be used \(1 begun without a time or an id\)",
+        ),
+        (
+            [visit(1, 3, visit_id=1), {"time": datetime(2151, 1, 1), "code": "ICU"}],
+            r"none of the stays .* can be used \(1 of no admission\); .* tables.meds.stay_id",
+        ),
+        (
+            [visit(1, 3, visit_id=1), {"time": datetime(2151, 1, 1), "code": "ICU", "visit_id": 1}],
+            r"none of the stays .* can be used \(1 outside their admission\)",
+        ),
+        ([visit(1, 3, visit_id=1)], "no code in .* makes one of the stays by tables.meds.icu_adm"),
+    ],
+)
+def test_why_no_visit_can_be_used_is_said(tmp_path, rows, said):
+    patterns = replace(OMOP, icu_admission="ICU" if len(rows) > 1 or "stays" in said else "")
+    with pytest.raises(Refusal, match=said):
+        omop(tmp_path, rows, patterns)
+
+
+def nameless(*rows):
+    """A dataset of MIMIC_IV_MEDS's codes for one patient, without any column of ids."""
+    made = Dataset(MIMIC, patients=0)
+    made.rows = {1: [made.row(time, code) for time, code in rows]}
+    made.rows[1].sort(key=lambda row: row["time"])
+    return made
+
+
+IN, OUT = "HOSPITAL_ADMISSION//URGENT//UNK", "HOSPITAL_DISCHARGE//HOME"
+UNIT, LEFT = "ICU_ADMISSION//A", "ICU_DISCHARGE//A"
+DAY = timedelta(days=1)
+
+
+def read_nameless(made, tmp_path):
+    by_time = replace(MIMIC.patterns, admission_id="", stay_id="")
+    run = Run(quiet=True, tables=Tables(meds=by_time))
+    return reader.read("meds", made.write(tmp_path), run)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "home"),
+    [(0, 2), (-1, 2), (-60, 2), (-61, None), (-24 * 60 * 3, 1), (30, 2)],
+)
+def test_a_stay_may_begin_an_hour_before_its_admission(tmp_path, minutes, home):
+    unit = at(0) + timedelta(minutes=minutes)
+    first = [(at(0) - 4 * DAY, IN), (at(0) - 2 * DAY, OUT)]
+    rows = [*first, (at(0), IN), (unit, UNIT), (unit + DAY, LEFT), (at(0) + 9 * DAY, OUT)]
+    rows += [(at(0) + 3 * DAY, UNIT), (at(0) + 4 * DAY, LEFT)]
+    source = read_nameless(nameless(*rows), tmp_path)
+    own = dict(source.stays.select("intime", "hadm_id").iter_rows())
+    assert own.get(unit) == home
+    assert source.counts["stays, of no admission"] == (home is None)
+
+
+@pytest.mark.parametrize(
+    ("signs", "onset"),
+    [
+        ([(-2, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225792")], -2),
+        ([(-2, "INFUSION_START//221906"), (5, "INFUSION_END//221906")], -2),
+        ([(-2, "PROCEDURE//START//225792"), (-1, "PROCEDURE//END//225792")], None),
+        ([(-2, "PROCEDURE//START//225792"), (0, "PROCEDURE//END//225792")], None),
+        ([(-2, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225794")], None),
+        ([(-2, "PROCEDURE//START//225792")], None),  # not known to run still
+        ([(-2, "LAB//220339//cmH2O"), (5, "PROCEDURE//END//225792")], None),
+        # A new rate ends and begins at one time.
+        (
+            [
+                *((-4, "INFUSION_START//221906"), (-3, "INFUSION_END//221906")),
+                *((-3, "INFUSION_START//221906"), (1, "INFUSION_END//221906")),
+            ],
+            -3,
+        ),
+        ([(-9, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225792")], None),  # elsewhere
+        ([(-6.5, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225792")], -6.5),
+        ([(3, "PROCEDURE//START//225792")], 3),
+    ],
+)
+def test_what_runs_when_a_stay_begins_is_its_onset(tmp_path, signs, onset):
+    visits = [(at(-6), IN), (at(0), UNIT), (at(60), LEFT), (at(99), OUT)]
+    rows = visits + [(at(hours), code) for hours, code in signs]
+    source = read_nameless(nameless(*rows), tmp_path)
+    events_of(source)
+    ((_, arf, shock),) = source.onsets().iter_rows()
+    assert (arf if arf is not None else shock) == onset
+
+
+@pytest.mark.parametrize(
+    ("minutes", "home"), [(0, 1), (-1, 1), (1, 2), (5 * 24 * 60, 2), (5 * 24 * 60 + 1, None)]
+)
+def test_an_admission_that_ends_as_the_next_begins_keeps_its_diagnoses(tmp_path, minutes, home):
+    visits = [(at(0) - 4 * DAY, IN), (at(0), OUT), (at(0), IN), (at(0) + 5 * DAY, OUT)]
+    rows = [*visits, (at(1), UNIT), (at(9), LEFT)]
+    code = (at(0) + timedelta(minutes=minutes), "DIAGNOSIS//ICD//9//4280")
+    source = read_nameless(nameless(*rows, code), tmp_path)
+    assert source.codes["hadm_id"].to_list() == [home] * (home is not None)
+    assert source.counts["codes, diagnoses of no admission"] == (home is None)
+
+
 def test_codes_of_their_own_say_facts_of_an_admission_or_of_the_patient(data, tmp_path):
     add(data, at(-6), "RACE//OTHER", hadm_id=11)  # the column of the admission goes before it
     add(data, at(-6), "INSURANCE//Medicare", hadm_id=11)
