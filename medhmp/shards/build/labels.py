@@ -101,7 +101,7 @@ def _emptied(steps: Sequence[tuple[str, int]]) -> str:
     before = 0
     for step, left in steps:
         if not left:
-            of = f"none of {before:,} is left by '{step}'" if before else f"there are no {step}"
+            of = f"the step '{step}' left none of {before:,}" if before else f"there are no {step}"
             return f"no rows: {of}"
         before = left
     return ""

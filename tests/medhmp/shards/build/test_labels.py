@@ -57,19 +57,19 @@ TYPES = {"split": pl.String, "label": pl.Int8}
 @pytest.mark.parametrize(
     ("steps", "lacking", "said"),
     [
-        ([[("stays", 70), ("adult", 0)]], "", "no rows: none of 70 is left by 'adult'"),
+        ([[("stays", 70), ("adult", 0)]], "", "no rows: the step 'adult' left none of 70"),
         (
             [[("stays", 1700), ("adult", 9), ("alive", 0), ("in", 0)]],
             "",
-            "none of 9 is left by 'al",
+            "'alive' left none of 9",
         ),
         ([[("stays", 0), ("adult", 0)]], "", "no rows: there are no stays"),
-        ([[("stays", 2), ("adult", 0)], [("stays", 3), ("adult", 0)]], "", "none of 5 is left by"),
-        ([[("stays", 2), ("adult", 2)]], "", "none of 2 is left by 'of patients in the shards'"),
+        ([[("stays", 2), ("adult", 0)], [("stays", 3), ("adult", 0)]], "", "left none of 5"),
+        ([[("stays", 2), ("adult", 2)]], "", "'of patients in the shards' left none of 2"),
         (
             [[("stays", 2), ("adult", 0)]],
             "not available from b: x",
-            "'adult'; not available from b",
+            "left none of 2; not available from b",
         ),
     ],
 )

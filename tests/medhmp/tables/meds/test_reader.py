@@ -1195,3 +1195,49 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     assert {s: expected[s] for s in rows["subject_id"]} == dict(rows.iter_rows())
     assert sum(manifest.tasks["mortality"].rows.values()) > 0
     assert not [task for task, of in manifest.tasks.items() if of.unavailable]
+
+
+@pytest.mark.ray
+def test_what_a_dataset_lacks_is_said_and_ids_of_64_bits_arrive(tmp_path, ray, capsys):
+    """Visits of OMOP with their ends in the rows, results without a time, unsigned ids."""
+    rows = []
+    for number in range(40):
+        own = {"subject_id": 2**64 - 7 - number, "visit_id": number}
+        days = 8 if number % 4 else None
+        rows.append(own | visit(1, days))
+        hours = (None, *range(1, 60, 4))  # the value without an hour is that of the last
+        readings = [own | {"time": h and at(h - 6), "code": "LOINC/8867-4"} for h in hours]
+        rows += [row | {"numeric_value": 60.0 + number % 30} for row in readings]
+        rows.append(own | {"time": None, "code": "LOINC/2524-7", "numeric_value": number % 2 * 9.0})
+        if number % 8 == 1:
+            rows.append(own | {"time": at(100), "code": "MEDS_DEATH"})
+    rows.append({"subject_id": 5, "time": datetime(2100, 1, 1), "code": "MEDS_BIRTH"})
+    columns = {"subject_id": pa.uint64(), "time": pa.timestamp("us", "UTC"), "code": pa.string()}
+    columns |= {"numeric_value": pa.float32(), "visit_id": pa.string(), "end": pa.timestamp("s")}
+    rows = [row | {"visit_id": str(row.get("visit_id", 0))} for row in rows]
+    rows.sort(key=lambda row: (row["subject_id"], row["time"] or datetime.min))
+    (tmp_path / "data").mkdir()
+    table = pa.Table.from_pylist(rows, schema=pa.schema(columns))
+    pq.write_table(table, tmp_path / "data" / "0.parquet")
+    run = replace(
+        smoke(),
+        quiet=False,
+        out=str(tmp_path / "out"),
+        tables=Tables(sources=(f"meds={tmp_path}",), meds=OMOP),
+        cohort=Cohort(hours=24, min_age=0),
+        shards=Shards(files=2, bucket_stays=100),
+    )
+    featurize(run)
+    said, manifest = capsys.readouterr().out, open_shards(run).manifest
+    assert "10 of 40 admissions and 10 of 40 stays have no end that is known" in said
+    assert "meds: left out 80 events, without a time" in said
+    assert "add 2^64 to get them back" in said
+    assert "left out 10" not in said
+    assert manifest.counts["meds"]["admissions without an end"] == 10
+    assert not [name for name in manifest.demographics if "LOINC" in name]
+    stays = splits_in(open_shards(run), "stays")["subject_id"]
+    assert {i % 2**64 for i in stays} == {2**64 - 7 - n for n in range(40)}
+    mortality = manifest.tasks["mortality"]
+    assert sum(mortality.rows.values()) == 0
+    assert "mortality: no rows: the step 'age at least 0' left none of 40" in said
+    assert mortality.emptied in said
