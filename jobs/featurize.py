@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "features", "shards"),)
 """Sections and fields of a run that this job reads."""
 
-SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ")
+SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ", "times, ")
 """Prefixes of exclusion reasons that indicate defects in the source tables."""
 
 
@@ -68,12 +68,13 @@ def featurize(run: Run) -> None:
 def _tell(progress: Progress, manifest: Manifest) -> None:
     """Tells the counts that a reader wants to see at once."""
     from medhmp.report.paper import beside_the_paper
+    from medhmp.tables.readings import TIMELESS
 
     for source, counts in manifest.counts.items():
         if not counts["notes"]:
             progress.say(f"{source}: no discharge note; admissions go without")
         for reason, rows in manifest.left_out[source].items():
-            if rows and reason.startswith(SMALL):
+            if rows and (reason.startswith(SMALL) or reason.endswith(TIMELESS)):
                 progress.say(f"{source}: left out {rows:,} {reason}")
     sizes = manifest.widths
     progress.say(
@@ -81,8 +82,8 @@ def _tell(progress: Progress, manifest: Manifest) -> None:
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
     for task, of in manifest.tasks.items():
-        if of.unavailable:
-            progress.say(f"  {task}: {of.unavailable}")
+        if of.without_rows:
+            progress.say(f"  {task}: {of.without_rows}")
             continue
         parts = [f"{split} {n:,} ({of.positives[split]:,})" for split, n in of.rows.items()]
         progress.say(f"  {task}: {', '.join(parts)} rows (positive)")

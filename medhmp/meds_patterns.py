@@ -28,9 +28,9 @@ GROUPS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "diagnosis": (("version", "icd"), ()),
     "drug": (("drug",), ()),
     "note": ((), ()),
-    "arf": ((), ()),
-    "shock": ((), ()),
-    "signal": ((), ()),
+    "arf": ((), ("begins",)),
+    "shock": ((), ("begins",)),
+    "signal": ((), ("ends",)),
     "strict_signal": ((), ()),
     "event": (("variable",), ()),
 }
@@ -71,13 +71,16 @@ class Meds:
     diagnosis: str = r"DIAGNOSIS//ICD//(?P<version>9|10)//(?P<icd>.+)"
     drug: str = r"MEDICATION//START//(?P<drug>.+?)(//(\d{8,}|UNK))?"  # group drug: its name
     note: str = ""  # discharge summaries; text_value has the text
-    # first sign of acute respiratory failure: PEEP set, ventilation
-    arf: str = r"LAB//220339//.+|PROCEDURE//START//(225792|225794)"
-    # first sign of shock: vasopressors
-    shock: str = r"INFUSION_START//(221906|221289|221662|222315|221749)"
-    # further codes that give an onset away; they and those of arf and shock are no events
+    # first sign of acute respiratory failure: PEEP set, ventilation. Group begins: what a code of
+    # signal with the same text in its group ends; if it runs when a stay begins, the stay has it
+    arf: str = r"LAB//220339//.+|PROCEDURE//START//(?P<begins>225792|225794)"
+    # first sign of shock: vasopressors; group begins as of arf
+    shock: str = r"INFUSION_START//(?P<begins>221906|221289|221662|222315|221749)"
+    # further codes that give an onset away; they and those of arf and shock are no events. Group
+    # ends: what a code of arf or shock with the same text in its group began
     signal: str = (
-        r"PROCEDURE//END//(225792|225794)|INFUSION_END//(221906|221289|221662|222315|221749)"
+        r"(PROCEDURE//END|INFUSION_END)//"
+        r"(?P<ends>225792|225794|221906|221289|221662|222315|221749)"
         r"|INFUSION_(START|END)//(229617|229630|229631|229632|229709)"
     )
     # the same, under cohort.task_signals strict only
@@ -90,13 +93,19 @@ class Meds:
         r"(?P<variable>(LAB|INFUSION_START|INFUSION_END|PROCEDURE//START|PROCEDURE//END"
         r"|SUBJECT_FLUID_OUTPUT|SUBJECT_WEIGHT_AT_INFUSION)//.+)"
     )
+    # variables (of group variable) that hold for a whole stay if they never have a time; events of
+    # other variables without a time are left out
+    timeless: str = ""
+    # column with the end of an admission or a stay in the row of the code that begins it (OMOP's
+    # visits); used where no code tells the end
+    end: str = "end"
     admission_id: str = "hadm_id"  # column that names an admission; absent: by order in time
     stay_id: str = "icustay_id"  # column that names an ICU stay; absent: by order in time
 
 
 def check(meds: Meds) -> None:
     """Refuses a field that is no regular expression, or has wrong groups."""
-    for name, (needed, possible) in GROUPS.items():
+    for name, (needed, possible) in {**GROUPS, "timeless": ((), ())}.items():
         pattern, option = getattr(meds, name), f"--tables.meds.{name.replace('_', '-')}"
         try:
             groups = re.compile(pattern).groupindex

@@ -172,6 +172,7 @@ def _steps(counts: TaskCounts) -> list[list[str]]:
     if counts.unavailable:
         return [[counts.unavailable, "0", DASH]]
     steps = [[step, f"{left:,}", DASH] for step, left in counts.steps]
+    steps += [[counts.emptied, "0", DASH]] if counts.emptied else []
     return steps + [
         [split, f"{counts.rows[split]:,}", f"{counts.positives[split]:,}"] for split in SPLITS
     ]

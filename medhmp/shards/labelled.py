@@ -92,12 +92,12 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
 
 
 def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
-    """Says why a task cannot be trained and scored: no source has it, or a split lacks a class.
+    """Says why a task cannot be trained and scored: it has no rows, or a split lacks a class.
 
     Empty if the task can.
     """
-    if unavailable := shards.manifest.tasks[task].unavailable:
-        return unavailable
+    if reason := shards.manifest.tasks[task].without_rows:
+        return reason
     return "a split has no positive or no negative row" if lacks_a_class(data) else ""
 
 

@@ -39,6 +39,12 @@ class TaskCounts:
     rows: Mapping[str, int]  # of each split
     positives: Mapping[str, int]  # of each split
     unavailable: str = ""  # why no source of the run can have the task; empty where one can
+    emptied: str = ""  # by which step a table without rows lost them all; else empty
+
+    @property
+    def without_rows(self) -> str:
+        """Why the table has no row; empty if it has one."""
+        return self.unavailable or self.emptied
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Integrity of the small tables: rows that cannot be true are left out or mended, and counted.
 
 A hospital's export has some of each. A row without an identifier, of an unknown patient, or with an
-identifier that an earlier row has, is left out. A time that contradicts another becomes null.
+identifier that an earlier row has, is left out. A time that contradicts another becomes null: the
+time is left out (reasons that begin with "times, "), and its row is kept.
 """
 
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def _known(
 def _ordered(frame: pl.DataFrame, table: str, start: str, end: str, count: Count) -> pl.DataFrame:
     """Makes an ``end`` before the day of its ``start`` null. (Some ends are known by day alone.)"""
     wrong = (pl.col(end) < pl.col(start).dt.truncate("1d")).fill_null(False)
-    count(f"{table}, {end} before {start}", frame.filter(wrong).height)
+    count(f"times, {end} of {table} before {start}", frame.filter(wrong).height)
     return frame.with_columns(pl.when(~wrong).then(end).alias(end))
 
 
@@ -87,7 +88,7 @@ def _born_before(patients: pl.DataFrame, admissions: pl.DataFrame, count: Count)
     first = admissions.group_by("subject_id").agg(first=pl.col("admitted").min())
     both = patients.join(first, on="subject_id", how="left", maintain_order="left")
     wrong = (pl.col("birth") > pl.col("first").dt.offset_by("1d")).fill_null(False)
-    count("patients, born after an admission", both.filter(wrong).height)
+    count("times, birth of patients after an admission", both.filter(wrong).height)
     return both.with_columns(birth=pl.when(~wrong).then("birth")).drop("first")
 
 

@@ -4,7 +4,7 @@ Rows of events have ``stay_id``, ``hours`` since unit admission, and ``until``, 
 nothing of the stay may be used.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -96,6 +96,35 @@ def kept(block: pl.DataFrame, rules: Mapping[str, pl.Expr], counts: dict[str, in
         count(counts, reason, block.height - passed.height)
         block = passed
     return block
+
+
+# Time
+
+
+TIMELESS: Final = "without a time"
+"""Last words of the reason of what ``timed`` leaves out."""
+
+
+def timed(
+    rows: pl.DataFrame,
+    at: Sequence[str],
+    what: str,
+    counts: dict[str, int],
+    may_lack: pl.Expr | None = None,
+) -> pl.DataFrame:
+    """Rows with all their times, and the rows of variables that may lack one.
+
+    An event without a time would hold for the whole stay, so that one of its last hour would be
+    known in the first. Those of variables that do hold for a whole stay may lack it, and each
+    source says which (``may_lack``): none in MIMIC and eICU, whose facts come from other tables;
+    ``tables.meds.timeless``; the descriptors of PhysioNet 2012; all in FIDDLE's input, where a row
+    without a time says by definition that it holds for the whole stay.
+    """
+    if not any(rows[column].null_count() for column in at):
+        return rows
+    rule = pl.all_horizontal(pl.col(column).is_not_null() for column in at)
+    rule = rule if may_lack is None else rule | may_lack
+    return kept(rows, {f"{what}, {TIMELESS}": rule}, counts)
 
 
 # The observation window

@@ -39,8 +39,8 @@ def write_labels(
 ) -> tuple[list[Entry], dict[Task, TaskCounts]]:
     """Writes ``labels/<task>.parquet`` in the order of the shards, and counts their rows.
 
-    A task that no source can have gets a table without rows, and its counts say why. Sources that
-    ``cohort.label_sources`` leaves out are for pretraining alone.
+    The counts of a table without rows say why: no source can have the task, or a step of the task
+    left none. Sources that ``cohort.label_sources`` leaves out are for pretraining alone.
 
     Args:
         cohort: the rules of the tasks.
@@ -65,8 +65,8 @@ def write_labels(
         assert_disjoint(index.patients, rows)
         entries.append(shards.write_parquet(labels_of(task), _table(rows)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
-        unavailable = "" if able else "not available from " + ", ".join(why)
-        counted[task] = _counts([of.steps for of in labels], rows, unavailable)
+        lacking = "not available from " + ", ".join(why) if why else ""
+        counted[task] = counts_of([of.steps for of in labels], rows, lacking)
     return entries, counted
 
 
@@ -75,17 +75,36 @@ def _table(rows: pl.DataFrame) -> pa.Table:
     return table.cast(LABEL_COLUMNS)
 
 
-def _counts(
-    steps: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, unavailable: str
+def counts_of(
+    of_sources: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, lacking: str
 ) -> TaskCounts:
-    """Adds up the steps over sources, and counts rows and positives of each split."""
+    """Adds up the steps over sources, and counts rows and positives of each split.
+
+    ``lacking`` says which sources cannot have the task, and why.
+    """
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
+    steps = added(of_sources)
+    if steps and steps[-1][1] != rows.height:
+        steps.append(("of patients in the shards", rows.height))
+    emptied = _emptied(steps) + (f"; {lacking}" if lacking else "")
     return TaskCounts(
-        steps=added(steps),
+        steps=steps,
         rows={split: own.height for split, own in splits.items()},
         positives={split: int(own["label"].sum()) for split, own in splits.items()},
-        unavailable=unavailable,
+        unavailable="" if of_sources else lacking,
+        emptied=emptied if of_sources and rows.is_empty() else "",
     )
+
+
+def _emptied(steps: Sequence[tuple[str, int]]) -> str:
+    """The first step that left no row, and how many there were before it."""
+    before = 0
+    for step, left in steps:
+        if not left:
+            of = f"the step '{step}' left none of {before:,}" if before else f"there are no {step}"
+            return f"no rows: {of}"
+        before = left
+    return ""
 
 
 def added(steps: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, int]]:

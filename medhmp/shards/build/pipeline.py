@@ -40,7 +40,10 @@ from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 
 TABLES: Final = ("stays", "admissions", "patients")
-SIZES: Final = ("patients", "admissions", "stays", "metavision_stays")
+SIZES: Final = (
+    *("patients", "admissions", "admissions without an end"),
+    *("stays", "stays without an end", "metavision_stays"),
+)
 """Counts of a source that describe the cohort; the others are of rows."""
 
 

@@ -28,6 +28,7 @@ from medhmp.tables.readings import (
     first_onsets,
     kept,
     parsed,
+    timed,
     within,
 )
 
@@ -171,9 +172,10 @@ class EicuEvents:
             rows = block.rename({STAY: "stay_id"}).join(clock, on="stay_id", maintain_order="left")
             count(self.counts, f"{table}, of no stay in PATIENT", block.height - rows.height)
             self._record_onsets(table, rows)
-            timed = rows.with_columns(hours=in_hours(pl.col(shapes[0].minute), 60))
+            rows = rows.with_columns(hours=in_hours(pl.col(shapes[0].minute), 60))
+            rows = timed(rows, ("hours",), table, self.counts)
             inside = within(self.settings.hours).fill_null(False)
-            usable = kept(timed, {f"{table}, outside the window": inside}, self.counts)
+            usable = kept(rows, {f"{table}, outside the window": inside}, self.counts)
             yield pl.concat([self._shaped(usable, table, shape) for shape in shapes])
 
     def _record_onsets(self, table: str, rows: pl.DataFrame) -> None:

@@ -16,7 +16,7 @@ from medhmp.tables import schema
 from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.meds.codebook import SIGNALS, Codebook
 from medhmp.tables.meds.files import MedsFiles
-from medhmp.tables.meds.visits import of_admissions
+from medhmp.tables.meds.visits import EARLY, of_admissions
 from medhmp.tables.readings import (
     STATIC,
     batches,
@@ -25,13 +25,13 @@ from medhmp.tables.readings import (
     first_onsets,
     parsed,
     static_events,
+    timed,
     within,
 )
 
 VALUES: Final = {"numeric_value": "numeric_value", "text_value": "text_value"}
 
 OF_NO_STAY: Final = "rows of patients without a stay"
-TIMELESS: Final = "events without a time, of a variable that has times"
 ELSEWHERE: Final = "events outside the hours of every stay"
 """Exclusion reasons."""
 
@@ -49,8 +49,7 @@ def with_values(rows: pl.DataFrame) -> pl.DataFrame:
 class MedsEvents:
     """Scans the data files.
 
-    A variable without any value, such as a procedure, has the value 1. A variable that never has a
-    time holds for the whole stay.
+    A variable without any value, such as a procedure, has the value 1.
     """
 
     files: MedsFiles
@@ -58,7 +57,7 @@ class MedsEvents:
     patients: pl.DataFrame
     admissions: pl.DataFrame
     stays: pl.DataFrame
-    kinds: pl.DataFrame  # variable, and whether it ever is numeric, textual, timed
+    kinds: pl.DataFrame  # variable, whether it ever is numeric, textual; whether it is timeless
     counts: dict[str, int]
     signs: list[pl.DataFrame] = field(default_factory=list)  # stay_id, kind, hours
 
@@ -85,14 +84,13 @@ class MedsEvents:
         for block in files.blocks(VALUES):
             rows = block.join(clock, on="subject_id", how="semi", maintain_order="left")
             count(self.counts, OF_NO_STAY, block.height - rows.height)
-            known = book.of(rows).select("code", "role", "variable")
+            known = book.of(rows).select("code", "role", "variable", "begins", "ends")
             rows = rows.join(known, on="code", maintain_order="left").with_row_index("line")
             self._record_onsets(rows.filter(pl.col("role").is_in(SIGNALS)), clock)
             every = rows.filter(pl.col("role") == "event").join(
                 self.kinds, on="variable", maintain_order="left"
             )
-            events = every.filter(pl.col("time").is_not_null() | ~pl.col("timed"))
-            count(self.counts, TIMELESS, every.height - events.height)
+            events = timed(every, ("time",), "events", self.counts, pl.col("timeless"))
             inside = within(self.settings.hours) | pl.col("hours").is_null()
             placed = _placed(events, clock).filter(inside)
             count(self.counts, ELSEWHERE, events.height - placed["line"].n_unique())
@@ -107,7 +105,7 @@ class MedsEvents:
             known = book.of(block).filter(pl.col("role") == "note").select("code")
             rows = block.join(known, on="code", how="semi", maintain_order="left")
             rows = rows.filter(pl.col("text").str.len_chars() > 0)
-            own = of_admissions(rows, self.admissions, whole_days=True)
+            own = of_admissions(rows, self.admissions, whole_days=True, written_at_end=True)
             late = pl.col("time").dt.date() > pl.col("discharged").dt.date()
             own = own.filter(~late.fill_null(False))
             of_none += rows.height - own.height
@@ -120,17 +118,19 @@ class MedsEvents:
 
     def _clock(self) -> pl.DataFrame:
         """Time zero, the end and the last usable hour of each stay."""
-        ends = self.admissions.select("hadm_id", "discharged")
+        ends = self.admissions.select("hadm_id", "admitted", "discharged")
         names = ("subject_id", "hadm_id", "stay_id", "intime", "outtime")
-        return self.stays.join(ends, on="hadm_id").select(*names, until_discharge())
+        return self.stays.join(ends, on="hadm_id").select(*names, "admitted", until_discharge())
 
     def _record_onsets(self, signals: pl.DataFrame, clock: pl.DataFrame) -> None:
-        """Records signs of onsets; one that names no stay is of the stay going on at its time."""
-        placed = _placed(signals, clock)
-        after = (pl.col("time") >= pl.col("intime")) & (
-            pl.col("time") <= pl.col("outtime")
-        ).fill_null(True)
-        own = placed.filter(pl.col("stay").is_not_null() | after).drop_nulls("hours")
+        """Records signs of onsets. One that names no stay is of the stay going on at its time, and
+        of one that began while what it began was running, in the same admission."""
+        placed = _placed(_with_ends(signals), clock)
+        time, begun = pl.col("time"), pl.col("intime")
+        after = (time >= begun) & (time <= pl.col("outtime")).fill_null(True)
+        running = (time < begun) & (pl.col("ended") > begun) & (time >= pl.col("admitted") - EARLY)
+        mine = pl.col("stay").is_not_null() | after | running.fill_null(False)
+        own = placed.filter(mine).drop_nulls("hours")
         for kind in ("arf", "shock"):
             self.signs.append(earliest(own.filter(pl.col("role") == kind), kind))
 
@@ -144,6 +144,19 @@ class MedsEvents:
             number=pl.when(neither).then(1.0).otherwise("number"),
             repeats=pl.when(findings).then(pl.lit("indicators")).otherwise(pl.lit("apart")),
         ).select(schema.EVENTS.names)
+
+
+def _with_ends(signals: pl.DataFrame) -> pl.DataFrame:
+    """Adds ``ended``: the time of the end of what a sign began, if the next that is known of it is
+    an end, else null. At one time an end comes first: a new rate ends one infusion and begins one.
+    """
+    thing = pl.coalesce("begins", "ends").alias("thing")
+    known = signals.with_columns(thing).drop_nulls(["thing", "time"])
+    by, is_end = ["subject_id", "thing"], pl.col("ends").is_not_null()
+    ordered = known.sort(*by, "time", ~is_end, maintain_order=True)
+    following = pl.when(is_end.shift(-1).over(by)).then(pl.col("time").shift(-1).over(by))
+    ends = ordered.select("line", ended=pl.when(~is_end).then(following))
+    return signals.join(ends, on="line", how="left", maintain_order="left")
 
 
 def _placed(rows: pl.DataFrame, clock: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,7 @@ in time, those without a time first.
 """
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,6 +24,8 @@ from medhmp.frames import frame_of
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
+from medhmp.tables.meds import columns
+from medhmp.tables.meds.columns import Kind
 
 BATCH: Final = 1 << 18
 """Rows read at a time. A block has these, and the rest of a subject."""
@@ -31,27 +33,17 @@ BATCH: Final = 1 << 18
 SUBJECT_SPLITS: Final = "metadata/subject_splits.parquet"
 REQUIRED: Final = ("subject_id", "time", "code")
 
-Is = Callable[[pa.DataType], bool]
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-_INTEGER: Final = ("int64", pa.types.is_integer, pa.int64())
-_TEXT: Final = ("a string", _is_text, pa.large_string())
-_KINDS: Final[Mapping[str, tuple[str, Is, pa.DataType]]] = {
-    "subject_id": _INTEGER,
-    "time": ("a timestamp without a zone", pa.types.is_timestamp, pa.timestamp("us")),
-    "code": _TEXT,
-    "numeric_value": ("float32", pa.types.is_floating, pa.float64()),
-    "text_value": _TEXT,
-    "split": _TEXT,
+_KINDS: Final[Mapping[str, Kind]] = {
+    "subject_id": columns.ID,
+    "time": columns.TIME,
+    "code": columns.TEXT,
+    "numeric_value": columns.NUMBER,
+    "text_value": columns.TEXT,
+    "split": columns.TEXT,
 }
-"""Column -> its type in words, a test of its type, the type it is read as. Narrower integers, other
-floats, time units and encodings of strings are accepted."""
+"""Columns of the standard."""
 
+_NUMBER_THEM: Final = "give each a whole number of at most 64 bits, and keep the table of both"
 _AGAIN: Final = "copy or export the dataset again"
 
 
@@ -62,10 +54,13 @@ class MedsFiles:
     folder: Folder
     names: tuple[str, ...]  # of the files, below ``folder``
     ids: tuple[str, str]  # columns that name an admission and a stay, if they are there
+    end: str = ""  # column with the end of what begins in a row, if it is there
     shares: dict[str, float] = field(default_factory=dict)  # file -> share read so far, 0 to 1
 
     @staticmethod
-    def find(folder: Folder, admission_id: str = "", stay_id: str = "") -> "MedsFiles":
+    def find(
+        folder: Folder, admission_id: str = "", stay_id: str = "", end: str = ""
+    ) -> "MedsFiles":
         """Finds the files of a dataset. Refuses a folder without any."""
         names = [name for name in (folder / "data").names() if name.endswith(".parquet")]
         shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
@@ -75,26 +70,37 @@ class MedsFiles:
                 "has data and metadata in it"
             )
         files = tuple(posixpath.join("data", name) for name in shown)
-        return MedsFiles(folder, files, (admission_id, stay_id))
+        return MedsFiles(folder, files, (admission_id, stay_id), end)
 
     def sizes(self) -> dict[str, int | None]:
         """Size in bytes of each file that is read."""
         splits = [SUBJECT_SPLITS] if self.folder.exists(SUBJECT_SPLITS) else []
         return {name: self.folder.size(name) for name in (*self.names, *splits)}
 
-    def columns(self) -> set[str]:
-        """The columns that any file has. Refuses a file whose footer or columns are not MEDS."""
-        found: set[str] = set()
+    def columns(self) -> dict[str, set[pa.DataType]]:
+        """The columns that any file has, with their types.
+
+        Refuses a file whose footer or columns are not MEDS.
+        """
+        found: dict[str, set[pa.DataType]] = {}
         for name in self.names:
             with _reading(self.folder, name) as file:
-                found |= set(_checked(self.folder, name, file.schema_arrow, REQUIRED, self.ids))
+                if not file.metadata.num_rows:
+                    continue  # its columns may have any type
+                for column in _checked(self.folder / name, file.schema_arrow, self._kinds()):
+                    found.setdefault(column.name, set()).add(column.type)
         return found
+
+    def _kinds(self) -> dict[str, Kind]:
+        """The kinds of the columns whose type matters."""
+        own = {self.end: columns.TIME} | dict.fromkeys(self.ids, columns.ID)
+        return {**{name: kind for name, kind in own.items() if name}, **_KINDS}
 
     def blocks(self, columns: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         """Yields all rows of some subjects at a time, in their order.
 
         The columns are ``REQUIRED``, ``admission`` and ``stay`` (the ids, or null), and ``columns``
-        (name to give -> name in the files). ``time`` is in whole seconds; a column that a file
+        (name to give -> name in the files). Times are in whole seconds; a column that a file
         lacks is null. Refuses rows that break the standard's promises.
         """
         ids = dict(zip(("admission", "stay"), self.ids, strict=True))
@@ -117,8 +123,10 @@ class MedsFiles:
 
     def _batches(self, name: str, wanted: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         with _reading(self.folder, name) as file:
-            usable = _checked(self.folder, name, file.schema_arrow, REQUIRED, self.ids)
-            here = sorted(set(wanted.values()) & set(usable))
+            if not file.metadata.num_rows:
+                return
+            usable = _checked(self.folder / name, file.schema_arrow, self._kinds())
+            here = sorted(set(wanted.values()) & {column.name for column in usable})
             done = 0
             for batch in file.iter_batches(BATCH, columns=here):
                 done += batch.num_rows
@@ -127,18 +135,26 @@ class MedsFiles:
                     yield self._frame(name, batch, wanted)
 
     def _frame(self, name: str, batch: pa.RecordBatch, wanted: Mapping[str, str]) -> pl.DataFrame:
-        arrays = {}
+        arrays, kinds = {}, self._kinds()
         for given, column in wanted.items():
-            target = _INTEGER[2] if given in ("admission", "stay") else _kind(column, self.ids)[2]
-            here = column in batch.schema.names
-            values = batch.column(column) if here else pa.nulls(batch.num_rows, target)
-            if column in ("subject_id", "code") and values.null_count:
-                raise Refusal(
-                    f"column {column} of '{self.folder / name}' has rows without a value; {_AGAIN}"
-                )
-            arrays[given] = values.cast(target, safe=column != "time")
+            id_ = given in ("admission", "stay")
+            kind = columns.ID if id_ else kinds.get(column, columns.TEXT)
+            if column not in batch.schema.names:
+                arrays[given] = columns.nothing(kind, batch.num_rows)
+                continue
+            values, where = batch.column(column), f"column {column} of '{self.folder / name}'"
+            arrays[given] = columns.read(kind, values, where, self._remedy(column))
+            if column in ("subject_id", "code") and arrays[given].null_count:
+                raise Refusal(f"{where} has rows without a value; {_AGAIN}")
         frame = frame_of(pa.table(arrays))
-        return frame.with_columns(pl.col("time").dt.truncate("1s").cast(pl.Datetime("ms")))
+        return frame.with_columns(pl.col(pl.Datetime).dt.truncate("1s").cast(pl.Datetime("ms")))
+
+    def _remedy(self, column: str) -> str:
+        options = dict(zip(self.ids, ("admission", "stay"), strict=True))
+        if column in options:
+            option = f"--tables.meds.{options[column]}-id ''"
+            return f"{_NUMBER_THEM}, or give {option} to go by order in time"
+        return _NUMBER_THEM if column == "subject_id" else _AGAIN
 
 
 def subject_splits(folder: Folder) -> pl.DataFrame | None:
@@ -148,12 +164,22 @@ def subject_splits(folder: Folder) -> pl.DataFrame | None:
     """
     if not folder.exists(SUBJECT_SPLITS):
         return None
-    wanted = ("subject_id", "split")
+    kinds = {name: _KINDS[name] for name in ("subject_id", "split")}
+
+    def own(batch: pa.RecordBatch) -> pl.DataFrame:
+        where = {name: f"column {name} of '{folder / SUBJECT_SPLITS}'" for name in kinds}
+        arrays = {
+            name: columns.read(kind, batch.column(name), where[name], _NUMBER_THEM)
+            for name, kind in kinds.items()
+        }
+        return frame_of(pa.table(arrays))
+
     with _reading(folder, SUBJECT_SPLITS) as file:
-        _checked(folder, SUBJECT_SPLITS, file.schema_arrow, wanted, ())
-        table = file.read(columns=list(wanted))
-        columns = {name: table[name].cast(_kind(name, ())[2]) for name in wanted}
-    frame = frame_of(pa.table(columns))
+        _checked(folder / SUBJECT_SPLITS, file.schema_arrow, kinds, tuple(kinds))
+        empty = pl.DataFrame(schema={"subject_id": pl.Int64, "split": pl.String})
+        frame = pl.concat(
+            [empty, *(own(batch) for batch in file.iter_batches(BATCH, columns=list(kinds)))]
+        )
     theirs = dict(zip(("train", "tuning", "held_out"), SPLITS, strict=True))
     other = frame.filter(~pl.col("split").is_in(list(theirs)).fill_null(False)).height
     if other:
@@ -175,6 +201,11 @@ def _reading(folder: Folder, name: str) -> Iterator[Any]:
             yield pq.ParquetFile(stream)
     except FileNotFoundError:
         raise Refusal(f"'{folder / name}' has gone; check the folder") from None
+    except pa.ArrowNotImplementedError:
+        raise Refusal(
+            f"'{folder / name}' has a type or an encoding that PyArrow {pa.__version__} does not "
+            "read; write it with the types of MEDS 0.3.3 or 0.4"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         raise Refusal(
             f"'{folder / name}' cannot be read as Parquet ({type(error).__name__}): it is cut "
@@ -182,38 +213,56 @@ def _reading(folder: Folder, name: str) -> Iterator[Any]:
         ) from None
 
 
-def _kind(column: str, ids: Sequence[str]) -> tuple[str, Is, pa.DataType]:
-    return _INTEGER if column in ids else _KINDS.get(column, _TEXT)
-
-
 def _checked(
-    folder: Folder, name: str, columns: pa.Schema, required: Sequence[str], ids: Sequence[str]
-) -> list[str]:
-    """The columns of a file that can be read.
+    file: Folder,
+    schema: pa.Schema,
+    kinds: Mapping[str, Kind],
+    required: Sequence[str] = REQUIRED,
+) -> list[pa.Field]:
+    """The columns of a file that can be read: those of ``kinds``, and others that are text.
 
-    Refuses a file that lacks one of ``required``, or has a wrong type in a column of the standard
-    or of ``ids``. Any other column may have any type.
+    Refuses a file that lacks one of ``required``, has a column twice, or a wrong type in a column
+    of ``kinds``. Any other column may have any type.
     """
     for column in required:
-        if column not in columns.names:
+        if column not in schema.names:
             raise Refusal(
-                f"'{folder / name}' has no column {column}, which MEDS 0.3.3 and 0.4 have; "
+                f"'{file}' has no column {column}, which MEDS 0.3.3 and 0.4 have; "
                 "export the dataset with one of these versions"
             )
     usable = []
-    for column in columns:
-        wanted, fits, _ = _kind(column.name, ids)
-        fits_here = fits(column.type) or (
-            pa.types.is_null(column.type) and column.name not in ("subject_id", "code")
-        )
-        zoned = column.name == "time" and fits_here and getattr(column.type, "tz", None)
-        if (column.name in (*_KINDS, *ids) and not fits_here) or zoned:
+    for column in schema:
+        kind = kinds.get(column.name, columns.TEXT)
+        if kind.fits(column.type):
+            _refuse_twice(file, schema, column.name)
+            _refuse_zone(file, column, kind)
+            usable.append(column)
+        elif column.name in kinds:
             raise Refusal(
-                f"column {column.name} of '{folder / name}' is {column.type} and must be "
-                f"{wanted}; export the dataset again as MEDS 0.3.3 or 0.4"
+                f"column {column.name} of '{file}' is {column.type} and must be {kind.words}; "
+                + _remedy_of_type(column.name)
             )
-        usable += [column.name] if fits_here else []
     return usable
+
+
+def _remedy_of_type(column: str) -> str:
+    again = "export the dataset again as MEDS 0.3.3 or 0.4"
+    other = column not in _KINDS
+    return f"{again}, or give --tables.meds another column, '' for none" if other else again
+
+
+def _refuse_twice(file: Folder, schema: pa.Schema, column: str) -> None:
+    if schema.names.count(column) > 1:
+        raise Refusal(f"'{file}' has several columns {column}; leave one")
+
+
+def _refuse_zone(file: Folder, column: pa.Field, kind: Kind) -> None:
+    zone = columns.zone_of(column.type) if kind is columns.TIME else ""
+    if zone:
+        raise Refusal(
+            f"column {column.name} of '{file}' has times of the zone {zone}, whose clock changes: "
+            "hours or days would be wrong; write them without a zone, or in UTC"
+        )
 
 
 class _Order:

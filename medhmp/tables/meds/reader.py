@@ -9,9 +9,11 @@ the start and the end of an infusion as two points, and does not mark a rewritte
 start. So hours and onsets differ slightly from those of the MIMIC-IV reader.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import polars as pl
+import pyarrow as pa
 
 from medhmp.legend import LEVELS, Task
 from medhmp.meds_patterns import FACTS
@@ -19,10 +21,16 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
+from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.meds.codebook import SIGNALS
 from medhmp.tables.meds.events import VALUES, MedsEvents
 from medhmp.tables.meds.files import SUBJECT_SPLITS, MedsFiles, subject_splits
 from medhmp.tables.meds.tables import OWN, TableCollector
+from medhmp.tables.meds.visits import STATED
+from medhmp.tables.readings import TIMELESS
+
+_ID_OF: Final = {"admissions": "admission_id", "stays": "stay_id"}
+"""Table -> the field of ``tables.meds`` that has the column of its ids."""
 
 
 def read(name: str, folder_uri: str, run: Run) -> schema.Source:
@@ -34,7 +42,8 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     """
     folder, settings = Folder(folder_uri), schema.ReaderSettings.of(run)
     meds = settings.meds
-    data = MedsFiles.find(folder, meds.admission_id, meds.stay_id if meds.icu_admission else "")
+    stay_id = meds.stay_id if meds.icu_admission else ""
+    data = MedsFiles.find(folder, meds.admission_id, stay_id, meds.end)
     columns = data.columns()
     there = [column in columns for column in data.ids]
     for what, column, has in zip(("admissions", "stays"), data.ids, there, strict=True):
@@ -43,10 +52,11 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
                 f"{name}: no column {column}; {what} are told by their order in time"
             )
     tables = TableCollector(meds, settings.task_signals == "strict", *there)
-    for block in data.blocks(VALUES | _facts(columns)):
+    stated = {STATED: meds.end} if meds.end in columns else {}
+    for block in data.blocks(VALUES | _facts(columns) | stated):
         tables.add(block)
-    whole, counts = tables.whole(), tables.counts
-    _refuse_useless(whole, folder)
+    counts = tables.counts
+    whole = _fitting(tables.whole(), counts, folder)
     splits = subject_splits(folder)
     if splits is not None:
         splits = whole["patients"].select("subject_id").join(splits, on="subject_id")
@@ -56,7 +66,15 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     counts["rows whose code matches no pattern"] = tables.roles.get("", 0)
     counts["rows that are signals of a task"] = sum(tables.roles.get(s, 0) for s in SIGNALS)
     small = (whole["patients"], whole["admissions"], whole["stays"])
-    events = MedsEvents(data, settings, *small, tables.kinds, counts)
+    variables = tables.variables()
+    for line in (
+        _of_ends(whole, counts),
+        _of_timeless(variables),
+        _of_ids(data.ids, columns, whole),
+    ):
+        if line:
+            settings.progress.say(f"{name}: {line}")
+    events = MedsEvents(data, settings, *small, variables, counts)
     return schema.Source(
         name,
         *small,
@@ -65,7 +83,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         notes=events.notes,
         onsets=events.onsets,
         counts=counts,
-        unlabelled=_unlabelled(tables.roles, whole),
+        unlabelled=_unlabelled(tables.roles, whole, meds.end),
         splits=splits,
         shares=data.shares,
     )
@@ -76,29 +94,92 @@ def files(folder: Folder) -> dict[str, int | None]:
     return MedsFiles.find(folder).sizes()
 
 
-def _facts(columns: set[str]) -> dict[str, str]:
+def _of_ends(whole: Mapping[str, pl.DataFrame], counts: dict[str, int]) -> str:
+    """Counts the admissions and stays whose end is not known, which are kept, and says so."""
+    without = []
+    for table, end in (("admissions", "discharged"), ("stays", "outtime")):
+        n = whole[table][end].null_count()
+        counts[f"{table} without an end"] = n
+        if n:
+            without.append(f"{n:,} of {whole[table].height:,} {table}")
+    if not without:
+        return ""
+    return (
+        f"{' and '.join(without)} have no end that is known, by tables.meds.hospital_discharge, "
+        "icu_discharge or the column tables.meds.end; tasks that need it go without them"
+    )
+
+
+def _of_timeless(variables: pl.DataFrame) -> str:
+    """Says how many variables have events that are left out for want of a time."""
+    n = variables.filter(pl.col("untimed") & ~pl.col("timeless")).height
+    if not n:
+        return ""
+    return (
+        f"{n:,} variables have events {TIMELESS}, which are left out; what holds for a whole stay "
+        "can be named by --tables.meds.timeless"
+    )
+
+
+def _of_ids(
+    ids: Sequence[str], columns: Mapping[str, set[pa.DataType]], whole: Mapping[str, pl.DataFrame]
+) -> str:
+    """Says that unsigned identifiers of 64 bits have become negative, and how to get them back."""
+    keys = dict(zip(("subject_id", *ids), whole, strict=False))
+    names = {"patients": "subject_id", "admissions": "hadm_id", "stays": "stay_id"}
+    signed = [
+        column
+        for column, table in keys.items()
+        if pa.uint64() in columns.get(column, ()) and (whole[table][names[table]] < 0).any()
+    ]
+    if not signed:
+        return ""
+    return f"{', '.join(signed)} from 2^63 on are written as below 0; add 2^64 to get them back"
+
+
+def _facts(columns: Collection[str]) -> dict[str, str]:
     """Column to give -> column of the files: facts that other ETLs write as codes of their own."""
     names = {"ethnicity": "race"} | {fact: fact for fact in FACTS if fact in columns}
     return {OWN + fact: column for fact, column in names.items() if column in columns}
 
 
-def _refuse_useless(whole: Mapping[str, pl.DataFrame], folder: Folder) -> None:
-    for table, key, field in (
-        ("admissions", "hadm_id", "hospital_admission"),
-        ("stays", "stay_id", "icu_admission"),
-    ):
-        option = f"--tables.meds.{field.replace('_', '-')}"
-        if whole[table].is_empty():
-            raise Refusal(
-                f"no code in '{folder}' makes one of the {table} by tables.meds.{field}; "
-                f"give the pattern of its ETL with {option}"
-            )
+def _fitting(
+    whole: Mapping[str, pl.DataFrame], counts: dict[str, int], folder: Folder
+) -> dict[str, pl.DataFrame]:
+    """The tables with the small ones checked against each other.
+
+    Refuses ids of several patients, and tables without an admission or a stay.
+    """
+    for table, key in (("admissions", "hadm_id"), ("stays", "stay_id")):
         if whole[table][key].is_duplicated().any():
-            column = {"hadm_id": "admission_id", "stay_id": "stay_id"}[key]
             raise Refusal(
-                f"the column tables.meds.{column} of '{folder}' has one id for {table} of several "
-                f"patients; give another, or '' to tell {table} by their order in time"
+                f"the column tables.meds.{_ID_OF[table]} of '{folder}' has one id for {table} of "
+                f"several patients; give another, or '' to tell {table} by their order in time"
             )
+    fit = CheckedTables.of(whole["patients"], whole["admissions"], whole["stays"], counts)
+    small = {"patients": fit.patients, "admissions": fit.admissions, "stays": fit.stays}
+    for table in _ID_OF:
+        if small[table].is_empty():
+            raise Refusal(_why_empty(table, counts, folder))
+    return {**whole, **small}
+
+
+def _why_empty(table: str, counts: Mapping[str, int], folder: Folder) -> str:
+    lost = [
+        f"{n:,} {reason.removeprefix(f'{table}, ')}"
+        for reason, n in counts.items()
+        if n and reason.startswith(f"{table}, ")
+    ]
+    if lost:
+        return (
+            f"none of the {table} of '{folder}' can be used ({'; '.join(lost)}); mend the column "
+            f"tables.meds.{_ID_OF[table]}, or give '' to tell {table} by their order in time"
+        )
+    field = {"admissions": "hospital_admission", "stays": "icu_admission"}[table]
+    return (
+        f"no code in '{folder}' makes one of the {table} by tables.meds.{field}; "
+        f"give the pattern of its ETL with --tables.meds.{field.replace('_', '-')}"
+    )
 
 
 def _of_splits(
@@ -117,7 +198,9 @@ def _of_splits(
     }
 
 
-def _unlabelled(roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame]) -> dict[Task, str]:
+def _unlabelled(
+    roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame], end: str
+) -> dict[Task, str]:
     """Tasks for whose labels the dataset has no code -> the reason."""
     lacking = "no code matches tables.meds."
     found: dict[Task, str] = {}
@@ -126,8 +209,10 @@ def _unlabelled(roles: Mapping[str, int], whole: Mapping[str, pl.DataFrame]) -> 
     needed: list[tuple[Task, str]] = [
         ("arf", "arf"),
         ("shock", "shock"),
-        ("readmission", "hospital_discharge"),
         ("readmission", "diagnosis"),
         *((task, "diagnosis") for task, level in LEVELS.items() if level == "patient"),
     ]
-    return found | {task: lacking + role for task, role in needed if not roles.get(role)}
+    found |= {task: lacking + role for task, role in needed if not roles.get(role)}
+    ended = whole["admissions"]["discharged"].count() or "readmission" in found
+    why = f"{lacking}hospital_discharge, and no row has the column tables.meds.end ('{end}')"
+    return found if ended else found | {"readmission": why}

@@ -9,7 +9,7 @@ from medhmp.meds_patterns import FACTS, Meds
 from medhmp.tables import schema
 from medhmp.tables.meds.codebook import Codebook
 from medhmp.tables.meds.events import with_values
-from medhmp.tables.meds.visits import of_admissions, visits
+from medhmp.tables.meds.visits import EARLY, STATED, of_admissions, visits
 from medhmp.tables.readings import count, distinct_codes, empty
 
 SMALL: Final = (
@@ -25,7 +25,7 @@ SCHEMAS: Final = {
     "codes": schema.CODES,
 }
 
-KINDS: Final = ("numeric", "textual", "timed")
+KINDS: Final = ("numeric", "textual", "timed", "untimed")
 
 OWN: Final = "own_"
 """Prefix of the columns of a block that hold facts: ``own_insurance``."""
@@ -38,7 +38,7 @@ class TableCollector:
     """Collects the small tables block by block.
 
     ``roles`` counts the rows of each role. ``kinds`` has each variable of an event, and whether it
-    ever has a number, a text and a time.
+    ever has a number, a text, a time and no time.
     """
 
     def __init__(self, meds: Meds, strict: bool, named_admissions: bool, named_stays: bool) -> None:
@@ -61,6 +61,8 @@ class TableCollector:
         for role, n in rows.group_by("role").len().iter_rows():
             self.roles[role] = self.roles.get(role, 0) + n
         self._add_kinds(rows.filter(pl.col("role") == "event"))
+        if STATED not in rows.columns:
+            rows = rows.with_columns(pl.lit(None, rows.schema["time"]).alias(STATED))
         small = rows.filter(pl.col("role").is_in(SMALL)).drop("role", "variable")
         small = small.join(book, on="code", maintain_order="left")
         of = {role: small.filter(pl.col("role") == role) for role in SMALL}
@@ -76,14 +78,22 @@ class TableCollector:
         """Name -> table, once every block has been added."""
         return {name: pl.concat(parts) for name, parts in self._parts.items()}
 
+    def variables(self) -> pl.DataFrame:
+        """``kinds``, and which of them are ``timeless``: they hold for a whole stay."""
+        pattern = re.compile(self._meds.timeless or "(?!)")
+        named = [bool(pattern.fullmatch(name)) for name in self.kinds["variable"]]
+        timeless = pl.Series(named, dtype=pl.Boolean) & ~self.kinds["timed"]
+        return self.kinds.with_columns(timeless=timeless)
+
     def _add(self, table: str, part: pl.DataFrame) -> None:
         self._parts[table].append(part.select(SCHEMAS[table].names))
         self._rows[table] += part.height
 
     def _add_kinds(self, events: pl.DataFrame) -> None:
-        ever = zip(KINDS, ("number", "text", "time"), strict=True)
+        ever = [pl.col(column).is_not_null() for column in ("number", "text", "time")]
+        rules = zip(KINDS, (*ever, pl.col("time").is_null()), strict=True)
         rows = with_values(events).group_by("variable")
-        own = rows.agg(**{kind: pl.col(column).is_not_null().any() for kind, column in ever})
+        own = rows.agg(**{kind: rule.any() for kind, rule in rules})
         both = pl.concat([self.kinds, own])
         self.kinds = both.group_by("variable").agg(pl.col(KINDS).any())
 
@@ -100,11 +110,9 @@ class TableCollector:
         found = visits(opens, ends, "admission", named, "admissions", self.counts)
         found = self._numbered("admissions", "admission", found)
         found = found.join(patients, on="subject_id", how="left", maintain_order="left")
-        death = pl.col("death")
+        death, expired = pl.col("death"), _expired()
         if "died" in re.compile(self._meds.hospital_discharge).groupindex:
-            expired = pl.col("died").fill_null(False)
-        else:
-            expired = _inside(death, pl.col("time"), pl.col("end")).fill_null(False)
+            expired = pl.coalesce("died", expired)
         own = {c: [pl.col(x) for x in (c, OWN + c) if x in found.columns] for c in FACTS}
         frame = found.with_columns(expired=expired).select(
             "subject_id",
@@ -157,8 +165,8 @@ class TableCollector:
         opens = opens.drop("died")
         closes = closes.with_columns(died=pl.lit(False))
         found = visits(opens, closes, "stay", named, "stays", self.counts)
-        kept = of_admissions(found, admissions)
-        count(self.counts, "stays of no admission", found.height - kept.height)
+        kept = of_admissions(found, admissions, early=EARLY)
+        count(self.counts, "stays, of no admission", found.height - kept.height)
         kept = self._numbered("stays", "stay", kept)
         return kept.with_columns(stay_id="stay", intime="time", outtime="end", first_ward=nothing)
 
@@ -169,21 +177,22 @@ class TableCollector:
         known = rows.filter(pl.col("version").is_in(["9", "10"]) & (icd.str.len_chars() > 0))
         count(
             self.counts,
-            "diagnoses without a version 9 or 10, or a code",
+            "codes, diagnoses without a version 9 or 10, or a code",
             rows.height - known.height,
         )
-        own = of_admissions(known, admissions)
-        count(self.counts, "diagnoses of no admission", known.height - own.height)
+        own = of_admissions(known, admissions, written_at_end=True)
+        count(self.counts, "codes, diagnoses of no admission", known.height - own.height)
         return distinct_codes(own, "diagnosis", code)
 
     def _drugs(self, rows: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
         """Distinct drugs per admission. Leaves out those started after discharge."""
         drug = pl.col("drug").str.strip_chars().str.to_lowercase()
         known = rows.filter(drug.str.len_chars() > 0)
-        count(self.counts, "drugs without a name", rows.height - known.height)
+        count(self.counts, "codes, drugs without a name", rows.height - known.height)
         own = of_admissions(known, admissions)
         own = own.filter((pl.col("time") <= pl.col("discharged")).fill_null(True))
-        count(self.counts, "drugs of no admission, or started after it", known.height - own.height)
+        reason = "codes, drugs of no admission, or started after it"
+        count(self.counts, reason, known.height - own.height)
         return distinct_codes(own, "drug", drug)
 
 
@@ -200,8 +209,17 @@ def _patients(block: pl.DataFrame, of: Of) -> pl.DataFrame:
     return found
 
 
-def _inside(death: pl.Expr, admitted: pl.Expr, discharged: pl.Expr) -> pl.Expr:
-    """True for a death during an admission. A death known by its day alone has its midnight."""
+def _expired() -> pl.Expr:
+    """True for a patient's death in an admission, by their times.
+
+    False if the patient is not known dead, or was admitted again later; null if the end is unknown
+    and the death may be in it. A death known by its day alone has its midnight.
+    """
+    death, begun, ended = (pl.col(name) for name in ("death", "time", "end"))
     is_day = death == death.dt.truncate("1d")
-    since = pl.when(is_day).then(admitted.dt.truncate("1d")).otherwise(admitted)
-    return (since <= death) & (death <= discharged)
+    since = pl.when(is_day).then(begun.dt.truncate("1d")).otherwise(begun)
+    until = pl.coalesce(ended, begun.shift(-1).over("subject_id"))
+    unknown = ended.is_null() & (death >= since) & (death <= until).fill_null(True)
+    return pl.when(~unknown.fill_null(False)).then(
+        ((since <= death) & (death <= ended)).fill_null(False)
+    )

@@ -25,6 +25,7 @@ from medhmp.tables.readings import (
     kept,
     known,
     static_events,
+    timed,
     within,
 )
 
@@ -198,14 +199,13 @@ class MimicEvents:
         rows = block.with_columns(
             start=hours_between("starttime", "intime"), end=hours_between("endtime", "intime")
         )
-        whole = pl.col("start").is_not_null() & pl.col("end").is_not_null()
-        rows = self._kept(rows, whole, f"{table}, without a time")
+        rows = timed(rows, ("start", "end"), table, self.counts)
         return self._kept(rows, pl.col("start") <= pl.col("end"), f"{table}, end before start")
 
     def _usable(self, block: pl.DataFrame, table: str) -> pl.DataFrame:
         """Rows inside the window that are no signals of a task."""
-        whole = pl.col("hours").is_not_null() & pl.col("itemid").is_not_null()
-        rows = self._kept(block, whole, f"{table}, without a time or an item")
+        rows = timed(block, ("hours",), table, self.counts)
+        rows = self._kept(rows, pl.col("itemid").is_not_null(), f"{table}, without an item")
         inside = self._kept(rows, within(self.settings.hours), f"{table}, outside the window")
         return self._without_signals(inside)
 

@@ -261,15 +261,15 @@ LEFT_OUT = {
     ),
     "a negative age": (
         change("PATIENTS", 0, dob="2140-01-01 00:00:00"),
-        "patients, born after an admission",
+        "times, birth of patients after an admission",
     ),
     "discharged before admitted": (
         change("ADMISSIONS", 0, dischtime="2099-12-01 00:00:00"),
-        "admissions, discharged before admitted",
+        "times, discharged of admissions before admitted",
     ),
     "dead before admitted": (
         change("ADMISSIONS", 0, deathtime="2099-12-01 00:00:00"),
-        "admissions, died before admitted",
+        "times, died of admissions before admitted",
     ),
     "a stay without identifier": (
         again("ICUSTAYS", 0, icustay_id=""),
@@ -286,7 +286,7 @@ LEFT_OUT = {
     ),
     "a stay that ends before it begins": (
         change("ICUSTAYS", 0, outtime="2099-12-31 05:00:00"),
-        "stays, outtime before intime",
+        "times, outtime of stays before intime",
     ),
     "a stay outside its admission": (
         again("ICUSTAYS", 0, icustay_id=109, intime="2100-02-01 00:00:00", outtime=""),
@@ -307,7 +307,7 @@ LEFT_OUT = {
     ),
     "an event without a time": (
         again(CHART, 0, charttime=""),
-        "CHARTEVENTS, without a time or an item",
+        "CHARTEVENTS, without a time",
     ),
     "an event of another year": (
         again(CHART, 0, charttime="1900-01-01 00:00:00"),
@@ -321,7 +321,7 @@ LEFT_OUT = {
     ),
     "a laboratory result without a time": (
         again("LABEVENTS", 0, charttime=""),
-        "LABEVENTS, without a time or an item",
+        "LABEVENTS, without a time",
     ),
     "an input that ends before it starts": (
         again("INPUTEVENTS_MV", 0, endtime="2100-01-01 01:00:00"),

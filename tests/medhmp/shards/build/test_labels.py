@@ -1,9 +1,11 @@
-"""Counts of several sources together."""
+"""Counts of several sources together, and what is said of a table without rows."""
 
+import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medhmp.shards.build.labels import added
+from medhmp.shards.build.labels import added, counts_of
 
 STEPS = ("stays", "adult", "alive", "in the unit")
 
@@ -43,3 +45,49 @@ def test_the_first_and_last_steps_are_sums_and_no_source_s_order_is_lost(sources
     for of in sources:
         places = [names.index(name) for name, _ in of]
         assert places == sorted(places)
+
+
+def rows(n):
+    return pl.DataFrame({"split": ["train"] * n, "label": [1] * n}, schema_overrides=TYPES)
+
+
+TYPES = {"split": pl.String, "label": pl.Int8}
+
+
+@pytest.mark.parametrize(
+    ("steps", "lacking", "said"),
+    [
+        ([[("stays", 70), ("adult", 0)]], "", "no rows: the step 'adult' left none of 70"),
+        (
+            [[("stays", 1700), ("adult", 9), ("alive", 0), ("in", 0)]],
+            "",
+            "'alive' left none of 9",
+        ),
+        ([[("stays", 0), ("adult", 0)]], "", "no rows: there are no stays"),
+        ([[("stays", 2), ("adult", 0)], [("stays", 3), ("adult", 0)]], "", "left none of 5"),
+        ([[("stays", 2), ("adult", 2)]], "", "'of patients in the shards' left none of 2"),
+        (
+            [[("stays", 2), ("adult", 0)]],
+            "not available from b: x",
+            "left none of 2; not available from b",
+        ),
+    ],
+)
+def test_a_table_without_rows_says_by_which_step(steps, lacking, said):
+    counts = counts_of(steps, rows(0), lacking)
+    assert said in counts.emptied == counts.without_rows
+    assert not counts.unavailable
+
+
+def test_a_task_that_no_source_can_have_says_so():
+    counts = counts_of([], rows(0), "not available from b: x")
+    assert (counts.unavailable, counts.emptied) == ("not available from b: x", "")
+    assert counts.without_rows == counts.unavailable
+
+
+@given(st.lists(source(), min_size=1, max_size=3), st.booleans())
+def test_only_a_table_without_rows_says_so(sources, lost):
+    left = 0 if lost else added(sources)[-1][1]
+    counts = counts_of(sources, rows(left), "")
+    assert bool(counts.without_rows) == (not left)
+    assert counts.steps[-1][1] == left

@@ -291,7 +291,8 @@ def test_what_is_left_out_is_counted(raw, tmp_path):
     more = {name: n - before.counts.get(name, 0) for name, n in source.counts.items()}
     assert {name: n for name, n in more.items() if n} == {
         "LAB": 7,
-        "LAB, outside the window": 4,
+        "LAB, outside the window": 3,
+        "LAB, without a time": 1,
         "LAB, without a name": 1,
         "LAB, of no stay in PATIENT": 1,
         "MEDICATION": 1,

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -50,14 +51,17 @@ WARD = Meds(
     diagnosis=r"ICD(?P<version>9|10)CM/(?P<icd>.+)",
     drug=r"RX/(?P<drug>.+)",
     note=r"NOTE/DISCHARGE",
-    arf=r"VENT/ON",
+    arf=r"(?P<begins>VENT)/ON",
     shock=r"RUN/pressor",
-    signal=r"VENT/OFF",
+    signal=r"(?P<ends>VENT)/OFF",
     strict_signal=r"OBS/peep.*",
     event=r"(?P<variable>(?:OBS|RUN|VENT|TRAIT)/[^/]+)(?:/.*)?",
+    timeless=r"TRAIT/.+",
+    end="until",
 )
 """The patterns of an ETL that names nothing as MIMIC_IV_MEDS does, and has no id columns."""
 
+HOUR = timedelta(hours=1)
 STATIC = {*readings.STATIC, "AGE", "HADM_to_ICU_time"}
 VALUES = (None, 1.5, 80.0, math.nan)
 TEXTS = (None, None, "7.25", " 3 ", "<5", "AF", "")
@@ -66,7 +70,7 @@ TEXTS = (None, None, "7.25", " 3 ", "<5", "AF", "")
 class Mimic:
     """MIMIC_IV_MEDS: how a generated fact is written, and what a code says, by splitting it."""
 
-    patterns, named = Meds(), True
+    patterns, named, end = Meds(timeless=r"SUBJECT_WEIGHT.+"), True, "end"
 
     def visit(self, kind, what, died=False):
         if kind == "hospital":
@@ -87,7 +91,7 @@ class Mimic:
     drugs = ("MEDICATION//START//Heparin ", "MEDICATION//START//Aspirin//00904201561")
     drugs += ("MEDICATION//START//Water//UNK", "MEDICATION//START//UNK")
     signals = ("LAB//220339//cmH2O", "PROCEDURE//START//225792", "INFUSION_START//221906")
-    signals += ("INFUSION_END//221906", "PROCEDURE//END//225794")
+    signals += ("INFUSION_END//221906", "PROCEDURE//END//225792")
     events = ("LAB//220045//bpm", "LAB//RESULT//50912//mg/dL", "PROCEDURE//START//225402")
     events += ("INFUSION_START//225158", "LAB//220048//UNK")
     nothing = (
@@ -120,8 +124,10 @@ class Mimic:
         if part[:2] == ["MEDICATION", "START"]:
             return ("code", {"drug": part[2].strip().lower()}) if part[2] != "UNK" else ("", {})
         if code in self.signals:
-            kind = {0: "arf", 1: "arf", 2: "shock"}.get(self.signals.index(code))
-            return "signal", {"kind": kind}
+            place = self.signals.index(code)
+            kind = {0: "arf", 1: "arf", 2: "shock"}.get(place)
+            ranged = {"ends" if place > 2 else "begins": part[-1]} if place else {}
+            return "signal", {"kind": kind, **ranged}
         if code in self.events + self.traits:
             return "event", {"variable": code}
         return "", {}
@@ -130,7 +136,7 @@ class Mimic:
 class Ward:
     """The other ETL."""
 
-    patterns, named = WARD, False
+    patterns, named, end = WARD, False, "until"
     birth = "DOB"
     sex = staticmethod(lambda letter: {"F": "SEX/FEMALE", "M": "SEX/MALE"}[letter])
     facts = ("PAYER/Medicare", "RACE/WHITE")
@@ -169,7 +175,9 @@ class Ward:
         if part[0] == "RX":
             return "code", {"drug": part[1].lower()}
         if code in self.signals:
-            return "signal", {"kind": ("arf", "shock", None)[self.signals.index(code)]}
+            place = self.signals.index(code)
+            ranged = ({"begins": "VENT"}, {}, {"ends": "VENT"})[place]
+            return "signal", {"kind": ("arf", "shock", None)[place], **ranged}
         if code in self.events + self.traits:
             return "event", {"variable": "/".join(part[:2])}
         return "", {}
@@ -208,17 +216,19 @@ class Dataset:
         facts = {name: draw.choice((None, "x")) for name in ("insurance", "race")}
         code = etl.admission(draw)
         for _ in range(draw.choice((1, 1, 1, 2))):  # twice the same
-            rows.append(self.row(begun, code, **own, **facts))
+            says = {etl.end: draw.choice((None, ended, ended - timedelta(days=9)))}
+            rows.append(self.row(begun, code, **own, **facts, **says))
         if draw.random() < 0.9:
             home = etl.visit("hospital", "HOME", died=draw.random() < 0.2)
             rows.append(self.row(ended, home, **own))
-        unit = begun
+        unit = begun - timedelta(minutes=draw.choice((0, 0, 40, 60, 61)))
         for _ in range(draw.randint(0, 2)):
             stay = next(self.ids)
             unit += timedelta(minutes=draw.choice((0, 20, 300, 6000)))
             left = unit + timedelta(minutes=draw.choice((40, 900, 3000)))
             mine = draw.choice(({}, own, own)) | {"icustay_id": stay}
-            rows.append(self.row(unit, etl.unit(draw), **mine))
+            says = {etl.end: draw.choice((None, None, left))}
+            rows.append(self.row(unit, etl.unit(draw), **mine, **says))
             if draw.random() < 0.9:
                 rows.append(self.row(left, etl.visit("unit", "x"), **mine))
             self.events(rows, unit, {**own, "icustay_id": stay})
@@ -258,6 +268,7 @@ class Dataset:
             "code": code,
             "numeric_value": pa.float32(),
             "text_value": text,
+            self.etl.end: pa.timestamp("ms"),
         }
         if self.etl.named:
             columns |= dict.fromkeys(("hadm_id", "icustay_id"), pa.int64())
@@ -327,27 +338,47 @@ class Slow:
         sexes = [r["says"]["sex"] for r in of.get("sex", [])]
         self.patients[subject] = (sexes[0] if sexes else None, min(births, default=None), death)
         admissions = self.visits(of.get("open", []), of.get("close", []), "hadm_id")
-        for one in admissions:
-            one["died"] = self.death(one, death)
+        for place, one in enumerate(admissions):
+            one["died"] = self.death(one, death, admissions[place + 1 : place + 2])
             one["facts"] = self.facts(one, of.get("fact", []))
         stays = []
         for stay in self.visits(of.get("in", []), of.get("out", []), "icustay_id"):
-            home = self.home(stay["row"], admissions)
+            home = self.home(stay["row"], admissions, early=HOUR)
             if home is not None:
                 stays.append(stay | {"home": home})
         for stay in stays:
             if not self.etl.named:
                 stay["id"] = self.number("icustay_id")
+        stays = [stay for stay in stays if not self.outside(stay)]
         self.admissions += [(subject, one) for one in admissions]
         self.stays += [(subject, stay) for stay in stays]
         for row in of.get("code", []):
-            home = self.home(row, admissions)
             ((kind, code),) = row["says"].items()
+            home = self.home(row, admissions, at_end=kind == "diagnosis")
             late = kind == "drug" and home and row["time"] and home["end"]
             if home is not None and not (late and row["time"] > home["end"]):
                 self.codes.add((subject, home["id"], kind, code))
+        self.pair(of.get("signal", []))
         for stay in stays:
             self.of_stay(subject, stay, rows)
+
+    def outside(self, stay):
+        """Whether a stay misses its admission by more than a day."""
+        day, home = timedelta(days=1), stay["home"]
+        late = home["end"] is not None and stay["begun"] - home["end"] > day
+        return late or (stay["end"] is not None and home["begun"] - stay["end"] > day)
+
+    def pair(self, signals):
+        """Gives each sign that begins something the time of its end, if the next known is one."""
+        told = [r for r in signals if r["time"] and self.thing(r)]
+        told.sort(key=lambda row: (self.thing(row), row["time"], "ends" not in row["says"]))
+        for row, after in itertools.pairwise(told):
+            same = self.thing(row) == self.thing(after) and "ends" in after["says"]
+            if same and "ends" not in row["says"]:
+                row["ended"] = after["time"]
+
+    def thing(self, row):
+        return row["says"].get("begins") or row["says"].get("ends")
 
     def number(self, key):
         self.numbers[key] += 1
@@ -372,38 +403,58 @@ class Slow:
                     visit["end"] = max(row["time"] for row in own)
                     visit["last"] = any(row["says"].get("died") for row in own)
                 visit["id"] = visit["name"]
+                self.mend(visit)
                 continue
             for row in closes:
                 next_one = found[place + 1]["begun"] if place + 1 < len(found) else datetime.max
                 if visit["begun"] <= row["time"] <= next_one and "used" not in row:
                     row["used"], visit["end"] = True, row["time"]
                     break
+            self.mend(visit)
             if key == "hadm_id":
                 visit["id"] = self.number(key)
         return found
 
-    def death(self, one, death):
-        inside = False
-        if death is not None and one["end"] is not None:
-            midnight = one["begun"].replace(hour=0, minute=0, second=0)
-            day_alone = (death.hour, death.minute, death.second) == (0, 0, 0)
-            inside = (midnight if day_alone else one["begun"]) <= death <= one["end"]
-        expired = bool(one["last"]) if self.etl.named else inside
+    def mend(self, visit):
+        """Takes the end that the row states where no code tells it; none before the first day."""
+        visit["end"] = visit["end"] or visit["row"][self.etl.end]
+        if visit["end"] and visit["end"] < midnight(visit["begun"]):
+            visit["end"] = None
+
+    def death(self, one, death, following):
+        expired = one["last"] if self.etl.named else None
+        if expired is None:
+            expired = self.inside(one, death, following)
         after = death if death is not None and death >= one["begun"] else None
         return expired, (after or one["end"]) if expired else None
 
-    def home(self, row, admissions):
+    def inside(self, one, death, following):
+        """Whether a patient died in an admission; None where its end would have to be known."""
+        if death is None:
+            return False
+        since = midnight(one["begun"]) if death == midnight(death) else one["begun"]
+        if one["end"] is not None:
+            return since <= death <= one["end"]
+        survived = bool(following) and following[0]["begun"] < death
+        return False if survived or death < since else None
+
+    def home(self, row, admissions, early=timedelta(), at_end=False):
         """The admission of a row."""
         if row.get("hadm_id") is not None:
             own = [one for one in admissions if one["id"] == row["hadm_id"]]
             return own[0] if own else None
+        time = row["time"]
         own = [
             one
             for one in admissions
-            if row["time"] is not None
-            and one["begun"] <= row["time"] <= (one["end"] or datetime.max)
+            if time is not None and one["begun"] - early <= time <= (one["end"] or datetime.max)
         ]
-        return max(own, key=lambda one: (one["begun"], one["id"])) if own else None
+
+        def fit(one):
+            over = at_end and one["end"] is not None and one["end"] <= time
+            return one["begun"] <= time, over, -abs(time - one["begun"]), one["id"]
+
+        return max(own, key=fit) if own else None
 
     def facts(self, one, facts):
         named = [r for r in facts if r.get("hadm_id") is not None]
@@ -436,6 +487,8 @@ class Slow:
             if row["role"] == "signal":
                 ends = stay["end"] or datetime.max
                 going_on = hours is not None and stay["begun"] <= row["time"] <= ends
+                if "ended" in row and row["time"] < stay["begun"] < row["ended"]:
+                    going_on = row["time"] >= stay["home"]["begun"] - HOUR
                 kind = row["says"]["kind"]
                 if kind and hours is not None and (row.get("icustay_id") or going_on):
                     first[kind] = min(first.get(kind, math.inf), hours)
@@ -447,7 +500,8 @@ class Slow:
         variable = row["says"]["variable"]
         number, text, textual = row["number"], row["text"], variable in self.ever["text"]
         numeric = variable in self.ever["number"]
-        if hours is None and variable in self.ever["time"]:
+        lasting = re.fullmatch(self.etl.patterns.timeless, variable)
+        if hours is None and (variable in self.ever["time"] or not lasting):
             return
         until = stay["home"]["end"] or datetime.max
         if hours is not None and not (0 <= hours < self.hours and row["time"] <= until):
@@ -457,6 +511,10 @@ class Slow:
         repeats = "indicators" if textual and not numeric else "apart"
         at = None if hours is None else round(hours, 9)
         self.events.append((subject, stay["id"], at, variable, number, text, repeats))
+
+
+def midnight(time):
+    return time.replace(hour=0, minute=0, second=0)
 
 
 def value_of(row):
@@ -499,7 +557,7 @@ def ordered(rows):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tables_are_those_of_a_slow_reading(tmp_path, monkeypatch, etl, version, seed):
     monkeypatch.setattr(meds_files, "BATCH", 37)  # subjects in several batches, and the other way
-    data = Dataset(etl, patients=20, seed=seed)
+    data = Dataset(etl, patients=30, seed=seed)
     source, slow = read(data.write(tmp_path, version), etl), Slow(tmp_path, etl)
     assert {s: (x, b, d) for s, x, b, d in source.patients.iter_rows()} == slow.patients
     found = {row["hadm_id"]: row for row in source.admissions.iter_rows(named=True)}
@@ -635,15 +693,25 @@ def test_values(data, tmp_path):
     }
 
 
-def test_a_timeless_row_holds_for_the_stay_if_its_variable_never_has_a_time(data, tmp_path):
+def test_only_a_variable_that_is_named_and_never_has_a_time_holds_for_the_stay(
+    data, tmp_path, capsys
+):
     add(data, None, "LAB//1//kg", 70)
     add(data, None, "LAB//2//kg", 71)
     add(data, at(3), "LAB//2//kg", 72)
-    source = read(data.write(tmp_path), MIMIC)
+    for code, value, text in (("LAB//3//kg", 73, None), ("LAB//4//x", None, "high")):
+        add(data, None, code, value, text)  # a number, a text, no value: each may tell of the end
+    add(data, None, "PROCEDURE//START//225402")
+    named = replace(Meds(), timeless="LAB//[12]//.*")
+    run = Run(tables=Tables(meds=named))
+    source = reader.read("meds", data.write(tmp_path), run)
     events = events_of(source)
     assert values(events, "LAB//1//kg") == [(None, 70, None, "apart")]
     assert values(events, "LAB//2//kg") == [(3, 72, None, "apart")]
-    assert source.counts["events without a time, of a variable that has times"] == 1
+    assert not set(events["variable"]) & {"LAB//3//kg", "LAB//4//x", "PROCEDURE//START//225402"}
+    assert source.counts["events, without a time"] == 4
+    said = "4 variables have events without a time, which are left out; .*--tables.meds.timeless"
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_what_is_left_out_is_counted(data, tmp_path):
@@ -670,12 +738,11 @@ def test_what_is_left_out_is_counted(data, tmp_path):
         "rows of patients without a stay": 3,
         "events outside the hours of every stay": 3,
         "stays, begun without a time or an id": 1,
-        "stays, without an end": 1,
-        "stays of no admission": 1,
-        "admissions, other ends": 1,
-        "diagnoses of no admission": 1,
-        "drugs without a name": 1,
-        "drugs of no admission, or started after it": 1,
+        "stays, of no admission": 1,
+        "times, ends of admissions that belong to none": 1,
+        "codes, diagnoses of no admission": 1,
+        "codes, drugs without a name": 1,
+        "codes, drugs of no admission, or started after it": 1,
     }
 
 
@@ -706,6 +773,205 @@ def test_a_death_by_its_time(data, tmp_path, death, found):
     run = Run(quiet=True, tables=Tables(meds=by_time))
     source = reader.read("meds", data.write(tmp_path), run)
     assert source.admissions.sort("hadm_id").select("expired", "died").rows() == found
+
+
+OMOP = replace(
+    Meds(),
+    hospital_admission="Visit/IP",
+    icu_admission="",
+    icu_discharge="",
+    sex="Gender/(?P<sex>.)",
+    diagnosis="ICD(?P<version>9|10)CM/(?P<icd>.+)",
+    event="(?P<variable>LOINC/.+)",
+    admission_id="visit_id",
+)
+"""Patterns for OMOP's visits, whose ends are in the rows that begin them."""
+
+
+def visit(day, end, **more):
+    """A visit of OMOP from a day of May 2150, and when its row says that it ends."""
+    begun = datetime(2150, 5, day)
+    return {"time": begun, "code": "Visit/IP", "end": end and begun + timedelta(days=end), **more}
+
+
+def omop(tmp_path, rows, patterns=OMOP, end=None, quiet=True):
+    """The source that these rows of a patient make."""
+    schema_ = pa.schema(
+        {
+            "subject_id": pa.int64(),
+            "time": pa.timestamp("us"),
+            "code": pa.string(),
+            "visit_id": pa.int64(),
+            "end": end or pa.timestamp("us"),
+        }
+    )
+    ordered_rows = sorted(rows, key=lambda row: row["time"])
+    table = pa.Table.from_pylist([{"subject_id": 1, **row} for row in ordered_rows], schema=schema_)
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data" / "0.parquet")
+    return reader.read("meds", str(tmp_path), Run(tables=Tables(meds=patterns), quiet=quiet))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_end_of_a_visit_is_in_its_row_where_no_code_tells_it(tmp_path, named):
+    visits = [visit(day, end) for day, end in ((1, 3), (10, 2), (20, None), (25, -4))]
+    rows = [row | ({"visit_id": number} if named else {}) for number, row in enumerate(visits, 1)]
+    told = {"time": datetime(2150, 5, 11), "code": "HOSPITAL_DISCHARGE//HOME"}
+    dead = {"time": datetime(2150, 5, 2, 9), "code": "MEDS_DEATH"}
+    told |= {"visit_id": 2} if named else {}
+    patterns = OMOP if named else replace(OMOP, admission_id="")
+    source = omop(tmp_path, [*rows, told, dead], patterns)
+    found = source.admissions.sort("admitted").select("discharged", "expired").rows()
+    assert found == [
+        (datetime(2150, 5, 4), True),  # though hospital_discharge has a group for it
+        (datetime(2150, 5, 11), False),  # the code goes before the row
+        (None, False),
+        (None, False),
+    ]
+    assert source.stays.sort("intime")["outtime"].to_list() == [end for end, _ in found]
+    assert source.counts["times, ends of admissions before they begin"] == 1
+    assert source.counts["admissions without an end"] == 2
+    assert not [reason for reason, n in source.counts.items() if n and "admissions, " in reason]
+
+
+@pytest.mark.parametrize(
+    ("death", "expired"),
+    [
+        (None, [False, False]),
+        (datetime(2150, 5, 1, 4), [None, False]),
+        (datetime(2150, 5, 12), [False, None]),
+        (datetime(2150, 4, 12), [False, False]),
+    ],
+)
+def test_whether_a_patient_died_in_a_visit_without_an_end_is_not_known(tmp_path, death, expired):
+    rows = [visit(1, None, visit_id=1), visit(10, None, visit_id=2)]
+    source = omop(tmp_path, rows + [{"time": death, "code": "MEDS_DEATH"}] * bool(death))
+    assert source.admissions["expired"].to_list() == expired
+    labels = cohort.label("mortality", source, source.onsets(), Cohort(min_age=0), False)
+    assert labels.rows.is_empty()
+
+
+def test_tasks_are_labelled_by_stated_ends_and_without_any_it_is_said(tmp_path, capsys):
+    rows = [visit(1, 3, visit_id=1), visit(10, 3, visit_id=2)]
+    rows += [{"time": row["time"], "code": "ICD9CM/428.0", "visit_id": 1} for row in rows]
+    rows += [{"time": datetime(2150, 5, 12), "code": "MEDS_DEATH"}]
+    (tmp_path / "with").mkdir()
+    source = omop(tmp_path / "with", rows)
+    assert not set(source.unlabelled) & {"readmission", "mortality"}
+    (tmp_path / "without").mkdir()
+    source = omop(tmp_path / "without", rows, replace(OMOP, end="stop"), quiet=False)
+    lacking = "hospital_discharge, and no row has the column tables.meds.end ('stop')"
+    assert source.unlabelled["readmission"].endswith(lacking)
+    said = "meds: 2 of 2 admissions and 2 of 2 stays have no end that is known"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns", "UTC"), pa.date32(), pa.timestamp("s")])
+def test_the_end_of_a_visit_may_have_the_types_of_a_time(tmp_path, kind):
+    source = omop(tmp_path, [visit(1, 3, visit_id=1)], end=kind)
+    assert source.admissions["discharged"].to_list() == [datetime(2150, 5, 4)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [visit(1, 3)],
+            r"none of the admissions .* can be used \(1 begun without a time or an id\)",
+        ),
+        (
+            [visit(1, 3, visit_id=1), {"time": datetime(2151, 1, 1), "code": "ICU"}],
+            r"none of the stays .* can be used \(1 of no admission\); .* tables.meds.stay_id",
+        ),
+        (
+            [visit(1, 3, visit_id=1), {"time": datetime(2151, 1, 1), "code": "ICU", "visit_id": 1}],
+            r"none of the stays .* can be used \(1 outside their admission\)",
+        ),
+        ([visit(1, 3, visit_id=1)], "no code in .* makes one of the stays by tables.meds.icu_adm"),
+    ],
+)
+def test_why_no_visit_can_be_used_is_said(tmp_path, rows, said):
+    patterns = replace(OMOP, icu_admission="ICU" if len(rows) > 1 or "stays" in said else "")
+    with pytest.raises(Refusal, match=said):
+        omop(tmp_path, rows, patterns)
+
+
+def nameless(*rows):
+    """A dataset of MIMIC_IV_MEDS's codes for one patient, without any column of ids."""
+    made = Dataset(MIMIC, patients=0)
+    made.rows = {1: [made.row(time, code) for time, code in rows]}
+    made.rows[1].sort(key=lambda row: row["time"])
+    return made
+
+
+IN, OUT = "HOSPITAL_ADMISSION//URGENT//UNK", "HOSPITAL_DISCHARGE//HOME"
+UNIT, LEFT = "ICU_ADMISSION//A", "ICU_DISCHARGE//A"
+DAY = timedelta(days=1)
+
+
+def read_nameless(made, tmp_path):
+    by_time = replace(MIMIC.patterns, admission_id="", stay_id="")
+    run = Run(quiet=True, tables=Tables(meds=by_time))
+    return reader.read("meds", made.write(tmp_path), run)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "home"),
+    [(0, 2), (-1, 2), (-60, 2), (-61, None), (-24 * 60 * 3, 1), (30, 2)],
+)
+def test_a_stay_may_begin_an_hour_before_its_admission(tmp_path, minutes, home):
+    unit = at(0) + timedelta(minutes=minutes)
+    first = [(at(0) - 4 * DAY, IN), (at(0) - 2 * DAY, OUT)]
+    rows = [*first, (at(0), IN), (unit, UNIT), (unit + DAY, LEFT), (at(0) + 9 * DAY, OUT)]
+    rows += [(at(0) + 3 * DAY, UNIT), (at(0) + 4 * DAY, LEFT)]
+    source = read_nameless(nameless(*rows), tmp_path)
+    own = dict(source.stays.select("intime", "hadm_id").iter_rows())
+    assert own.get(unit) == home
+    assert source.counts["stays, of no admission"] == (home is None)
+
+
+@pytest.mark.parametrize(
+    ("signs", "onset"),
+    [
+        ([(-2, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225792")], -2),
+        ([(-2, "INFUSION_START//221906"), (5, "INFUSION_END//221906")], -2),
+        ([(-2, "PROCEDURE//START//225792"), (-1, "PROCEDURE//END//225792")], None),
+        ([(-2, "PROCEDURE//START//225792"), (0, "PROCEDURE//END//225792")], None),
+        ([(-2, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225794")], None),
+        ([(-2, "PROCEDURE//START//225792")], None),  # not known to run still
+        ([(-2, "LAB//220339//cmH2O"), (5, "PROCEDURE//END//225792")], None),
+        # A new rate ends and begins at one time.
+        (
+            [
+                *((-4, "INFUSION_START//221906"), (-3, "INFUSION_END//221906")),
+                *((-3, "INFUSION_START//221906"), (1, "INFUSION_END//221906")),
+            ],
+            -3,
+        ),
+        ([(-9, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225792")], None),  # elsewhere
+        ([(-6.5, "PROCEDURE//START//225792"), (5, "PROCEDURE//END//225792")], -6.5),
+        ([(3, "PROCEDURE//START//225792")], 3),
+    ],
+)
+def test_what_runs_when_a_stay_begins_is_its_onset(tmp_path, signs, onset):
+    visits = [(at(-6), IN), (at(0), UNIT), (at(60), LEFT), (at(99), OUT)]
+    rows = visits + [(at(hours), code) for hours, code in signs]
+    source = read_nameless(nameless(*rows), tmp_path)
+    events_of(source)
+    ((_, arf, shock),) = source.onsets().iter_rows()
+    assert (arf if arf is not None else shock) == onset
+
+
+@pytest.mark.parametrize(
+    ("minutes", "home"), [(0, 1), (-1, 1), (1, 2), (5 * 24 * 60, 2), (5 * 24 * 60 + 1, None)]
+)
+def test_an_admission_that_ends_as_the_next_begins_keeps_its_diagnoses(tmp_path, minutes, home):
+    visits = [(at(0) - 4 * DAY, IN), (at(0), OUT), (at(0), IN), (at(0) + 5 * DAY, OUT)]
+    rows = [*visits, (at(1), UNIT), (at(9), LEFT)]
+    code = (at(0) + timedelta(minutes=minutes), "DIAGNOSIS//ICD//9//4280")
+    source = read_nameless(nameless(*rows, code), tmp_path)
+    assert source.codes["hadm_id"].to_list() == [home] * (home is not None)
+    assert source.counts["codes, diagnoses of no admission"] == (home is None)
 
 
 def test_codes_of_their_own_say_facts_of_an_admission_or_of_the_patient(data, tmp_path):
@@ -929,3 +1195,49 @@ def test_a_dataset_becomes_shards(tmp_path, ray, etl, brings, drugs, variable):
     assert {s: expected[s] for s in rows["subject_id"]} == dict(rows.iter_rows())
     assert sum(manifest.tasks["mortality"].rows.values()) > 0
     assert not [task for task, of in manifest.tasks.items() if of.unavailable]
+
+
+@pytest.mark.ray
+def test_what_a_dataset_lacks_is_said_and_ids_of_64_bits_arrive(tmp_path, ray, capsys):
+    """Visits of OMOP with their ends in the rows, results without a time, unsigned ids."""
+    rows = []
+    for number in range(40):
+        own = {"subject_id": 2**64 - 7 - number, "visit_id": number}
+        days = 8 if number % 4 else None
+        rows.append(own | visit(1, days))
+        hours = (None, *range(1, 60, 4))  # the value without an hour is that of the last
+        readings = [own | {"time": h and at(h - 6), "code": "LOINC/8867-4"} for h in hours]
+        rows += [row | {"numeric_value": 60.0 + number % 30} for row in readings]
+        rows.append(own | {"time": None, "code": "LOINC/2524-7", "numeric_value": number % 2 * 9.0})
+        if number % 8 == 1:
+            rows.append(own | {"time": at(100), "code": "MEDS_DEATH"})
+    rows.append({"subject_id": 5, "time": datetime(2100, 1, 1), "code": "MEDS_BIRTH"})
+    columns = {"subject_id": pa.uint64(), "time": pa.timestamp("us", "UTC"), "code": pa.string()}
+    columns |= {"numeric_value": pa.float32(), "visit_id": pa.string(), "end": pa.timestamp("s")}
+    rows = [row | {"visit_id": str(row.get("visit_id", 0))} for row in rows]
+    rows.sort(key=lambda row: (row["subject_id"], row["time"] or datetime.min))
+    (tmp_path / "data").mkdir()
+    table = pa.Table.from_pylist(rows, schema=pa.schema(columns))
+    pq.write_table(table, tmp_path / "data" / "0.parquet")
+    run = replace(
+        smoke(),
+        quiet=False,
+        out=str(tmp_path / "out"),
+        tables=Tables(sources=(f"meds={tmp_path}",), meds=OMOP),
+        cohort=Cohort(hours=24, min_age=0),
+        shards=Shards(files=2, bucket_stays=100),
+    )
+    featurize(run)
+    said, manifest = capsys.readouterr().out, open_shards(run).manifest
+    assert "10 of 40 admissions and 10 of 40 stays have no end that is known" in said
+    assert "meds: left out 80 events, without a time" in said
+    assert "add 2^64 to get them back" in said
+    assert "left out 10" not in said
+    assert manifest.counts["meds"]["admissions without an end"] == 10
+    assert not [name for name in manifest.demographics if "LOINC" in name]
+    stays = splits_in(open_shards(run), "stays")["subject_id"]
+    assert {i % 2**64 for i in stays} == {2**64 - 7 - n for n in range(40)}
+    mortality = manifest.tasks["mortality"]
+    assert sum(mortality.rows.values()) == 0
+    assert "mortality: no rows: the step 'age at least 0' left none of 40" in said
+    assert mortality.emptied in said
