@@ -106,9 +106,14 @@ def _above(code: str, levels: Sequence[int]) -> list[str]:
 def icd9_path(code: str) -> list[str]:
     """Chapter, block, category, and so on down to the code itself; empty for an unknown code.
 
+    The code may have a dot, spaces around it and small letters.
+
     >>> icd9_path("4280")
     ['390-459', '420-429', '428', '428.0']
     """
+    code = code.strip().upper()
+    if code[:1] not in tuple("0123456789EV"):  # the root of the package's tree is named "n/a"
+        return []
     node, path = _icd9_search()(code), []
     while node is not None:
         path.append(str(node.alt_code))

@@ -112,7 +112,9 @@ def test_chapter_block_and_category_of_each_level():
     assert above("9:4280", levels=()) == {}
 
 
-@pytest.mark.parametrize("code", ["9:NONE", "9:", "10:999", "10:", "11:4280", "4280"])
+@pytest.mark.parametrize(
+    "code", ["9:NONE", "9:", "9:n/a", "9:.", "10:999", "10:", "11:4280", "4280"]
+)
 def test_an_unknown_code_has_no_ancestors(code):
     assert above(code, "9:4280").keys() == {"9:4280"}
 

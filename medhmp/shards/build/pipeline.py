@@ -17,7 +17,7 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.features import fiddle, repeats
+from medhmp.features import fiddle, hierarchy, repeats
 from medhmp.features.codes import KINDS
 from medhmp.features.fitted import FittedFeatures
 from medhmp.features.settings import Settings, settings_of
@@ -99,7 +99,8 @@ def build(
     coded = code_admissions(sources, index, asked.features, frozen)
     if frozen:
         featurizer = frozen
-        _resolve_all(list(frozen.indicators), index, buckets, journal, pool)
+        indicators, types = list(frozen.indicators), asked.features.types()
+        _resolve_all(indicators, types, index, buckets, journal, pool)
     else:
         settings = settings_of(asked.cohort.hours, asked.features)
         indicators, fitted = _fit(settings, index, buckets, journal, pool)
@@ -146,7 +147,7 @@ def _fit(
         return repeats.choose_indicators(list(found))
 
     indicators: list[str] = journal.once("indicators", choose)
-    _resolve_all(indicators, index, buckets, journal, pool)
+    _resolve_all(indicators, settings.value_types, index, buckets, journal, pool)
     passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
@@ -162,11 +163,18 @@ def _fit(
 
 
 def _resolve_all(
-    indicators: list[str], index: Index, buckets: Sequence[Bucket], journal: Journal, pool: Pool
+    indicators: list[str],
+    value_types: Mapping[str, str],
+    index: Index,
+    buckets: Sequence[Bucket],
+    journal: Journal,
+    pool: Pool,
 ) -> None:
-    resolve = functools.partial(_resolve, indicators)
+    """Resolves repeats in every bucket. Refuses hierarchical values of any bucket, all at once."""
+    resolve = functools.partial(_resolve, indicators, value_types)
     items, stays = [(b,) for b in buckets], _stays_of(index, buckets)
-    journal.each("resolved", pool, resolve, items, "repeats, buckets resolved", stays)
+    unknown = journal.each("resolved", pool, resolve, items, "repeats, buckets resolved", stays)
+    hierarchy.refuse(itertools.chain.from_iterable(unknown))
 
 
 def _stays_of(index: Index, buckets: Sequence[Bucket]) -> list[int]:
@@ -179,9 +187,13 @@ def _find_repeats(bucket: Bucket, ids: Any) -> pl.DataFrame:
     return repeats.find_repeats(bucket.events().filter(pl.col("id").is_in(ids)))
 
 
-def _resolve(indicators: list[str], bucket: Bucket) -> int:
-    resolved = repeats.resolve(bucket.events(), indicators)
-    return bucket.write("resolved", resolved.to_arrow(compat_level=pl.CompatLevel.oldest()))
+def _resolve(
+    indicators: list[str], value_types: Mapping[str, str], bucket: Bucket
+) -> list[hierarchy.Unknown]:
+    events = bucket.events()
+    resolved = repeats.resolve(events, indicators)
+    bucket.write("resolved", resolved.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    return hierarchy.unknown(events, value_types)
 
 
 def _of_resolved(function: Callable[..., Any], bucket: Bucket, ids: Any) -> Any:

@@ -45,7 +45,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     tables = TableCollector(meds, settings.task_signals == "strict", *there)
     for block in data.blocks(VALUES | _facts(columns)):
         tables.add(block)
-    whole, counts = tables.whole(), tables.counts
+    whole, counts = tables.whole(folder), tables.counts
     _refuse_useless(whole, folder)
     splits = subject_splits(folder)
     if splits is not None:
