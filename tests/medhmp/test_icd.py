@@ -1,6 +1,7 @@
 """ICD codes: versions and mappings against the package's own reader, the trees by hand."""
 
 import importlib.resources
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from medhmp.tasks.patients import DISEASES
 
 
 def equivalents(code, *often):
-    found = icd.equivalents(pl.Series("code", often, pl.String)).filter(pl.col("code") == code)
+    found = icd.equivalents(Counter(often)).filter(pl.col("code") == code)
     return found["icd9"].to_list()
 
 

@@ -11,7 +11,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import polars as pl
@@ -98,13 +98,15 @@ def build(
     pool.stopwatch.begin("repeats")
     coded = code_admissions(sources, index, asked.features, frozen)
     if frozen:
-        featurizer = frozen
+        featurizer = replace(frozen, icd9_of=coded.fitted.icd9_of)
         indicators, types = list(frozen.indicators), asked.features.types()
         _resolve_all(indicators, types, index, buckets, journal, pool)
     else:
         settings = settings_of(asked.cohort.hours, asked.features)
         indicators, fitted = _fit(settings, index, buckets, journal, pool)
-        featurizer = Featurizer(indicators, fitted, coded.vocabularies, coded.icd9_of)
+        of_codes = coded.fitted
+        mapping = of_codes.icd9_of, of_codes.icd9_seen
+        featurizer = Featurizer(indicators, fitted, of_codes.vocabularies, *mapping)
     schemas = _schemas(featurizer)
     pool.stopwatch.begin("rows")
     rows = _gather(featurizer.fitted, schemas, coded.admissions, index, buckets, journal, pool)
@@ -323,6 +325,7 @@ def _content(featurizer: Featurizer) -> dict[str, Any]:
         "real_valued": not fitted.plan.settings.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
         "icd9_of": featurizer.icd9_of,
+        "icd9_seen": featurizer.icd9_seen,
         "indicators": featurizer.indicators,
         "fiddle": json.loads(fitted.to_json()),
     }
