@@ -161,7 +161,9 @@ def _fit(
     def fit() -> Any:
         return json.loads(fiddle.fit(pairs, settings, each).to_json())
 
-    return indicators, FittedFeatures.from_json(json.dumps(journal.once("fitted", fit)))
+    fitted = FittedFeatures.from_json(json.dumps(journal.once("fitted", fit))).published()
+    known = fitted.plan.types.of  # the others' events are dropped, however they are resolved
+    return [name for name in indicators if name in known], fitted
 
 
 def _resolve_all(

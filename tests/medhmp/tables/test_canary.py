@@ -24,6 +24,7 @@ from medhmp.features.settings import settings_of
 from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
+from medhmp.run import Features
 from medhmp.shards.build.codes import code_admissions
 from medhmp.shards.build.index import Index
 from medhmp.tables.csv import RawTables
@@ -38,7 +39,10 @@ from tests.medhmp.tables.physionet2012.test_reader import Sets
 CANARY = "Zq [red]Jane Roe[/red] {0} %s 555-0100"
 """Has what markup, formats and paths give a meaning to; no number, no time, no code."""
 
-RUN = replace(smoke(), quiet=False)
+RUN = replace(
+    smoke(), quiet=False, features=Features(theta_1=0.45, theta_2=0.45, theta_2_static=None)
+)
+"""What a single stay of three has is too rare to become a feature."""
 
 Rows = list[list[str]]
 
@@ -193,7 +197,9 @@ class Records:
 
     def plant(self, columns: Sequence[str], every: bool) -> None:
         places = [self.columns.index(column) for column in columns]
-        self._write({name: self._planted(data, places, every) for name, data in self.files.items()})
+        chosen = list(self.files) if every else list(self.files)[:1]
+        planted = {name: self._planted(self.files[name], places, every) for name in chosen}
+        self._write({**self.files, **planted})
 
     def _planted(self, data: bytes, places: Sequence[int], every: bool) -> bytes:
         rows = list(csv.reader(io.StringIO(data.decode())))
@@ -236,13 +242,21 @@ def through(source: Source) -> list[str]:
             words += [step for step, _ in of.steps]
     coded = code_admissions([source], index, RUN.features, None)
     words += [reason for of in coded.counts.values() for reason in of]
-    ids = index.stays.select("stay_id", "id")
+    words += coded.fitted.vocabularies["diagnosis"].codes
+    return [*words, learnt(source, events)]
+
+
+def learnt(source: Source, events: Sequence[Any]) -> str:
+    """What the manifest would tell of features fitted to these events."""
+    if not events:
+        return ""
+    ids = source.stays.select("stay_id").with_row_index("id").cast(pl.Int64)
     rows = pl.concat(events).join(ids, on="stay_id").rename({"hours": "t"})
     hierarchy.refuse(hierarchy.unknown(rows, RUN.features.types()))
     indicated = repeats.choose_indicators([repeats.find_repeats(rows)])
     resolved = repeats.resolve(rows, indicated)
-    features.fit([(resolved, ids["id"])], settings_of(RUN.cohort.hours, RUN.features))
-    return words
+    fitted = features.fit([(resolved, ids["id"])], settings_of(RUN.cohort.hours, RUN.features))
+    return fitted.published().to_json()
 
 
 ITEMS = {"D_ITEMS": "CHARTEVENTS"}
@@ -251,15 +265,17 @@ TWICE = ("MEDICATION", "DATA")
 """Tables that a stream and ``read`` read."""
 
 
-def again(name: str, folder: Path, table: str, clean: Source) -> list[str]:
-    """Reads one table once more: by its stream or as notes, and else with all that follows."""
+def again(name: str, folder: Path, table: str, clean: Source, every: bool) -> list[str]:
+    """Reads one table once more: by its stream or as notes, and else with what follows."""
     stream = clean.streams.get(ITEMS.get(table, table))
     stream = clean.notes if table in ("NOTEEVENTS", "DISCHARGE") else stream
     if stream is None or table in TWICE:
-        return through(READERS[name].read(name, str(folder), RUN))
-    for batch in stream():
-        batch.validate()
-    return list(clean.counts)
+        source = READERS[name].read(name, str(folder), RUN)
+        return list(source.counts) if every and name == "eicu" else through(source)
+    events = [pl.from_arrow(batch) for batch in stream()]
+    if stream is clean.notes:
+        return list(clean.counts)
+    return [*clean.counts, learnt(clean, events)]
 
 
 @pytest.fixture
@@ -297,10 +313,12 @@ def test_no_message_line_or_count_repeats_a_cell(
             for every in (False, True):
                 file.plant([column], every)
                 try:
-                    words = again(name, folder, file.table, clean)
+                    words = again(name, folder, file.table, clean, every)
                 except Refusal as refusal:
                     refused += 1
                     words = [str(refusal), repr(refusal)]
+                if every:  # what all stays have may be a feature, so its name is one
+                    words = [word for word in words if not word.startswith('{"plan"')]
                 said = "\n".join([*words, *capfd.readouterr()])
                 assert not leaks(said), f"{file.path.name} {column}: {said}"
         file.restore()
