@@ -67,10 +67,14 @@ def featurize(run: Run) -> None:
 
 def _tell(progress: Progress, manifest: Manifest) -> None:
     """Tells the counts that a reader wants to see at once."""
+    from medhmp.features.codes import LACKING, LOST, NO_EQUIVALENT, NO_TREE, READ_AS_ICD9
     from medhmp.report.paper import beside_the_paper
     from medhmp.tables.readings import TIMELESS
 
     for source, counts in manifest.counts.items():
+        for reason in (NO_TREE, NO_EQUIVALENT, READ_AS_ICD9, *LACKING.values(), LOST):
+            if counts.get(reason):
+                progress.say(f"{source}: {counts[reason]:,} {reason}")
         if not counts["notes"]:
             progress.say(f"{source}: no discharge note; admissions go without")
         for reason, rows in manifest.left_out[source].items():

@@ -9,7 +9,7 @@ here.
 import functools
 import importlib.resources
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -48,14 +48,23 @@ def alternatives() -> pl.DataFrame:
     )
 
 
-def equivalents(icd9: pl.Series) -> pl.DataFrame:
-    """``code``, ``icd9``: for each choice, the candidate most frequent in ``icd9``; ties go to the
-    first.
+def equivalents(often: Mapping[str, int]) -> pl.DataFrame:
+    """``code``, ``icd9``: for each choice, the candidate most frequent in ``often`` (ICD-9 code ->
+    how often); ties go to the first.
 
     The mappings themselves prefer none: for I10 they list malignant and unspecified hypertension.
     """
-    often = icd9.rename("icd9").to_frame().group_by("icd9").len()
-    return _most(alternatives().join(often, on="icd9", how="left", maintain_order="left"), "icd9")
+    schema = {"icd9": pl.String, "len": pl.Int64}
+    counts = pl.DataFrame(list(often.items()), schema=schema, orient="row")
+    return _most(alternatives().join(counts, on="icd9", how="left", maintain_order="left"), "icd9")
+
+
+def unknown(codes: pl.Series) -> pl.Series:
+    """The distinct codes that neither the tree of their version nor the mappings have."""
+    mapped = alternatives()["code"].unique().implode()
+    distinct = codes.unique().sort()
+    rest = distinct.filter(~distinct.is_in(mapped))
+    return rest.filter(pl.Series([not _path(code) for code in rest], dtype=pl.Boolean))
 
 
 def categories(diagnoses: pl.DataFrame) -> pl.DataFrame:
@@ -97,18 +106,27 @@ def ancestors(codes: pl.Series, levels: Sequence[int]) -> pl.DataFrame:
 
 
 def _above(code: str, levels: Sequence[int]) -> list[str]:
-    version, _, written = code.partition(":")
-    path = icd9_path(written) if version == "9" else icd10_path(written)
+    version, path = code.partition(":")[0], _path(code)
     nodes = [path[min(level, len(path) - 1)] for level in levels if path]
     return [f"{version}:{node.replace('.', '')}" for node in nodes]
+
+
+def _path(code: str) -> list[str]:
+    version, _, written = code.partition(":")
+    return icd9_path(written) if version == "9" else icd10_path(written)
 
 
 def icd9_path(code: str) -> list[str]:
     """Chapter, block, category, and so on down to the code itself; empty for an unknown code.
 
+    The code may have a dot, spaces around it and small letters.
+
     >>> icd9_path("4280")
     ['390-459', '420-429', '428', '428.0']
     """
+    code = code.strip().upper()
+    if code[:1] not in tuple("0123456789EV"):  # the root of the package's tree is named "n/a"
+        return []
     node, path = _icd9_search()(code), []
     while node is not None:
         path.append(str(node.alt_code))

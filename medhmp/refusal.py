@@ -29,3 +29,8 @@ def find_refusal(error: BaseException | None) -> Refusal | None:
         controller = getattr(current, "controller_failure", None)  # Train's ControllerError
         waiting += [*(failures or {}).values(), controller, current.__cause__, current.__context__]
     return None
+
+
+def counted(n: int, what: str) -> str:
+    """``1 row``, ``1,234 rows``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

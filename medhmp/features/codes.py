@@ -35,8 +35,37 @@ class Vocabulary:
         return found.group_by("source", "hadm_id").agg(ids)
 
 
+@dataclass(frozen=True)
+class FittedCodes:
+    """What a fit has learnt about codes, for other data."""
+
+    vocabularies: Mapping[Kind, Vocabulary]
+    icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones it has become
+    icd9_seen: Mapping[str, int]  # ICD-9 diagnosis of the vocabulary -> training admissions
+
+    @property
+    def versions(self) -> set[str]:
+        """The ICD versions of its diagnoses."""
+        return {code.partition(":")[0] for code in self.vocabularies["diagnosis"].codes}
+
+    @property
+    def often(self) -> dict[str, int]:
+        """ICD-9 diagnosis of the vocabulary -> its weight among the equivalents of another."""
+        nine = (code for code in self.vocabularies["diagnosis"].codes if code.startswith("9:"))
+        return {code: 1 + self.icd9_seen.get(code, 0) for code in nine}
+
+
 Counts = dict[str, dict[str, int]]
 """Source -> reason -> diagnoses of admissions."""
+
+NO_TREE: Final = "diagnoses unknown to ICD"
+NO_EQUIVALENT: Final = "diagnoses without an ICD-9 equivalent"
+READ_AS_ICD9: Final = "diagnoses of ICD-10 read as ICD-9, as features.frozen has no other"
+LACKING: Final[Mapping[Kind, str]] = {
+    "diagnosis": "diagnoses that features.frozen lacks",
+    "drug": "drugs that features.frozen lacks",
+}
+LOST: Final = "admissions without any diagnosis that features.frozen has"
 
 
 @dataclass(frozen=True)
@@ -45,44 +74,58 @@ class Prepared:
 
     codes: pl.DataFrame  # COLUMNS
     icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones it has become
-    counts: Counts  # of the diagnoses that could not be mapped or have no ancestors
+    counts: Counts  # of the diagnoses that are unknown, could not be mapped or have no ancestors
 
 
 def prepare(
     codes: pl.DataFrame,
     training: pl.DataFrame,
     features: Features,
-    icd9_of: Mapping[str, Sequence[str]] | None = None,
+    frozen: FittedCodes | None = None,
 ) -> Prepared:
     """Maps ICD-10 diagnoses to ICD-9 under ``to_icd9``, then adds the ``code_levels`` above.
+
+    They are mapped, too, for a ``frozen`` vocabulary of ICD-9 alone, which has no other place for
+    them.
 
     Args:
         codes: ``COLUMNS``.
         training: (source, hadm_id) admissions whose ICD-9 diagnoses tell the usual one of several
             equivalents.
         features: the fields ``icd`` and ``code_levels``.
-        icd9_of: the equivalents that another fit chose; none: chosen here.
+        frozen: another fit, which chooses among equivalents instead; none: they are chosen here.
     """
     every = codes.select(COLUMNS).unique(maintain_order=True)
     drugs, found = (every.filter(pl.col("kind") == kind) for kind in ("drug", "diagnosis"))
     counts: Counts = {source: {} for source in codes["source"].unique().sort()}
-    if features.icd == "to_icd9":
-        if icd9_of is None:
-            icd9_of = _usual(found, training)
+    icd9_of = dict(frozen.icd9_of) if frozen else {}
+    count(counts, NO_TREE, found.filter(pl.col("code").is_in(icd.unknown(found["code"]).implode())))
+    in_frozen = frozen is not None and features.icd == "joint" and frozen.versions == {"9"}
+    if features.icd == "to_icd9" or in_frozen:
+        often = frozen.often if frozen else icd9_seen(found, training)
+        icd9_of = _equivalents(found, often) | icd9_of
         known = _listed(icd9_of)
-        _count(counts, "diagnoses without an ICD-9 equivalent", _alone(found, known, ~icd.OF_ICD9))
+        count(counts, NO_EQUIVALENT, _alone(found, known, ~icd.OF_ICD9))
+        if in_frozen:
+            count(counts, READ_AS_ICD9, found.join(known, on="code", how="semi"))
         found = _to_icd9(found, known)
     if features.code_levels:
         above = icd.ancestors(found["code"], features.code_levels)
-        _count(counts, "diagnoses without ancestors", _alone(found, above, pl.lit(True)))
+        count(counts, "diagnoses without ancestors", _alone(found, above, pl.lit(True)))
         found = _with_ancestors(found, above)
-    return Prepared(pl.concat([found, drugs]), icd9_of or {}, counts)
+    return Prepared(pl.concat([found, drugs]), icd9_of, counts)
 
 
-def _usual(diagnoses: pl.DataFrame, training: pl.DataFrame) -> dict[str, list[str]]:
+def icd9_seen(codes: pl.DataFrame, training: pl.DataFrame) -> dict[str, int]:
+    """ICD-9 diagnosis -> the admissions of ``training`` that have it, in the order of the codes."""
+    own = codes.filter(icd.OF_ICD9 & (pl.col("kind") == "diagnosis")).select(COLUMNS).unique()
+    usual = own.join(training, on=["source", "hadm_id"], how="semi")
+    return dict(usual.group_by("code").len().sort("code").iter_rows())
+
+
+def _equivalents(diagnoses: pl.DataFrame, often: Mapping[str, int]) -> dict[str, list[str]]:
     """Chooses the ICD-9 diagnoses that each ICD-10 diagnosis becomes."""
-    usual = diagnoses.join(training, on=["source", "hadm_id"], how="semi").filter(icd.OF_ICD9)
-    known = icd.equivalents(usual["code"]).join(diagnoses, on="code", how="semi")
+    known = icd.equivalents(often).join(diagnoses, on="code", how="semi")
     return dict(known.group_by("code", maintain_order=True).agg("icd9").iter_rows())
 
 
@@ -107,7 +150,8 @@ def _with_ancestors(diagnoses: pl.DataFrame, above: pl.DataFrame) -> pl.DataFram
     return pl.concat([diagnoses, nodes]).unique(maintain_order=True)
 
 
-def _count(counts: Counts, name: str, rows: pl.DataFrame) -> None:
+def count(counts: Counts, name: str, rows: pl.DataFrame) -> None:
+    """Gives every source the number of its rows under ``name``."""
     of = dict(rows.group_by("source").len().iter_rows())
     for source in counts:
         counts[source][name] = of.get(source, 0)

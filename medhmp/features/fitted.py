@@ -1,7 +1,7 @@
 """The result of a fit, as plain values that travel as JSON, and of a transform, as CSR."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,18 @@ class FittedFeatures:
     static: FittedTable
     hourly: FittedTable
 
+    def published(self) -> "FittedFeatures":
+        """The same fit without the values that its post-filter dropped; ``transform`` gives the
+        same.
+
+        A text that few ids have may be anything that somebody typed. It must not become part of
+        what is shared with the shards.
+        """
+        static, of_static = _kept_alone(self.static, self.plan.static)
+        hourly, of_hours = _kept_alone(self.hourly, self.plan.hourly)
+        plan = replace(self.plan, static=of_static, hourly=of_hours)
+        return FittedFeatures(plan, static, hourly)
+
     def to_json(self) -> str:
         """JSON text from which ``from_json`` makes an equal value."""
         return json.dumps(asdict(self))
@@ -52,6 +64,41 @@ class FittedFeatures:
             _table(raw["static"]),
             _table(raw["hourly"]),
         )
+
+
+def _kept_alone(
+    table: FittedTable, variables: tuple[str, ...]
+) -> tuple[FittedTable, tuple[str, ...]]:
+    """The table, its dropped features without names or values, and those of the ``variables``, to
+    which its first columns belong, that have a feature left."""
+    kept = set(table.kept)
+    columns = [_with_features(column, kept) for column in table.columns]
+    used = [not kept.isdisjoint((*c.features, *c.text_features)) for c in columns]
+    used[len(variables) :] = [True] * (len(columns) - len(variables))
+    of = tuple(column for column, is_used in zip(columns, used, strict=True) if is_used)
+    names = {column.name for column in of}
+    rest = FittedTable(
+        columns=of,
+        names_all=tuple(n if place in kept else "" for place, n in enumerate(table.names_all)),
+        kept=table.kept,
+        aliases=table.aliases,
+        edges={name: edges for name, edges in table.edges.items() if name in names},
+    )
+    return rest, tuple(n for n, is_used in zip(variables, used, strict=False) if is_used)
+
+
+def _with_features(column: Column, kept: set[int]) -> Column:
+    """The column with the categories of these features alone."""
+    texts = [(t, f) for t, f in zip(column.texts, column.text_features, strict=True) if f in kept]
+    column = replace(
+        column, texts=tuple(t for t, _ in texts), text_features=tuple(f for _, f in texts)
+    )
+    if not column.numbers:
+        return column
+    numbers = [(n, f) for n, f in zip(column.numbers, column.features, strict=True) if f in kept]
+    return replace(
+        column, numbers=tuple(n for n, _ in numbers), features=tuple(f for _, f in numbers)
+    )
 
 
 def _table(raw: dict[str, Any]) -> FittedTable:

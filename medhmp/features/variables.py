@@ -104,23 +104,21 @@ def survey(events: pl.DataFrame, ids: Ids, settings: Settings) -> Survey:
 def refuse_bad_numbers(seen: pl.DataFrame, value_types: Mapping[str, str]) -> None:
     """Refuses numbers that are not finite, and two values, one a number, at one (id, t, variable).
 
-    Of two such values neither is the right one.
+    Of two such values neither is the right one. The variable is not named: its name is the data's.
     """
-    infinite = seen.filter(~pl.col("number").is_finite())["variable"].sort()
-    if len(infinite):
+    if not seen["number"].is_finite().all():
         raise Refusal(
-            f"variable '{infinite[0]}' has a number that is not finite; "
-            "drop it or record it as text"
+            "a variable has a number that is not finite; drop such numbers or record them as text"
         )
     words = ("hierarchical", "categorical")
     exempt = [n for n, kind in value_types.items() if any(word in kind.lower() for word in words)]
     rows = seen.filter(~pl.col("variable").is_in(exempt)) if exempt else seen
     several = rows.filter(is_repeated(rows))
-    inconsistent = several.filter(pl.col("number").is_not_null())["variable"].sort()
-    if len(inconsistent):
+    if several["number"].count():
         raise Refusal(
-            f"Inconsistent numerical values recorded: variable '{inconsistent[0]}' "
-            "has several values for one id and time; keep one of them"
+            "Inconsistent numerical values recorded: a variable has several values for one id and "
+            "time, or without a time; count the rows of each id, time and variable to find them, "
+            "and keep one"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medhmp.features.codes import Kind, Vocabulary
+from medhmp.features.codes import FittedCodes, Kind, Vocabulary
 from medhmp.features.fitted import FittedFeatures
 from medhmp.refusal import Refusal
 from medhmp.shards.manifest import Manifest, manifest_in
@@ -20,6 +20,11 @@ class Featurizer:
     fitted: FittedFeatures
     vocabularies: Mapping[Kind, Vocabulary]
     icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones it becomes
+    icd9_seen: Mapping[str, int]  # ICD-9 diagnosis -> the training admissions that have it
+
+    @property
+    def codes(self) -> FittedCodes:
+        return FittedCodes(self.vocabularies, self.icd9_of, self.icd9_seen)
 
     @staticmethod
     def of(manifest: Manifest) -> "Featurizer":
@@ -29,7 +34,8 @@ class Featurizer:
             "drug": Vocabulary(tuple(manifest.drugs)),
         }
         fitted = FittedFeatures.from_json(json.dumps(manifest.fiddle))
-        return Featurizer(manifest.indicators, fitted, vocabularies, manifest.icd9_of)
+        mapping = manifest.icd9_of, manifest.icd9_seen
+        return Featurizer(manifest.indicators, fitted, vocabularies, *mapping)
 
 
 def frozen_featurizer(shards: Output, fields: Mapping[str, Any]) -> Featurizer:

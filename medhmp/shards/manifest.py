@@ -70,6 +70,8 @@ class Manifest:
     tasks: Mapping[Task, TaskCounts]
     # ICD-10 diagnosis -> the ICD-9 ones it became
     icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # ICD-9 diagnosis with an id -> the training admissions that have it
+    icd9_seen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def widths(self) -> Widths:

@@ -188,10 +188,11 @@ def test_patients_nest_the_admissions_in_time_order(made):
 
 def test_a_stay_s_features_are_fiddle_s_of_its_own_events(made, raw):
     """No bucket, no Ray, no other stay: the same row."""
-    fitted = FittedFeatures.from_json(json.dumps(open_shards(made).manifest.fiddle))
+    manifest = open_shards(made).manifest
+    fitted = FittedFeatures.from_json(json.dumps(manifest.fiddle))
     source = mimic3.read("mimic3", str(raw), made)
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()])
-    indicated = sorted({name.partition(": ")[0] for name in fitted.plan.hourly if ": " in name})
+    indicated = list(manifest.indicators)
     for stay in source.stays["stay_id"][:20]:
         own = events.filter(pl.col("stay_id") == stay).rename({"stay_id": "id", "hours": "t"})
         features = fiddle.transform(repeats.resolve(own, indicated), [stay], fitted)

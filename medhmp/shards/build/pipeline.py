@@ -11,13 +11,13 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 
-from medhmp.features import fiddle, repeats
+from medhmp.features import fiddle, hierarchy, repeats
 from medhmp.features.codes import KINDS
 from medhmp.features.fitted import FittedFeatures
 from medhmp.features.settings import Settings, settings_of
@@ -101,12 +101,15 @@ def build(
     pool.stopwatch.begin("repeats")
     coded = code_admissions(sources, index, asked.features, frozen)
     if frozen:
-        featurizer = frozen
-        _resolve_all(list(frozen.indicators), index, buckets, journal, pool)
+        featurizer = replace(frozen, icd9_of=coded.fitted.icd9_of)
+        indicators, types = list(frozen.indicators), asked.features.types()
+        _resolve_all(indicators, types, index, buckets, journal, pool)
     else:
         settings = settings_of(asked.cohort.hours, asked.features)
         indicators, fitted = _fit(settings, index, buckets, journal, pool)
-        featurizer = Featurizer(indicators, fitted, coded.vocabularies, coded.icd9_of)
+        of_codes = coded.fitted
+        mapping = of_codes.icd9_of, of_codes.icd9_seen
+        featurizer = Featurizer(indicators, fitted, of_codes.vocabularies, *mapping)
     schemas = _schemas(featurizer)
     pool.stopwatch.begin("rows")
     rows = _gather(featurizer.fitted, schemas, coded.admissions, index, buckets, journal, pool)
@@ -149,7 +152,7 @@ def _fit(
         return repeats.choose_indicators(list(found))
 
     indicators: list[str] = journal.once("indicators", choose)
-    _resolve_all(indicators, index, buckets, journal, pool)
+    _resolve_all(indicators, settings.value_types, index, buckets, journal, pool)
     passes = itertools.count(1)
 
     def each(function: Callable[..., Any], items: Sequence[Any]) -> Iterator[Any]:
@@ -161,15 +164,24 @@ def _fit(
     def fit() -> Any:
         return json.loads(fiddle.fit(pairs, settings, each).to_json())
 
-    return indicators, FittedFeatures.from_json(json.dumps(journal.once("fitted", fit)))
+    fitted = FittedFeatures.from_json(json.dumps(journal.once("fitted", fit))).published()
+    known = fitted.plan.types.of  # the others' events are dropped, however they are resolved
+    return [name for name in indicators if name in known], fitted
 
 
 def _resolve_all(
-    indicators: list[str], index: Index, buckets: Sequence[Bucket], journal: Journal, pool: Pool
+    indicators: list[str],
+    value_types: Mapping[str, str],
+    index: Index,
+    buckets: Sequence[Bucket],
+    journal: Journal,
+    pool: Pool,
 ) -> None:
-    resolve = functools.partial(_resolve, indicators)
+    """Resolves repeats in every bucket. Refuses hierarchical values of any bucket, all at once."""
+    resolve = functools.partial(_resolve, indicators, value_types)
     items, stays = [(b,) for b in buckets], _stays_of(index, buckets)
-    journal.each("resolved", pool, resolve, items, "repeats, buckets resolved", stays)
+    unknown = journal.each("resolved", pool, resolve, items, "repeats, buckets resolved", stays)
+    hierarchy.refuse(itertools.chain.from_iterable(unknown))
 
 
 def _stays_of(index: Index, buckets: Sequence[Bucket]) -> list[int]:
@@ -182,9 +194,13 @@ def _find_repeats(bucket: Bucket, ids: Any) -> pl.DataFrame:
     return repeats.find_repeats(bucket.events().filter(pl.col("id").is_in(ids)))
 
 
-def _resolve(indicators: list[str], bucket: Bucket) -> int:
-    resolved = repeats.resolve(bucket.events(), indicators)
-    return bucket.write("resolved", resolved.to_arrow(compat_level=pl.CompatLevel.oldest()))
+def _resolve(
+    indicators: list[str], value_types: Mapping[str, str], bucket: Bucket
+) -> list[hierarchy.Unknown]:
+    events = bucket.events()
+    resolved = repeats.resolve(events, indicators)
+    bucket.write("resolved", resolved.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    return hierarchy.unknown(events, value_types)
 
 
 def _of_resolved(function: Callable[..., Any], bucket: Bucket, ids: Any) -> Any:
@@ -314,6 +330,7 @@ def _content(featurizer: Featurizer) -> dict[str, Any]:
         "real_valued": not fitted.plan.settings.discretize,
         "vocabularies": {name: digest(list(of)) for name, of in names.items()},
         "icd9_of": featurizer.icd9_of,
+        "icd9_seen": featurizer.icd9_seen,
         "indicators": featurizer.indicators,
         "fiddle": json.loads(fitted.to_json()),
     }

@@ -6,6 +6,7 @@ import polars as pl
 
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
+from medhmp.tables.diagnoses import AS_NUMBER, Diagnoses
 from medhmp.tables.eicu.onsets import hicl_number
 from medhmp.tables.hours import in_hours
 from medhmp.tables.readings import distinct_codes, empty, kept
@@ -19,14 +20,17 @@ the dot, ICD-10's two. A V code with at most two digits after the dot is ICD-9's
 def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
     """Distinct diagnoses per hospital stay. A field lists codes of both versions with commas.
 
-    ``counts`` gets the rows without a code, and the codes of neither version.
+    ``counts`` gets the rows without a code, and the codes of neither version. Refuses a column that
+    has lost zeros.
     """
     columns = {"patientunitstayid": INTEGER, "icd9code": TEXT}
     written = pl.col("icd9code").str.split(",")
     code = pl.col("icd9code").str.strip_chars().str.to_uppercase()
     is_9, is_10 = code.str.contains(ICD9), code.str.contains(ICD10)
+    is_9 |= code.str.contains(AS_NUMBER)  # to be refused
     version = pl.when(is_9).then(pl.lit("9")).when(is_10).then(pl.lit("10"))
     without = unknown = 0
+    taken = Diagnoses(counts)
     found = [empty(schema.CODES)]
     scan = raw.scan("DIAGNOSIS", columns) if raw.has("DIAGNOSIS") else iter(())
     for block in scan:
@@ -35,8 +39,9 @@ def diagnoses(raw: RawTables, stays: pl.DataFrame, counts: dict[str, int]) -> pl
         codes = _of_stays(listed, stays).with_columns(written).explode("icd9code")
         codes = codes.filter(code.str.len_chars() > 0).with_columns(version=version)
         unknown += codes["version"].null_count()
-        named = pl.concat_str("version", code.str.replace_all(".", "", literal=True), separator=":")
-        found.append(distinct_codes(codes.drop_nulls("version"), "diagnosis", named))
+        known = taken.take(codes.drop_nulls("version"), code, pl.col("version"))
+        found.append(distinct_codes(known, "diagnosis", pl.col("code")))
+    taken.finish(f"column ICD9CODE of table DIAGNOSIS in '{raw.folder}'")
     counts["codes, blank"] = without
     counts["codes, neither of ICD-9 nor of ICD-10"] = unknown
     return pl.concat(found).unique(maintain_order=True)

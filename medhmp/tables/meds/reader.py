@@ -56,7 +56,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     for block in data.blocks(VALUES | _facts(columns) | stated):
         tables.add(block)
     counts = tables.counts
-    whole = _fitting(tables.whole(), counts, folder)
+    whole = _fitting(tables.whole(folder), counts, folder)
     splits = subject_splits(folder)
     if splits is not None:
         splits = whole["patients"].select("subject_id").join(splits, on="subject_id")

@@ -6,7 +6,9 @@ from typing import Final
 import polars as pl
 
 from medhmp.meds_patterns import FACTS, Meds
+from medhmp.storage import Folder
 from medhmp.tables import schema
+from medhmp.tables.diagnoses import Diagnoses
 from medhmp.tables.meds.codebook import Codebook
 from medhmp.tables.meds.events import with_values
 from medhmp.tables.meds.visits import EARLY, STATED, of_admissions, visits
@@ -51,6 +53,7 @@ class TableCollector:
         self._named = {"admissions": named_admissions, "stays": named_stays}
         self._parts = {name: [empty(of)] for name, of in SCHEMAS.items()}
         self._rows = dict.fromkeys(SCHEMAS, 0)
+        self._diagnosed = Diagnoses(self.counts)
 
     def add(self, block: pl.DataFrame) -> None:
         """Adds all rows of some subjects."""
@@ -74,8 +77,12 @@ class TableCollector:
         self._add("codes", self._diagnoses(of["diagnosis"], admissions))
         self._add("codes", self._drugs(of["drug"], admissions))
 
-    def whole(self) -> dict[str, pl.DataFrame]:
-        """Name -> table, once every block has been added."""
+    def whole(self, folder: Folder) -> dict[str, pl.DataFrame]:
+        """Name -> table, once every block has been added.
+
+        Refuses diagnoses that have lost zeros, or whose versions are wrong.
+        """
+        self._diagnosed.finish(f"column code of the data in '{folder}'")
         return {name: pl.concat(parts) for name, parts in self._parts.items()}
 
     def variables(self) -> pl.DataFrame:
@@ -172,17 +179,16 @@ class TableCollector:
 
     def _diagnoses(self, rows: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
         """Distinct diagnoses per admission."""
-        icd = pl.col("icd").str.replace_all(r"[.\s]", "").str.to_uppercase()
-        code = pl.concat_str("version", icd, separator=":")
-        known = rows.filter(pl.col("version").is_in(["9", "10"]) & (icd.str.len_chars() > 0))
+        given = pl.col("version").is_in(["9", "10"]) & pl.col("icd").str.contains(r"[^.\s]")
+        known = self._diagnosed.take(rows.filter(given), pl.col("icd"), pl.col("version"))
         count(
             self.counts,
             "codes, diagnoses without a version 9 or 10, or a code",
-            rows.height - known.height,
+            rows.filter(~given.fill_null(False)).height,
         )
         own = of_admissions(known, admissions, written_at_end=True)
         count(self.counts, "codes, diagnoses of no admission", known.height - own.height)
-        return distinct_codes(own, "diagnosis", code)
+        return distinct_codes(own, "diagnosis", pl.col("code"))
 
     def _drugs(self, rows: pl.DataFrame, admissions: pl.DataFrame) -> pl.DataFrame:
         """Distinct drugs per admission. Leaves out those started after discharge."""

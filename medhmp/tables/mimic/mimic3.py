@@ -64,7 +64,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     stays = _stays(raw, counts)
     tables = CheckedTables.of(_patients(raw), records.admissions(raw), stays, counts)
     drugs = records.drugs(raw, tables.admissions, settings.drug_key, "startdate")
-    codes = [records.diagnoses(raw, "icd9_code"), drugs]
+    codes = [records.diagnoses(raw, counts, "icd9_code"), drugs]
     events = _Events(raw, settings, tables, counts)
     return records.source(name, codes, events, _Notes(raw, tables.admissions, counts))
 

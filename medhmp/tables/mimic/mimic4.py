@@ -66,7 +66,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     admissions = records.admissions(raw, ethnicity="race", religion=None)
     tables = CheckedTables.of(_patients(raw), admissions, _stays(raw, counts), counts)
     drugs = records.drugs(raw, tables.admissions, settings.drug_key, "starttime")
-    codes = [records.diagnoses(raw, "icd_code", "icd_version"), drugs]
+    codes = [records.diagnoses(raw, counts, "icd_code", "icd_version"), drugs]
     events = _Events(raw, settings, tables, counts)
     return records.source(name, codes, events, _Notes(raw, tables.admissions, counts))
 

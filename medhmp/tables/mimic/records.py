@@ -16,9 +16,10 @@ from medhmp.frames import frame_of
 from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, TIME, RawTables
+from medhmp.tables.diagnoses import Diagnoses
 from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic.events import MimicEvents
-from medhmp.tables.readings import as_table, batches, empty
+from medhmp.tables.readings import as_table, batches, distinct_codes, empty
 
 
 def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
@@ -41,26 +42,20 @@ def admissions(raw: RawTables, **named: str | None) -> pl.DataFrame:
     )
 
 
-def diagnoses(raw: RawTables, code: str, version: str | None = None) -> pl.DataFrame:
+def diagnoses(
+    raw: RawTables, counts: dict[str, int], code: str, version: str | None = None
+) -> pl.DataFrame:
     """Distinct diagnoses per admission. A blank code, or one without a version, is null.
 
-    ``code`` and ``version`` name the columns; without the latter all codes are ICD-9.
+    ``code`` and ``version`` name the columns; without the latter all codes are ICD-9. ``counts``
+    gets the codes that are none. Refuses a column that has lost zeros, or whose versions are wrong.
     """
     columns = {"subject_id": INTEGER, "hadm_id": INTEGER, code: TEXT}
     columns |= {version: INTEGER} if version else {}
-    written = pl.col(code).str.strip_chars().str.to_uppercase()
-    of = pl.col(version) if version else pl.lit(9)
-    return (
-        raw.whole("DIAGNOSES_ICD", columns)
-        .select(
-            *("subject_id", "hadm_id"),
-            kind=pl.lit("diagnosis"),
-            code=pl.when(written.str.len_chars() > 0).then(
-                pl.concat_str(of.cast(pl.String), written, separator=":")
-            ),
-        )
-        .unique(maintain_order=True)
-    )
+    table, codes = raw.whole("DIAGNOSES_ICD", columns), Diagnoses(counts)
+    found = codes.take(table, pl.col(code), pl.col(version) if version else pl.lit("9"))
+    codes.finish(f"column {code.upper()} of table DIAGNOSES_ICD in '{raw.folder}'")
+    return distinct_codes(found, "diagnosis", pl.col("code"))
 
 
 def drugs(raw: RawTables, admissions: pl.DataFrame, key: str, started: str) -> pl.DataFrame:

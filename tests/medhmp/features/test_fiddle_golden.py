@@ -141,5 +141,5 @@ def test_two_numbers_at_one_time_are_refused_as_recorded(read_case) -> None:
     with pytest.raises(Refusal, match=text) as refusal:
         fit([(events, ids)], settings_of_case(case["settings"]))
     repeated = events.filter(pl.struct("id", "t", "variable").is_duplicated())
-    assert f"'{repeated['variable'][0]}'" in str(refusal.value)
-    assert str(repeated["id"][0]) not in str(refusal.value)
+    for cell in (repeated["variable"][0], str(repeated["id"][0])):
+        assert cell not in str(refusal.value)

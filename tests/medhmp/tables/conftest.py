@@ -89,7 +89,7 @@ class RawFolder:
         return str(self.path)
 
 
-def _fill(raw: RawFolder) -> None:
+def fill(raw: RawFolder) -> None:
     raw.add("PATIENTS", subject_id=1, gender="F", dob="2040-01-01 00:00:00")
     raw.add("PATIENTS", subject_id=2, gender="M", dob="1800-01-01 00:00:00")  # older than 89
     stays = ((1, 11, 101, "2100-01-01"), (1, 12, 102, "2100-03-01"), (2, 21, 201, "2100-01-01"))
@@ -153,7 +153,7 @@ def _fill(raw: RawFolder) -> None:
 @pytest.fixture
 def raw(tmp_path: Path) -> RawFolder:
     folder = RawFolder(tmp_path / "raw")
-    _fill(folder)
+    fill(folder)
     return folder
 
 

@@ -67,8 +67,7 @@ class Tables:
         return str(path)
 
 
-@pytest.fixture
-def raw():
+def filled():
     """Two patients, three admissions of five days, a stay from the sixth hour of each."""
     tables = Tables()
     tables.add("hosp/patients", subject_id=1, gender="F", anchor_age=60, anchor_year=2150)
@@ -109,6 +108,11 @@ def raw():
         endtime=f"{DAY} 06:10:00",
     )
     return tables
+
+
+@pytest.fixture
+def raw():
+    return filled()
 
 
 def chart(raw, stay, item, time, value, unit="", warning=0):

@@ -130,9 +130,10 @@ def is_late():
 
 
 def as_icd10(code):
-    """Heart failure is I50; any other code is only marked."""
+    """Heart failure is I50; any other code is only marked, in a form that ICD-10 has."""
     failing = code.str.starts_with("428")
-    late = pl.when(failing).then("I50" + code.str.slice(3)).otherwise("Z" + code)
+    marked = ("Z" + code).str.replace("^ZE", "Y8").str.replace("^ZV", "Y9")
+    late = pl.when(failing).then("I50" + code.str.slice(3)).otherwise(marked)
     return pl.when(is_late()).then(late).otherwise(code)
 
 
