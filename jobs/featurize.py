@@ -40,14 +40,17 @@ def featurize(run: Run) -> None:
     from medhmp.shards.build.pipeline import Sections
     from medhmp.shards.build.publish import make_shards
     from medhmp.shards.featurizer import frozen_featurizer
-    from medhmp.shards.manifest import FROZEN, content_of
+    from medhmp.shards.manifest import FROZEN, VARIABLES, content_of
     from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened
+    from medhmp.tables.ranges import fingerprint as ranges_fingerprint
     from medhmp.tables.sources import fingerprint, folders_of, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
     shards, folders = root / SHARDS, folders_of(run.tables, root)
     fields, synthetic = content_of(run, folders), fields_of(run, "tables.synthetic")
     inputs = {name: fingerprint(name, folder, synthetic) for name, folder in folders.items()}
+    if ranges := ranges_fingerprint(run.tables.variables):
+        inputs[VARIABLES] = ranges
     frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
     if frozen:
         inputs[FROZEN] = frozen.fingerprint
