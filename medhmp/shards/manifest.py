@@ -150,7 +150,10 @@ def open_shards(run: Run) -> OpenShards:
     since, and a job after ``featurize`` need not name it.
     """
     output = opened(Folder(run.out) / SHARDS, "featurize")
-    made_from, named = sorted(output.inputs.keys() - {FROZEN, VARIABLES}), sorted(run.tables.named())
+    made_from, named = (
+        sorted(output.inputs.keys() - {FROZEN, VARIABLES}),
+        sorted(run.tables.named()),
+    )
     if named and named != made_from:
         raise Refusal(
             f"{output.folder} was made from {', '.join(made_from)} and tables.sources names "

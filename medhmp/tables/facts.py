@@ -1,4 +1,4 @@
-"""Facts that hold for a whole stay, in one vocabulary, so that no word tells which database it is of.
+"""Facts that hold for a whole stay, in one vocabulary: their words do not tell the database.
 
 MIMIC-III writes EMERGENCY and ENGL where MIMIC-IV writes EW EMER. and ENGLISH. ``facts.yaml`` has
 the shared categories and the words of each source. A word that is not there is kept as it is, and
@@ -20,20 +20,6 @@ from medhmp.tables.readings import as_events, count
 
 Words = Literal["shared", "own"]
 """Facts in the shared categories, or in each source's own words."""
-
-STATIC: Final = {
-    "GENDER": "sex",
-    "FIRST_CAREUNIT": "first_careunit",
-    "FIRST_WARDID": "first_ward",
-    "ADMISSION_TYPE": "admission_type",
-    "ADMISSION_LOCATION": "admission_location",
-    "INSURANCE": "insurance",
-    "LANGUAGE": "language",
-    "RELIGION": "religion",
-    "MARITAL_STATUS": "marital_status",
-    "ETHNICITY": "ethnicity",
-}
-"""Variable -> column of PATIENTS, ADMISSIONS or STAYS: the texts that hold for a whole stay."""
 
 REST: Final = "OTHER OR UNKNOWN"
 """The category of what no other category is for, and of an empty field."""

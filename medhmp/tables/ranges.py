@@ -1,8 +1,8 @@
-"""Plausible ranges of readings: a number outside is converted from another unit or left out, counted.
+"""Ranges of plausible readings: a number outside is converted from another unit or left out.
 
-``variables.yaml`` has the ranges, each with where it comes from; a run may name a file of its own in
-the same form. Ranges are wider than anything compatible with life: they catch what was mistyped or
-is in another unit, not what is abnormal.
+Both are counted. ``variables.yaml`` has the ranges, each with where it comes from; a run may name a
+file of its own in the same form. Ranges are wider than anything compatible with life: they catch
+what was mistyped or is in another unit, not what is abnormal.
 """
 
 from collections.abc import Mapping
@@ -122,8 +122,8 @@ def fingerprint(where: str) -> str | None:
 def read_variables(where: str) -> tuple[Variable, ...]:
     """The entries of ``tables.variables``: ours (default), none, or those of a file.
 
-    Refuses a file that cannot be read, is not in the form of ``variables.yaml``, or names a variable
-    of a source twice.
+    Refuses a file that cannot be read, is not in the form of ``variables.yaml``, or names a
+    variable of a source twice.
     """
     return () if where == "none" else _variables(where, _text(where))
 
@@ -144,7 +144,7 @@ def _text(where: str) -> str:
 @cache
 def _variables(where: str, text: str) -> tuple[Variable, ...]:
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+        content = yaml.load(text, _Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
@@ -164,7 +164,7 @@ def _variables(where: str, text: str) -> tuple[Variable, ...]:
     return found
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """Refuses a key that a mapping has twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -17,6 +17,20 @@ from medhmp.progress import Progress
 from medhmp.tables.csv import RawTables, table_of
 from medhmp.tables.schema import EVENTS
 
+STATIC: Final = {
+    "GENDER": "sex",
+    "FIRST_CAREUNIT": "first_careunit",
+    "FIRST_WARDID": "first_ward",
+    "ADMISSION_TYPE": "admission_type",
+    "ADMISSION_LOCATION": "admission_location",
+    "INSURANCE": "insurance",
+    "LANGUAGE": "language",
+    "RELIGION": "religion",
+    "MARITAL_STATUS": "marital_status",
+    "ETHNICITY": "ethnicity",
+}
+"""Variable -> column of PATIENTS, ADMISSIONS or STAYS: the texts that hold for a whole stay."""
+
 EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  # naive, as the times of sources
 """Placeholder start for sources without dates. Each patient has one stay there, so times are never
 compared."""

@@ -110,10 +110,7 @@ def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _timed(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds times to stays in the order of visits. A patient of unknown age is no adult."""
-    told = pl.col("age").str.strip_chars()
-    whole = told.cast(pl.Int64, strict=False)
-    age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
-    years = age.drop_nulls().first().over("hadm_id").fill_null(-1)
+    years = _age().drop_nulls().first().over("hadm_id").fill_null(-1)
     later = (pl.col("hospitaldischargeyear").max().over("hadm_id") - FIRST_YEAR).fill_null(0)
     # One month of margin: a unit stay may begin a little before its hospital stay.
     days = 30 * (1 + later.clip(0, 9))
@@ -133,6 +130,13 @@ def _timed(frame: pl.DataFrame) -> pl.DataFrame:
         )
         .with_columns(until_discharge())
     )
+
+
+def _age() -> pl.Expr:
+    """Whole years; null for an unknown age."""
+    told = pl.col("age").str.strip_chars()
+    whole = told.cast(pl.Int64, strict=False)
+    return pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
 
 
 def _minutes(column: str) -> pl.Expr:
@@ -205,10 +209,8 @@ def _shared(
     """
     for place in PLACES:
         left_out(place, stays[place], counts)
-    told = pl.col("age").str.strip_chars()
-    age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(told.cast(pl.Int64, strict=False))
     numbers = {
-        "AGE": capped(age),
+        "AGE": capped(_age()),
         "HADM_to_ICU_time": -in_hours(pl.col("hospitaladmitoffset"), 60),
     }
     texts = [shared(fact, stays[column], counts).alias(fact) for column, fact in FACTS.items()]

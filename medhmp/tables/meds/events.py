@@ -13,13 +13,14 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.tables import schema
-from medhmp.tables.facts import STATIC, static_events
+from medhmp.tables.facts import static_events
 from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.meds.codebook import SIGNALS, Codebook
 from medhmp.tables.meds.files import MedsFiles
 from medhmp.tables.meds.visits import of_admissions
 from medhmp.tables.ranges import Ranges
 from medhmp.tables.readings import (
+    STATIC,
     batches,
     count,
     earliest,

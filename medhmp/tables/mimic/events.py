@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+from medhmp.tables.facts import static_events
 from medhmp.tables.hours import hours_between, until_discharge
-from medhmp.tables.facts import STATIC, static_events
 from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import metavision as mv
 from medhmp.tables.ranges import Ranges
 from medhmp.tables.readings import (
+    STATIC,
     as_events,
     batches,
     count,

@@ -13,11 +13,10 @@ from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
-from medhmp.tables.facts import STATIC
 from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import records
 from medhmp.tables.mimic.events import MimicEvents
-from medhmp.tables.readings import say_what_is_missing
+from medhmp.tables.readings import STATIC, say_what_is_missing
 
 REQUIRED: Final = (
     *("hosp/patients", "hosp/admissions", "icu/icustays", "hosp/diagnoses_icd", "icu/d_items"),
