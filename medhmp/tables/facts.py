@@ -76,7 +76,8 @@ def shared(fact: str, texts: pl.Series, counts: dict[str, int]) -> pl.Series:
     known = {word: _category(fact, word) for word in texts.drop_nulls().unique().to_list()}
     strange = [word for word, category in known.items() if category is None]
     said = f"{fact}, in a word of no shared category, kept as it is"
-    count(counts, said, int(texts.is_in(strange).sum()))
+    if strange:
+        count(counts, said, int(texts.is_in(strange).sum()))
     words = {word: category or word for word, category in known.items()}
     return texts.replace_strict(words, default=REST, return_dtype=pl.String)
 

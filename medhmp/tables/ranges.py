@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib import resources
+from math import inf
 from posixpath import basename, dirname
 from typing import Any, Final, NoReturn
 
@@ -24,7 +25,7 @@ SOURCES: Final = ("mimic", "eicu", "meds", "physionet2012")
 
 ENTRY: Final = ("unit", "range", "reference", "names")
 OPTIONAL: Final = ("other_units",)
-OTHER: Final = ("unit", "times", "plus")
+OTHER: Final = ("unit", "times", "plus", "between")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Unit:
     name: str
     times: float
     plus: float
+    low: float  # readings in this unit are from here
+    high: float  # to here
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Ranges:
 def _in_our_unit(of: Variable, number: float) -> tuple[str | None, float | None]:
     for unit in of.others:
         converted = number * unit.times + unit.plus
-        if of.low <= converted <= of.high:
+        if of.low <= converted <= of.high and unit.low <= number <= unit.high:
             return unit.name, converted
     return None, None
 
@@ -170,6 +173,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key.value, str):
+                raise yaml.constructor.ConstructorError(
+                    problem="a key is no word", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"'{key.value}' is there twice", problem_mark=key.start_mark
@@ -206,10 +213,10 @@ class _Parser:
             names=self._names(name, entry["names"]),
         )
 
-    def _range(self, name: str, given: Any) -> tuple[float, float]:
+    def _range(self, name: str, given: Any, key: str = "range") -> tuple[float, float]:
         ends = given if isinstance(given, list) else []
         if len(ends) != 2 or not all(_is_number(end) for end in ends) or not ends[0] < ends[1]:
-            self._refuse(name, "has no range of two ascending numbers; write range: [low, high]")
+            self._refuse(name, f"has no {key} of two ascending numbers; write {key}: [low, high]")
         return float(ends[0]), float(ends[1])
 
     def _list(self, name: str, entry: Mapping[str, Any]) -> list[Any]:
@@ -228,7 +235,10 @@ class _Parser:
                 "being a x + b; write it so",
             )
         times, plus = (float(given.get(key, n)) for key, n in zip(numbers, (1, 0), strict=True))
-        return Unit(str(given["unit"]), times, plus)
+        between = (-inf, inf)
+        if "between" in given:
+            between = self._range(name, given["between"], "between")
+        return Unit(str(given["unit"]), times, plus, *between)
 
     def _names(self, name: str, given: Any) -> dict[str, tuple[str, ...]]:
         if not isinstance(given, dict):

@@ -156,13 +156,14 @@ class _Readings:
         """EVENTS batches: descriptors without a time, readings with 0 <= hours < T."""
         ranges = Ranges.of(self.settings.variables, "physionet2012")
         seen: dict[str, int] = {part.name: 0}
+        odd: dict[str, int] = {}
         for block in part.blocks():
             seen[part.name] += block.height
             rows = block.filter(pl.col("parameter") != "RecordID")
             rows = kept(rows, self._rules(part.name), seen)
-            events = ranges.plausible(_events(rows), seen)
+            events = ranges.plausible(_events(rows), odd)
             yield from batches(self._named(events), schema.EVENTS)
-        self.counts.update(seen)
+        self.counts.update(seen | {f"{part.name}, {reason}": n for reason, n in odd.items()})
 
     def _named(self, events: pl.DataFrame) -> pl.DataFrame:
         """Facts that other databases have, too, under their names."""

@@ -275,10 +275,10 @@ def told_apart(three, four):
 
 
 @pytest.mark.parametrize("cohort_is", ["synthetic", "the open demo"])
-def test_facts_do_not_tell_the_database(folders, shared, tmp_path, cohort_is):
+def test_facts_do_not_tell_the_database(folders, request, tmp_path, cohort_is):
     raw = Path(folders[0])
     if cohort_is != "synthetic":
-        raw = shared / "data" / "mimic-iii-demo-1.4"
+        raw = request.getfixturevalue("shared") / "data" / "mimic-iii-demo-1.4"
         if not raw.is_dir():
             pytest.skip(f"needs {raw}, which is not here")
     small_shape(raw, tmp_path)
