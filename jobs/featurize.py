@@ -40,8 +40,9 @@ def featurize(run: Run) -> None:
     from medhmp.shards.build.pipeline import Sections
     from medhmp.shards.build.publish import make_shards
     from medhmp.shards.featurizer import frozen_featurizer
-    from medhmp.shards.manifest import FROZEN, content_of
+    from medhmp.shards.manifest import FROZEN, VARIABLES, content_of
     from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened
+    from medhmp.tables.ranges import fingerprint as ranges_fingerprint
     from medhmp.tables.sources import folders_of, identify, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
@@ -51,6 +52,8 @@ def featurize(run: Run) -> None:
     inputs = {name: identity.hash for name, identity in found.items()}
     for identity in found.values():
         progress.say(identity.checked)
+    if ranges := ranges_fingerprint(run.tables.variables):
+        inputs[VARIABLES] = ranges
     frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
     if frozen:
         inputs[FROZEN] = frozen.fingerprint

@@ -42,6 +42,10 @@ class Tables:
     # names of tables that features alone need and that a source may lack: LABEVENTS, lab, ...
     optional: tuple[str, ...] = ()
 
+    # ranges of plausible readings, and units to convert: default, none, or a YAML file of your own
+    # in the form of medhmp/tables/variables.yaml
+    variables: str = "default"
+
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
 
@@ -79,6 +83,9 @@ class Cohort:
     min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
     readmission_days: int = 30  # days after discharge within which a readmission counts
     unplanned_only: bool = True  # a planned next admission is not a readmission
+    # observation stays (MIMIC-IV): left_out: neither rows of readmission nor readmissions, as they
+    # are no inpatient admissions; readmissions: as labels alone; admissions: as any other
+    observation_stays: Literal["left_out", "readmissions", "admissions"] = "left_out"
     drop_deaths_within_window: bool = False  # leave out deaths in that window; false: negatives
     gap_months: int = 6  # months before a patient task's first code that are hidden from the model
     max_visits: int = 50  # last visits kept per patient (paper, Appendix A)
@@ -126,6 +133,9 @@ class Features:
     min_code_count: int = 1  # diagnoses seen in fewer training admissions are dropped
     drug_key: Literal["name", "ndc", "gsn"] = "name"  # column that names a drug
     min_drug_count: int = 1  # drugs seen in fewer training admissions are dropped
+    # shared: one vocabulary for the facts of a stay (admission, person, unit), so that they do not
+    # tell the database; what one database alone has is left out. own: each source's own, as paper
+    facts: Literal["shared", "own"] = "shared"
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
 
     def types(self) -> dict[str, str]:

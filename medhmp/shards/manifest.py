@@ -21,6 +21,9 @@ FORMAT: Final = 2
 FROZEN: Final = "features.frozen"
 """The name, among the inputs of shards, of the shards whose featurizer made them."""
 
+VARIABLES: Final = "tables.variables"
+"""The same, of the file of plausible ranges."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -104,6 +107,8 @@ def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
     )
     del fields["cohort.max_visits"]  # shards hold all visits: a fit cuts them
     del fields["features.frozen"]  # a place; what lies there is an input
+    variables = run.tables.variables  # so is a file of one's own
+    fields["tables.variables"] = variables if variables in ("default", "none") else "own"
     return fields
 
 
@@ -153,7 +158,10 @@ def open_shards(run: Run) -> OpenShards:
     since, and a job after ``featurize`` need not name it.
     """
     output = opened(Folder(run.out) / SHARDS, "featurize")
-    made_from, named = sorted(output.inputs.keys() - {FROZEN}), sorted(run.tables.named())
+    made_from, named = (
+        sorted(output.inputs.keys() - {FROZEN, VARIABLES}),
+        sorted(run.tables.named()),
+    )
     if named and named != made_from:
         raise Refusal(
             f"{output.folder} was made from {', '.join(made_from)} and tables.sources names "

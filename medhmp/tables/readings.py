@@ -17,7 +17,6 @@ from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 from medhmp.tables.csv import RawTables, table_of
-from medhmp.tables.hours import hours_between
 from medhmp.tables.schema import EVENTS
 
 STATIC: Final = {
@@ -160,35 +159,6 @@ def as_events(frame: pl.DataFrame, repeats: str) -> pl.DataFrame:
     absent = {"number": pl.Float64, "text": pl.String}
     blank = [pl.lit(None, kind).alias(c) for c, kind in absent.items() if c not in frame.columns]
     return frame.with_columns(*blank, repeats=pl.lit(repeats)).select(EVENTS.names)
-
-
-def static_events(
-    stays: pl.DataFrame,
-    patients: pl.DataFrame,
-    admissions: pl.DataFrame,
-    texts: Mapping[str, str],
-) -> pl.DataFrame:
-    """EVENTS of what holds for a whole stay (hours null): age, hours since admission, ``texts``.
-
-    ``texts`` are those of ``STATIC`` that the source has.
-    """
-    facts = stays.join(patients, on="subject_id").join(admissions.drop("subject_id"), on="hadm_id")
-    age = (pl.col("intime") - pl.col("birth")).dt.total_seconds() / (3600 * 24 * 365)
-    before = hours_between("intime", "admitted")
-    numbers = {
-        "AGE": pl.when(age > 89).then(91.4).otherwise(age),
-        "HADM_to_ICU_time": before,
-    }
-    hours = pl.lit(None, pl.Float64)
-    parts = [
-        as_events(facts.with_columns(hours=hours, variable=pl.lit(name), **{kind: value}), "apart")
-        for kind, named in (
-            ("number", numbers),
-            ("text", {n: pl.col(c) for n, c in texts.items()}),
-        )
-        for name, value in named.items()
-    ]
-    return pl.concat(parts)
 
 
 # Onsets

@@ -16,6 +16,7 @@ from medhmp.legend import Task
 from medhmp.meds_patterns import Meds
 from medhmp.progress import Progress
 from medhmp.run import Run
+from medhmp.tables.ranges import Variable, read_variables
 
 PATIENTS = pa.schema({"subject_id": pa.int64(), "sex": pa.string(), "birth": TIME, "death": TIME})
 ADMISSIONS = pa.schema(
@@ -89,6 +90,8 @@ class ReaderSettings:
     drug_key: Literal["name", "ndc", "gsn"]  # column that names a drug
     value_types: Mapping[str, str]  # variable -> declared type of its values
     meds: Meds  # what the codes of a MEDS dataset mean
+    facts: Literal["shared", "own"]  # the words of facts (tables/facts.py)
+    variables: tuple[Variable, ...]  # ranges of plausible readings
     progress: Progress
 
     @staticmethod
@@ -102,6 +105,8 @@ class ReaderSettings:
             drug_key=features.drug_key,
             value_types=features.types(),
             meds=run.tables.meds,
+            facts=features.facts,
+            variables=read_variables(run.tables.variables),
             progress=Progress(run.quiet),
         )
 

@@ -20,6 +20,10 @@ from medhmp.tasks.patients import label_patients
 PLANNED: Final = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 """Types of planned admissions. The second is MIMIC-IV's; MIMIC-III calls it elective."""
 
+OBSERVED: Final = ("EU OBSERVATION", "DIRECT OBSERVATION", "AMBULATORY OBSERVATION")
+"""Types of MIMIC-IV's observation stays, in which a patient was never admitted as an inpatient. One
+admitted after observation has the type OBSERVATION ADMIT, and is an inpatient."""
+
 _NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64})
 
 
@@ -75,13 +79,21 @@ def label_readmission(source: Source, cohort: Cohort, icd9_only: bool) -> Labels
     """readmission: admissions discharged alive, labelled by a next admission that begins soon.
 
     Soon is within ``readmission_days`` of discharge. A planned next admission does not count under
-    ``unplanned_only``. For ``icd9_only`` see ``label``.
+    ``unplanned_only``. Observation stays count as ``observation_stays`` says: left out before the
+    next admission is looked for, they do not hide an admission that follows them. For ``icd9_only``
+    see ``label``.
     """
     alive = admitted_alive(source)
     exclusions = Exclusions("admissions", source.admissions)
     exclusions.steps.append(("admitted alive", alive.height))
-    exclusions.frame = _labeled(_episodes(alive), cohort)
+    exclusions.frame = _episodes(alive)
     exclusions.steps.append(("overlapping admissions merged", exclusions.frame.height))
+    rows = ("not an observation stay", ~pl.col("observed"))
+    if cohort.observation_stays == "left_out":
+        exclusions.keep(*rows)
+    exclusions.frame = _labeled(exclusions.frame, cohort)
+    if cohort.observation_stays == "readmissions":
+        exclusions.keep(*rows)
     exclusions.keep("not a birth", pl.col("admission_type").ne_missing("NEWBORN"))
     exclusions.keep(f"age at least {cohort.min_age}", _adult("admitted", cohort.min_age))
     exclusions.keep("discharged alive", ~pl.col("expired") & pl.col("discharged").is_not_null())
@@ -106,7 +118,10 @@ def _adult(at: str, years: int) -> pl.Expr:
 
 
 def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
-    """Merges overlapping admissions of a patient (transfers); the last to end gives the id."""
+    """Merges overlapping admissions of a patient (transfers); the last to end gives the id.
+
+    ``observed`` is true if all of them are observation stays.
+    """
     end = pl.max_horizontal("discharged", "admitted")
     ordered = admissions.sort("subject_id", "admitted", "hadm_id").with_columns(end=end)
     before = pl.col("end").cum_max().shift(1).over("subject_id")
@@ -120,6 +135,7 @@ def _episodes(admissions: pl.DataFrame) -> pl.DataFrame:
             pl.col("subject_id", "admitted", "admission_type", "birth", "death").first(),
             last,
             expired,
+            observed=pl.col("admission_type").is_in(OBSERVED).fill_null(False).all(),
         )
     )
 

@@ -20,6 +20,7 @@ from medhmp.tables.csv import INTEGER, NUMBER, TEXT, RawTables
 from medhmp.tables.eicu import patient
 from medhmp.tables.eicu.onsets import SIGNS, gives_away
 from medhmp.tables.hours import in_hours
+from medhmp.tables.ranges import Ranges
 from medhmp.tables.readings import (
     as_events,
     batches,
@@ -153,13 +154,18 @@ class EicuEvents:
         return first_onsets(self.stays, self.signs)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
-        yield from batches(patient.static(self.raw, self.stays), schema.EVENTS)
+        static = patient.static(self.raw, self.stays, self.settings.facts, self.counts)
+        yield from batches(self._ranges().plausible(static, self.counts), schema.EVENTS)
         self.counts |= self.raw.rows
 
     def _of(self, table: str) -> Iterator[pa.RecordBatch]:
+        ranges = self._ranges()
         for frame in self._scan(table):
-            yield from batches(frame, schema.EVENTS)
+            yield from batches(ranges.plausible(frame, self.counts), schema.EVENTS)
         self.counts |= self.raw.rows
+
+    def _ranges(self) -> Ranges:
+        return Ranges.of(self.settings.variables, "eicu")
 
     def _scan(self, table: str) -> Iterator[pl.DataFrame]:
         """The events of a table, block by block."""

@@ -16,7 +16,8 @@ import polars as pl
 from medhmp.refusal import Refusal
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, TEXT, RawTables
-from medhmp.tables.hours import YEAR, until_discharge
+from medhmp.tables.facts import Words, capped, left_out, shared
+from medhmp.tables.hours import YEAR, in_hours, until_discharge
 from medhmp.tables.readings import as_events, conformed, parsed
 
 BIRTH: Final = datetime(1900, 1, 1)  # noqa: DTZ001  # naive, as the times of sources
@@ -34,6 +35,13 @@ STATIC: Final = (
     *("unittype", "unitadmittime24", "unitadmitsource", "unitvisitnumber", "unitstaytype"),
 )
 """Columns that hold for a whole stay. Those known only at discharge are left out."""
+FACTS: Final = {
+    "gender": "GENDER",
+    "ethnicity": "ETHNICITY",
+    "hospitaladmitsource": "ADMISSION_LOCATION",
+    "unittype": "FIRST_CAREUNIT",
+}
+"""Column -> the fact of other databases that it is."""
 HOSPITAL: Final = ("numbedscategory", "teachingstatus", "region")
 
 _INTEGERS: Final = (
@@ -102,10 +110,7 @@ def _named(raw: RawTables, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _timed(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds times to stays in the order of visits. A patient of unknown age is no adult."""
-    told = pl.col("age").str.strip_chars()
-    whole = told.cast(pl.Int64, strict=False)
-    age = pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
-    years = age.drop_nulls().first().over("hadm_id").fill_null(-1)
+    years = _age().drop_nulls().first().over("hadm_id").fill_null(-1)
     later = (pl.col("hospitaldischargeyear").max().over("hadm_id") - FIRST_YEAR).fill_null(0)
     # One month of margin: a unit stay may begin a little before its hospital stay.
     days = 30 * (1 + later.clip(0, 9))
@@ -125,6 +130,13 @@ def _timed(frame: pl.DataFrame) -> pl.DataFrame:
         )
         .with_columns(until_discharge())
     )
+
+
+def _age() -> pl.Expr:
+    """Whole years; null for an unknown age."""
+    told = pl.col("age").str.strip_chars()
+    whole = told.cast(pl.Int64, strict=False)
+    return pl.when(told.str.starts_with(">")).then(OLDEST).otherwise(whole)
 
 
 def _minutes(column: str) -> pl.Expr:
@@ -153,8 +165,14 @@ def stays_of(stays: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
-    """EVENTS of what holds for a whole stay (hours null). An empty field is no event."""
+def static(
+    raw: RawTables, stays: pl.DataFrame, words: Words, counts: dict[str, int]
+) -> pl.DataFrame:
+    """EVENTS of what holds for a whole stay (hours null). An empty field is no event.
+
+    Under ``words`` "shared", facts that other databases have, too, have their names and categories,
+    and the numbers of places, which no other has, are left out and counted.
+    """
     columns = {"hospitalid": INTEGER} | dict.fromkeys(HOSPITAL, TEXT)
     names: tuple[str, ...] = STATIC
     if raw.has("HOSPITAL"):
@@ -164,6 +182,8 @@ def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
     named = stays.with_columns(
         pl.concat_str(pl.lit(f"{place}="), place).alias(place) for place in PLACES
     )
+    if words == "shared":
+        named, names = _shared(named, names, counts)
     return pl.concat(
         as_events(
             parsed(
@@ -178,3 +198,22 @@ def static(raw: RawTables, stays: pl.DataFrame) -> pl.DataFrame:
         )
         for name in names
     )
+
+
+def _shared(
+    stays: pl.DataFrame, names: tuple[str, ...], counts: dict[str, int]
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The stays with facts under the names and in the categories that other databases share.
+
+    Returns the names of the columns that become variables, too.
+    """
+    for place in PLACES:
+        left_out(place, stays[place], counts)
+    numbers = {
+        "AGE": capped(_age()),
+        "HADM_to_ICU_time": -in_hours(pl.col("hospitaladmitoffset"), 60),
+    }
+    texts = [shared(fact, stays[column], counts).alias(fact) for column, fact in FACTS.items()]
+    gone = {*PLACES, *FACTS, "age", "hospitaladmitoffset"}
+    own = tuple(name for name in names if name not in gone)
+    return stays.with_columns(*texts, **numbers), (*own, *FACTS.values(), *numbers)

@@ -13,10 +13,12 @@ import polars as pl
 import pyarrow as pa
 
 from medhmp.tables import schema
+from medhmp.tables.facts import static_events
 from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.meds.codebook import SIGNALS, Codebook
 from medhmp.tables.meds.files import MedsFiles
 from medhmp.tables.meds.visits import EARLY, of_admissions
+from medhmp.tables.ranges import Ranges
 from medhmp.tables.readings import (
     STATIC,
     batches,
@@ -24,7 +26,6 @@ from medhmp.tables.readings import (
     earliest,
     first_onsets,
     parsed,
-    static_events,
     timed,
     within,
 )
@@ -73,14 +74,16 @@ class MedsEvents:
         return first_onsets(self.stays, self.signs)
 
     def _static(self) -> Iterator[pa.RecordBatch]:
-        small = (self.patients, self.admissions, self.stays)
+        small = (self.stays, self.patients, self.admissions)
         given = {c for frame in small for c in frame.columns if frame[c].count()}
         texts = {name: c for name, c in STATIC.items() if c in given}
-        static = static_events(self.stays, self.patients, self.admissions, texts)
+        facts = self.settings.facts
+        static = static_events(*small, texts, facts, self.counts)
         yield from batches(static, schema.EVENTS)
 
     def _of(self, files: MedsFiles) -> Iterator[pa.RecordBatch]:
         clock, book = self._clock(), self._codebook()
+        ranges = Ranges.of(self.settings.variables, "meds")
         for block in files.blocks(VALUES):
             rows = block.join(clock, on="subject_id", how="semi", maintain_order="left")
             count(self.counts, OF_NO_STAY, block.height - rows.height)
@@ -94,7 +97,8 @@ class MedsEvents:
             inside = within(self.settings.hours) | pl.col("hours").is_null()
             placed = _placed(events, clock).filter(inside)
             count(self.counts, ELSEWHERE, events.height - placed["line"].n_unique())
-            yield from batches(self._valued(placed), schema.EVENTS)
+            valued = ranges.plausible(self._valued(placed), self.counts)
+            yield from batches(valued, schema.EVENTS)
 
     def notes(self) -> Iterator[pa.RecordBatch]:
         """NOTES batches: of each admission the last discharge summary written by its last day."""

@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from medhmp.tables import schema
 from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+from medhmp.tables.facts import static_events
 from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.integrity import CheckedTables
 from medhmp.tables.mimic import metavision as mv
+from medhmp.tables.ranges import Ranges
 from medhmp.tables.readings import (
     STATIC,
     as_events,
@@ -24,7 +26,6 @@ from medhmp.tables.readings import (
     first_onsets,
     kept,
     known,
-    static_events,
     timed,
     within,
 )
@@ -73,8 +74,9 @@ class MimicEvents:
         }
 
     def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:
+        ranges = Ranges.of(self.settings.variables, "mimic")
         for frame in scan():
-            yield from batches(frame, schema.EVENTS)
+            yield from batches(ranges.plausible(frame, self.counts), schema.EVENTS)
         self.counts |= self.raw.rows
 
     def onsets(self) -> pl.DataFrame:
@@ -83,7 +85,8 @@ class MimicEvents:
 
     def _static(self) -> Iterator[pa.RecordBatch]:
         small = self.tables
-        static = static_events(small.stays, small.patients, small.admissions, self.static)
+        known = (small.stays, small.patients, small.admissions, self.static)
+        static = static_events(*known, self.settings.facts, self.counts)
         yield from batches(static, schema.EVENTS)
 
     def _chart(self) -> Iterator[pl.DataFrame]:

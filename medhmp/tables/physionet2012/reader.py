@@ -21,8 +21,10 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import Folder
 from medhmp.tables import schema
+from medhmp.tables.facts import capped
 from medhmp.tables.hours import YEAR
 from medhmp.tables.physionet2012.files import Set, find
+from medhmp.tables.ranges import Ranges
 from medhmp.tables.readings import (
     EPOCH,
     batches,
@@ -52,6 +54,9 @@ CATEGORIES: Final = {
 }
 """Descriptors that are codes, not quantities: code -> category."""
 
+FACTS: Final = {"Age": "AGE", "Gender": "GENDER", "ICUType": "FIRST_CAREUNIT"}
+"""Descriptor -> the fact of other databases that it is; the categories above are shared."""
+
 UNKNOWN: Final = -1
 SUMMED: Final = ("Urine",)
 """Amounts. Two of one minute were collected in two places, and add up."""
@@ -75,7 +80,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
     if facts["stay_id"].is_duplicated().any():
         raise Refusal(f"'{folder}' has a RecordID twice; keep one copy of each record")
     counts |= dict.fromkeys(("patients", "admissions", "stays"), facts.height)
-    readings = _Readings(settings.hours, counts)
+    readings = _Readings(settings, counts)
     return schema.Source(
         name=name,
         patients=_patients(facts),
@@ -144,30 +149,43 @@ def _category(name: str, column: str) -> pl.Expr:
 class _Readings:
     """Streams the readings of a set."""
 
-    hours: int
+    settings: schema.ReaderSettings
     counts: dict[str, int]
 
     def of(self, part: Set) -> Iterator[pa.RecordBatch]:
-        """EVENTS batches: descriptors without a time, readings with 0 <= hours < ``hours``."""
+        """EVENTS batches: descriptors without a time, readings with 0 <= hours < T."""
+        ranges = Ranges.of(self.settings.variables, "physionet2012")
         seen: dict[str, int] = {part.name: 0}
+        odd: dict[str, int] = {}
         for block in part.blocks():
             seen[part.name] += block.height
             rows = block.filter(pl.col("parameter") != "RecordID")
             rows = kept(rows, self._rules(part.name), seen)
-            yield from batches(_events(rows), schema.EVENTS)
-        self.counts.update(seen)
+            events = ranges.plausible(_events(rows), odd)
+            yield from batches(self._named(events), schema.EVENTS)
+        self.counts.update(seen | {f"{part.name}, {reason}": n for reason, n in odd.items()})
+
+    def _named(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Facts that other databases have, too, under their names."""
+        if self.settings.facts == "own":
+            return events
+        age = pl.col("variable") == "Age"
+        return events.with_columns(
+            number=pl.when(age).then(capped(pl.col("number"))).otherwise("number"),
+            variable=pl.col("variable").replace(FACTS),
+        )
 
     def _rules(self, name: str) -> dict[str, pl.Expr]:
         """Exclusion reason -> the rule that keeps the other rows."""
         static, number = pl.col("parameter").is_in(DESCRIPTORS), pl.col("number")
-        coded = pl.col("parameter").is_in(list(CATEGORIES))
+        coded, hours = pl.col("parameter").is_in(list(CATEGORIES)), self.settings.hours
         first = pl.struct("stay_id", "parameter").is_first_distinct()
         return {
             f"{name}, without a parameter or a value": number.is_not_null()
             & (pl.col("parameter") != ""),
             f"{name}, of unknown value": (number != UNKNOWN) & (~coded | _text().is_not_null()),
             f"{name}, descriptors given again": ~static | first,
-            f"{name}, at or after hour {self.hours}": static | (pl.col("hours") < self.hours),
+            f"{name}, at or after hour {hours}": static | (pl.col("hours") < hours),
         }
 
 

@@ -97,6 +97,7 @@ def test_inclusion_of_stays(kept, changes):
 
 # A patient's admissions: days of begin and length, elective or not, died in it or not.
 KINDS = ["ELECTIVE", "EMERGENCY", "NEWBORN", "SURGICAL SAME DAY ADMISSION", None]
+KINDS += ["EU OBSERVATION", "DIRECT OBSERVATION", "AMBULATORY OBSERVATION", "OBSERVATION ADMIT"]
 ADMISSION = st.tuples(
     st.integers(0, 120),
     st.integers(0, 40),
@@ -131,7 +132,7 @@ def rows_of(patients):
     return people, admissions, codes
 
 
-def slow_readmission(people, admissions, days, unplanned_only, drop_deaths):
+def slow_readmission(people, admissions, days, unplanned_only, drop_deaths, observation):
     """hadm_id -> label, one patient and one pair of admissions at a time."""
     labels = {}
     for person in people:
@@ -148,7 +149,14 @@ def slow_readmission(people, admissions, days, unplanned_only, drop_deaths):
                 episodes[-1].append(a)
             else:
                 episodes.append([a])
+        observed = [all(a["admission_type"] in KINDS[5:8] for a in e) for e in episodes]
+        if observation == "left_out":
+            pairs = zip(episodes, observed, strict=True)
+            episodes = [episode for episode, only in pairs if not only]
+            observed = [False] * len(episodes)
         for place, episode in enumerate(episodes):
+            if observed[place] and observation == "readmissions":
+                continue
             last = max(episode, key=lambda a: (a["discharged"], a["hadm_id"]))
             if episode[0]["admission_type"] == "NEWBORN" or any(a["expired"] for a in episode):
                 continue
@@ -166,12 +174,21 @@ def slow_readmission(people, admissions, days, unplanned_only, drop_deaths):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(PATIENT, min_size=1, max_size=4), st.booleans(), st.booleans())
-def test_readmission_equals_a_slow_version(patients, unplanned_only, drop_deaths):
+@given(
+    st.lists(PATIENT, min_size=1, max_size=4),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["left_out", "readmissions", "admissions"]),
+)
+def test_readmission_equals_a_slow_version(patients, unplanned_only, drop_deaths, observation):
     people, admissions, codes = rows_of(patients)
-    rules = Cohort(unplanned_only=unplanned_only, drop_deaths_within_window=drop_deaths)
+    rules = Cohort(
+        unplanned_only=unplanned_only,
+        drop_deaths_within_window=drop_deaths,
+        observation_stays=observation,
+    )
     labels = cohort.label_readmission(source(people, admissions, (), codes), rules, icd9_only=False)
-    expected = slow_readmission(people, admissions, 30, unplanned_only, drop_deaths)
+    expected = slow_readmission(people, admissions, 30, unplanned_only, drop_deaths, observation)
     assert dict(labels.rows.select("row_id", "label").iter_rows()) == expected
     ends = {a["hadm_id"]: a["discharged"] for a in admissions}
     assert all(
@@ -233,6 +250,34 @@ def test_overlapping_transfers_are_one_admission():
 
 def test_a_transfer_in_the_minute_of_discharge_is_no_readmission():
     assert readmitted(([emergency(0, 5), emergency(5, 2)], None)) == {0: 0, 1: 0}
+
+
+@pytest.mark.parametrize("kind", cohort.OBSERVED)
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("left_out", {0: 1, 2: 0}),  # the admission after it is the readmission
+        ("readmissions", {0: 1, 2: 0}),
+        ("admissions", {0: 1, 1: 1, 2: 0}),
+    ],
+)
+def test_an_observation_stay_before_a_readmission(kind, rule, expected):
+    stays = [emergency(0, 5), emergency(10, 1, kind), emergency(20, 3)]
+    assert readmitted((stays, None), rules=Cohort(observation_stays=rule)) == expected
+
+
+@pytest.mark.parametrize("kind", cohort.OBSERVED)
+@pytest.mark.parametrize(("rule", "label"), [("left_out", 0), ("readmissions", 1)])
+def test_an_observation_stay_is_a_readmission_only_where_asked_for(kind, rule, label):
+    stays = [emergency(0, 5), emergency(10, 1, kind)]
+    assert readmitted((stays, None), rules=Cohort(observation_stays=rule)) == {0: label}
+
+
+def test_one_admitted_after_observation_is_an_inpatient():
+    stays = [emergency(0, 5, "OBSERVATION ADMIT"), emergency(10, 1, "OBSERVATION ADMIT")]
+    assert readmitted((stays, None)) == {0: 1, 1: 0}
+    moved = [emergency(0, 2, "EU OBSERVATION"), emergency(1, 9, "EW EMER.")]  # they overlap
+    assert readmitted((moved, None)) == {1: 0}
 
 
 @pytest.mark.parametrize("kind", cohort.PLANNED)

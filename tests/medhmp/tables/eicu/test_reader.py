@@ -13,7 +13,7 @@ import pytest
 from jobs.featurize import featurize
 from medhmp.features import repeats
 from medhmp.recipes import smoke
-from medhmp.run import Cohort, Run, Shards, Splits, Tables
+from medhmp.run import Cohort, Features, Run, Shards, Splits, Tables
 from medhmp.shards.manifest import open_shards
 from medhmp.tables import schema
 from medhmp.tables.eicu import reader
@@ -43,6 +43,9 @@ STATIC = (
 NOT_STACKED = ("respcareid", "patientunitstayid", "respcarestatusoffset", "peeplimit")
 NOT_STACKED += ("setapneaippeephigh", "ventstartoffset", "ventendoffset")
 NOT_STACKED += ("priorventstartoffset", "priorventendoffset")
+
+
+AS_PUBLISHED = {"tables": Tables(variables="none"), "features": Features(facts="own")}
 
 
 def read(folder, **sections):
@@ -254,7 +257,8 @@ def folder(eicu_tables, tmp_path_factory):
 @pytest.mark.parametrize(("hours", "signals"), [(48, "paper"), (48, "strict"), (4, "paper")])
 def test_the_events_are_those_of_a_slow_reading(folder, monkeypatch, hours, signals):
     monkeypatch.setattr("medhmp.tables.csv_file.BLOCK", 3000)  # a stay's rows lie in several blocks
-    source = read(folder, cohort=Cohort(hours=hours, task_signals=signals))
+    rules = Cohort(hours=hours, task_signals=signals)
+    source = read(folder, cohort=rules, **AS_PUBLISHED)
     wanted = Slow(folder, hours, signals == "strict").events()
     assert len(wanted) > 1000
     events = events_of(source)

@@ -208,9 +208,29 @@ def test_patients_get_ids_of_their_own(eicu_tables, tmp_path_factory, own):
 def test_what_holds_for_a_stay(raw, tmp_path):
     raw.add("hospital", hospitalid=73, numbedscategory="100 - 249", teachingstatus="f")
     raw.rows["patient"][0] |= {"age": "> 89", "admissionweight": 71.5, "dischargeweight": 70}
-    events = events_of(read(raw.write(tmp_path)))
-    own = events.filter(pl.col("hours").is_null())
-    assert {name: t if n is None else n for *_, name, n, t, _ in own.iter_rows()} == {
+    folder = raw.write(tmp_path)
+    shared, own = (
+        {
+            name: text if number is None else number
+            for *_, name, number, text, _ in events_of(source)
+            .filter(pl.col("hours").is_null())
+            .iter_rows()
+        }
+        for source in (read(folder), read(folder, features=Features(facts="own")))
+    )
+    assert shared == {
+        "GENDER": "F",
+        "AGE": 91.4,
+        "ETHNICITY": "OTHER OR UNKNOWN",
+        "ADMISSION_LOCATION": "OTHER OR UNKNOWN",
+        "FIRST_CAREUNIT": "OTHER OR UNKNOWN",
+        "HADM_to_ICU_time": 0.5,
+        "admissionweight": 71.5,
+        "unitvisitnumber": 1.0,
+        "numbedscategory": "100 - 249",
+        "teachingstatus": "f",
+    }
+    assert own == {
         "gender": "Female",
         "age": "> 89",
         "hospitalid": "hospitalid=73",

@@ -1148,7 +1148,7 @@ def test_a_pattern_can_be_given_on_the_command_line():
 def test_patterns_are_fields_of_the_shards_made_from_meds():
     fields = content_of(Run(), ["meds"])
     assert fields["tables.meds.arf"] == Meds().arf
-    assert not [name for name in content_of(Run(), ["mimic4"]) if name.startswith("tables")]
+    assert not [name for name in content_of(Run(), ["mimic4"]) if name.startswith("tables.meds")]
 
 
 @pytest.mark.ray

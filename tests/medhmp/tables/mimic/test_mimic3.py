@@ -43,13 +43,20 @@ def test_static_variables(raw):
     static = events.filter(pl.col("hours").is_null() & (pl.col("stay_id") == 101))
     assert set(static["variable"]) == {
         *("GENDER", "AGE", "ADMISSION_TYPE", "ADMISSION_LOCATION", "INSURANCE", "LANGUAGE"),
-        *("RELIGION", "MARITAL_STATUS", "ETHNICITY", "FIRST_CAREUNIT", "FIRST_WARDID"),
-        "HADM_to_ICU_time",
+        *("MARITAL_STATUS", "ETHNICITY", "FIRST_CAREUNIT", "HADM_to_ICU_time"),
     }
-    assert values(events, 101, "FIRST_WARDID") == [(None, "WARDID=50")]
     assert values(events, 101, "HADM_to_ICU_time") == [(None, 6.0)]
     assert values(events, 101, "AGE")[0][1] == pytest.approx((60 * 365 + 15 + 0.25) / 365)
     assert values(events, 201, "AGE") == [(None, 91.4)]
+
+
+def test_facts_in_own_words(raw):
+    own = mimic3.read("mimic3", raw.write(), Run(quiet=True, features=Features(facts="own")))
+    events, shared = events_of(own), events_of(read(raw.write()))
+    more = set(events["variable"]) - set(shared["variable"])
+    assert more == {"RELIGION", "FIRST_WARDID"}
+    assert values(events, 101, "FIRST_WARDID") == [(None, "WARDID=50")]
+    assert values(events, 101, "ADMISSION_LOCATION") != values(shared, 101, "ADMISSION_LOCATION")
 
 
 def test_charted_values_are_grouped_and_in_one_unit(raw):

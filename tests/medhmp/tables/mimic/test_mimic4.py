@@ -224,7 +224,7 @@ def test_static_variables_and_care_units(raw, tmp_path):
     assert units == {
         101: [(None, "MICU")],
         102: [(None, "CSRU")],  # as MIMIC-III calls it
-        201: [(None, "Neuro Stepdown")],
+        201: [(None, "NEURO ICU")],
     }
 
 

@@ -21,6 +21,7 @@ from medhmp.refusal import Refusal
 from medhmp.report.sections import sections
 from medhmp.run import (
     Cohort,
+    Features,
     Run,
     Shards,
     Splits,
@@ -131,6 +132,9 @@ def sets(tmp_path):
     return Sets(tmp_path / "raw")
 
 
+AS_PUBLISHED = {"tables": Tables(variables="none"), "features": Features(facts="own")}
+
+
 def read(folder, **sections):
     return reader.read("physionet2012", folder, Run(quiet=True, **sections))
 
@@ -171,7 +175,8 @@ def slowly(sets, hours=48):
 @pytest.mark.parametrize("hours", [48, 10])
 def test_the_events_are_those_of_a_slow_reading(sets, monkeypatch, kind, hours):
     monkeypatch.setattr(challenge, "RECORDS", 4)  # blocks of a set, the last one shorter
-    source = read(sets.write(kind, zipped=kind == "tar"), cohort=Cohort(hours=hours))
+    folder = sets.write(kind, zipped=kind == "tar")
+    source = read(folder, cohort=Cohort(hours=hours), **AS_PUBLISHED)
     assert rows_of(source) == list(slowly(sets, hours))
     assert events_of(source).height > 100  # and again from the beginning
     assert source.counts["SET-A"] == sum(len(lines) for lines in sets.lines["a"].values())
@@ -207,7 +212,7 @@ def test_descriptors(sets):
     assert (patient["sex"], patient["birth"]) == ("F", EPOCH - age)
     assert source.stays["first_careunit"][0] == "CSRU"
     own = events_of(source).filter(pl.col("stay_id") == 132500)
-    assert set(own["variable"]) == {"Age", "Gender", "ICUType"}
+    assert set(own["variable"]) == {"AGE", "GENDER", "FIRST_CAREUNIT"}
     assert own["hours"].null_count() == own.height
 
 
@@ -508,7 +513,7 @@ def test_the_published_sets(shared):
     folder = shared / "data" / "physionet-2012"
     if not folder.is_dir():
         pytest.skip(f"needs {folder}, which is not here")
-    source = read(str(folder))
+    source = read(str(folder), **AS_PUBLISHED)
     assert source.stays.height == source.patients.height == 8000
     assert source.admissions["expired"].sum() == 1122
     labels = cohort.label("mortality", source, source.onsets(), recipe().cohort, icd9_only=False)
