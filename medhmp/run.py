@@ -104,9 +104,9 @@ class Features:
     theta_2_static: float | None = 0.005  # the same for demographics; none: theta_2
     theta_freq: float = 1.0  # readings per bin from which a numeric variable is "frequent"
     statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # per bin
-    frequent_over: Literal["all", "full_length"] = "all"  # stays whose readings that rule counts
+    frequent_over: Literal["all", "full_length"] = "all"  # stays that theta_freq averages over
     discretize: bool = True  # false: real values, missing cells imputed with the mean
-    # real values: less the median, over the span of the middle 90 %, cut at 5 spans; none: as FIDDLE
+    # of real values: (x - median) / (95th - 5th percentile), cut at +-5; none: left as FIDDLE does
     scale: Literal["none", "quantiles"] = "quantiles"
     clip: bool = True  # values in no fitted bin go to the nearest; false: to none, as FIDDLE
     ordinal: bool = False  # cumulative instead of one-hot bins

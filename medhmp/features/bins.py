@@ -57,7 +57,7 @@ def nearest_bin(numbers: Floats, edges: Sequence[float], held: Ints) -> Ints:
     """Bin of ``held`` (ascending) that lies nearest to each number; the lower one of two."""
     bounds = np.asarray(edges)
     below, above = bounds[held] - numbers[:, None], numbers[:, None] - bounds[held + 1]
-    return held[np.maximum(below, above).argmin(axis=1)]
+    return np.asarray(held[np.maximum(below, above).argmin(axis=1)])
 
 
 def bin_labels(edges: Sequence[float]) -> list[str]:

@@ -155,7 +155,9 @@ def transform(events: pl.DataFrame, ids: npt.ArrayLike, fitted: FittedFeatures) 
     """Computes the features of ``ids``, in ascending order, those without events included.
 
     A variable or a category that the fit did not see gives no feature, nor, with ``settings.clip``
-    false, does a number outside its bins; ``Transformed.recorded`` counts them. Raises Refusal for inconsistent or infinite numbers, as ``fit`` does.
+    false, does a number outside its bins; ``Transformed.recorded`` counts them.
+
+    Raises Refusal for inconsistent or infinite numbers, as ``fit`` does.
     """
     plan, rows_of = fitted.plan, ascending(ids)
     seen = in_window(events, rows_of, plan.settings.hours)

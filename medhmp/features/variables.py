@@ -16,7 +16,6 @@ from medhmp.features.events import Ids, in_window, is_repeated, number_texts
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
 
-
 NEAREST: Final = 5
 """Variables not frequent whose readings a plan keeps, those with the most first."""
 
@@ -228,7 +227,7 @@ def full_length(
 
 def column_plan(counted: Census, settings: Settings, types: Types) -> ColumnPlan:
     """Sorts the variables: static with any row without a time, frequent if numeric and dense."""
-    static, hourly, frequent = [], [], []
+    static, hourly, frequent = list[str](), list[str](), list[str]()
     numeric: dict[str, float] = {}
     for name, _, timeless, rows in counted.variables.sort("variable").iter_rows():
         if timeless:

@@ -92,13 +92,18 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
 
 
 def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
-    """Says why a task cannot be trained and scored: no source has it, or a split lacks a class.
+    """Says why a task cannot be trained and scored, and what would help.
 
-    Empty if the task can.
+    No source has it, a split lacks a class, or the training rows kept do. Empty if the task can.
     """
-    if unavailable := shards.manifest.tasks[task].unavailable:
-        return unavailable
-    return "a split has no positive or no negative row" if lacks_a_class(data) else ""
+    whole = shards.manifest.tasks[task]
+    if whole.hindrance or not lacks_a_class(data):
+        return whole.hindrance
+    kept, every = len(data["train"]), whole.rows["train"]
+    return (
+        f"the {kept:,} training rows kept have no two classes ({whole.positives['train']:,} of "
+        f"{every:,} are positive); give a larger --finetune.labels"
+    )
 
 
 def lacks_a_class(data: TaskData) -> bool:
