@@ -1,6 +1,6 @@
 """The labelled rows of one task, by split, in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -97,18 +97,20 @@ def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
     No source has it, a split lacks a class, or the training rows kept do. Empty if the task can.
     """
     whole = shards.manifest.tasks[task]
-    if whole.hindrance or not lacks_a_class(data):
-        return whole.hindrance
-    kept, every = len(data["train"]), whole.rows["train"]
-    return (
-        f"the {kept:,} training rows kept have no two classes ({whole.positives['train']:,} of "
-        f"{every:,} are positive); give a larger --finetune.labels"
+    found = counts(data)
+    read = replace(
+        whole,
+        rows={split: of["rows"] for split, of in found.items()},
+        positives={split: of["positive"] for split, of in found.items()},
     )
-
-
-def lacks_a_class(data: TaskData) -> bool:
-    """Tells of a split without a positive or a negative row, where nothing is learnt or scored."""
-    return not all(0 < part.label.sum() < len(part) for part in data.values())
+    rows, positives = read.rows["train"], read.positives["train"]
+    if whole.hindrance or rows == whole.rows["train"] or 0 < positives < rows:
+        return read.hindrance
+    return (
+        f"the first {rows:,} training rows are all of one class "
+        f"({whole.positives['train']:,} of {whole.rows['train']:,} are positive); "
+        "give a larger --finetune.labels"
+    )
 
 
 def _labelled_rows(shards: OpenShards, level: Level, labels: pa.Table) -> pa.Table:

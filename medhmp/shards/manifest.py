@@ -41,7 +41,7 @@ class TaskCounts:
     unavailable: str = ""  # why no source of the run can have the task; empty where one can
     # of train, validation and test, nearest to the run's, where a split lacks a class and these
     # shares of the patients would give it one
-    shares: Sequence[float] = ()
+    shares: Sequence[float] = field(default_factory=list)
 
     @property
     def lacking(self) -> list[str]:

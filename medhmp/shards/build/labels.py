@@ -95,7 +95,7 @@ def _counts(
     if not counts.lacking or rows["label"].n_unique() < 2 or not rows["drawn"].count():
         return counts
     groups = [_group(rows.filter(pl.col("label") == label)) for label in (0, 1)]
-    return replace(counts, shares=nearest_shares(groups, shares) or ())
+    return replace(counts, shares=list(nearest_shares(groups, shares) or ()))
 
 
 def _group(rows: pl.DataFrame) -> Group:
