@@ -63,11 +63,11 @@ def featurize(run: Run) -> None:
     asked = Sections(run.cohort, run.splits, run.features, run.shards)
     sources = partial(open_sources, folders, run)
     manifest, seconds = make_shards(asked, stamp, sources, shards, progress, featurizer)
-    _tell(progress, manifest, run.features)
+    tell(progress, manifest, run.features)
     progress.say(f"shards in {seconds:.0f} s: {shards}")
 
 
-def _tell(progress: Progress, manifest: Manifest, features: Features) -> None:
+def tell(progress: Progress, manifest: Manifest, features: Features) -> None:
     """Tells the counts that a reader wants to see at once."""
     from medhmp.report.paper import beside_the_paper
 
@@ -126,7 +126,7 @@ def _frequent(manifest: Manifest, features: Features) -> str:
     named = [f"{n} {of:.1f}" for n, of in plan["readings"].items()]
     count = len(plan["frequent"])
     stays = "stay of full length" if features.frequent_over == "full_length" else "stay"
-    frequent = f"{count:,}" + (f" ({', '.join(named[:MOST])})" if count else "")
+    frequent = f"{count:,}" + (f" ({', '.join(named[: min(count, MOST)])})" if count else "")
     near = f"; nearest: {', '.join(named[count:])}" if named[count:] else ""
     hint = ""
     if named and not count and features.frequent_over == "all":

@@ -16,6 +16,9 @@ from medhmp.shards.split import nearest_shares
 
 NAMED: Final = 5
 """Variables of each side that a refusal names."""
+COMMON: Final = 0.1
+"""Share of a source's stays that have a variable that is named: a rare one may be a slip, a name
+typed into the wrong column."""
 
 
 def refuse_no_training_stay(index: Index) -> None:
@@ -84,7 +87,8 @@ def refuse_unfilled(
         if of.share >= least:
             continue
         own = variables(index.stays.filter(pl.col("source") == source), buckets, pool)
-        theirs = own.sort("stays", "variable", descending=[True, False])["variable"][:NAMED]
+        common = own.filter((pl.col("stays") > 1) & (pl.col("stays") >= COMMON * of.stays))
+        theirs = common.sort("stays", "variable", descending=[True, False])["variable"]
         raise Refusal(
             f"only {of.filled:,} of {of.stays:,} stays of {source} have any of the "
             f"{len(frozen.fitted.hourly.names):,} hourly features of features.frozen, a share "

@@ -69,7 +69,7 @@ def write_labels(
         entries.append(shards.write_parquet(labels_of(task), _table(rows)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         unavailable = "" if able else "not available from " + ", ".join(why)
-        counted[task] = _counts([of.steps for of in labels], rows, unavailable, index.splits)
+        counted[task] = count([of.steps for of in labels], rows, unavailable, index.splits)
     return entries, counted
 
 
@@ -78,13 +78,16 @@ def _table(rows: pl.DataFrame) -> pa.Table:
     return table.cast(LABEL_COLUMNS)
 
 
-def _counts(
+def count(
     steps: Sequence[Sequence[tuple[str, int]]],
     rows: pl.DataFrame,
     unavailable: str,
     shares: Splits,
 ) -> TaskCounts:
-    """Adds up the steps over sources, and counts rows and positives of each split."""
+    """Adds up the steps over sources, and counts rows and positives of each split.
+
+    Where a split lacks a class, finds the shares that would give it one, if any do.
+    """
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     counts = TaskCounts(
         steps=added(steps),

@@ -1,9 +1,15 @@
-"""Counts of several sources together."""
+"""Counts of several sources together, and what keeps a task from being trained."""
 
+from dataclasses import replace
+
+import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medhmp.shards.build.labels import added
+from medhmp.run import Splits
+from medhmp.shards.build.labels import added, count
+from medhmp.shards.split import draw_of, split_of
 
 STEPS = ("stays", "adult", "alive", "in the unit")
 
@@ -43,3 +49,55 @@ def test_the_first_and_last_steps_are_sums_and_no_source_s_order_is_lost(sources
     for of in sources:
         places = [names.index(name) for name, _ in of]
         assert places == sorted(places)
+
+
+def rows_of(labels, splits, brought=()):
+    """Rows of patients 0, 1, ...; those ``brought`` have their split from the source."""
+    ids = range(len(labels))
+    hashed = split_of(ids, splits)
+    drawn = draw_of(ids, splits.salt).tolist()
+    return pl.DataFrame(
+        {
+            "label": labels,
+            "split": ["train" if i in brought else hashed[i] for i in ids],
+            "drawn": [None if i in brought else drawn[i] for i in ids],
+        },
+        schema={"label": pl.Int8, "split": pl.String, "drawn": pl.Float64},
+    )
+
+
+@pytest.mark.parametrize("positives", [4, 6, 9])
+def test_a_split_without_a_class_gets_the_shares_that_would_give_it_one(positives):
+    splits = Splits(train=0.9, validation=0.05, test=0.05)
+    labels = [1] * positives + [0] * 30
+    counts = count([[("stays", 33)]], rows_of(labels, splits), "", splits)
+    assert counts.lacking
+    assert counts.hindrance.endswith(f"--splits.test {counts.shares[2]:g}")
+    train, validation, test = counts.shares
+    better = replace(splits, train=train, validation=validation, test=test)
+    again = count([[("stays", 33)]], rows_of(labels, better), "", better)
+    assert (again.lacking, again.hindrance, again.shares) == ([], "", [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([], "no row, as 'adult' left none of 9"),
+        ([0] * 9, "no row of 9 is positive, so there is nothing to tell apart"),
+        ([1] * 9, "no row of 9 is negative, so there is nothing to tell apart"),
+        ([1] + [0] * 40, "(1 of 41 rows are positive); give another --splits.salt, or more"),
+    ],
+)
+def test_where_no_shares_help_none_are_named(labels, said):
+    splits = Splits()
+    steps = [[("stays", 9), ("adult", 0), ("alive", 0)]]
+    counts = count(steps, rows_of(labels, splits), "", splits)
+    assert said in counts.hindrance
+    assert counts.shares == []
+
+
+def test_a_source_s_own_splits_are_not_moved():
+    splits = Splits()
+    counts = count([[("stays", 4)]], rows_of([0, 1, 0, 1], splits, range(4)), "", splits)
+    assert (counts.shares, counts.rows) == ([], {"train": 4, "validation": 0, "test": 0})
+    assert "validation has no row" in counts.hindrance
