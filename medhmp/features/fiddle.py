@@ -15,7 +15,9 @@ FIDDLE's rules that shape its features are kept. Four of its traits are not: it 
 hourly variable is frequent; its features come in the order in which its workers finish; it has two
 names for one hierarchical code; it shifts repeated readings by microseconds (here file order breaks
 the tie). A fifth is a setting, as it needs a fifth pass: it takes nearly equal columns of many rows
-for copies (``near_copies.py``).
+for copies (``near_copies.py``). Three more settings are ours: numbers beyond the bins go to the
+nearest (``clip``), real values are scaled (``scale``), stays shorter than the window may be left
+out of the mean that makes a variable frequent (``frequent_over``).
 """
 
 import functools
