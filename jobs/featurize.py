@@ -17,12 +17,14 @@ Killed and run again, it goes on with the tables and patient buckets that are no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
+from medhmp.legend import SPLITS
 from medhmp.progress import Progress
-from medhmp.run import Run, fields_of
+from medhmp.run import Features, Run, fields_of
 
 if TYPE_CHECKING:
     from medhmp.shards.manifest import Manifest
@@ -32,6 +34,9 @@ READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "fe
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ", "times, ")
 """Prefixes of exclusion reasons that indicate defects in the source tables."""
+
+MOST: Final = 8
+"""Frequent variables that are named."""
 
 
 def featurize(run: Run) -> None:
@@ -64,11 +69,11 @@ def featurize(run: Run) -> None:
     asked = Sections(run.cohort, run.splits, run.features, run.shards)
     sources = partial(open_sources, folders, run)
     manifest, seconds = make_shards(asked, stamp, sources, shards, progress, featurizer)
-    _tell(progress, manifest)
+    tell(progress, manifest, run.features)
     progress.say(f"shards in {seconds:.0f} s: {shards}")
 
 
-def _tell(progress: Progress, manifest: Manifest) -> None:
+def tell(progress: Progress, manifest: Manifest, features: Features) -> None:
     """Tells the counts that a reader wants to see at once."""
     from medhmp.features.codes import LACKING, LOST, NO_EQUIVALENT, NO_TREE, READ_AS_ICD9
     from medhmp.report.paper import beside_the_paper
@@ -88,14 +93,66 @@ def _tell(progress: Progress, manifest: Manifest) -> None:
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
+    if not sizes.demographics:
+        progress.say("  no demographic feature is left; the model learns from the hours alone")
+    for line in (*_filled(manifest, features), _frequent(manifest, features), *_empty(manifest)):
+        progress.say(f"  {line}")
     for task, of in manifest.tasks.items():
         if of.without_rows:
             progress.say(f"  {task}: {of.without_rows}")
             continue
         parts = [f"{split} {n:,} ({of.positives[split]:,})" for split, n in of.rows.items()]
         progress.say(f"  {task}: {', '.join(parts)} rows (positive)")
+        if of.hindrance:
+            progress.say(f"  {task} cannot be trained: {of.hindrance}")
     for line in beside_the_paper(manifest):
         progress.say(f"  {line}")
+
+
+def _filled(manifest: Manifest, features: Features) -> Iterator[str]:
+    """How many stays of each source have hourly features, and how many features; values that the
+    fit did not see."""
+    from medhmp.features.filled import BEYOND, FEATURES, FILLED, STAYS, UNKNOWN
+
+    fate = "go to the nearest bin" if features.clip else "have no feature"
+    if manifest.real_valued:
+        fate = "are cut"
+    for source, of in manifest.filled.items():
+        yield (
+            f"{source}: {of[FILLED]:,} of {of[STAYS]:,} stays have hourly features, "
+            f"{of[FEATURES]:,} of the {len(manifest.features):,}"
+        )
+        for values in ("hourly values", "demographic values"):
+            every = f"of {of[values]:,} {values}"
+            if beyond := of[values + BEYOND]:
+                yield f"{source}: {beyond:,} {every} are{BEYOND}, and {fate}"
+            if unknown := of[values + UNKNOWN]:
+                yield f"{source}: {unknown:,} {every} are{UNKNOWN}, and have no feature"
+
+
+def _frequent(manifest: Manifest, features: Features) -> str:
+    """The variables that the fit took for frequent, and how near others came."""
+    plan = manifest.fiddle["plan"]
+    least = features.theta_freq * manifest.hours
+    named = [f"{n} {of:.1f}" for n, of in plan["readings"].items()]
+    count = len(plan["frequent"])
+    stays = "stay of full length" if features.frequent_over == "full_length" else "stay"
+    frequent = f"{count:,}" + (f" ({', '.join(named[: min(count, MOST)])})" if count else "")
+    near = f"; nearest: {', '.join(named[count:])}" if named[count:] else ""
+    hint = ""
+    if named and not count and features.frequent_over == "all":
+        hint = "; --features.frequent-over full_length leaves out stays shorter than the window"
+    return f"frequent variables, of {least:g} readings a {stays} or more: {frequent}{near}{hint}"
+
+
+def _empty(manifest: Manifest) -> Iterator[str]:
+    """The splits without a stay."""
+    for split in SPLITS:
+        if not sum(manifest.rows_per_file("stays", (split,)).values()):
+            yield (
+                f"the {split} split has no stay; give another --splits.salt, or a larger "
+                f"--splits.{split}"
+            )
 
 
 def main() -> NoReturn:

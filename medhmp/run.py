@@ -118,7 +118,11 @@ class Features:
     theta_2_static: float | None = 0.005  # the same for demographics; none: theta_2
     theta_freq: float = 1.0  # readings per bin from which a numeric variable is "frequent"
     statistics: tuple[Literal["min", "max", "mean"], ...] = ("min", "max", "mean")  # per bin
+    frequent_over: Literal["all", "full_length"] = "all"  # stays that theta_freq averages over
     discretize: bool = True  # false: real values, missing cells imputed with the mean
+    # of real values: (x - median) / (95th - 5th percentile), cut at +-5; none: left as FIDDLE does
+    scale: Literal["none", "quantiles"] = "quantiles"
+    clip: bool = True  # values in no fitted bin go to the nearest; false: to none, as FIDDLE
     ordinal: bool = False  # cumulative instead of one-hot bins
     drop_near_copies: bool = False  # drop features within 1e-5 of correlation 1, as FIDDLE; slower
     icd: Literal["joint", "icd9_only", "to_icd9"] = "joint"  # icd9_only: such admissions, as paper
@@ -137,6 +141,7 @@ class Features:
     # tell the database; what one database alone has is left out. own: each source's own, as paper
     facts: Literal["shared", "own"] = "shared"
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
+    min_filled: float = 0.5  # frozen: share of a source's stays that must have an hourly feature
 
     def types(self) -> dict[str, str]:
         """Variable -> value type of ``value_types``. Refuses an entry that is not NAME=TYPE."""
@@ -353,6 +358,8 @@ class Run:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()
         self.features.types()
+        if not 0 <= self.features.min_filled <= 1:
+            raise Refusal("features.min_filled is a share of stays; give a number from 0 to 1")
         if self.features.dt <= 0 or self.model.temperature <= 0:
             raise Refusal("features.dt and model.temperature must be above 0")
         hours = self.cohort.hours / self.features.dt

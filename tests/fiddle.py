@@ -6,7 +6,7 @@ from typing import Any
 from medhmp.features.settings import Settings, settings_of
 from medhmp.run import Features
 
-FIDDLE = Features(theta_1=0.001, theta_2=0.001, theta_2_static=None)
+FIDDLE = Features(theta_1=0.001, theta_2=0.001, theta_2_static=None, scale="none", clip=False)
 
 
 def fiddle_settings(hours: int, **changes: Any) -> Settings:

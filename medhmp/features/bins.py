@@ -22,8 +22,19 @@ def quantile_edges(
     of the size of the data is ever formed. ``ends`` are the lowest and the highest number, where
     ``values`` are but near the numbers.
     """
+    edges = quantiles(values, counts, QUANTILES)
+    if ends:
+        edges = np.clip(np.array([ends[0], *edges[1:-1], ends[1]]), *ends)
+    return tuple(float(edge) for edge in np.unique(edges))
+
+
+def quantiles(values: Floats, counts: Ints, shares: Floats) -> Floats:
+    """Quantiles of a multiset at these shares, 0 to 1, interpolated linearly as numpy does.
+
+    ``values`` and ``counts`` are as in ``quantile_edges``.
+    """
     upto = np.cumsum(counts)
-    position = (upto[-1] - 1) * QUANTILES
+    position = (upto[-1] - 1) * shares
     before = np.floor(position).astype(np.int64)
     after = np.minimum(before + 1, upto[-1] - 1)
     low = values[np.searchsorted(upto, before, side="right")]
@@ -31,10 +42,7 @@ def quantile_edges(
     part = position - before
     step = high - low
     # From the nearer end, so that a quantile at a reading is that reading to the last bit.
-    edges = np.where(part < 0.5, low + step * part, high - step * (1 - part))
-    if ends:
-        edges = np.clip(np.array([ends[0], *edges[1:-1], ends[1]]), *ends)
-    return tuple(float(edge) for edge in np.unique(edges))
+    return np.asarray(np.where(part < 0.5, low + step * part, high - step * (1 - part)))
 
 
 def bin_of_number(numbers: Floats, edges: Sequence[float]) -> Ints:
@@ -43,6 +51,13 @@ def bin_of_number(numbers: Floats, edges: Sequence[float]) -> Ints:
     place[numbers == edges[0]] = 0
     place[place == len(edges) - 1] = -1
     return place
+
+
+def nearest_bin(numbers: Floats, edges: Sequence[float], held: Ints) -> Ints:
+    """Bin of ``held`` (ascending) that lies nearest to each number; the lower one of two."""
+    bounds = np.asarray(edges)
+    below, above = bounds[held] - numbers[:, None], numbers[:, None] - bounds[held + 1]
+    return np.asarray(held[np.maximum(below, above).argmin(axis=1)])
 
 
 def bin_labels(edges: Sequence[float]) -> list[str]:

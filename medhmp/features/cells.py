@@ -24,6 +24,9 @@ CELLS: Final = {
     "text": pl.String(),
 }
 
+VALUE: Final = 1
+"""Place of the value among the columns of a frequent variable; before it is its delta_time."""
+
 
 def planned(events: pl.DataFrame, ids: Ids, plan: ColumnPlan) -> pl.DataFrame:
     """Keeps the rows of events that the plan uses, and renames them."""

@@ -6,13 +6,19 @@ or a mean, and numbers the features.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from medhmp.arrays import Floats, Ints
-from medhmp.features.bins import MIN_DISTINCT, bin_labels, bin_of_number, quantile_edges
+from medhmp.features.bins import (
+    MIN_DISTINCT,
+    bin_labels,
+    bin_of_number,
+    quantile_edges,
+    quantiles,
+)
 from medhmp.features.events import number_text
 from medhmp.features.settings import Settings
 from medhmp.features.value_counts import ValueCounts
@@ -21,14 +27,19 @@ from medhmp.refusal import Refusal
 Edges = Mapping[str, Sequence[float] | None]
 """Bin edges by column name; None for a column that is not binned."""
 
+MIDDLE: Final = np.array([5, 50, 95]) / 100
+"""Quantiles between which a real-valued column has its span, and its median."""
+FURTHEST: Final = 5.0
+"""Spans from the median at which a scaled number is cut."""
+
 
 @dataclass(frozen=True)
 class Column:
     """One column of a table. Features are indices into the names of all features; -1 is none.
 
     Numbers fall into bins (``edges``; ``features`` has one per bin, or per edge but the last if
-    ordinal), or are categories (``numbers`` and ``features``), or stay as they are (``mean``, one
-    feature). Texts are categories.
+    ordinal), or are categories (``numbers`` and ``features``), or stay numbers (``mean``, of what
+    ``scaled`` makes of them, one feature). Texts are categories.
     """
 
     name: str
@@ -38,6 +49,19 @@ class Column:
     mean: float | None = None
     texts: tuple[str, ...] = ()
     text_features: tuple[int, ...] = ()
+    median: float = 0.0
+    span: float | None = None  # between the 5th and the 95th percentile; None: not scaled
+
+    def scaled(self, numbers: Floats) -> Floats:
+        """Numbers of a real-valued column as its feature has them.
+
+        The distance from the median in spans, at most ``FURTHEST``: nine of ten training cells are
+        within 1, and one absurd number cannot rule a sum of squares. Ours, as FIDDLE leaves real
+        values.
+        """
+        if self.span is None:
+            return numbers
+        return np.clip((numbers - self.median) / self.span, -FURTHEST, FURTHEST)
 
 
 def columns_of(
@@ -61,7 +85,7 @@ def columns_of(
             given = None if edges is None else edges.get(seen.name) or ()
             columns.append(_discretized(seen, given, settings.ordinal, features))
         else:
-            columns.append(_real(seen, features))
+            columns.append(_real(seen, settings.scale, features))
     if not settings.discretize:
         columns = [_with_split_texts(column, features) for column in columns]
     return tuple(columns), tuple(features)
@@ -127,15 +151,34 @@ def _categories(seen: _Seen, features: list[str]) -> Column:
     )
 
 
-def _real(seen: _Seen, features: list[str]) -> Column:
-    """Keeps numbers as they are; texts are categories, which a mixed column numbers later."""
+def _real(seen: _Seen, scale: str, features: list[str]) -> Column:
+    """Keeps numbers numbers; texts are categories, which a mixed column numbers later."""
     if not len(seen.numbers):
         placed = _number(features, [f"{seen.name}:{text}" for text in seen.texts])
         return Column(seen.name, texts=seen.texts, text_features=placed)
+    column = Column(seen.name, _number(features, [seen.name]), texts=seen.texts)
+    if scale == "quantiles":
+        median, span = _middle(seen)
+        column = replace(column, median=median, span=span)
+    numbers = column.scaled(seen.numbers)
     # One value is its own mean to the last bit, so that a constant column has no variance at all.
-    constant = len(seen.numbers) == 1
-    mean = seen.numbers[0] if constant else np.average(seen.numbers, weights=seen.cells)
-    return Column(seen.name, _number(features, [seen.name]), mean=float(mean), texts=seen.texts)
+    constant = len(numbers) == 1
+    mean = numbers[0] if constant else np.average(numbers, weights=seen.cells)
+    return replace(column, mean=float(mean))
+
+
+def _middle(seen: _Seen) -> tuple[float, float]:
+    """Median and span of a column.
+
+    Where nine of ten numbers are equal, the span is the median distance of the others.
+    """
+    low, median, high = quantiles(seen.numbers, seen.cells, MIDDLE).tolist()
+    away, order = np.unique(np.abs(seen.numbers - median), return_inverse=True)
+    cells = np.bincount(order, seen.cells)
+    others = away > 0
+    if high > low or not others.any():
+        return median, high - low or 1.0
+    return median, float(quantiles(away[others], cells[others], MIDDLE[1:2])[0])
 
 
 def _with_split_texts(column: Column, features: list[str]) -> Column:

@@ -15,7 +15,9 @@ FIDDLE's rules that shape its features are kept. Four of its traits are not: it 
 hourly variable is frequent; its features come in the order in which its workers finish; it has two
 names for one hierarchical code; it shifts repeated readings by microseconds (here file order breaks
 the tie). A fifth is a setting, as it needs a fifth pass: it takes nearly equal columns of many rows
-for copies (``near_copies.py``).
+for copies (``near_copies.py``). Three more settings are ours: numbers beyond the bins go to the
+nearest (``clip``), real values are scaled (``scale``), stays shorter than the window may be left
+out of the mean that makes a variable frequent (``frequent_over``).
 """
 
 import functools
@@ -42,6 +44,7 @@ from medhmp.features.encode import (
     with_baseline,
 )
 from medhmp.features.events import Ids, ascending, in_window
+from medhmp.features.filled import Recorded, Tally
 from medhmp.features.fitted import FittedFeatures, FittedTable, Transformed
 from medhmp.features.postfilter import (
     Support,
@@ -88,6 +91,7 @@ def fit(
     each: Each = one_by_one,
     static_edges: Edges | None = None,
     hourly_edges: Edges | None = None,
+    observed: pl.DataFrame | None = None,
 ) -> FittedFeatures:
     """Fits the features to all ids of the buckets, which are read four times.
 
@@ -99,6 +103,8 @@ def fit(
         static_edges: bins of another fit, by column name, None for a column without. A column with
             fewer than three distinct numbers does not use them.
         hourly_edges: the same of the hourly table.
+        observed: ``id`` and ``hours`` of the ids that are known to have been observed for so long,
+            for ``settings.frequent_over``.
 
     Raises:
         Refusal: there is no id; two values, one of them a number, are at one (id, time, variable);
@@ -108,7 +114,7 @@ def fit(
     if not counted or not counted.ids:
         raise Refusal("there is no id to fit features to; check the cohort's filters")
     types = types_of(counted, settings)
-    plan = column_plan(_sum(each, buckets, census, settings, types), counted.ids, settings, types)
+    plan = column_plan(_sum(each, buckets, census, settings, types, observed), settings, types)
     values: Pair[ValueCounts] = _sum(each, buckets, count_columns, plan)
     static = columns_of(values.static, plan.static_columns, (), settings, static_edges)
     hourly = columns_of(values.hourly, plan.hourly_columns, plan.masks, settings, hourly_edges)
@@ -150,22 +156,22 @@ def _near_copies(
 def transform(events: pl.DataFrame, ids: npt.ArrayLike, fitted: FittedFeatures) -> Transformed:
     """Computes the features of ``ids``, in ascending order, those without events included.
 
-    A variable, a category or a number outside the bins that the fit did not see gives no feature.
+    A variable or a category that the fit did not see gives no feature, nor, with ``settings.clip``
+    false, does a number outside its bins; ``Transformed.recorded`` counts them.
+
     Raises Refusal for inconsistent or infinite numbers, as ``fit`` does.
     """
     plan, rows_of = fitted.plan, ascending(ids)
     seen = in_window(events, rows_of, plan.settings.hours)
     refuse_bad_numbers(seen, plan.settings.value_types)
     rows = planned(seen, rows_of, plan)
-    static = _values(
-        static_entries(rows, rows_of, plan, fitted.static.columns), len(rows_of), fitted.static
-    )
     bins = plan.settings.bins
-    hourly = _values(
-        hourly_entries(rows, rows_of, plan, fitted.hourly.columns),
-        len(rows_of) * bins,
-        fitted.hourly,
-    )
+    tallies = Tally(len(rows_of), 1), Tally(len(rows_of), bins)
+    once = static_entries(rows, rows_of, plan, fitted.static.columns, tallies[0])
+    hours = hourly_entries(rows, rows_of, plan, fitted.hourly.columns, tallies[1])
+    static = _imputed(_entered(once, len(rows_of), fitted.static), fitted.static)
+    entered = _entered(hours, len(rows_of) * bins, fitted.hourly)
+    hourly = _imputed(entered, fitted.hourly)
     offsets = hourly.indptr[::bins].astype(np.int64)
     binary = plan.settings.discretize
     begins = np.arange(len(rows_of))[:, None] * bins + np.arange(bins + 1)
@@ -178,12 +184,19 @@ def transform(events: pl.DataFrame, ids: npt.ArrayLike, fitted: FittedFeatures) 
         hour_offsets=(hourly.indptr[begins] - offsets[:-1, None]).astype(np.uint32),
         feature_ids=hourly.indices,
         values=None if binary else hourly.data,
+        recorded=Recorded(
+            entered.indptr[::bins].astype(np.int64), entered.indices, tallies[1], tallies[0]
+        ),
     )
 
 
-def _values(entries: Iterable[Entries], rows: int, table: FittedTable) -> Any:
-    """CSR (rows, features kept) of a fitted table, with the means of missing cells filled in."""
-    found = matrix(entries, rows, table.kept, len(table.names_all))
+def _entered(entries: Iterable[Entries], rows: int, table: FittedTable) -> Any:
+    """CSR (rows, features kept) of a fitted table."""
+    return matrix(entries, rows, table.kept, len(table.names_all))
+
+
+def _imputed(found: Any, table: FittedTable) -> Any:
+    """The same with the means of missing cells filled in."""
     base = baseline(table.columns, len(table.names_all))[list(table.kept)]
     return with_baseline(found, base) if base.any() else found
 

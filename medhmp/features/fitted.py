@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from medhmp.arrays import Floats, Ints
 from medhmp.features.columns import Column
+from medhmp.features.filled import Recorded
 from medhmp.features.settings import Settings
 from medhmp.features.variables import ColumnPlan, Types
 
@@ -48,6 +49,13 @@ class FittedFeatures:
         hourly, of_hours = _kept_alone(self.hourly, self.plan.hourly)
         plan = replace(self.plan, static=of_static, hourly=of_hours)
         return FittedFeatures(plan, static, hourly)
+
+    @property
+    def elapsed(self) -> npt.NDArray[np.bool_]:
+        """True for the hourly features (D,) of the bins since a reading."""
+        names = {f"{name}_delta_time" for name in self.plan.frequent}
+        own = [f for c in self.hourly.columns if c.name in names for f in c.features]
+        return np.isin(self.hourly.kept, own)
 
     def to_json(self) -> str:
         """JSON text from which ``from_json`` makes an equal value."""
@@ -128,3 +136,4 @@ class Transformed:
     hour_offsets: npt.NDArray[np.uint32]  # (n, L + 1)
     feature_ids: npt.NDArray[np.int32]
     values: Floats | None
+    recorded: Recorded | None = None  # what of the hourly features is no imputation, and counts

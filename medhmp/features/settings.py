@@ -28,6 +28,10 @@ class Settings:
     ordinal: bool  # (use_ordinal_encoding) "value > edge" instead of one-hot bins
     drop_near_copies: bool  # FIDDLE's tolerance of 1e-5 in the correlation of 0/1 features
     value_types: Mapping[str, str]  # of the variables whose values mislead
+    # ids whose readings decide which variables are frequent; FIDDLE's are all
+    frequent_over: Literal["all", "full_length"] = "all"
+    scale: Literal["none", "quantiles"] = "none"  # of real values; FIDDLE leaves them
+    clip: bool = False  # numbers in no bin go to the nearest one; FIDDLE's give no feature
     hierarchical_levels: tuple[int, ...] = (0, 1, 2)  # levels of a code's path that are encoded
 
     @property
@@ -55,4 +59,7 @@ def settings_of(hours: int, features: Features) -> Settings:
         ordinal=features.ordinal,
         drop_near_copies=features.drop_near_copies,
         value_types=features.types(),
+        frequent_over=features.frequent_over,
+        scale=features.scale,
+        clip=features.clip,
     )

@@ -6,7 +6,8 @@ from its counts, ``column_plan`` sorts them into static, hourly and frequent.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import polars as pl
 
@@ -14,6 +15,9 @@ from medhmp.features import hierarchy
 from medhmp.features.events import Ids, in_window, is_repeated, number_texts
 from medhmp.features.settings import Settings
 from medhmp.refusal import Refusal
+
+NEAREST: Final = 5
+"""Variables not frequent whose readings a plan keeps, those with the most first."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,15 @@ class Types:
 
 @dataclass(frozen=True)
 class Census:
-    """``variables``: per variable, as renamed, its rows and its rows without a time."""
+    """``variables``: per variable, as renamed, its rows, its rows without a time, and its rows of
+    the ``ids`` that decide which variables are frequent."""
 
+    ids: int
     variables: pl.DataFrame
 
     def __add__(self, other: "Census") -> "Census":
-        return Census(pl.concat([self.variables, other.variables]).group_by("variable").sum())
+        both = pl.concat([self.variables, other.variables])
+        return Census(self.ids + other.ids, both.group_by("variable").sum())
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class ColumnPlan:
     static: tuple[str, ...]
     hourly: tuple[str, ...]  # not frequent
     frequent: tuple[str, ...]
+    # readings per id of the numeric variables that are frequent, then of those that come nearest
+    readings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def static_columns(self) -> tuple[str, ...]:
@@ -176,24 +185,56 @@ def _with_text(words: pl.DataFrame, underscored: tuple[str, ...]) -> pl.DataFram
     )
 
 
-def census(events: pl.DataFrame, ids: Ids, settings: Settings, types: Types) -> Census:
-    """Counts the renamed variables of one bucket."""
+def census(
+    events: pl.DataFrame,
+    ids: Ids,
+    settings: Settings,
+    types: Types,
+    observed: pl.DataFrame | None = None,
+) -> Census:
+    """Counts the renamed variables of one bucket. ``observed`` is as ``full_length`` has it."""
     seen = in_window(events, ids, settings.hours)
+    deciding = ids
+    if settings.frequent_over == "full_length":
+        deciding = full_length(seen, ids, settings, observed)
     renamed = rename(seen, types, settings.hierarchical_levels)
     counts = renamed.group_by("variable").agg(
-        rows=pl.len().cast(pl.Int64), timeless=pl.col("t").null_count().cast(pl.Int64)
+        rows=pl.len().cast(pl.Int64),
+        timeless=pl.col("t").null_count().cast(pl.Int64),
+        deciding=pl.col("id").is_in(pl.Series(deciding).implode()).sum().cast(pl.Int64),
     )
-    return Census(counts)
+    return Census(len(deciding), counts)
 
 
-def column_plan(counted: Census, ids: int, settings: Settings, types: Types) -> ColumnPlan:
+def full_length(
+    seen: pl.DataFrame, ids: Ids, settings: Settings, observed: pl.DataFrame | None
+) -> Ids:
+    """The ids, ascending, that were observed in all bins.
+
+    ``observed`` has the ``id`` and ``hours`` of those whose length is known. Another is taken to be
+    observed until its last reading, so it needs one in the last bin.
+    """
+    last = seen.group_by("id").agg(pl.col("t").max())
+    every = pl.DataFrame({"id": ids}, schema={"id": pl.Int64}).join(last, on="id", how="left")
+    whole = pl.col("t") >= (settings.bins - 1) * settings.dt
+    if observed is not None:
+        every = every.join(observed, on="id", how="left")
+        whole = pl.coalesce(pl.col("hours") >= settings.bins * settings.dt, whole)
+    return every.filter(whole)["id"].sort().to_numpy()
+
+
+def column_plan(counted: Census, settings: Settings, types: Types) -> ColumnPlan:
     """Sorts the variables: static with any row without a time, frequent if numeric and dense."""
-    static, hourly, frequent = [], [], []
-    for name, rows, timeless in counted.variables.sort("variable").iter_rows():
+    static, hourly, frequent = list[str](), list[str](), list[str]()
+    numeric: dict[str, float] = {}
+    for name, _, timeless, rows in counted.variables.sort("variable").iter_rows():
         if timeless:
             static.append(name)
-        elif types.of.get(name) == "Numeric" and rows / ids >= settings.theta_freq * settings.bins:
-            frequent.append(name)
-        else:
-            hourly.append(name)
-    return ColumnPlan(settings, types, tuple(static), tuple(hourly), tuple(frequent))
+            continue
+        if types.of.get(name) == "Numeric":
+            numeric[name] = rows / counted.ids if counted.ids else 0.0
+        is_frequent = numeric.get(name, -1) >= settings.theta_freq * settings.bins
+        (frequent if is_frequent else hourly).append(name)
+    most = sorted(numeric, key=lambda name: (-numeric[name], name))[: len(frequent) + NEAREST]
+    readings = {name: numeric[name] for name in most}
+    return ColumnPlan(settings, types, tuple(static), tuple(hourly), tuple(frequent), readings)

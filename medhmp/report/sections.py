@@ -62,6 +62,7 @@ def sections(results: Record, manifest: Manifest) -> list[Section]:
         _counted("Cohort", manifest.counts),
         _tasks(manifest.tasks),
         _counted("Raw rows left out", manifest.left_out),
+        _counted("Features filled", manifest.filled),
         _origins(results["provenance"]),
     ]
     return [section for section in every if any(section.groups.values())]

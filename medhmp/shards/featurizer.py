@@ -41,12 +41,13 @@ class Featurizer:
 def frozen_featurizer(shards: Output, fields: Mapping[str, Any]) -> Featurizer:
     """The featurizer of other shards, for a run of these ``fields`` (``content_of``).
 
-    Refuses shards that were made with other settings of features.
+    Refuses shards of another format, and those made with other settings of features.
     """
+    manifest = manifest_in(shards)
     for name, now in fields.items():
         if name.startswith(("features.", "cohort.hours")) and shards.fields.get(name) != now:
             raise Refusal(
                 f"the shards of features.frozen were made with {name} {shards.fields.get(name)!r} "
                 f"and this run has {now!r}; give the same --{name}"
             )
-    return Featurizer.of(manifest_in(shards))
+    return Featurizer.of(manifest)

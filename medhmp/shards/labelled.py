@@ -1,6 +1,6 @@
 """The labelled rows of one task, by split, in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -92,18 +92,25 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
 
 
 def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
-    """Says why a task cannot be trained and scored: it has no rows, or a split lacks a class.
+    """Says why a task cannot be trained and scored, and what would help.
 
-    Empty if the task can.
+    No source has it, a split lacks a class, or the training rows kept do. Empty if the task can.
     """
-    if reason := shards.manifest.tasks[task].without_rows:
-        return reason
-    return "a split has no positive or no negative row" if lacks_a_class(data) else ""
-
-
-def lacks_a_class(data: TaskData) -> bool:
-    """Tells of a split without a positive or a negative row, where nothing is learnt or scored."""
-    return not all(0 < part.label.sum() < len(part) for part in data.values())
+    whole = shards.manifest.tasks[task]
+    found = counts(data)
+    read = replace(
+        whole,
+        rows={split: of["rows"] for split, of in found.items()},
+        positives={split: of["positive"] for split, of in found.items()},
+    )
+    rows, positives = read.rows["train"], read.positives["train"]
+    if whole.hindrance or rows == whole.rows["train"] or 0 < positives < rows:
+        return read.hindrance
+    return (
+        f"the first {rows:,} training rows are all of one class "
+        f"({whole.positives['train']:,} of {whole.rows['train']:,} are positive); "
+        "give a larger --finetune.labels"
+    )
 
 
 def _labelled_rows(shards: OpenShards, level: Level, labels: pa.Table) -> pa.Table:

@@ -17,7 +17,7 @@ from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Output, opened
 from medhmp.tables.schema import SYNTHETIC
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 FROZEN: Final = "features.frozen"
 """The name, among the inputs of shards, of the shards whose featurizer made them."""
 
@@ -43,11 +43,41 @@ class TaskCounts:
     positives: Mapping[str, int]  # of each split
     unavailable: str = ""  # why no source of the run can have the task; empty where one can
     emptied: str = ""  # by which step a table without rows lost them all; else empty
+    # of train, validation and test, nearest to the run's, where a split lacks a class and these
+    # shares of the patients would give it one
+    shares: Sequence[float] = field(default_factory=list)
 
     @property
     def without_rows(self) -> str:
-        """Why the table has no row; empty if it has one."""
+        """Says why the table has no row; empty if it has one."""
         return self.unavailable or self.emptied
+
+    @property
+    def lacking(self) -> list[str]:
+        """The classes that splits lack, such as "validation has no positive row"."""
+        found = []
+        for split, n in self.rows.items():
+            positives = self.positives[split]
+            if not (positives and n - positives):
+                kind = " positive" if n > positives else " negative" if n else ""
+                found.append(f"{split} has no{kind} row")
+        return found
+
+    @property
+    def hindrance(self) -> str:
+        """Says why the task cannot be trained and scored, and what would help; empty if it can."""
+        if self.without_rows or not self.lacking:
+            return self.without_rows
+        total, positive = sum(self.rows.values()), sum(self.positives.values())
+        if positive in (0, total):
+            kind = "negative" if positive else "positive"
+            return f"no row of {total:,} is {kind}, so there is nothing to tell apart"
+        said = f"{', '.join(self.lacking)} ({positive:,} of {total:,} rows are positive)"
+        if not self.shares:
+            return f"{said}; give another --splits.salt, or more patients"
+        named = zip(SPLITS, self.shares, strict=True)
+        shares = " ".join(f"--splits.{split} {share:g}" for split, share in named)
+        return f"{said}; give another --splits.salt, or {shares}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +101,8 @@ class Manifest:
     tables: Mapping[str, Mapping[str, File]]  # stays, admissions, patients -> file name -> File
     notes: int  # discharge notes written
     tasks: Mapping[Task, TaskCounts]
+    # source -> what its stays fill of the columns (features/filled.py)
+    filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     # ICD-10 diagnosis -> the ICD-9 ones it became
     icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # ICD-9 diagnosis with an id -> the training admissions that have it
@@ -107,7 +139,8 @@ def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
     )
     del fields["cohort.max_visits"]  # shards hold all visits: a fit cuts them
     del fields["features.frozen"]  # a place; what lies there is an input
-    variables = run.tables.variables  # so is a file of one's own
+    del fields["features.min_filled"]  # a bound that refuses shards and shapes none
+    variables = run.tables.variables  # a file of one's own is an input
     fields["tables.variables"] = variables if variables in ("default", "none") else "own"
     return fields
 

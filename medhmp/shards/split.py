@@ -5,7 +5,8 @@ come in the same order whoever writes them.
 """
 
 import hashlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from medhmp.arrays import Ints
+from medhmp.arrays import Floats, Ints
 from medhmp.frames import frame_of
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
@@ -22,6 +23,8 @@ from medhmp.shards.manifest import OpenShards
 
 SPLIT_COLUMNS: Final = ("subject_id", "split")
 _UNIT: Final = 2.0**-64
+Group = tuple[Floats, Collection[str]]
+"""Draws (n,) of patients, and the splits in which others, of a source's own splits, are."""
 
 
 def order_key(subject_ids: Iterable[int], salt: str) -> npt.NDArray[np.uint64]:
@@ -31,9 +34,36 @@ def order_key(subject_ids: Iterable[int], salt: str) -> npt.NDArray[np.uint64]:
 
 def split_of(subject_ids: Iterable[int], splits: Splits) -> list[str]:
     """Assigns each patient the split in whose share a hash in [0, 1) falls."""
-    place = _hashed(subject_ids, splits.salt, b"split") * _UNIT
     bounds = np.cumsum([splits.train, splits.validation])
-    return [SPLITS[i] for i in np.searchsorted(bounds, place, side="right")]
+    draws = draw_of(subject_ids, splits.salt)
+    return [SPLITS[i] for i in np.searchsorted(bounds, draws, side="right")]
+
+
+def draw_of(subject_ids: Iterable[int], salt: str) -> Floats:
+    """Hashes each patient to the number in [0, 1) whose place among the shares is the split."""
+    return np.asarray(_hashed(subject_ids, salt, b"split") * _UNIT)
+
+
+def nearest_shares(groups: Sequence[Group], splits: Splits) -> tuple[float, float, float] | None:
+    """Finds the shares, in hundredths, nearest to those of ``splits`` that give every group a
+    member in every split; None if no shares do with this salt."""
+    was = (splits.train, splits.validation, splits.test)
+
+    def change(shares: Sequence[float]) -> float:
+        return round(sum(abs(new - old) for new, old in zip(shares, was, strict=True)), 9)
+
+    hundredths = itertools.product(range(1, 99), repeat=2)
+    every = [(a / 100, b / 100, (100 - a - b) / 100) for a, b in hundredths if a + b < 100]
+    ordered = [(np.sort(draws), settled) for draws, settled in groups]
+    do = (s for s in sorted(every, key=change) if all(_fills(s, *group) for group in ordered))
+    return next(do, None)
+
+
+def _fills(shares: Sequence[float], draws: Floats, settled: Collection[str]) -> bool:
+    """Tells whether ascending draws fall into every split that is not ``settled`` without."""
+    first = np.searchsorted(draws, np.cumsum(shares[:2]))
+    rows = np.diff(first, prepend=0, append=len(draws))
+    return all(n or split in settled for split, n in zip(SPLITS, rows.tolist(), strict=True))
 
 
 def bucket_of(keys: npt.NDArray[np.uint64], buckets: int) -> Ints:

@@ -79,6 +79,12 @@ class Plan:
             for rank in range(world_size)
             for epoch in range(len(self.rows_per_file))
         )
+        if not sum(self.rows_per_file.values()):
+            raise Refusal(
+                f"the shards have no {self.table} of the splits {', '.join(self.splits)}, so there "
+                "is nothing to pretrain on; run jobs.featurize on data that has some, or with "
+                "another --splits.salt"
+            )
         if not rows:
             raise Refusal(
                 f"{world_size} workers share {len(self.rows_per_file)} files of training "

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.featurize import featurize
-from medhmp.refusal import Refusal
+from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import Run, Synthetic, Tables, digest
 from medhmp.shards.build.journal import Journal
 from medhmp.shards.manifest import Manifest, open_shards
@@ -127,6 +127,10 @@ def test_new_data_get_the_columns_of_frozen_features(
     featurize(replace(run, features=replace(run.features, frozen=frozen)))
     assert learnt(open_shards(run).manifest) == learnt(open_shards(featurized).manifest)
     assert rows(run, "stays")["feature_ids"].list.len().sum() > 1000
+    filled = open_shards(run).manifest.filled["mimic3"]
+    stays = rows(run, "stays").height
+    assert filled["stays"] == filled["stays with an hourly feature"] == stays
+    assert 0 < filled["hourly values beyond what was fitted"] < filled["hourly values"] / 20
     own = replace(run, out=str(tmp_path / "own"))
     featurize(own)
     assert learnt(open_shards(own).manifest) != learnt(open_shards(run).manifest)
@@ -135,6 +139,24 @@ def test_new_data_get_the_columns_of_frozen_features(
         featurize(replace(run, out=str(tmp_path / "refused"), features=other))
     with pytest.raises(Refusal, match=r"nowhere is missing or not whole; run jobs.featurize first"):
         featurize(replace(run, features=replace(run.features, frozen="nowhere")))
+
+
+def test_frozen_features_that_nothing_fills_are_refused(featurized: Run, tmp_path: Path) -> None:
+    """A patient's name in a column of names is one of many, so it is not among the few named."""
+    readings = [f"{stay},{k}.5,{name},{70 + k}" for stay in range(6) for k in range(3)
+                for name in ("pulse", "breaths")]  # fmt: skip
+    lines = ["ID,t,variable_name,variable_value", *readings, "0,1,pH,7.4", "1,1,pO2,80"]
+    lines += ["2,1,pCO2,40", "3,1,Jane Roe,1"]
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    (tmp_path / "pop.csv").write_text("ID\n" + "\n".join(map(str, range(6))))
+    features = replace(featurized.features, frozen=f"{featurized.out}/shards")
+    tables = Tables(sources=(f"fiddle={tmp_path}",))
+    run = replace(featurized, out=str(tmp_path / "out"), tables=tables, features=features)
+    with pytest.raises(Exception, match="only 0 of 6 stays of fiddle have any") as raised:
+        featurize(run)
+    said = str(find_refusal(raised.value))
+    assert "those of fiddle 'breaths', 'pulse';" in said
+    assert not (tmp_path / "out" / "shards" / "manifest.json").exists()
 
 
 def test_two_sources_share_features_and_no_patient(featurized: Run, tmp_path: Path) -> None:

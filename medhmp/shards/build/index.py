@@ -11,7 +11,7 @@ import polars as pl
 
 from medhmp import icd
 from medhmp.run import Splits
-from medhmp.shards.split import assert_disjoint, bucket_of, order_key, split_of
+from medhmp.shards.split import assert_disjoint, bucket_of, draw_of, order_key, split_of
 from medhmp.tables.schema import IDS, Source
 
 
@@ -19,11 +19,13 @@ from medhmp.tables.schema import IDS, Source
 class Index:
     """Frames with ``source``, ``subject_id``, ``split``, ``bucket`` and what their table needs."""
 
-    patients: pl.DataFrame
+    patients: pl.DataFrame  # ``drawn``: the hash that decided the split; null: the source did
     admissions: pl.DataFrame
-    stays: pl.DataFrame  # ``id``: a stay's place in the order, its name in events and features
+    # ``id``: a stay's place in the order, its name in events and features; ``observed``: hours
+    stays: pl.DataFrame
     buckets: int
     left_out: Mapping[str, Mapping[str, int]]  # source -> rule of the run -> admissions
+    splits: Splits  # what the hash of a patient decides
 
     @staticmethod
     def of(
@@ -39,7 +41,10 @@ class Index:
             icd9_only: also leaves out admissions without a diagnosis or with one of ICD-10, as the
                 paper (Appendix A), but not their stays, as the paper's 100,563 are all stays.
         """
-        stays = _all(sources, "stays").select("source", "hadm_id", "stay_id", "intime")
+        hours = (pl.col("outtime") - pl.col("intime")).dt.total_minutes() / 60
+        stays = _all(sources, "stays").select(
+            "source", "hadm_id", "stay_id", "intime", observed=hours
+        )
         buckets = max(1, -(-stays.height // bucket_stays))
         patients = _placed(sources, splits, buckets)
         codes = _all(sources, "codes").filter(pl.col("kind") == "diagnosis")
@@ -65,7 +70,8 @@ class Index:
             )
         assert_disjoint(patients, every, stays)
         patients = patients.sort("key", "source", "subject_id")
-        return Index(patients, admissions, stays, buckets, _left_out(sources, every, admissions))
+        left_out = _left_out(sources, every, admissions)
+        return Index(patients, admissions, stays, buckets, left_out, splits)
 
     def place_of(self, source: str) -> pl.DataFrame:
         """The stays of a source: ``stay_id``, ``id`` and ``bucket``."""
@@ -101,9 +107,11 @@ def _placed(sources: Sequence[Source], splits: Splits, buckets: int) -> pl.DataF
     brought = [(none if s.splits is None else s.splits, s.name) for s in sources]
     own = pl.concat([frame.with_columns(source=pl.lit(name)) for frame, name in brought])
     hashed = pl.Series(split_of(ids, splits), dtype=pl.String)
+    drawn = pl.Series(draw_of(ids, splits.salt), dtype=pl.Float64)
     return patients.join(
         own, on=["source", "subject_id"], how="left", maintain_order="left"
     ).with_columns(
+        drawn=pl.when(pl.col("split").is_null()).then(drawn),
         split=pl.col("split").fill_null(hashed),
         key=pl.Series(keys, dtype=pl.UInt64),
         bucket=pl.Series(bucket_of(keys, buckets), dtype=pl.Int64),

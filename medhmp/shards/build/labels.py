@@ -3,6 +3,7 @@
 import graphlib
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -10,10 +11,10 @@ import pyarrow as pa
 
 from medhmp.layout import LABEL_COLUMNS, labels_of
 from medhmp.legend import LEVELS, SPLITS, Task
-from medhmp.run import Cohort
+from medhmp.run import Cohort, Splits
 from medhmp.shards.build.index import Index
 from medhmp.shards.manifest import TaskCounts
-from medhmp.shards.split import assert_disjoint
+from medhmp.shards.split import Group, assert_disjoint, nearest_shares
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
 from medhmp.tasks.cohort import label
@@ -52,7 +53,9 @@ def write_labels(
     """
     chosen = cohort.label_sources
     sources = [source for source in sources if not chosen or source.name in chosen]
-    order = index.patients.with_row_index("place").select("source", "subject_id", "split", "place")
+    order = index.patients.with_row_index("place").select(
+        "source", "subject_id", "split", "drawn", "place"
+    )
     entries, counted = [], {}
     for task in LEVELS:
         able = [s for s in sources if task not in s.unlabelled]
@@ -66,7 +69,7 @@ def write_labels(
         entries.append(shards.write_parquet(labels_of(task), _table(rows)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         lacking = "not available from " + ", ".join(why) if why else ""
-        counted[task] = counts_of([of.steps for of in labels], rows, lacking)
+        counted[task] = counts_of([of.steps for of in labels], rows, lacking, index.splits)
     return entries, counted
 
 
@@ -76,24 +79,38 @@ def _table(rows: pl.DataFrame) -> pa.Table:
 
 
 def counts_of(
-    of_sources: Sequence[Sequence[tuple[str, int]]], rows: pl.DataFrame, lacking: str
+    of_sources: Sequence[Sequence[tuple[str, int]]],
+    rows: pl.DataFrame,
+    lacking: str,
+    shares: Splits,
 ) -> TaskCounts:
     """Adds up the steps over sources, and counts rows and positives of each split.
 
-    ``lacking`` says which sources cannot have the task, and why.
+    ``lacking`` says which sources cannot have the task, and why. Where a split lacks a class, finds
+    the shares that would give it one, if any do.
     """
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     steps = added(of_sources)
     if steps and steps[-1][1] != rows.height:
         steps.append(("of patients in the shards", rows.height))
     emptied = _emptied(steps) + (f"; {lacking}" if lacking else "")
-    return TaskCounts(
+    counts = TaskCounts(
         steps=steps,
         rows={split: own.height for split, own in splits.items()},
         positives={split: int(own["label"].sum()) for split, own in splits.items()},
         unavailable="" if of_sources else lacking,
         emptied=emptied if of_sources and rows.is_empty() else "",
     )
+    if not counts.lacking or rows["label"].n_unique() < 2 or not rows["drawn"].count():
+        return counts
+    groups = [_group(rows.filter(pl.col("label") == label)) for label in (0, 1)]
+    return replace(counts, shares=list(nearest_shares(groups, shares) or ()))
+
+
+def _group(rows: pl.DataFrame) -> Group:
+    """The draws of the rows' patients; the splits that a source's own patients are in."""
+    settled = rows.filter(pl.col("drawn").is_null())["split"].unique().to_list()
+    return rows["drawn"].drop_nulls().to_numpy(), settled
 
 
 def _emptied(steps: Sequence[tuple[str, int]]) -> str:

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from medhmp.features import fiddle, hierarchy, repeats
 from medhmp.features.codes import KINDS
-from medhmp.features.fitted import FittedFeatures
+from medhmp.features.filled import Filled, filled
+from medhmp.features.fitted import FittedFeatures, Transformed
 from medhmp.features.settings import Settings, settings_of
 from medhmp.layout import MANIFEST, NOTES
 from medhmp.notes.text import write_notes
@@ -27,6 +28,11 @@ from medhmp.progress import Progress
 from medhmp.run import Cohort, Features, Shards, Splits, digest
 from medhmp.shards import schema
 from medhmp.shards.build import write
+from medhmp.shards.build.bounds import (
+    refuse_no_feature,
+    refuse_no_training_stay,
+    refuse_unfilled,
+)
 from medhmp.shards.build.buckets import Bucket, SourceRead, scatter
 from medhmp.shards.build.codes import Coded, code_admissions
 from medhmp.shards.build.index import Index
@@ -94,6 +100,8 @@ def build(
     """
     pool = Pool(progress.is_watched)
     index = Index.of(sources, asked.splits, asked.shards.bucket_stays, asked.icd9_only)
+    if not frozen:
+        refuse_no_training_stay(index)
     pool.stopwatch.begin("read")
     read, buckets = scatter(sources, index, journal, pool, progress.is_watched)
     events = sum(r.events for r in read.values())
@@ -110,9 +118,14 @@ def build(
         of_codes = coded.fitted
         mapping = of_codes.icd9_of, of_codes.icd9_seen
         featurizer = Featurizer(indicators, fitted, of_codes.vocabularies, *mapping)
+        refuse_no_feature(fitted, index, buckets, pool)
     schemas = _schemas(featurizer)
     pool.stopwatch.begin("rows")
-    rows = _gather(featurizer.fitted, schemas, coded.admissions, index, buckets, journal, pool)
+    rows, of_sources = _gather(
+        featurizer.fitted, schemas, coded.admissions, index, buckets, journal, pool
+    )
+    if frozen:
+        refuse_unfilled(asked.features.min_filled, of_sources, frozen, index, buckets, pool)
     pool.stopwatch.begin("files")
     entries, tables = _files(asked.shards, rows, buckets, shards, journal, pool)
     pool.stopwatch.begin("labels")
@@ -131,6 +144,7 @@ def build(
         tables=tables,
         tasks=counted,
         notes=sum(written.values()),
+        filled={source: of.counts() for source, of in of_sources.items()},
     )
     entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
     return Built(manifest, entries, notes, pool.peak, pool.stopwatch.stages)
@@ -143,7 +157,7 @@ def _fit(
 
     Returns the variables whose repeats become indicators, and the fitted features.
     """
-    training = index.stays.filter(pl.col("split") == "train")
+    training = _training(index)
     own = [training.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
     pairs, stays = list(zip(buckets, own, strict=True)), _stays_of(index, buckets)
 
@@ -161,12 +175,18 @@ def _fit(
         what = f"features, buckets of pass {number}"
         return pool.each(functools.partial(_of_resolved, function), items, what, stays)
 
+    observed = training.select("id", hours="observed").drop_nulls()
+
     def fit() -> Any:
-        return json.loads(fiddle.fit(pairs, settings, each).to_json())
+        return json.loads(fiddle.fit(pairs, settings, each, observed=observed).to_json())
 
     fitted = FittedFeatures.from_json(json.dumps(journal.once("fitted", fit))).published()
     known = fitted.plan.types.of  # the others' events are dropped, however they are resolved
     return [name for name in indicators if name in known], fitted
+
+
+def _training(index: Index) -> pl.DataFrame:
+    return index.stays.filter(pl.col("split") == "train")
 
 
 def _resolve_all(
@@ -215,8 +235,9 @@ def _gather(
     buckets: Sequence[Bucket],
     journal: Journal,
     pool: Pool,
-) -> dict[str, list[int]]:
-    """Writes the rows of every table, bucket by bucket; returns how many each bucket has.
+) -> tuple[dict[str, list[int]], dict[str, Filled]]:
+    """Writes the rows of every table, bucket by bucket; returns how many each bucket has, and what
+    the stays of each source fill of the columns.
 
     ``admissions`` are coded.
     """
@@ -225,7 +246,11 @@ def _gather(
     write_rows = functools.partial(_rows, fitted, schemas)
     stays = _stays_of(index, buckets)
     counted = journal.each("rows", pool, write_rows, own, "rows, buckets", stays)
-    return {table: [count[table] for count in counted] for table in schemas}
+    found = dict.fromkeys(index.patients["source"].unique().sort(), Filled())
+    for _, of_sources in counted:
+        for source, raw in of_sources.items():
+            found[source] += Filled.from_json(raw)
+    return {table: [rows[table] for rows, _ in counted] for table in schemas}, found
 
 
 def _schemas(featurizer: Featurizer) -> dict[str, pa.Schema]:
@@ -251,8 +276,8 @@ def _rows(
     patients: pl.DataFrame,
     admissions: pl.DataFrame,
     stays: pl.DataFrame,
-) -> dict[str, int]:
-    """Writes one bucket's rows of every table; returns how many."""
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Writes one bucket's rows of every table; returns how many, and each source's ``Filled``."""
     features = fiddle.transform(bucket.read("resolved"), stays["id"].to_numpy(), fitted)
     rows = write.stays_table(stays, features, schemas["stays"])
     tables = {
@@ -260,7 +285,19 @@ def _rows(
         "admissions": write.admissions_table(admissions, stays, rows, schemas["admissions"]),
         "patients": write.patients_table(patients, admissions, schemas["patients"]),
     }
-    return {name: bucket.write(name, table) for name, table in tables.items()}
+    written = {name: bucket.write(name, table) for name, table in tables.items()}
+    return written, filled_by_source(features, stays["source"], fitted)
+
+
+def filled_by_source(
+    features: Transformed, sources: pl.Series, fitted: FittedFeatures
+) -> dict[str, Any]:
+    """Source -> what its stays fill of the columns, as JSON. ``sources`` (n) are of each stay."""
+    assert features.recorded is not None
+    return {
+        source: filled(features.recorded, (sources == source).to_numpy(), fitted.elapsed).to_json()
+        for source in sources.unique().sort()
+    }
 
 
 def _files(

@@ -32,6 +32,18 @@ def dense_demographics(records, batch):
     return dense
 
 
+def test_without_demographics_their_token_is_a_constant(records):
+    torch.manual_seed(0)
+    encoder = StayEncoder(replace(records.widths, demographics=0), MODEL)
+    stays = [replace(records.stay(), demographics=[]) for _ in range(3)]
+    b = encoder(records.stay_batch(stays))
+    b.sum().backward()
+    assert b.isfinite().all()
+    assert encoder.demographics.first.bias.grad is not None
+    assert encoder.demographics.first.weight.shape == (5, 0)
+    torch.testing.assert_close(encoder(records.stay_batch(stays[1:]))[0], b[1])
+
+
 def test_one_layer_encoder_is_equations_1_and_2(records):
     torch.manual_seed(0)
     encoder, batch = StayEncoder(records.widths, MODEL), records.stay_batch([records.stay()] * 2)

@@ -16,8 +16,8 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
-from medhmp.shards.labelled import Labelled, counts, hindrance, lacks_a_class, read_task
-from medhmp.shards.manifest import File, TaskCounts, content_of, open_shards
+from medhmp.shards.labelled import Labelled, counts, hindrance, read_task
+from medhmp.shards.manifest import File, OpenShards, TaskCounts, content_of, open_shards
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
@@ -168,7 +168,11 @@ def manifest_of(files):
         diagnoses=CODES,
         drugs=[str(i) for i in range(9)],
         tables=files,
-        tasks={"amnesia": TaskCounts([], {}, {})},
+        tasks={
+            "amnesia": TaskCounts(
+                [("cases", 0)], dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+            )
+        },
     )
 
 
@@ -261,9 +265,7 @@ def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
 def test_a_task_without_a_case_has_no_rows_and_a_reason(run):
     data = data_of(run, "amnesia")
     assert [len(data[split]) for split in SPLITS] == [0, 0, 0]
-    assert (
-        hindrance(open_shards(run), "amnesia", data) == "a split has no positive or no negative row"
-    )
+    assert hindrance(open_shards(run), "amnesia", data).startswith("no rows: ")
     assert counts(data) == {split: {"rows": 0, "positive": 0} for split in SPLITS}
 
 
@@ -286,14 +288,41 @@ def test_a_batch_takes_the_labels_of_its_rows(run):
     assert batch["subject_id"].tolist() == part.rows.subject_id[rows].tolist()
 
 
+def shards_of(**tasks):
+    """Shards whose manifest counts these tasks, and that have nothing else."""
+    return OpenShards(None, manifest(tasks=tasks))
+
+
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize(("positive", "negative"), [(2, 0), (0, 2), (0, 0)])
-def test_a_split_of_one_class_is_found(split, positive, negative):
+@pytest.mark.parametrize(
+    ("positive", "negative", "said"),
+    [(2, 0, "no negative row"), (0, 2, "no positive row"), (0, 0, "no row")],
+)
+def test_a_split_of_one_class_is_named_with_what_would_help(split, positive, negative, said):
     both = Labelled(None, np.array([0, 1], np.float32))
     one = Labelled(None, np.array([1] * positive + [0] * negative, np.float32))
-    data = dict.fromkeys(SPLITS, both)
-    assert not lacks_a_class(data)
-    assert lacks_a_class({**data, split: one})
+    every = dict.fromkeys(SPLITS, both)
+    for data, expected in ((every, ""), ({**every, split: one}, f"{split} has {said} (")):
+        rows = {s: len(part) for s, part in data.items()}
+        positives = {s: int(part.label.sum()) for s, part in data.items()}
+        counted = TaskCounts([], rows, positives, shares=(0.7, 0.2, 0.1) if expected else ())
+        told = hindrance(shards_of(mortality=counted), "mortality", data)
+        assert told.startswith(expected)
+        assert bool(told) == bool(expected)
+        if expected:
+            assert told.endswith("--splits.train 0.7 --splits.validation 0.2 --splits.test 0.1")
+
+
+def test_labels_cut_to_one_class_are_said_with_their_field():
+    two, cut = (Labelled(None, np.array(of, np.float32)) for of in ([0, 0, 1], [0, 0]))
+    rows = dict.fromkeys(SPLITS, 3)
+    shards = shards_of(mortality=TaskCounts([], rows, dict.fromkeys(SPLITS, 1)))
+    assert hindrance(shards, "mortality", dict.fromkeys(SPLITS, two)) == ""
+    data = {**dict.fromkeys(SPLITS, two), "train": cut}
+    assert hindrance(shards, "mortality", data) == (
+        "the first 2 training rows are all of one class (1 of 3 are positive); "
+        "give a larger --finetune.labels"
+    )
 
 
 def copied(run, path):

@@ -1,15 +1,25 @@
 """Who lands where, and in which order."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medhmp.legend import SPLITS
 from medhmp.refusal import Refusal
 from medhmp.run import Splits
-from medhmp.shards.split import assert_disjoint, bucket_of, order_key, split_of
+from medhmp.shards.split import (
+    assert_disjoint,
+    bucket_of,
+    draw_of,
+    nearest_shares,
+    order_key,
+    split_of,
+)
 
 IDS = range(10_000, 30_000)
 
@@ -59,3 +69,41 @@ def test_a_patient_in_two_splits_is_refused():
     assert_disjoint(one)
     with pytest.raises(Refusal, match="1 patients are in more than one split"):
         assert_disjoint(one, other)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 6), st.integers(3, 40), st.booleans())
+def test_the_nearest_shares_that_do_give_every_class_to_every_split(
+    first: int, positives: int, negatives: int, even: bool
+) -> None:
+    splits = Splits(train=0.6, validation=0.2, test=0.2) if even else Splits()
+    ids = range(first, first + positives + negatives)
+    groups = (ids[:positives], ids[positives:])
+    found = nearest_shares([(draw_of(group, splits.salt), ()) for group in groups], splits)
+
+    def do(a: int, b: int) -> bool:
+        shares = replace(splits, train=a / 100, validation=b / 100, test=(100 - a - b) / 100)
+        return all(set(split_of(group, shares)) == set(SPLITS) for group in groups)
+
+    def change(a: int, b: int) -> int:
+        was = [round(100 * s) for s in (splits.train, splits.validation, splits.test)]
+        return sum(abs(x - y) for x, y in zip((a, b, 100 - a - b), was, strict=True))
+
+    if found is None:
+        some = product(range(1, 99, 3), repeat=2)
+        assert not any(do(a, b) for a, b in some if a + b < 100)
+        return
+    a, b = (round(100 * share) for share in found[:2])
+    assert sum(found) == pytest.approx(1)
+    assert do(a, b)
+    nearer = product(range(a - 9, a + 10), range(b - 9, b + 10))
+    assert not any(
+        do(*ab) for ab in nearer if min(ab) > 0 and sum(ab) < 100 and change(*ab) < change(a, b)
+    )
+
+
+def test_a_source_s_own_splits_settle_what_no_share_moves() -> None:
+    draws = draw_of(range(2), "medhmp")
+    assert nearest_shares([(draws, ())], Splits()) is None
+    assert nearest_shares([(draws, ("validation",))], Splits()) is not None
+    assert nearest_shares([(draws[:0], SPLITS)], Splits()) == (0.8, 0.1, 0.1)

@@ -312,6 +312,14 @@ def test_the_deal_rotates_over_all_files():
     assert set(chain(*shares)) == set(plan.rows_per_file)
 
 
+def test_shards_without_a_row_to_read_are_said_to_be_so():
+    for plan in (plan_of([0], 4), plan_of([0, 0, 0], 1)):
+        with pytest.raises(Refusal, match=r"have no stays of the splits train, so there is nothin"):
+            plan.steps(1)
+    with pytest.raises(Refusal, match="one would have no row; use fewer workers"):
+        plan_of([5, 0], 1).steps(2)
+
+
 def plan_of(rows, batch_size, budget=MEMORY):
     """A plan over files "0", "1", ... with these rows, which lie nowhere."""
     width = len(str(len(rows) - 1))
