@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medhmp.batch import CODES, DRUG, HAS_NOTE, ICD, NOTE_VECTOR, STAY_SLOT, SUBJECT_ID
-from medhmp.legend import NOTE_WIDTH, Widths
+from medhmp.legend import Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
 from medhmp.model.sparse import Sparse, full_precision, row_of_entry
@@ -34,7 +34,7 @@ class AdmissionEncoder(nn.Module):
         self.aggregate = nn.Linear(model.max_stays * R, R)  # W_s and b_s of Eq. 4
         self.diagnoses = CodeMLP(widths.diagnoses, R)
         self.drugs = CodeMLP(widths.drugs, R)
-        self.note = nn.Sequential(nn.Linear(NOTE_WIDTH, R), nn.LayerNorm(R), nn.ReLU())
+        self.note = nn.Sequential(nn.Linear(widths.note, R), nn.LayerNorm(R), nn.ReLU())
         self.fusion = FusionBlock(R)
 
     def aggregate_stays(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,14 @@ The manifest is content only: nothing in it depends on workers, buckets, paths o
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
 
-from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, SHARDS
-from medhmp.legend import SPLITS, Task, Widths
+from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, NOTE_WIDTH_FIELD, SHARDS
+from medhmp.legend import NOTE_WIDTH, SPLITS, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Output, opened
@@ -67,7 +67,7 @@ class Manifest:
 
     @property
     def widths(self) -> Widths:
-        """The sizes that the model takes from the data."""
+        """The sizes that the model takes from the shards, which know no encoder of notes."""
         return Widths(
             hours=self.hours,
             features=len(self.features),
@@ -85,6 +85,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
+
+
+def note_width(vectors: Output) -> int:
+    """E of published vectors of notes, of whose stamp it is a field where it is not the default."""
+    return int(vectors.fields.get(NOTE_WIDTH_FIELD, NOTE_WIDTH))
 
 
 def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
@@ -117,16 +122,24 @@ class OpenShards:
 
     @property
     def widths(self) -> Widths:
-        """The sizes that the model takes from the data."""
-        return self.manifest.widths
+        """The sizes that the model takes from the data.
 
-    @cached_property
+        That of notes is the default as long as none is embedded: who reads vectors refuses it.
+        """
+        vectors = self._note_embeddings
+        return replace(self.manifest.widths, note=note_width(vectors) if vectors else NOTE_WIDTH)
+
+    @property
     def note_embeddings(self) -> Output:
         """The output of ``jobs.embed_notes`` beside the tables, opened at its first use.
 
         Refuses one not whole.
         """
-        return opened(self.folder / NOTE_EMBEDDINGS, "embed_notes")
+        return self._note_embeddings or opened(self.folder / NOTE_EMBEDDINGS, "embed_notes")
+
+    @cached_property
+    def _note_embeddings(self) -> Output | None:
+        return Output.of(self.folder / NOTE_EMBEDDINGS)
 
     def read_parquet(self, name: str) -> pa.Table:
         """One file, whole. Refuses bytes whose checksum is not the published one."""

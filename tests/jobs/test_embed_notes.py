@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.embed_notes import embed_notes
-from medhmp.layout import NOTE_COLUMNS, NOTE_EMBEDDING_COLUMNS
+from medhmp.layout import NOTE_COLUMNS, note_embedding_columns
 from medhmp.notes.encoder import embed, tiny_encoder
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
@@ -80,7 +80,7 @@ def run(embedded, tmp_path) -> Run:
 
 def test_each_admission_gets_the_vector_of_its_own_note(run):
     table = read(run)
-    assert table.schema.equals(NOTE_EMBEDDING_COLUMNS)
+    assert table.schema.equals(note_embedding_columns(768))
     assert table["hadm_id"].to_pylist() == sorted(HADM_IDS)
     alone = {
         hadm_id: embed(tiny_encoder(), [text], run.notes)[0]
@@ -129,7 +129,7 @@ def test_no_notes_publishes_an_empty_output_and_says_so(ray, tmp_path, capsys):
     assert "this run has none" in capsys.readouterr().out
     table = pq.read_table(tmp_path / "shards" / "note_embeddings" / "part-00000.parquet")
     assert table.num_rows == 0
-    assert table.schema.equals(NOTE_EMBEDDING_COLUMNS)
+    assert table.schema.equals(note_embedding_columns(768))
 
 
 def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten(ray, run):
