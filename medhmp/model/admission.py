@@ -1,7 +1,7 @@
 """The admission level: encoder (Eqs. 4 to 7) and masked code prediction (Eqs. 8 and 9)."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from medhmp.run import Model
 
 STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
 """Index of s, c, g and l among the tokens of an admission."""
+NOTE_PROJECTION: Final = "note.0.weight"
+"""The weights (R, E) of an ``AdmissionEncoder`` whose width is the note encoder's."""
 RARE = 0.01
 """Probability that a fresh model predicts for every code: an admission has few of all codes."""
 

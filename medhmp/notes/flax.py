@@ -21,6 +21,8 @@ DTYPES: Final = {
     b"bfloat16": torch.bfloat16,
     b"float32": torch.float32,
     b"float64": torch.float64,
+    b"int32": torch.int32,
+    b"int64": torch.int64,
 }
 CHUNKED: Final = "__msgpack_chunked_array__"
 """Marks a map that holds the pieces of one array, as msgpack ends at 2^32 bytes."""
@@ -62,9 +64,11 @@ def fill(
         }
     given = {n: tensor for n, tensor in tensors.items() if n.split(".")[0] not in beside}
     wanted = dict(model.named_parameters())
+    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    known |= {name for name, _ in model.named_buffers()}  # of positions, which old files have
     for names, fault in (
         (wanted.keys() - given.keys(), "lack {} of the encoder's weights, {} first"),
-        (given.keys() - wanted.keys(), "have {} that the encoder has not, {} first"),
+        (given.keys() - known, "have {} that the encoder has not, {} first"),
         (_misshapen(given, wanted), "have {} of another shape than config.json gives, {} first"),
     ):
         if names:

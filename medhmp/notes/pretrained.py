@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,18 +37,29 @@ class Family:
     width: str  # field of config.json that has E
     default_width: int  # E where config.json leaves it out, which its writer may
     beside: tuple[str, ...]  # parts of a checkpoint that no note passes
+    vocabulary: tuple[str, ...]  # files of its tokenizer, where there is no tokenizer.json
     has_pooler: bool = False  # unless it is built without
     bracketed: bool = True  # a chunk is [CLS] ... [SEP]; else ... </s>
     padding_shifts: bool = False  # positions begin behind the id of padding
 
 
 FAMILIES: Final[dict[str, Family]] = {
-    "t5": Family("T5EncoderModel", "d_model", 512, ("decoder", "lm_head"), bracketed=False),
-    "bert": Family("BertModel", "hidden_size", 768, ("pooler",), has_pooler=True),
-    "megatron-bert": Family("MegatronBertModel", "hidden_size", 1024, ("pooler",), has_pooler=True),
-    "distilbert": Family("DistilBertModel", "dim", 768, ()),
+    "t5": Family(
+        "T5EncoderModel", "d_model", 512, ("decoder", "lm_head"), ("spiece.model",), bracketed=False
+    ),
+    "bert": Family("BertModel", "hidden_size", 768, ("pooler",), ("vocab.txt",), has_pooler=True),
+    "megatron-bert": Family(
+        "MegatronBertModel", "hidden_size", 1024, ("pooler",), ("vocab.txt",), has_pooler=True
+    ),
+    "distilbert": Family("DistilBertModel", "dim", 768, (), ("vocab.txt",)),
     "roberta": Family(
-        "RobertaModel", "hidden_size", 768, ("pooler",), has_pooler=True, padding_shifts=True
+        "RobertaModel",
+        "hidden_size",
+        768,
+        ("pooler",),
+        ("vocab.json", "merges.txt"),
+        has_pooler=True,
+        padding_shifts=True,
     ),
 }
 """``model_type`` of config.json -> its family. All are encoders of whole sentences."""
@@ -169,16 +180,23 @@ class Pretrained:
                 path, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # transformers and tokenizers each raise their own
+            self._check_vocabulary(self.family.vocabulary)
             raise self._unloadable("tokenizer", error) from None
-        # Without these files transformers makes a tokenizer to which every word is unknown.
-        files = tokenizer.vocab_files_names
-        needed = {files[kind] for kind in ("vocab_file", "merges_file") if kind in files}
-        if "tokenizer.json" not in self.names and (missing := needed - set(self.names)):
+        files = tokenizer.vocab_files_names  # of its class, which may not be the family's own
+        self._check_vocabulary(
+            files[kind] for kind in ("vocab_file", "merges_file") if kind in files
+        )
+        return tokenizer
+
+    def _check_vocabulary(self, files: Iterable[str]) -> None:
+        """Refuses a tokenizer without its files: transformers may make one all the same, to which
+        every word is unknown."""
+        missing = sorted(set(files) - set(self.names))
+        if missing and "tokenizer.json" not in self.names:
             raise Refusal(
-                f"notes.model '{self.folder}' has no {' and no '.join(sorted(missing))}, nor a "
+                f"notes.model '{self.folder}' has no {' and no '.join(missing)}, nor a "
                 "tokenizer.json; give the files of its tokenizer, too"
             )
-        return tokenizer
 
     def _check_packages(self) -> None:
         """Refuses a tokenizer of sentencepiece where a package that reads it is missing."""

@@ -14,7 +14,7 @@ from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, NOTE_WIDTH_FIELD, SHARDS
 from medhmp.legend import NOTE_WIDTH, SPLITS, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-from medhmp.storage import Folder, Output, opened
+from medhmp.storage import COMPLETE, Folder, Output, opened
 from medhmp.tables.schema import SYNTHETIC
 
 FORMAT: Final = 2
@@ -126,20 +126,18 @@ class OpenShards:
 
         That of notes is the default as long as none is embedded: who reads vectors refuses it.
         """
-        vectors = self._note_embeddings
-        return replace(self.manifest.widths, note=note_width(vectors) if vectors else NOTE_WIDTH)
+        sizes = self.manifest.widths
+        if not (self.folder / NOTE_EMBEDDINGS).exists(COMPLETE):
+            return sizes
+        return replace(sizes, note=note_width(self.note_embeddings))
 
-    @property
+    @cached_property
     def note_embeddings(self) -> Output:
         """The output of ``jobs.embed_notes`` beside the tables, opened at its first use.
 
         Refuses one not whole.
         """
-        return self._note_embeddings or opened(self.folder / NOTE_EMBEDDINGS, "embed_notes")
-
-    @cached_property
-    def _note_embeddings(self) -> Output | None:
-        return Output.of(self.folder / NOTE_EMBEDDINGS)
+        return opened(self.folder / NOTE_EMBEDDINGS, "embed_notes")
 
     def read_parquet(self, name: str) -> pa.Table:
         """One file, whole. Refuses bytes whose checksum is not the published one."""

@@ -277,6 +277,7 @@ def test_note_vectors_count_towards_the_budget(plans):
     plan = replace(plans["admissions"], budget=vectors, shuffle_between_patients=True)
     with pytest.raises(Refusal, match="share in memory"):
         Share(plan, 0, 1).batches()
+    assert Share(replace(plan, note_width=NOTE_WIDTH // 2), 0, 1).is_kept
 
 
 def test_a_batch_larger_than_a_ranks_rows_is_refused(plans):
