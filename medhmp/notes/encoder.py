@@ -170,9 +170,9 @@ def _remark(tokenizer: Any) -> str:
     transformers lowers case where a folder of BERT lacks a tokenizer_config.json.
     """
     upper, lower = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("A", "a"))
-    special = set(tokenizer.all_special_tokens)
-    words = (word for word in tokenizer.get_vocab() if word not in special and word.isascii())
-    if upper != lower or not any(word.isalpha() and word.isupper() for word in words):
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    has_upper = any(word.isascii() and word.isalpha() and word.isupper() for word in words)
+    if upper != lower or tokenizer.unk_token_id in lower or not has_upper:
         return ""
     return (
         "notes.model lowers case, and its vocabulary has words in upper case; if it is a cased "

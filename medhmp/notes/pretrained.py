@@ -62,7 +62,7 @@ FAMILIES: Final[dict[str, Family]] = {
         padding_shifts=True,
     ),
 }
-"""``model_type`` of config.json -> its family. All are encoders of whole sentences."""
+"""``model_type`` of config.json -> its family."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class Pretrained:
     @cached_property
     def width(self) -> int:
         """E. Refuses a config.json whose width is no number."""
-        width = self.config.get(self.family.width, self.family.default_width)
+        usual = self.config.get("hidden_size", self.family.default_width)  # a name all know
+        width = self.config.get(self.family.width, usual)
         if type(width) is not int or width < 1:
             raise Refusal(
                 f"notes.model '{self.folder}': {self.family.width} in its config.json is not a "

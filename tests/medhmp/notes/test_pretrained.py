@@ -145,7 +145,16 @@ def test_a_width_that_is_none_is_refused(t5, tmp_path, width):
         width_of(folder.uri)
 
 
-@pytest.mark.parametrize("kind", BERTS)
+@pytest.mark.parametrize("make", [make_t5, lambda path: make_bert(path, "distilbert")])
+def test_a_width_under_its_common_name_is_read(tmp_path, make):
+    folder = Folder(make(tmp_path))
+    config = folder.read_json("config.json")
+    config["hidden_size"] = config.pop("d_model", None) or config.pop("dim")
+    folder.write_json("config.json", config)
+    assert width_of(folder.uri) == load_encoder(folder.uri).width == config["hidden_size"]
+
+
+@pytest.mark.parametrize("kind", ["t5", *BERTS])
 def test_a_width_left_out_of_the_config_is_that_of_transformers(tmp_path, kind):
     from transformers import AutoConfig
 
