@@ -1,14 +1,15 @@
-"""Embeds the discharge notes with a frozen T5 encoder, then deletes their text.
+"""Embeds the discharge notes with a frozen T5 or BERT encoder, then deletes their text.
 
     python -m jobs.embed_notes smoke --out runs/demo
     python -m jobs.embed_notes paper --out s3://bucket/run --notes.model s3://bucket/clinical-t5
 
 Reads   OUT/shards/notes/*.parquet (hadm_id, note_hash, text)
-Writes  OUT/shards/note_embeddings/*.parquet (hadm_id, embedding float32[768]), by hadm_id
+Writes  OUT/shards/note_embeddings/*.parquet (hadm_id, embedding float32[E]), by hadm_id
 Deletes OUT/shards/notes/ unless --notes.keep-text
 
 One actor per GPU of the cluster, or per CPU where there is none. A text that several admissions
-share is embedded once. The driver holds the vectors (3 kB a note) and never a text.
+share is embedded once. The driver holds the vectors (3 kB a note) and never a text. Their width E
+is the encoder's, 768 without one, and pretraining takes it from them.
 """
 
 from __future__ import annotations
@@ -29,16 +30,20 @@ READS: Final = ("out", "overwrite", "quiet", "notes")
 
 def embed_notes(run: Run) -> None:
     """Embeds the notes of a run and publishes their vectors. Ray must be initialized."""
-    from medhmp.layout import NOTE_EMBEDDINGS, NOTES
+    from medhmp.layout import NOTE_EMBEDDINGS, NOTE_WIDTH_FIELD, NOTES
+    from medhmp.legend import NOTE_WIDTH
     from medhmp.notes.embed import write_embeddings
-    from medhmp.notes.encoder import check_encoder
+    from medhmp.notes.encoder import check_encoder, width_of
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Stamp, made_elsewhere, publish
 
     shards, progress = open_shards(run), Progress(run.quiet)
     notes, out = shards.folder / NOTES, shards.folder / NOTE_EMBEDDINGS
+    fields, width = fields_of(run, "notes.model", "notes.max_tokens"), width_of(run.notes.model)
+    if width != NOTE_WIDTH:
+        fields[NOTE_WIDTH_FIELD] = width
     stamp = Stamp(
-        fields=fields_of(run, "notes.model", "notes.max_tokens"),
+        fields=fields,
         inputs={
             "shards": shards.fingerprint,
             "notes.model": check_encoder(run.notes.model),

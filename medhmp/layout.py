@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from medhmp.legend import NOTE_WIDTH, Start, Task
+from medhmp.legend import Start, Task
 
 RAW: Final = "raw"
 TRUTH: Final = "truth.parquet"
@@ -30,6 +30,8 @@ NOTES: Final = "notes"
 """The text of discharge notes, in ``shards/``, until it is embedded."""
 NOTE_EMBEDDINGS: Final = "note_embeddings"
 """Their vectors, in ``shards/``."""
+NOTE_WIDTH_FIELD: Final = "notes.width"
+"""The field of their stamp that has their width, where it is not ``legend.NOTE_WIDTH``."""
 
 STAY_PRETRAINING: Final = "pretrain_stay"
 ADMISSION_PRETRAINING: Final = "pretrain_admission"
@@ -85,14 +87,16 @@ def figure_of(name: str) -> str:
     return f"figures/{name}.svg"
 
 
+def note_embedding_columns(width: int) -> pa.Schema:
+    """Columns of the vectors of notes, of the width E of their encoder."""
+    return pa.schema({"hadm_id": pa.int64(), "embedding": pa.list_(pa.float32(), width)})
+
+
 TIME: Final = pa.timestamp("s")
 """Naive, as the source has it."""
 
 NOTE_COLUMNS: Final = pa.schema(
     {"hadm_id": pa.int64(), "note_hash": pa.string(), "text": pa.string()}
-)
-NOTE_EMBEDDING_COLUMNS: Final = pa.schema(
-    {"hadm_id": pa.int64(), "embedding": pa.list_(pa.float32(), NOTE_WIDTH)}
 )
 
 LABEL_COLUMNS: Final = pa.schema(

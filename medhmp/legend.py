@@ -21,18 +21,20 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 NOTE_WIDTH: Final = 768
-"""E: the hidden width of T5-Base, which Clinical-T5-Base has (paper, Appendix B)."""
+"""E, unless ``notes.model`` has another: the hidden width of T5-Base, which Clinical-T5-Base has
+(paper, Appendix B)."""
 
 
 @dataclass(frozen=True)
 class Widths:
-    """The sizes that the data decide, as the shards' manifest has them."""
+    """The sizes that the data decide: the shards' manifest, and the encoder of the notes."""
 
     hours: int  # T
     features: int  # F
     demographics: int  # P
     diagnoses: int  # C
     drugs: int  # G
+    note: int = NOTE_WIDTH  # E
 
 
 Split = Literal["train", "validation", "test"]

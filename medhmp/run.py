@@ -170,8 +170,8 @@ class Shards:
 class Notes:
     """The frozen note encoder."""
 
-    model: str | None = None  # folder in Hugging Face layout, or s3://; none: a tiny random T5
-    max_tokens: int = 512  # per chunk; longer notes are chunked and averaged by length
+    model: str | None = None  # folder of a T5 or BERT, Hugging Face layout, or s3://; none: random
+    max_tokens: int = 512  # per chunk, or all a BERT takes; longer notes: mean of chunks by length
     batch_size: int = 32  # chunks per forward pass
     keep_text: bool = False  # keep notes/ after embedding
 

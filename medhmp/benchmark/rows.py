@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from medhmp.arrays import Ints
 from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
-from medhmp.layout import NOTE_EMBEDDING_COLUMNS, NOTE_EMBEDDINGS
-from medhmp.legend import NOTE_WIDTH, Widths
+from medhmp.layout import NOTE_EMBEDDINGS, note_embedding_columns
+from medhmp.legend import Widths
 from medhmp.shards import schema
 from medhmp.shards.build.write import file_bounds
 from medhmp.shards.rows import Admissions, NoteVectors, Stays
@@ -33,7 +33,8 @@ def random_admissions(n: int, active: int) -> Admissions:
     subjects, generator = np.arange(n), np.random.default_rng(0)
     stays = _stays(subjects, PAPER, active, generator)
     table = _admissions(subjects, stays, PAPER, generator)
-    return Admissions.from_arrow(table, 3, NoteVectors.from_arrow(_notes(subjects, generator)))
+    notes = NoteVectors.from_arrow(_notes(subjects, PAPER, generator))
+    return Admissions.from_arrow(table, 3, notes)
 
 
 def write_rows(
@@ -58,7 +59,8 @@ def write_rows(
         content = _stays(subjects, widths, active, generator)
         if table == "admissions":
             content = _admissions(subjects, content, widths, generator)
-            shards.write_parquet(f"{NOTE_EMBEDDINGS}/{name}", _notes(subjects, generator))
+            vectors = _notes(subjects, widths, generator)
+            shards.write_parquet(f"{NOTE_EMBEDDINGS}/{name}", vectors)
         shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
         rows_per_file[name] = stop - start
     return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, 0, BUDGET, 3)
@@ -111,10 +113,10 @@ def _admissions(
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
-def _notes(subjects: Ints, generator: np.random.Generator) -> pa.Table:
-    vectors = generator.standard_normal((len(subjects), NOTE_WIDTH), np.float32)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), NOTE_WIDTH)
-    return pa.table([pa.array(subjects), lists], schema=NOTE_EMBEDDING_COLUMNS)
+def _notes(subjects: Ints, widths: Widths, generator: np.random.Generator) -> pa.Table:
+    vectors = generator.standard_normal((len(subjects), widths.note), np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), widths.note)
+    return pa.table([pa.array(subjects), lists], schema=note_embedding_columns(widths.note))
 
 
 def _distinct(rows: int, each: int, width: int, generator: np.random.Generator) -> Ints:

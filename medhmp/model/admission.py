@@ -1,13 +1,13 @@
 """The admission level: encoder (Eqs. 4 to 7) and masked code prediction (Eqs. 8 and 9)."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from medhmp.batch import CODES, DRUG, HAS_NOTE, ICD, NOTE_VECTOR, STAY_SLOT, SUBJECT_ID
-from medhmp.legend import NOTE_WIDTH, Widths
+from medhmp.legend import Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
 from medhmp.model.sparse import Sparse, full_precision, row_of_entry
@@ -16,6 +16,8 @@ from medhmp.run import Model
 
 STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
 """Index of s, c, g and l among the tokens of an admission."""
+NOTE_PROJECTION: Final = "note.0.weight"
+"""The weights (R, E) of an ``AdmissionEncoder`` whose width is the note encoder's."""
 RARE = 0.01
 """Probability that a fresh model predicts for every code: an admission has few of all codes."""
 
@@ -34,7 +36,7 @@ class AdmissionEncoder(nn.Module):
         self.aggregate = nn.Linear(model.max_stays * R, R)  # W_s and b_s of Eq. 4
         self.diagnoses = CodeMLP(widths.diagnoses, R)
         self.drugs = CodeMLP(widths.drugs, R)
-        self.note = nn.Sequential(nn.Linear(NOTE_WIDTH, R), nn.LayerNorm(R), nn.ReLU())
+        self.note = nn.Sequential(nn.Linear(widths.note, R), nn.LayerNorm(R), nn.ReLU())
         self.fusion = FusionBlock(R)
 
     def aggregate_stays(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from medhmp.batch import ICD, VISIT_OFFSETS
 from medhmp.legend import Widths
-from medhmp.model.admission import AdmissionEncoder
+from medhmp.model.admission import NOTE_PROJECTION, AdmissionEncoder
 from medhmp.model.blocks import CodeMLP
 from medhmp.model.recurrence import run_dense
 from medhmp.model.sparse import row_of_entry
@@ -145,6 +145,12 @@ def _check_fit(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], prefix:
             raise Refusal(
                 f"the checkpoint has width {len(theirs[name])} and this run's model.width is "
                 f"{len(ours[name])}; give --model.width {len(theirs[name])} or pretrain again"
+            )
+        if name == NOTE_PROJECTION:
+            raise Refusal(
+                f"the checkpoint reads vectors of notes {theirs[name].shape[1]} wide and this "
+                f"run's are {ours[name].shape[1]}; embed with the --notes.model that it was "
+                "trained on, or pretrain again"
             )
         raise Refusal(
             f"the checkpoint's {prefix}{name} is {tuple(theirs[name].shape)} and this run's is "

@@ -18,7 +18,7 @@ import torch
 
 from medhmp.arrays import Floats32
 from medhmp.frames import frame_of
-from medhmp.layout import NOTE_EMBEDDING_COLUMNS
+from medhmp.layout import note_embedding_columns
 from medhmp.legend import NOTE_WIDTH
 from medhmp.notes.encoder import embed, load_encoder
 from medhmp.progress import Progress
@@ -53,7 +53,7 @@ def write_embeddings(
 
     Args:
         notes: files of ``NOTE_COLUMNS``.
-        out: gets files of ``NOTE_EMBEDDING_COLUMNS``, by hadm_id; without notes, one of no rows.
+        out: gets files of ``note_embedding_columns``, by hadm_id; without notes, one of no rows.
         settings: the encoder.
         row_group: rows of a row group.
         progress: is told how far the work is.
@@ -62,12 +62,12 @@ def write_embeddings(
         The entries of the files.
     """
     index = read_index(notes)
-    if settings.model is not None:
-        load_encoder(settings.model)  # a refusal from here reaches the user, one from an actor not
-    elif len(index):
+    width = _try(settings, progress)
+    if settings.model is None and len(index):
         progress.say("notes: without notes.model, the vectors of a tiny random T5 carry little")
     unique = index.unique("note_hash", keep="first", maintain_order=True)
-    vectors = _vectors(notes, settings, unique, progress)
+    vectors = np.empty((len(unique), width), np.float32)
+    _embed_into(vectors, notes, settings, unique, progress)
     slot = unique.select("note_hash").with_row_index("slot")
     rows = index.join(slot, on="note_hash").sort("hadm_id").select("hadm_id", "slot")
     if len(rows):
@@ -92,21 +92,34 @@ def read_index(notes: Folder) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _vectors(notes: Folder, settings: Notes, unique: pl.DataFrame, progress: Progress) -> Floats32:
+def _try(settings: Notes, progress: Progress) -> int:
+    """Loads the encoder and returns its width, as a refusal from an actor reaches no user."""
+    if settings.model is None:
+        return NOTE_WIDTH
+    encoder = load_encoder(settings.model)
+    tokens = encoder.tokens_per_chunk(settings.max_tokens)
+    if tokens < settings.max_tokens:
+        progress.say(f"notes: chunks of {tokens} tokens, which is all that notes.model takes")
+    if encoder.remark:
+        progress.say(f"notes: {encoder.remark}")
+    return encoder.width
+
+
+def _embed_into(
+    vectors: Floats32, notes: Folder, settings: Notes, unique: pl.DataFrame, progress: Progress
+) -> None:
     """Computes the vectors (U, E) of the U different notes."""
-    vectors = np.empty((len(unique), NOTE_WIDTH), np.float32)
     slot = {note_hash: at for at, note_hash in enumerate(unique["note_hash"])}
     done, start = 0, time.perf_counter()
     for embedded in _embedded(notes, settings, list(_pieces(unique))):
         at = [slot[note_hash] for note_hash in embedded["note_hash"].to_pylist()]
         flat = embedded["embedding"].combine_chunks().flatten().to_numpy()
-        vectors[at] = flat.reshape(-1, NOTE_WIDTH)
+        vectors[at] = flat.reshape(-1, vectors.shape[1])
         done += len(at)
         if progress.is_watched:
             rate = done / (time.perf_counter() - start)
             left = f"{(len(unique) - done) / rate:,.0f} s left"
             progress.say(f"notes: {done:,} of {len(unique):,}, {rate:,.0f}/s, {left}")
-    return vectors
 
 
 def _pieces(unique: pl.DataFrame) -> Iterator[Piece]:
@@ -175,14 +188,14 @@ class Embedder:
 def _write(out: Folder, at: int, rows: pl.DataFrame, vectors: Floats32, row_group: int) -> Entry:
     part = rows.slice(at, ROWS_PER_FILE)
     columns = [pa.array(part["hadm_id"].to_numpy()), _as_lists(vectors[part["slot"].to_numpy()])]
-    table = pa.Table.from_arrays(columns, schema=NOTE_EMBEDDING_COLUMNS)
+    table = pa.Table.from_arrays(columns, schema=note_embedding_columns(vectors.shape[1]))
     name = f"part-{at // ROWS_PER_FILE:05}.parquet"
     # Random mantissas gain nothing from a dictionary.
     return out.write_parquet(name, table, row_group_size=row_group, use_dictionary=False)
 
 
 def _as_lists(vectors: Floats32) -> pa.Array:
-    """Converts vectors (N, E) to a column of ``NOTE_EMBEDDING_COLUMNS``."""
+    """Converts vectors (N, E) to a column of ``note_embedding_columns``."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
 
 

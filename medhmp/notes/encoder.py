@@ -1,12 +1,11 @@
-"""A frozen T5 encoder and its vectors of notes: masked mean over tokens, long notes in chunks.
+"""A frozen encoder and its vectors of notes: masked mean over tokens, long notes in chunks.
 
 A note's vector is the mean of the encoder's last hidden states over all its tokens, sum_t h_t / n;
-padding never counts. A note longer than ``max_tokens`` is cut into chunks, each encoded by itself.
-The mean of the chunks' means, weighted by their lengths, is that same mean.
+padding never counts. A note longer than ``max_tokens`` is cut into chunks, each encoded by itself
+and closed as the encoder knows a text: ``... </s>`` by T5, ``[CLS] ... [SEP]`` by BERT. The mean of
+the chunks' means, weighted by their lengths, is that same mean.
 """
 
-import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,12 +15,10 @@ from torch import Tensor
 
 from medhmp.arrays import Floats32
 from medhmp.legend import NOTE_WIDTH
+from medhmp.notes.pretrained import Family, Pretrained
 from medhmp.refusal import Refusal
-from medhmp.run import Notes, digest
-from medhmp.storage import Folder
+from medhmp.run import Notes
 
-MODEL_FILES: Final = (".json", ".txt", ".model", ".safetensors")
-"""Endings of the files of a model that are read; a pickle never is."""
 TOKENS_PER_PASS: Final = 256
 """Tokens of a forward pass on a CPU, whose cache would not hold the activations of more."""
 BYTE_OFFSET: Final = 3
@@ -32,11 +29,31 @@ BYTE_OFFSET: Final = 3
 class Encoder:
     """A frozen encoder and its tokenizer."""
 
-    model: Any  # transformers.T5EncoderModel: ids (B, L), mask (B, L) -> hidden states (B, L, E)
-    tokenize: Callable[[list[str]], list[list[int]]]  # without the end token
+    model: Any  # of transformers: ids (B, L), mask (B, L) -> hidden states (B, L, E)
+    tokenize: Callable[[list[str]], list[list[int]]]  # without the tokens that close a chunk
     end: int  # id of the token that closes every chunk
     padding: int  # id that fills a batch
     window: int | None = None  # tokens per chunk, where fewer than notes.max_tokens
+    begin: int | None = None  # id of the token that opens every chunk, if one does
+    remark: str = ""  # what its user should know
+
+    @property
+    def width(self) -> int:
+        """E, the width of a vector."""
+        return int(self.model.config.hidden_size)
+
+    def tokens_per_chunk(self, max_tokens: int) -> int:
+        """Tokens of a chunk, as many as ``notes.max_tokens`` if the encoder takes that many.
+
+        Refuses a number that leaves no room between the tokens that open and close a chunk.
+        """
+        least = 2 if self.begin is None else 3
+        if max_tokens < least:
+            raise Refusal(
+                f"notes.max_tokens is {max_tokens} and {least - 1} of them open and close a chunk; "
+                f"give {least} or more"
+            )
+        return min(max_tokens, self.window or max_tokens)
 
 
 def check_encoder(model: str | None) -> str:
@@ -44,45 +61,20 @@ def check_encoder(model: str | None) -> str:
 
     The driver calls it, so that a wrong folder starts no actor.
     """
-    if model is None:
-        return "tiny"
-    folder = Folder(model)
-    names = _model_files(folder)
-    if "config.json" not in names:
-        raise Refusal(
-            f"notes.model '{model}' has no config.json; give a folder in Hugging Face layout"
-        )
-    config = folder.read_json("config.json")
-    if config.get("model_type") != "t5":
-        raise Refusal(
-            f"notes.model '{model}' is a {config.get('model_type')!r} model; give a T5 model"
-        )
-    if config.get("d_model") != NOTE_WIDTH:
-        raise Refusal(
-            f"notes.model '{model}' is {config.get('d_model')} wide, the model reads {NOTE_WIDTH}; "
-            "give an encoder of the width of T5-Base"
-        )
-    if not any(name.endswith(".safetensors") for name in names):
-        raise Refusal(
-            f"notes.model '{model}' has no .safetensors weights, and pickled ones are never read; "
-            "convert it once with from_pretrained and save_pretrained of transformers"
-        )
-    return digest([[name, _sha256(folder, name)] for name in names])
+    return "tiny" if model is None else Pretrained.at(model).fingerprint()
+
+
+def width_of(model: str | None) -> int:
+    """E of the encoder that ``notes.model`` names, as its config.json has it."""
+    return NOTE_WIDTH if model is None else Pretrained.at(model).width
 
 
 def load_encoder(model: str | None) -> Encoder:
     """Loads the encoder of a folder (local or ``s3://``) in Hugging Face layout; None: tiny."""
     if model is None:
         return tiny_encoder()
-    folder = Folder(model)
-    if folder.is_local:
-        return _read_encoder(folder.resolve()[1])
-    with tempfile.TemporaryDirectory() as copy:  # transformers reads local folders only
-        for name in _model_files(folder):
-            with folder.open(name) as source, Folder(copy).create(name) as sink:
-                while block := source.read(1 << 24):
-                    sink.write(block)
-        return _read_encoder(copy)
+    pretrained = Pretrained.at(model)
+    return _joined(*pretrained.load(), pretrained.family)
 
 
 def tiny_encoder() -> Encoder:
@@ -107,27 +99,30 @@ def tiny_encoder() -> Encoder:
     return Encoder(model, _bytes_of, end=1, padding=0, window=128)
 
 
-def chunk(ids: Sequence[int], max_tokens: int, end: int) -> list[list[int]]:
+def chunk(
+    ids: Sequence[int], max_tokens: int, end: int, begin: int | None = None
+) -> list[list[int]]:
     """Cuts a note's token ids into chunks of at most ``max_tokens``, each closed by ``end``.
 
-    An empty note is one chunk that holds only ``end``.
+    Each is opened by ``begin``, if there is one. An empty note is one chunk of these alone.
     """
-    step = max_tokens - 1
-    return [[*ids[at : at + step], end] for at in range(0, max(len(ids), 1), step)]
+    opened = [] if begin is None else [begin]
+    step = max_tokens - 1 - len(opened)
+    return [[*opened, *ids[at : at + step], end] for at in range(0, max(len(ids), 1), step)]
 
 
 @torch.inference_mode()
 def embed(encoder: Encoder, texts: list[str], notes: Notes) -> Floats32:
     """Embeds N notes: vectors (N, E). Encodes longest chunks first, with others of their length."""
     device = encoder.model.device
-    max_tokens = min(notes.max_tokens, encoder.window or notes.max_tokens)
+    max_tokens = encoder.tokens_per_chunk(notes.max_tokens)
     owners: list[int] = []
     chunks: list[list[int]] = []
     for row, ids in enumerate(encoder.tokenize(texts)):
-        pieces = chunk(ids, max_tokens, encoder.end)
+        pieces = chunk(ids, max_tokens, encoder.end, encoder.begin)
         owners += [row] * len(pieces)
         chunks += pieces
-    total = torch.zeros(len(texts), NOTE_WIDTH)
+    total = torch.zeros(len(texts), encoder.width)
     tokens = torch.zeros(len(texts), 1)
     for picked in _batches(chunks, notes.batch_size, device.type == "cpu"):
         rows = torch.tensor([owners[i] for i in picked])
@@ -141,32 +136,21 @@ def embed(encoder: Encoder, texts: list[str], notes: Notes) -> Floats32:
     return result
 
 
-def _read_encoder(path: str) -> Encoder:
-    from transformers import AutoTokenizer, T5EncoderModel
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # a whole T5 has a decoder, which is not loaded on purpose
-    logging.disable_progress_bar()
-    try:
-        model, loaded = T5EncoderModel.from_pretrained(
-            path,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # transformers, tokenizers and safetensors each raise their own
+def _joined(model: Any, tokenizer: Any, family: Family) -> Encoder:
+    """The encoder of a model and a tokenizer. Refuses two that do not fit."""
+    config, rows = model.config, model.get_input_embeddings().num_embeddings
+    begin = tokenizer.cls_token_id if family.bracketed else None
+    end = tokenizer.sep_token_id if family.bracketed else tokenizer.eos_token_id
+    padding = tokenizer.pad_token_id if config.pad_token_id is None else config.pad_token_id
+    if None in (end, padding) or (family.bracketed and begin is None):
         raise Refusal(
-            f"notes.model cannot be loaded ({type(error).__name__}); give a folder with weights "
-            "and tokenizer of a T5, as save_pretrained of transformers writes them"
-        ) from None
-    if loaded["missing_keys"]:
+            "notes.model has a tokenizer without the tokens that open, close or fill a text; "
+            "give the tokenizer of these weights"
+        )
+    if max(tokenizer.vocab_size - 1, end, padding, begin or 0) >= rows:
         raise Refusal(
-            f"notes.model lacks {len(loaded['missing_keys'])} of the encoder's weights; "
-            "give a folder that holds a whole T5 encoder"
+            f"notes.model has a tokenizer of {tokenizer.vocab_size} tokens and weights of {rows}; "
+            "give the tokenizer of these weights"
         )
 
     def tokenize(texts: list[str]) -> list[list[int]]:
@@ -174,7 +158,26 @@ def _read_encoder(path: str) -> Encoder:
         ids: list[list[int]] = coded["input_ids"]
         return ids
 
-    return Encoder(model.eval(), tokenize, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    window = None
+    if family.bracketed:
+        window = config.max_position_embeddings - (padding + 1 if family.padding_shifts else 0)
+    return Encoder(model, tokenize, end, padding, window, begin, _remark(tokenizer))
+
+
+def _remark(tokenizer: Any) -> str:
+    """A remark where the tokenizer lowers case, yet its vocabulary has words in upper case.
+
+    transformers lowers case where a folder of BERT lacks a tokenizer_config.json.
+    """
+    upper, lower = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("A", "a"))
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    has_upper = any(word.isascii() and word.isalpha() and word.isupper() for word in words)
+    if upper != lower or tokenizer.unk_token_id in lower or not has_upper:
+        return ""
+    return (
+        "notes.model lowers case, and its vocabulary has words in upper case; if it is a cased "
+        'encoder, write {"do_lower_case": false} into its tokenizer_config.json'
+    )
 
 
 def _bytes_of(texts: list[str]) -> list[list[int]]:
@@ -198,15 +201,3 @@ def _pad(chunks: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     width = int(lengths.max())
     ids = torch.tensor([chunk + [padding] * (width - len(chunk)) for chunk in chunks])
     return ids, (torch.arange(width) < lengths[:, None]).long()
-
-
-def _model_files(folder: Folder) -> list[str]:
-    return [name for name in folder.names() if name.endswith(MODEL_FILES) and "/" not in name]
-
-
-def _sha256(folder: Folder, name: str) -> str:
-    sha = hashlib.sha256()
-    with folder.open(name) as source:
-        while block := source.read(1 << 24):
-            sha.update(block)
-    return sha.hexdigest()

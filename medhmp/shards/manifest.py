@@ -4,17 +4,17 @@ The manifest is content only: nothing in it depends on workers, buckets, paths o
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
 
-from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, SHARDS
-from medhmp.legend import SPLITS, Task, Widths
+from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, NOTE_WIDTH_FIELD, SHARDS
+from medhmp.legend import NOTE_WIDTH, SPLITS, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
-from medhmp.storage import Folder, Output, opened
+from medhmp.storage import COMPLETE, Folder, Output, opened
 from medhmp.tables.schema import SYNTHETIC
 
 FORMAT: Final = 3
@@ -110,7 +110,7 @@ class Manifest:
 
     @property
     def widths(self) -> Widths:
-        """The sizes that the model takes from the data."""
+        """The sizes that the model takes from the shards, which know no encoder of notes."""
         return Widths(
             hours=self.hours,
             features=len(self.features),
@@ -128,6 +128,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
+
+
+def note_width(vectors: Output) -> int:
+    """E of published vectors of notes, of whose stamp it is a field where it is not the default."""
+    return int(vectors.fields.get(NOTE_WIDTH_FIELD, NOTE_WIDTH))
 
 
 def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
@@ -163,8 +168,14 @@ class OpenShards:
 
     @property
     def widths(self) -> Widths:
-        """The sizes that the model takes from the data."""
-        return self.manifest.widths
+        """The sizes that the model takes from the data.
+
+        That of notes is the default as long as none is embedded: who reads vectors refuses it.
+        """
+        sizes = self.manifest.widths
+        if not (self.folder / NOTE_EMBEDDINGS).exists(COMPLETE):
+            return sizes
+        return replace(sizes, note=note_width(self.note_embeddings))
 
     @cached_property
     def note_embeddings(self) -> Output:

@@ -255,7 +255,7 @@ class NoteVectors:
 
     def of(self, hadm: Ints) -> tuple[Floats32, npt.NDArray[np.bool_]]:
         """Embeddings (B, E) of B admissions, zeros without a note, and which have one (B)."""
-        note = np.zeros((len(hadm), NOTE_WIDTH), np.float32)
+        note = np.zeros((len(hadm), self.embedding.shape[1]), np.float32)
         if not len(self.hadm_id):
             return note, np.zeros(len(hadm), np.bool_)
         at = np.minimum(np.searchsorted(self.hadm_id, hadm), len(self.hadm_id) - 1)

@@ -58,6 +58,7 @@ class Plan:
     seed: int
     budget: float  # bytes of a share that may stay in memory
     max_stays: int
+    note_width: int = NOTE_WIDTH  # E
     shuffle_between_patients: bool = False  # the control of the evidence recipe
 
     def files_of(self, rank: int, world_size: int, epoch: int = 0) -> list[str]:
@@ -240,7 +241,7 @@ class Share:
         if self.plan.table == "stays":
             return sparse
         rows = sum(self.plan.rows_per_file[name] for name in files)
-        return sparse + rows * NOTE_WIDTH * np.dtype(np.float32).itemsize
+        return sparse + rows * self.plan.note_width * np.dtype(np.float32).itemsize
 
     def _generator(self, epoch: int, *more: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, epoch, self.rank, self.world_size, *more])

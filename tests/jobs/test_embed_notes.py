@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.embed_notes import embed_notes
-from medhmp.layout import NOTE_COLUMNS, NOTE_EMBEDDING_COLUMNS
-from medhmp.notes.encoder import embed, tiny_encoder
+from medhmp.layout import NOTE_COLUMNS, note_embedding_columns
+from medhmp.notes.encoder import embed, load_encoder, tiny_encoder
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.shards.manifest import content_of
+from medhmp.shards.manifest import content_of, open_shards
 from medhmp.storage import COMPLETE, Folder, Stamp, publish
 from tests.manifests import manifest
+from tests.medhmp.notes.folders import make_bert, to_flax
 
 pytestmark = pytest.mark.ray
 
@@ -80,7 +81,7 @@ def run(embedded, tmp_path) -> Run:
 
 def test_each_admission_gets_the_vector_of_its_own_note(run):
     table = read(run)
-    assert table.schema.equals(NOTE_EMBEDDING_COLUMNS)
+    assert table.schema.equals(note_embedding_columns(768))
     assert table["hadm_id"].to_pylist() == sorted(HADM_IDS)
     alone = {
         hadm_id: embed(tiny_encoder(), [text], run.notes)[0]
@@ -129,7 +130,21 @@ def test_no_notes_publishes_an_empty_output_and_says_so(ray, tmp_path, capsys):
     assert "this run has none" in capsys.readouterr().out
     table = pq.read_table(tmp_path / "shards" / "note_embeddings" / "part-00000.parquet")
     assert table.num_rows == 0
-    assert table.schema.equals(NOTE_EMBEDDING_COLUMNS)
+    assert table.schema.equals(note_embedding_columns(768))
+
+
+def test_a_bert_gives_vectors_of_its_own_width_which_the_stamp_has(ray, run, tmp_path):
+    model = to_flax(make_bert(tmp_path / "bert"))  # 48 wide, 20 positions
+    other = replace(run, notes=replace(run.notes, model=model), overwrite=True)
+    assert open_shards(run).widths.note == 768
+    embed_notes(other)
+    assert open_shards(other).widths.note == 48
+    table, encoder = read(other), load_encoder(model)
+    assert table.schema.equals(note_embedding_columns(48))
+    alone = dict(zip(HADM_IDS, (embed(encoder, [t], run.notes)[0] for t in TEXTS), strict=True))
+    expected = np.stack([alone[hadm_id] for hadm_id in sorted(HADM_IDS)])
+    vectors = np.stack(table["embedding"].to_pylist())
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten(ray, run):

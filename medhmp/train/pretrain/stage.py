@@ -110,5 +110,6 @@ def rows_to_read(setup: Setup, shards: OpenShards) -> Plan:
         seed=settings.seed,
         budget=setup.share_budget_gib * 2**30,
         max_stays=setup.model.max_stays,
+        note_width=shards.widths.note,
         shuffle_between_patients=stage.shuffled,
     )

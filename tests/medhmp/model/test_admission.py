@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medhmp.model.admission import (
+    NOTE_PROJECTION,
     AdmissionEncoder,
     MaskedCodePrediction,
     draw_salts,
@@ -73,6 +74,16 @@ def test_a_missing_note_has_no_influence(records):
     a = encoder(batch)
     batch["note"] = batch["note"].index_fill(0, torch.tensor([1]), 3.0)
     assert torch.equal(encoder(batch), a)
+
+
+@pytest.mark.parametrize("width", [1, 48, 1024])
+def test_the_note_may_have_any_width(records, width):
+    encoder = AdmissionEncoder(replace(records.widths, note=width), MODEL)
+    batch = records.admission_batch([records.admission(0), records.admission(1, note=False)])
+    batch["note"] = torch.randn(2, width)
+    moved = {**batch, "note": batch["note"] + 1}
+    assert encoder.state_dict()[NOTE_PROJECTION].shape == (MODEL.width, width)
+    assert (encoder(batch) != encoder(moved)).any(1).tolist() == [True, False]
 
 
 def test_admissions_do_not_see_each_other(records):

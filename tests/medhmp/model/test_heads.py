@@ -108,6 +108,16 @@ def test_another_vocabulary_is_refused_naming_both(records):
         load_start(StayClassifier(wider, MODEL), stage_one(records))
 
 
+def test_notes_of_another_width_are_refused_naming_both(records):
+    narrower = replace(records.widths, note=48)
+    message = r"vectors of notes 768 wide and this run's are 48; embed with the --notes\.model"
+    with pytest.raises(Refusal, match=message):
+        load_start(AdmissionClassifier(narrower, MODEL), stage_two(records))
+    assert load_start(AdmissionClassifier(narrower, MODEL), stage_one(records))
+    for kind in (StayClassifier, PatientLSTM):  # they read no note
+        assert load_start(kind(narrower, MODEL), stage_two(records))
+
+
 def test_another_depth_or_model_is_refused(records):
     deep = replace(MODEL, encoder_layers=3)
     with pytest.raises(Refusal, match="encoder_layers"):

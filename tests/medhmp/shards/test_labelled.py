@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from medhmp import layout
-from medhmp.layout import NOTE_EMBEDDING_COLUMNS
+from medhmp.layout import note_embedding_columns
 from medhmp.legend import SPLITS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
@@ -140,7 +140,8 @@ def run(cohort, labels, tmp_path_factory):
     ]
     noted = [a["hadm_id"] for a in cohort.admissions[::2]]
     notes = {"hadm_id": noted, "embedding": [[float(hadm)] * 768 for hadm in noted]}
-    shards.write_parquet("note_embeddings/part.parquet", pa.table(notes, NOTE_EMBEDDING_COLUMNS))
+    vectors = pa.table(notes, note_embedding_columns(768))
+    shards.write_parquet("note_embeddings/part.parquet", vectors)
     run = replace(smoke(), out=str(out), model=Model(max_stays=2))
     entries.append(shards.write_json("manifest.json", manifest_of(files).to_json()))
     publish(shards, Stamp(content_of(run, ()), {}), entries)

@@ -119,11 +119,20 @@ def test_a_job_reads_the_manifest_and_complete_json_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Folder, "read_bytes", counted)
     shards = open_shards(run)
-    assert shards.widths == MANIFEST.widths
     assert shards.fingerprint == shards.output.fingerprint
     assert read == {"shards/complete.json": 1, "shards/manifest.json": 1}
     assert shards.note_embeddings.fingerprint == shards.note_embeddings.fingerprint
+    assert shards.widths == MANIFEST.widths
     assert read["note_embeddings/complete.json"] == 1
+
+
+@pytest.mark.parametrize(("fields", "width"), [(None, 768), ({}, 768), ({"notes.width": 48}, 48)])
+def test_the_width_of_notes_is_that_of_their_vectors(tmp_path, fields, width):
+    """Before there are any it is the default: stage one needs none."""
+    run = published(tmp_path)
+    if fields is not None:
+        publish(Folder(run.out) / "shards" / "note_embeddings", Stamp(fields, {}), [])
+    assert open_shards(run).widths == replace(MANIFEST.widths, note=width)
 
 
 def test_note_embeddings_that_are_not_whole_are_refused(tmp_path):

@@ -4,10 +4,12 @@ import itertools
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medhmp.layout import note_embedding_columns
 from medhmp.shards import schema
 from medhmp.shards.csr import Csr
 from medhmp.shards.rows import Admissions, NoteVectors, Patients, Stays, widened
@@ -92,6 +94,17 @@ def test_admission_batch_keeps_the_first_stays_in_their_slots():
     assert batch["has_note"].tolist() == [True, False, False]
     assert batch["note"].sum(1).tolist() == [768.0, 0.0, 0.0]
     assert batch["subject_id"].tolist() == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1, 48), (1, 1024), (0, 48)])
+def test_notes_are_as_wide_as_their_column(rows, width):
+    table = pa.table(
+        {"hadm_id": [12] * rows, "embedding": [[1.0] * width] * rows}, note_embedding_columns(width)
+    )
+    notes = NoteVectors.from_arrow(table)
+    batch = Admissions.from_arrow(admissions_table(), 2, notes).batch(np.array([2, 1, 0]))
+    assert batch["note"].shape == (3, width)
+    assert batch["note"].sum(1).tolist() == [float(rows * width), 0.0, 0.0]
 
 
 def test_narrow_ids_are_those_stored_and_widen_to_the_same_batch():

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.data import DataContext
 
-from medhmp.layout import NOTE_EMBEDDING_COLUMNS
+from medhmp.layout import note_embedding_columns
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.shards import schema, stream
@@ -277,6 +277,7 @@ def test_note_vectors_count_towards_the_budget(plans):
     plan = replace(plans["admissions"], budget=vectors, shuffle_between_patients=True)
     with pytest.raises(Refusal, match="share in memory"):
         Share(plan, 0, 1).batches()
+    assert Share(replace(plan, note_width=NOTE_WIDTH // 2), 0, 1).is_kept
 
 
 def test_a_batch_larger_than_a_ranks_rows_is_refused(plans):
@@ -490,7 +491,7 @@ def test_notes_are_those_of_every_file_or_none(tmp_path):
     assert len(read_notes(shards).hadm_id) == 0
     for name, ids in (("b", [3, 1]), ("a", [2])):
         embedding = [[float(hadm)] * 768 for hadm in ids]
-        table = pa.table({"hadm_id": ids, "embedding": embedding}, NOTE_EMBEDDING_COLUMNS)
+        table = pa.table({"hadm_id": ids, "embedding": embedding}, note_embedding_columns(768))
         shards.write_parquet(f"note_embeddings/{name}.parquet", table)
     notes = read_notes(shards)
     assert notes.hadm_id.tolist() == [1, 2, 3]
