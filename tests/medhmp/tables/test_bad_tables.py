@@ -202,6 +202,14 @@ REFUSED = {
         rewrite("PATIENTS", lambda data: data.decode().encode("utf-16")),
         r"PATIENTS.csv.gz' is not a well-formed CSV table",
     ),
+    "codes that have lost their zeros": (
+        rewrite("DIAGNOSES_ICD", lambda data: data.replace(b",4019", b",42")),
+        r"column ICD9_CODE of table DIAGNOSES_ICD in .* has 1 code in 3 rows .* zeros are lost",
+    ),
+    "codes of ICD-10": (
+        rewrite("DIAGNOSES_ICD", lambda data: data.replace(b",4019", b",J449")),
+        r"column ICD9_CODE of table DIAGNOSES_ICD in .* 1 code in 3 rows of ICD-10 where the",
+    ),
     "a folder for a file": (
         replaced("PATIENTS", lambda path: path.mkdir()),
         r"has no table PATIENTS; put",
@@ -295,6 +303,10 @@ LEFT_OUT = {
     "a code of nobody": (
         again("DIAGNOSES_ICD", 0, hadm_id=99),
         "codes, of no admission of that patient",
+    ),
+    "a code that is a text": (
+        again("DIAGNOSES_ICD", 0, icd9_code=SECRET),
+        "codes, in no form of their ICD version",
     ),
     "a code that is blank": (again("DIAGNOSES_ICD", 0, icd9_code=" "), "codes, blank"),
     "an event of no stay": (

@@ -255,6 +255,13 @@ def test_codes_of_both_versions(raw, tmp_path):
     assert source.counts["codes, neither of ICD-9 nor of ICD-10"] == 1
 
 
+@pytest.mark.parametrize("written", ["38.9, A41.9", "42", "8.45,8.45", "1882.0"])
+def test_codes_that_have_lost_zeros_are_refused(raw, tmp_path, written):
+    charted(raw, "diagnosis", 5, icd9code=written)
+    with pytest.raises(Refusal, match=r"column ICD9CODE of table DIAGNOSIS .* zeros are lost"):
+        read(raw.write(tmp_path))
+
+
 def test_every_icd9_code_is_told_from_icd10():
     """V and E codes above all, which ICD-10 has, too."""
     numbers = [f"{n:03}" for n in range(1, 1000)] + [f"V{n:02}" for n in range(1, 92)]

@@ -714,6 +714,22 @@ def test_only_a_variable_that_is_named_and_never_has_a_time_holds_for_the_stay(
     assert re.search(said, capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (("9//389", "9//42", "9//19"), "2 codes in 2 rows .* leading zeros are lost"),
+        (("9//38.9",), "1 code in 1 row .* leading zeros are lost"),
+        (("9//J44.9", "9//4280"), "1 code in 1 row of ICD-10 where the version is 9"),
+        (("10//4280", "10//I50.9"), "1 code in 1 row of ICD-9 where the version is 10"),
+    ],
+)
+def test_diagnoses_that_cannot_be_are_refused(data, tmp_path, codes, said):
+    for code in codes:
+        add(data, at(1), f"DIAGNOSIS//ICD//{code}")
+    with pytest.raises(Refusal, match=f"column code of the data in .*{said}"):
+        read(data.write(tmp_path), MIMIC)
+
+
 def test_what_is_left_out_is_counted(data, tmp_path):
     data.rows[2] += [data.row(at(1), "LAB//220045//bpm", 60)] * 2
     add(data, at(1), "BILL//7")

@@ -359,6 +359,17 @@ def test_codes_of_both_versions_and_drugs(raw, tmp_path):
         assert drugs["code"].to_list() == expected
 
 
+def test_codes_that_have_lost_zeros_or_their_version_are_refused(raw, tmp_path):
+    own = {"subject_id": 1, "hadm_id": 11}
+    for number, (code, version, said) in enumerate(
+        [("42", 9, "has 1 code in 1 row that are"), ("4280", 10, "1 code in 1 row of ICD-9 where")]
+    ):
+        raw.add("hosp/diagnoses_icd", **own, icd_code=code, icd_version=version)
+        with pytest.raises(Refusal, match=f"column ICD_CODE of table DIAGNOSES_ICD in .*{said}"):
+            read(raw.write(tmp_path / str(number)))
+        raw.rows["hosp/diagnoses_icd"].pop()
+
+
 def note(raw, hadm, time, text, kind="DS", seq=1):
     own = {"subject_id": 1, "hadm_id": hadm, "note_id": f"1-{kind}-{seq}"}
     raw.add("note/discharge", **own, note_type=kind, note_seq=seq, charttime=time, text=text)
