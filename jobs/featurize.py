@@ -55,20 +55,21 @@ def featurize(run: Run) -> None:
     fields, synthetic = content_of(run, folders), fields_of(run, "tables.synthetic")
     found = {name: identify(name, folder, synthetic) for name, folder in folders.items()}
     inputs = {name: identity.hash for name, identity in found.items()}
-    for identity in found.values():
-        progress.say(identity.checked)
     if ranges := ranges_fingerprint(run.tables.variables):
         inputs[VARIABLES] = ranges
     frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
     if frozen:
         inputs[FROZEN] = frozen.fingerprint
     stamp = Stamp(fields, inputs)
+    checked = "; ".join(identity.checked for identity in found.values())
     if is_done(shards, stamp, run.overwrite):
+        progress.say(f"tables are the same ({checked})")
         return progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     featurizer = frozen_featurizer(frozen, fields) if frozen else None
     asked = Sections(run.cohort, run.splits, run.features, run.shards)
     sources = partial(open_sources, folders, run)
     manifest, seconds = make_shards(asked, stamp, sources, shards, progress, featurizer)
+    progress.say(f"tables are known again by: {checked}")
     tell(progress, manifest, run.features)
     progress.say(f"shards in {seconds:.0f} s: {shards}")
 
