@@ -1138,6 +1138,8 @@ def test_a_bucket_gives_the_same(tmp_path, s3):
             {"death": "("},
             r"tables.meds.death is '\(', which is not a regular .* --tables.meds.death",
         ),
+        ({"timeless": "["}, r"tables.meds.timeless is '\[', which is not a regular expression"),
+        ({"arf": "(?P<ends>.)"}, "has a group 'ends' and can have begins; mend --tables.meds.arf"),
         ({"event": ""}, "tables.meds.event is empty; give a pattern with --tables.meds.event"),
         ({"event": "LAB.*"}, r"has no group 'variable'; write \(\?P<variable>...\) around"),
         ({"diagnosis": "(?P<icd>.*)"}, "tables.meds.diagnosis has no group 'version'"),
