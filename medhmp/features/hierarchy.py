@@ -82,11 +82,11 @@ def refuse(found: Iterable[Unknown]) -> None:
         values.setdefault(variable, set()).add(value)
     if rows:
         each = [
-            f"variable '{name}' has {counted(len(values[name]), 'value')} in "
-            f"{counted(rows[name], 'row')}"
-            for name in sorted(rows)
+            f"'{n}' ({counted(len(values[n]), 'value')} in {counted(rows[n], 'row')})"
+            for n in sorted(rows)
         ]
         raise Refusal(
-            f"{' and '.join(each)} that are no ICD-9-CM codes; correct or drop them (codes are "
-            "text: 038.9 must not become 38.9), or give another type in features.value_types"
+            f"values that are no ICD-9-CM codes are in variable {', '.join(each)}; correct or drop "
+            "them (codes are text: 038.9 must not become 38.9), or give another type in "
+            "features.value_types"
         )
