@@ -45,7 +45,8 @@ def modules(folder: str) -> set[str]:
 def test_the_wheel_holds_every_module_and_no_package_called_jobs(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     inside = {f"medhmp/{name}" for name in modules("jobs")} | modules("medhmp")
-    assert names == inside | {"medhmp/py.typed"}
+    data = {"medhmp/py.typed", "medhmp/tables/facts.yaml", "medhmp/tables/variables.yaml"}
+    assert names == inside | data
     assert wheel.name.startswith(f"medhmp-{medhmp.__version__}-")
 
 
