@@ -84,6 +84,7 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         ),
         (Run(fit=Fit(model="f_lstm")), "fit.start is both and f_lstm is not pretrained"),
         (Run(features=Features(dt=0.0)), "features.dt and model.temperature"),
+        (Run(features=Features(min_filled=1.5)), "min_filled is a share of stays; give a number"),
         (Run(report=Report(draws=1)), "report.draws must be at least 2"),
         (Run(notes=Notes(max_tokens=1)), "notes.max_tokens must be at least 2"),
         (Run(notes=Notes(batch_size=0)), "notes.batch_size must be at least 1"),
