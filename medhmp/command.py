@@ -35,6 +35,7 @@ SHAPING: Final = (
     "shards.row_group",
     "tables.synthetic",
     "tables.meds",
+    "tables.variables",
 )
 """Sections and fields that shape the shards, so that a later job must be given the same."""
 

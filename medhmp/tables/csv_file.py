@@ -242,12 +242,19 @@ class _Text:
         self._stream, self._end = stream, end
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, which do not end in a carriage return; none at the end."""
-        data = self._stream.read(size - min(64, size // 4))
+        """At most ``size`` bytes, which do not end in a carriage return; none at the end.
+
+        As many as there are: a short read is a block of its own to Arrow, and a row may lie in two
+        blocks, not in three.
+        """
+        wanted = size - max(len(self._end), min(64, size // 4))
+        data = self._stream.read(wanted)
+        while len(data) < wanted and (more := self._stream.read(wanted - len(data))):
+            data += more
         while data.endswith(b"\r") and len(data) < size and (more := self._stream.read(1)):
             data += more
-        if not data:
-            data, self._end = self._end, b""
+        if len(data) < wanted:
+            data, self._end = data + self._end, b""
         return bytes(data)
 
     def close(self) -> None:

@@ -124,6 +124,7 @@ def test_fields_of_flattens_what_is_nested_and_makes_tuples_lists():
     patterns = {f"tables.meds.{name}": of for name, of in asdict(Meds()).items()}
     assert fields == {
         "tables.sources": ["a=b"],
+        "tables.optional": [],
         "tables.variables": "default",
         "tables.synthetic.patients": 2000,
         "tables.synthetic.seed": 0,

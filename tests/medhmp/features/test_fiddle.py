@@ -271,7 +271,11 @@ def test_what_is_published_transforms_alike_without_rare_values(
     assert (shared.static.names, shared.hourly.names) == (fitted.static.names, fitted.hourly.names)
     assert shared.published() == shared == FittedFeatures.from_json(shared.to_json())
     for events in (table(*rows, *more), table(*others), table(*others, *more)):
-        one, other = (asdict(transform(events, range(12), f)) for f in (fitted, shared))
+        # What is counted differs: a rare value is of no category that is published.
+        one, other = (
+            asdict(replace(transform(events, range(12), f), recorded=None))
+            for f in (fitted, shared)
+        )
         for name, values in one.items():
             np.testing.assert_array_equal(values, other[name], name)
     named = "\n".join((*fitted.static.names, *fitted.hourly.names))

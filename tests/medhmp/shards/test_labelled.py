@@ -171,7 +171,10 @@ def manifest_of(files):
         tables=files,
         tasks={
             "amnesia": TaskCounts(
-                [("cases", 0)], dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+                [("cases", 0)],
+                dict.fromkeys(SPLITS, 0),
+                dict.fromkeys(SPLITS, 0),
+                emptied="no rows: there are no cases",
             )
         },
     )
