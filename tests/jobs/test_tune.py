@@ -306,7 +306,7 @@ def test_a_task_without_a_case_is_reported_not_trained(
     run = branch(cohort, "shards", quiet=False)
     tune(replace(run, tune=replace(run.tune, tasks=("amnesia",))))
     record = json.loads((Path(run.out) / "tune" / "amnesia" / "skipped.json").read_text())
-    assert record["reason"].startswith("no row, as 'cases' left none of ")
+    assert record["reason"].startswith("no rows: the step 'cases' left none of ")
     assert {split: of["rows"] for split, of in record["counts"].items()} == {
         "train": 0,
         "validation": 0,

@@ -334,5 +334,5 @@ def test_featurized(ray, eicu_tables, tmp_path):
     assert manifest.notes == 0
     names = [*manifest.features, *manifest.demographics]
     assert any(name.startswith("heartrate_") for name in names)
-    assert any(name.startswith("age_value_> 89") for name in names)
+    assert any(name.startswith("AGE_value_") for name in names)
     assert not [n for n in names if any(s in n.lower() for s in GIVEN_AWAY)]
