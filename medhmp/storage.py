@@ -428,22 +428,18 @@ def opened(folder: Folder, made_by: str) -> Output:
     return output
 
 
-def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
+def is_done(folder: Folder, stamp: Stamp) -> bool:
     """True if ``folder`` holds a whole output of this stamp, so that the stage is skipped.
 
-    False if there is none. An output of another run, or a damaged one, is removed under
-    ``overwrite`` and otherwise refused; the refusal names the first field or input that differs.
+    False if there is none. An output of another run, or a damaged one, is refused; the refusal
+    names the first field or input that differs.
     """
     output = Output.of(folder)
     if output is None:
         return False
-    fault = _fault(output, stamp)
-    if fault is None:
-        return True
-    if not overwrite:
+    if fault := fault_of(output, stamp):
         raise Refusal(fault)
-    folder.remove()
-    return False
+    return True
 
 
 def made_elsewhere(folder: Folder) -> str:
@@ -463,7 +459,7 @@ def made_elsewhere(folder: Folder) -> str:
     return f" (made by version {then['version']}{commit})"
 
 
-def _fault(output: Output, stamp: Stamp) -> str | None:
+def fault_of(output: Output, stamp: Stamp) -> str | None:
     """The reason why an output is not this stamp's, as a refusal tells it."""
     if output.hash != stamp.hash:
         return (

@@ -206,7 +206,7 @@ def test_shards_of_other_fields(
     [
         (
             "",
-            "a recipe is missing; give one of smoke, tiny, mimic3_demo, physionet2012, evidence, pap",
+            "a recipe is missing; give one of smoke, tiny, mimic3_demo, physionet2012, evid",
         ),
         (
             "smok",
