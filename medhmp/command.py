@@ -4,7 +4,8 @@
     medhmp <job> RECIPE [--out URI] [--section.field value ...]             where it is installed
 
 Exit status: 0 success; 1 a failure; 2 a wrong argument or input, which includes a rate at which the
-loss diverges (one sentence, no traceback).
+loss diverges and another driver that works in the same root (one sentence, no traceback); 130 and
+143 SIGINT and SIGTERM.
 
 Nothing heavy is imported before the arguments are right: no PyTorch, Ray, Polars or PyArrow.
 """
@@ -16,13 +17,15 @@ import itertools
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from medhmp.interruption import Interruption, interruptible
+from medhmp.progress import Progress
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import Run, fields_of
@@ -53,21 +56,61 @@ def main(
     ``doc`` is the job's docstring, ``reads`` the sections and fields that its help shows;
     ``needs_shards``: it refuses shards that were made with other fields.
     """
-    try:
-        run = parse(sys.argv[1:], doc or "", reads, needs_shards)
-        run.check()
-        if needs_ray:
-            from medhmp.ray_session import start_ray
-
-            start_ray(quiet=run.quiet)
-        work(run)
-    except Exception as error:
-        refusal = find_refusal(error)
-        if refusal is None:
-            raise
-        print(f"{program()}: {refusal}", file=sys.stderr)
-        sys.exit(2)
+    with interruptible(program()) as interruption:
+        try:
+            run = parse(sys.argv[1:], doc or "", reads, needs_shards)
+            run.check()
+            with _leased(run, interruption):
+                if needs_ray:
+                    with _on_ray(run, interruption):
+                        work(run)
+                else:
+                    work(run)
+        except Exception as error:
+            refusal = find_refusal(error)
+            if refusal is None:
+                raise
+            print(f"{program()}: {refusal}", file=sys.stderr)
+            sys.exit(2)
     sys.exit(0)
+
+
+@contextlib.contextmanager
+def _leased(run: Run, interruption: Interruption) -> Iterator[None]:
+    """Holds the lease of the run's root, which nobody else may write into meanwhile."""
+    from medhmp.lease import Claim, Lease
+    from medhmp.ray_session import is_embedded
+    from medhmp.storage import Folder
+
+    claim = Claim.of_this_process(program(), is_embedded())
+    lease = Lease(Folder(run.out), claim, interruption.lost)
+    interruption.marker, interruption.last = claim.variable, lease.release
+    lease.take(Progress(run.quiet).say)
+    with _undone_unless_interrupted(lease.release):
+        yield
+
+
+@contextlib.contextmanager
+def _on_ray(run: Run, interruption: Interruption) -> Iterator[None]:
+    """Has a Ray. One that was started here ends before the lease does: its tasks may write."""
+    from medhmp.ray_session import end_ray, start_ray
+
+    started = start_ray(quiet=run.quiet)
+    interruption.handle()
+    with _undone_unless_interrupted(end_ray if started else lambda: None):
+        yield
+
+
+@contextlib.contextmanager
+def _undone_unless_interrupted(undo: Callable[[], None]) -> Iterator[None]:
+    """Calls ``undo`` after the block, except when a signal has ended it: then ``Interruption`` ends
+    everything, in an order of its own."""
+    try:
+        yield
+    except Exception:
+        undo()
+        raise
+    undo()
 
 
 def parse(

@@ -4,6 +4,8 @@ import logging
 import os
 from typing import Final
 
+from medhmp.progress import is_submitted
+
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -15,6 +17,7 @@ RAY_ENVIRONMENT: Final = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the grid alone, and the job go on without
     # Workers' lines reach the driver as they are, without what Ray's own actors complain of: that
     # the embedded Ray has no dashboard, and how Ray Train makes an actor.
     "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
@@ -24,15 +27,31 @@ for _name, _value in RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 
-def start_ray(quiet: bool = False) -> None:
-    """Joins the cluster of the environment, or starts an embedded one on this machine."""
+def start_ray(quiet: bool = False) -> bool:
+    """Joins the cluster of the environment, or starts an embedded one on this machine.
+
+    Returns False if this process has a Ray already.
+    """
     import ray
 
     hush_ray_data()
     if ray.is_initialized():
-        return
+        return False
     # Workers' lines reach the driver: a plain log, too, hears of long work.
     ray.init(log_to_driver=not quiet, logging_level="ERROR", include_dashboard=False)
+    return True
+
+
+def end_ray() -> None:
+    """Ends the embedded Ray, or leaves the cluster."""
+    import ray
+
+    ray.shutdown()
+
+
+def is_embedded() -> bool:
+    """True if the job's Ray is its own, on this machine, rather than a cluster that it joins."""
+    return "RAY_ADDRESS" not in os.environ and not is_submitted()
 
 
 def hush_ray_data() -> None:

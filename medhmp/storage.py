@@ -45,11 +45,24 @@ TRACERS: Final = 32
 ATTEMPTS: Final = 6
 """Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
 
+LEASE: Final = "MEDHMP_LEASE"
+"""The environment's name for the URI of the claim (``medhmp/lease.py``) under which a job, and each
+process of its embedded Ray, works."""
+
+LOST: Final = (
+    "another driver has taken over this --out, as this one gave no sign for a minute; it ends here "
+    "and publishes nothing more"
+)
+
 T = TypeVar("T")
 
 
 class Unusable(Refusal):
     """A place that cannot be listed or written to: it is wrong, or its bucket fails."""
+
+
+class LeaseLost(RuntimeError):  # noqa: N818
+    """Another driver has taken over the root of this one, which must publish nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -498,7 +511,12 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any,
 
 
 def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
-    """Declares an output whole: writes ``complete.json``, the last write of a stage."""
+    """Declares an output whole: writes ``complete.json``, the last write of a stage.
+
+    Raises LeaseLost if another driver has taken over.
+    """
+    if (claim := os.environ.get(LEASE)) and not Folder(claim).exists():
+        raise LeaseLost(LOST)
     folder.delete_partial()
     files = [asdict(e) for e in sorted(entries, key=lambda e: e.name)]
     record = {
