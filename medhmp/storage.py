@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -42,6 +43,9 @@ SAMPLE: Final = 1 << 16
 equal distances."""
 TRACERS: Final = 32
 """Files traced at once."""
+IN_URI: Final = "/:%@&=?+,;!$'()*~"
+"""Characters of a URI that Arrow takes as they are. Others are written %20 and the like for the
+user; a key that is given escaped keeps its meaning."""
 ATTEMPTS: Final = 6
 """Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
 
@@ -105,6 +109,13 @@ class Sink(_HashingSink):
     written: Entry
 
 
+def _escaped(uri: str) -> str:
+    """A URI whose key has nothing that Arrow would refuse, or, as a ``#``, cut off unsaid."""
+    lone = re.sub("%(?![0-9A-Fa-f]{2})", "%25", uri)
+    bucket, slash, key = lone.removeprefix("s3://").partition("/")
+    return f"s3://{bucket}{slash}{quote(key, safe=IN_URI)}"
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder named by a URI: a local path or ``s3://bucket/key``. Cheap, and picklable.
@@ -134,7 +145,7 @@ class Folder:
             if self.is_local:
                 fs, base = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
             else:
-                fs, base = pafs.FileSystem.from_uri(self.uri)
+                fs, base = pafs.FileSystem.from_uri(_escaped(self.uri))
         except (pa.ArrowInvalid, OSError) as error:
             raise Refusal(
                 f"'{self.uri}' is not a place this can read or write ({type(error).__name__}); "

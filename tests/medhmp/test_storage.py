@@ -381,6 +381,21 @@ def test_resolve_reaches_the_endpoint_of_the_environment(s3):
     assert path == f"{s3.removeprefix('s3://')}/run/a/b"
 
 
+@pytest.mark.s3
+@pytest.mark.parametrize("name", ["mimic iii", "Daten für [1]", "a+b&c", "no #1", "1 % of {all}"])
+def test_a_key_may_have_any_character(s3, name):
+    place = Folder(f"{s3}/{name}")
+    place.write_bytes("1.4/a b", b"1")
+    assert (place / "1.4").names() == ["a b"]
+    assert place.read_bytes("1.4/a b") == b"1"
+
+
+@pytest.mark.s3
+def test_an_escaped_key_is_the_same_place(s3):
+    Folder(f"{s3}/mimic iii").write_bytes("a", b"1")
+    assert Folder(f"{s3}/mimic%20iii").read_bytes("a") == b"1"
+
+
 def test_local_folders_are_absolute_and_know_home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")

@@ -82,10 +82,21 @@ def run_grids(grids: list[Grid], shared: Shared, gpus: float | None, progress: P
 
 
 def gpu_share(given: float | None) -> float:
-    """The share of a GPU that a trial reserves, 0 on a cluster without any."""
-    if given is not None:
-        return given
-    return GPU_SHARE if ray.cluster_resources().get("GPU", 0) else 0.0
+    """The share of a GPU that a trial reserves, 0 on a cluster without any.
+
+    Raises ``Refusal`` for more than any node has: Tune would wait for such a node without a word.
+    """
+    most = max(
+        (node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]), default=0
+    )
+    if given is None:
+        return GPU_SHARE if most else 0.0
+    if given > most:
+        raise Refusal(
+            f"tune.gpus_per_trial is {given:g} and no node of the cluster has more than {most:g} "
+            "GPUs; give a smaller share, or start the nodes with GPUs first"
+        )
+    return given
 
 
 def _check_starts(grids: list[Grid], shared: Shared) -> None:
