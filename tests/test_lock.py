@@ -115,9 +115,7 @@ def test_a_licence_that_no_one_has_read_ends_make_check(
     folder = tmp_path / "seeded-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.4\nName: seeded\nVersion: 1.0\n{said}\n")
-    lists = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import piplicenses; piplicenses.main()"
-    )
+    lists = "import sys, piplicenses; sys.path.insert(0, sys.argv.pop(1)); piplicenses.main()"
     check = subprocess.run(
         [sys.executable, "-c", lists, str(tmp_path), "--packages", "seeded"],
         cwd=ROOT,
