@@ -10,7 +10,7 @@ from medhmp.synthetic.codes import (
     ACUTE_CODES,
     BACKGROUND_CODES,
     CONDITION_CODES,
-    HEART_FAILURE_CODES,
+    LATE_CODES,
 )
 from medhmp.synthetic.items import (
     DATES,
@@ -47,8 +47,8 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     """D_ITEMS, D_LABITEMS and D_ICD_DIAGNOSES, of the ids and codes that the cohort uses."""
     items = sorted(_items(), key=lambda row: int(row[0]))
     labs = [(int(r[0]), *r[1:5]) for r in (*fields(LABS), *fields(TEXT_LABS))]
-    acute = ACUTE_CODES.values()
-    lists = (*CONDITION_CODES.values(), *acute, BACKGROUND_CODES, HEART_FAILURE_CODES)
+    of = (CONDITION_CODES, ACUTE_CODES, LATE_CODES)
+    lists = (*(codes for each in of for codes in each.values()), BACKGROUND_CODES)
     codes = {code for codes in lists for code in codes.split()}
     titles = icd.icd9_titles().filter(pl.col("code").is_in(codes)).sort("code")
     return {
