@@ -135,8 +135,7 @@ def with_stay_start(rows: list[Record], starts: Collection[Start]) -> list[Recor
 def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | None:
     """AUROC of the synthetic cohort's true probability on the same test rows.
 
-    ``truth`` has the columns task, row_id and probability. None for a task that it lacks, of which
-    the cohort has labels only because its codes happen to give some.
+    ``truth`` has the columns task, row_id and probability. None for a task that it lacks.
     """
     wanted = pl.DataFrame({"row_id": predictions.test.row})
     of_task = truth.filter(pl.col("task") == predictions.task).select("row_id", "probability")
