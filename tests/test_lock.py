@@ -125,3 +125,11 @@ def test_a_licence_that_no_one_has_read_ends_make_check(
     )
     assert check.returncode == int(not allowed), check.stderr
     assert allowed or "seeded:1.0" in check.stderr
+
+
+def test_constraints_pin_each_package_at_the_version_of_the_lock() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {line.partition("==")[0]: line for line in lines if not line.startswith("#")}
+    assert pins.keys() == LOCKED.keys()
+    for name, line in pins.items():
+        assert Requirement(line).specifier == f"=={LOCK[name]['version']}"
