@@ -23,9 +23,7 @@ from tests.medhmp.tables.mimic.test_mimic4_as_mimic3 import Shape, is_late
 
 pytestmark = pytest.mark.ray
 
-RUN = replace(
-    mimic3_demo(), quiet=True, splits=Splits(0.8, 0.1, 0.1), shards=Shards(2, bucket_stays=100)
-)
+RUN = replace(mimic3_demo(), quiet=True, splits=Splits(), shards=Shards(files=2))
 MEDS = Meds(event=r"OBSERVATION//(?P<variable>.+)")
 """Patterns of an ETL that keeps MIMIC-III's names of variables."""
 
@@ -81,7 +79,14 @@ def write_meds(source: Source, folder: Path) -> None:
     diagnoses = in_icd10(diagnoses.with_columns(icd_code=pl.col("code").str.slice(2)))
     events = pl.concat([pl.from_arrow(batch) for batch in source.events()]).drop_nulls("hours")
     events = events.join(stays.drop("subject_id"), on="stay_id", maintain_order="left")
+    events = events.join(
+        admissions.select("hadm_id", end=pl.min_horizontal("discharged", "died")),
+        on="hadm_id",
+        maintain_order="left",
+    )
     since = pl.duration(seconds=(pl.col("hours") * 3600).round().cast(pl.Int64))
+    # an infusion stands in the middle of its hour, which may be after the end
+    at = pl.min_horizontal(pl.col("intime") + since, "end")
     place = pl.concat_str(
         pl.lit("HOSPITAL_ADMISSION"), "admission_type", "admission_location", separator="//"
     )
@@ -104,7 +109,7 @@ def write_meds(source: Source, folder: Path) -> None:
             "admitted",
             "MEDICATION//START//" + pl.col("code"),
         ),
-        coded(events, pl.col("intime") + since, "OBSERVATION//" + pl.col("variable")),
+        coded(events, at, "OBSERVATION//" + pl.col("variable")),
     ]
     rows = pl.concat(parts, how="diagonal").sort("subject_id", "time", maintain_order=True)
     (folder / "data").mkdir(parents=True)
@@ -114,14 +119,18 @@ def write_meds(source: Source, folder: Path) -> None:
 
 
 def coded(rows: pl.DataFrame, at: str | pl.Expr, code: pl.Expr) -> pl.DataFrame:
-    """Rows of a MEDS dataset, with the value and the ids that these rows have."""
-    values = {"numeric_value": ("number", pl.Float32), "text_value": ("text", pl.String)}
-    there = [pl.col(of).cast(kind).alias(name) for name, (of, kind) in values.items()
-             if of in rows.columns]  # fmt: skip
+    """Rows of a MEDS dataset, with the value and the ids that these rows have.
+
+    Numbers are doubles: of a variable that the fit took for a categorical one, each number is a
+    category, which one rounded to a float is not.
+    """
+    values = {"numeric_value": ("number", pl.Float64), "text_value": ("text", pl.String)}
+    there = {
+        name: pl.col(of).cast(kind) for name, (of, kind) in values.items() if of in rows.columns
+    }
     ids = [name for name in ("hadm_id", "icustay_id") if name in rows.columns]
-    time = pl.col(at) if isinstance(at, str) else at
-    return rows.select("subject_id", time.cast(pl.Datetime("us")).alias("time"),
-                       code.alias("code"), *there, *ids)  # fmt: skip
+    time = (pl.col(at) if isinstance(at, str) else at).cast(pl.Datetime("us"))
+    return rows.select("subject_id", *ids, time=time, code=code, **there)
 
 
 @pytest.fixture(scope="module")
@@ -135,29 +144,30 @@ def own(ray: object, demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 @pytest.mark.parametrize("shape", ["mimic4", "meds"])
 def test_the_demo_s_frozen_features_fit_it_in_another_shape(
-    own: Run, demo: Path, tmp_path: Path, shape: str
+    own: Run, demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: str
 ) -> None:
     raw = tmp_path / shape
     if shape == "mimic4":
         Mimic4(demo, raw).all()
     else:
         write_meds(mimic3.read("mimic3", str(demo), RUN), raw)
-    features = replace(RUN.features, frozen=f"{own.out}/shards", icd="joint")
+    features = replace(RUN.features, frozen=f"{own.out}/shards")
     tables = Tables(sources=(f"{shape}={raw}",), meds=MEDS)
-    run = replace(RUN, out=str(tmp_path / "out"), tables=tables, features=features)
+    run = replace(RUN, out=str(tmp_path / "out"), tables=tables, features=features, quiet=False)
     featurize(run)
     first, again = (open_shards(of).manifest for of in (own, run))
 
-    filled = again.filled[shape]
-    print(shape, filled)
-    before, after = (readings_of(*of) for of in ((own, first), (run, again)))
-    print(before.height, after.height, before.join(after, on=before.columns, how="anti").height)
-    assert filled["stays with an hourly feature"] == filled["stays"] == 77
-    assert filled["hourly features that any stay has"] > 0.95 * len(first.features)
-    assert before.join(after, on=before.columns, how="anti").is_empty()  # beyond the bins or not
-    kept, mappable, whole = kept_of(run, again, raw, shape)
-    print(kept, mappable, whole)
-    assert kept >= 0.95 * mappable > 0
+    filled, columns = again.filled[shape], len(first.features)
+    part = filled["hourly features that any stay has"]
+    said = f"{shape}: 77 of 77 stays have hourly features, {part:,} of the {columns:,}"
+    assert said in capsys.readouterr().out
+    assert part > 0.95 * columns > 500
+    before, after = readings_of(own, first), readings_of(run, again)
+    assert before.join(after, on=before.columns, how="anti").is_empty()
+    assert before.height > 30_000
+    kept, mappable = kept_of(run, again, raw)
+    assert kept >= 0.95 * mappable
+    assert mappable > 300
 
 
 def readings_of(run: Run, manifest: Manifest) -> pl.DataFrame:
@@ -187,27 +197,19 @@ def table_of(run: Run, manifest: Manifest, table: str) -> pl.DataFrame:
     return pl.concat([pl.from_arrow(part) for part in parts])
 
 
-def kept_of(run: Run, manifest: Manifest, raw: Path, shape: str) -> tuple[int, int, int]:
-    """ICD-10 codes of admissions that are in the admission's ids as an ICD-9 code; those which the
-    packages' tables map to a code of the vocabulary; and all."""
-    admissions = table_of(run, manifest, "admissions").select("hadm_id", "icd_ids")
-    if shape == "mimic4":
+def kept_of(run: Run, manifest: Manifest, raw: Path) -> tuple[int, int]:
+    """Diagnoses of ICD-10 that an admission's ids have as ICD-9; and those that the packages'
+    tables map to a diagnosis of the vocabulary."""
+    if (raw / "hosp").is_dir():
         codes = pl.read_csv(raw / "hosp" / "diagnoses_icd.csv.gz", infer_schema=False)
-        codes = codes.filter(pl.col("icd_version") == "10")
-        codes = codes.select(pl.col("hadm_id").cast(pl.Int64), code="10:" + pl.col("icd_code"))
+        ten = pl.when(pl.col("icd_version") == "10").then("icd_code")
     else:
-        codes = pl.read_parquet(raw / "data" / "0.parquet").select(
-            "hadm_id", code="10:" + pl.col("code").str.extract(r"^DIAGNOSIS//ICD//10//(.+)$")
-        )
-    codes = codes.drop_nulls().unique().join(admissions.select("hadm_id"), on="hadm_id")
-    names = list(manifest.diagnoses)
-    of = icd.alternatives().select("code", "icd9").unique()
-    mapped = codes.join(of.filter(pl.col("icd9").is_in(names)), on="code")
-    known = (
-        admissions.explode("icd_ids")
-        .drop_nulls()
-        .select("hadm_id", icd9=pl.col("icd_ids").map_elements(lambda i: names[i], pl.String))
-    )
-    kept = mapped.join(known, on=["hadm_id", "icd9"])
-    key = ["hadm_id", "code"]
-    return kept.unique(key).height, mapped.unique(key).height, codes.height
+        codes = pl.read_parquet(raw / "data" / "0.parquet").drop_nulls("hadm_id")
+        ten = pl.col("code").str.extract(r"^DIAGNOSIS//ICD//10//(.+)$")
+    codes = codes.select(pl.col("hadm_id").cast(pl.Int64), code="10:" + ten).drop_nulls().unique()
+    vocabulary = pl.DataFrame({"icd9": manifest.diagnoses}).with_row_index("icd_ids")
+    known = icd.alternatives().join(vocabulary, on="icd9").select("code", "icd_ids")
+    admissions = table_of(run, manifest, "admissions").select("hadm_id", "icd_ids")
+    mappable = codes.join(admissions.select("hadm_id"), on="hadm_id").join(known, on="code")
+    kept = mappable.join(admissions.explode("icd_ids"), on=["hadm_id", "icd_ids"])
+    return tuple(of.unique(["hadm_id", "code"]).height for of in (kept, mappable))
