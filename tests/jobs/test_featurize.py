@@ -378,5 +378,11 @@ def test_the_open_demo(shared, tmp_path, ray, capsys):
         ["in the unit at hour 48", 34],
         ["known to have left alive or died", 34],
     ]
+    of = {
+        task: (sum(t.rows.values()), sum(t.positives.values()))
+        for task, t in manifest.tasks.items()
+    }
+    counted = {"arf": (15, 0), "shock": (21, 3), "mortality": (34, 9), "readmission": (88, 11)}
+    assert counted.items() <= of.items()
     signals = {"225792", "225794", "220339", "221906", "221289", "221662", "222315", "221749"}
     assert signals.isdisjoint(name.split("_")[0].split(":")[0] for name in manifest.features)

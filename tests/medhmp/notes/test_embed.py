@@ -1,29 +1,25 @@
-"""The actor that embeds notes, and the pool that it is in."""
+"""The actor that embeds notes."""
 
 import hashlib
 import logging
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 
 from medhmp.layout import NOTE_COLUMNS
-from medhmp.notes.embed import Embedder, Piece, write_embeddings
+from medhmp.notes.embed import Embedder, Piece
 from medhmp.notes.encoder import embed, tiny_encoder
-from medhmp.progress import Progress
 from medhmp.run import Notes
 from medhmp.storage import Folder
 
 TEXTS = ["the patient was started on vancomycin", "sepsis", "", "pneumonia and sepsis " * 40]
 
 
-def write_notes(folder, texts, **settings):
+def write_notes(folder, texts):
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     columns = {"hadm_id": range(len(texts)), "note_hash": hashes, "text": texts}
-    Folder(folder).write_parquet(
-        "notes.parquet", pa.table(columns, schema=NOTE_COLUMNS), **settings
-    )
+    Folder(folder).write_parquet("notes.parquet", pa.table(columns, schema=NOTE_COLUMNS))
     return hashes
 
 
@@ -49,16 +45,3 @@ def test_no_error_or_log_of_the_actor_holds_text(tmp_path, caplog):
     assert "ValueError at" in str(caught.value)
     assert "secret" not in str(caught.value) + caplog.text
     assert caught.value.__suppress_context__
-
-
-@pytest.mark.ray
-def test_no_piece_waits_for_an_actor_that_has_no_room(ray, tmp_path, monkeypatch):
-    """A cluster that says it has more CPUs than it has, as one that others work on."""
-    folders = [Folder(str(tmp_path / name)) for name in ("notes", "one", "many")]
-    hashes = write_notes(folders[0].uri, [f"note {n}" for n in range(12)], row_group_size=1)
-    for folder, cpus in zip(folders[1:], (1.0, 12.0), strict=True):
-        monkeypatch.setattr(ray, "cluster_resources", lambda cpus=cpus: {"CPU": cpus})
-        (entry,) = write_embeddings(folders[0], folder, Notes(), 8, Progress(quiet=True))
-        assert pl.read_parquet(f"{folder}/{entry.name}").height == len(set(hashes)) == 12
-    one, many = (folder.entry("part-00000.parquet") for folder in folders[1:])
-    assert one == many

@@ -386,23 +386,27 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
     assert same == dictionaries
 
 
-def test_more_patients_leave_the_first_as_they_were(tmp_path: Path) -> None:
+def test_more_patients_leave_the_first_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block is written the same whatever follows it, and a patient whatever the cohort's end."""
     told: list[tuple[int, int]] = []
-    folders = {n: tmp_path / str(n) for n in (BLOCK, BLOCK + 2, BLOCK + 40)}
+    block, two_more, many_more = 24, 26, 36
+    monkeypatch.setattr("medhmp.synthetic.write.BLOCK", block)
+    folders = {n: tmp_path / str(n) for n in (block, two_more, many_more)}
     for n, folder in folders.items():
         synthesize(Synthetic(patients=n), Folder(str(folder)), lambda *at: told.append(at))
-    assert [done for done, _ in told[-2:]] == [BLOCK, BLOCK + 40]
+    assert [done for done, _ in told[-2:]] == [block, many_more]
     assert told[-1][1] == sum(table(folder, name).height for name in HEADERS)
     for name in HEADERS:
         one, more = (
             gzip.decompress((folders[n] / f"{name}.csv.gz").read_bytes())
-            for n in (BLOCK, BLOCK + 40)
+            for n in (block, many_more)
         )
         assert more.startswith(one)
         if name.startswith("D_"):
             continue
-        two, three = (table(folders[n], name).drop("ROW_ID") for n in (BLOCK + 2, BLOCK + 40))
+        two, three = (table(folders[n], name).drop("ROW_ID") for n in (two_more, many_more))
         assert two.equals(three.filter(pl.col("SUBJECT_ID") <= two["SUBJECT_ID"].max()))
 
 
