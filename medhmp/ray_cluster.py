@@ -86,15 +86,14 @@ def token_file() -> Path:
 
 
 def _on_this_machine() -> str:
-    from ray._private.services import canonicalize_bootstrap_address
+    from ray._private.services import get_ray_address_from_environment
 
     try:
-        found = canonicalize_bootstrap_address("auto")
-    except (ConnectionError, ValueError):
-        found = None
-    if found is None:
-        raise Refusal(f"{ADDRESS} is auto and no Ray runs on this machine; start one, or {OWN}")
-    return str(found)
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:
+        raise Refusal(
+            f"{ADDRESS} is auto and no Ray runs on this machine; start one, or {OWN}"
+        ) from None
 
 
 def _silent(address: str, why: str) -> str:
