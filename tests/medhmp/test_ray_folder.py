@@ -40,10 +40,10 @@ def test_only_its_owner_may_enter_it_whatever_the_umask(base):
     assert not any(place.exists() for place, _ in folder.owned)
 
 
-def test_a_path_too_long_for_sockets_takes_the_spilled_objects_alone(base):
+def test_a_path_too_long_for_sockets_takes_the_spilled_objects_alone(base, monkeypatch):
     long = base / ("n" * LONGEST)
     long.mkdir()
-    os.environ["RAY_TMPDIR"] = str(long)  # the fixture restores it
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
     folder = RayFolder.make()
     assert folder.spill.is_relative_to(long)
     assert len(str(folder.session)) + len(SOCKET) <= LONGEST
