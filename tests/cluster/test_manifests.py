@@ -232,7 +232,6 @@ def reworded(old: str, new: str) -> dict[str, Any]:
     [
         (without("file_mounts"), ["no token on the nodes"]),
         (without("setup_commands"), ["a token that others may read"]),
-        (without("head_start_ray_commands", 1), []),  # no Ray on the head: nothing to reach
         (
             reworded("RAY_AUTH_MODE=token ray start --address", "ray start --address"),
             ["a node without authentication"],
