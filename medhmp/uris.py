@@ -33,6 +33,6 @@ def refuse_credentials(arguments: Iterable[str]) -> None:
     where = "the command line"
     for argument in arguments:
         if argument.startswith("--"):
-            option = argument.partition("=")[0]
-            where = "the command line" if holds_credential(option) else option
+            option = re.match(r"--[\w.-]+(?==|$)", argument)
+            where = option[0] if option else "the command line"
         refuse_credential(where, argument)
