@@ -11,7 +11,7 @@ from typing import Any, Final
 from medhmp import ray_cluster
 from medhmp.progress import Progress
 from medhmp.ray_folder import RayFolder
-from medhmp.refusal import Refusal
+from medhmp.refusal import Refusal, counted
 
 # Read by Ray when it is imported or when its processes start. A value from outside always wins.
 RAY_ENVIRONMENT: Final = {
@@ -111,7 +111,8 @@ def _join(address: str, quiet: bool) -> None:
             f"the Ray at {address} answers and cannot be joined ({type(error).__name__}); see its "
             f"logs, and that this machine is one of its nodes, or {ray_cluster.OWN}"
         ) from error
-    Progress(quiet).say(f"Ray: joined the cluster at {address}, {len(ray.nodes())} nodes")
+    nodes = counted(len(ray.nodes()), "node")
+    Progress(quiet).say(f"Ray: joined the cluster at {address}, {nodes}")
 
 
 def _umask_of_this_process() -> Callable[[], None]:

@@ -105,7 +105,7 @@ def test_told_of_it_a_job_joins_says_so_and_its_workers_take_its_umask(own: Own)
         [sys.executable, "-c", JOIN], env=own.environment(), capture_output=True, text=True
     )  # fmt: skip
     assert joined.returncode == 0, joined.stderr
-    assert f"Ray: joined the cluster at {own.address}, 1 nodes" in joined.stdout
+    assert f"Ray: joined the cluster at {own.address}, 1 node\n" in joined.stdout
     assert joined.stdout.splitlines()[-1] == f"{own.address} 0o27"
 
 
