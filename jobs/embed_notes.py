@@ -24,7 +24,7 @@ from medhmp.run import Run, fields_of
 if TYPE_CHECKING:
     from medhmp.storage import Folder, Stamp
 
-READS: Final = ("out", "overwrite", "quiet", "notes")
+READS: Final = ("out", "overwrite", "quiet", "private", "notes")
 """Sections and fields of a run that this job reads."""
 
 

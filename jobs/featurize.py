@@ -29,7 +29,9 @@ from medhmp.run import Features, Run, fields_of
 if TYPE_CHECKING:
     from medhmp.shards.manifest import Manifest
 
-READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "features", "shards"),)
+READS: Final = (
+    *("out", "overwrite", "quiet", "private", "tables", "cohort", "splits", "features", "shards"),
+)
 """Sections and fields of a run that this job reads."""
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ", "times, ")

@@ -13,7 +13,7 @@ from medhmp import command
 from medhmp.progress import Progress
 from medhmp.run import Run, fields_of
 
-READS: Final = ("name", "out", "overwrite", "quiet", "report", "tune.starts")
+READS: Final = ("name", "out", "overwrite", "quiet", "private", "report", "tune.starts")
 """Sections and fields of a run that this job reads."""
 
 

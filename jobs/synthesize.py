@@ -14,7 +14,7 @@ from medhmp import command
 from medhmp.progress import Progress
 from medhmp.run import Run, fields_of
 
-READS: Final = ("out", "overwrite", "quiet", "tables.synthetic")
+READS: Final = ("out", "overwrite", "quiet", "private", "tables.synthetic")
 """Sections and fields of a run that this job reads."""
 
 SPOKEN: Final = 2.0

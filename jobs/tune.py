@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medhmp.storage import Folder
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "tune", "finetune"),
+    *("out", "overwrite", "quiet", "private", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
 )

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import os
 import re
 import sys
 import textwrap
@@ -26,6 +27,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import Run, fields_of
+from medhmp.uris import refuse_credentials
 
 SHAPING: Final = (
     "cohort",
@@ -56,6 +58,9 @@ def main(
     try:
         run = parse(sys.argv[1:], doc or "", reads, needs_shards)
         run.check()
+        if run.private:
+            os.umask(0o077)  # of all that is written from here on, and of Ray's own files
+        _check_access(run)
         if needs_ray:
             from medhmp.ray_session import start_ray
 
@@ -77,6 +82,7 @@ def parse(
     needs_shards: bool = False,
 ) -> Run:
     """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0."""
+    refuse_credentials(arguments)
     names = ", ".join(RECIPES)
     if not arguments or arguments[0] not in RECIPES:
         if arguments and arguments[0] in ("-h", "--help"):
@@ -106,6 +112,16 @@ def parse(
     except SystemExit:
         said = _first_sentence(complaint.getvalue())
         raise Refusal(f"{said}; {called} --help lists the fields") from None
+
+
+def _check_access(run: Run) -> None:
+    """Refuses a bucket that cannot be reached, before Ray starts."""
+    given = [uri for name, uri in run.uris() if name != "tables.sources"]
+    if buckets := [uri for uri in (*given, *run.tables.named().values()) if "://" in uri]:
+        from medhmp.storage import Folder
+
+        for place in buckets:
+            Folder(place).check_access()
 
 
 def program(job: str = "") -> str:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -152,6 +152,21 @@ class Folder:
                 "give a local folder or s3://bucket/key, and check AWS_ENDPOINT_URL and the bucket"
             ) from None
         return fs, posixpath.join(base, name) if name else base
+
+    def check_access(self) -> None:
+        """Refuses a place in a bucket that cannot be listed: denied, or without its bucket."""
+        if self.is_local:
+            return
+        fs, path = self.resolve()
+        try:
+            if fs.get_file_info(path).type != pafs.FileType.NotFound:
+                return
+        except OSError as error:
+            raise self._unusable("list", error) from None
+        bucket = path.partition("/")[0]
+        with suppress(OSError):  # a policy may allow the place and hide the bucket
+            if fs.get_file_info(bucket).type == pafs.FileType.NotFound:
+                raise Unusable(f"'{self.uri}' is in no bucket that exists here; make the bucket")
 
     def exists(self, name: str = "") -> bool:
         fs, path = self.resolve(name)

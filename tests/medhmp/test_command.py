@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,22 @@ def test_a_refused_job_prints_one_line_and_no_traceback():
     assert ended.returncode == 2
     assert ended.stderr.strip().count("\n") == 0
     assert "batch_size is 3 for 2 workers" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "folder", "file"), [((), 0o700, 0o600), (("--no-private",), 0o750, 0o640)]
+)
+def test_outputs_are_their_owner_s_alone_unless_told_otherwise(tmp_path, more, folder, file):
+    place = tmp_path / "runs" / "small"
+    subprocess.run(
+        [sys.executable, "-m", "jobs.synthesize", "smoke", "--out", str(place), "--quiet",
+         "--tables.synthetic.patients", "4", *more],
+        cwd=ROOT, check=True, umask=0o027,
+    )  # fmt: skip
+    made = list((tmp_path / "runs").rglob("*"))
+    assert {path.name for path in made} >= {"small", "raw", "complete.json", "CHARTEVENTS.csv.gz"}
+    for path in (tmp_path / "runs", *made):
+        assert stat.S_IMODE(path.stat().st_mode) == (folder if path.is_dir() else file), path
 
 
 def start(job: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

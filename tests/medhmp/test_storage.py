@@ -431,3 +431,12 @@ def test_what_fails_on_disk_or_is_refused_is_not_tried_again(monkeypatch):
 
         with pytest.raises(type(error)):
             patiently(Folder(place), work)
+
+
+@pytest.mark.s3
+def test_a_place_in_a_bucket_is_known_to_be_there_before_it_is_used(s3):
+    Folder(f"{s3}/run").check_access()  # nothing is there yet, in a bucket that is
+    Folder(f"{s3}/run").write_bytes("a", b"1")
+    Folder(f"{s3}/run").check_access()
+    with pytest.raises(Unusable, match="'s3://medhmp-nowhere/run' is in no bucket that exists"):
+        Folder("s3://medhmp-nowhere/run").check_access()

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.tune
+from ray.tune.execution import class_cache
 from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
@@ -131,6 +132,7 @@ def _records(grid: Grid) -> list[tuple[Cell, Record]]:
 def _tune(
     cells: list[Cell], shared: Shared, reserved: dict[str, float], progress: Progress
 ) -> None:
+    keep_credentials_here()
     trainable = ray.tune.with_resources(
         ray.tune.with_parameters(run_cell, cells=cells, shared=shared), reserved
     )
@@ -149,6 +151,13 @@ def _tune(
         ).fit()
     if results.errors:
         raise results.errors[0]
+
+
+def keep_credentials_here() -> None:
+    """Takes the AWS variables from those that Tune copies out of this process into the runtime
+    environment of trials, which Ray logs. Trials have the credentials of the node they run on."""
+    propagated = class_cache.ENV_VARS_TO_PROPAGATE
+    propagated -= {name for name in propagated if name.startswith("AWS_")}
 
 
 class TrialLines(ray.tune.Callback):  # type: ignore[misc]
