@@ -46,6 +46,9 @@ class Tables:
     # in the form of medhmp/tables/variables.yaml
     variables: str = "default"
 
+    # compare raw tables with the SHA256SUMS.txt that PhysioNet puts beside them, where it lies there
+    checksums: bool = True
+
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
 

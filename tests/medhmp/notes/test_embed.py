@@ -13,7 +13,7 @@ from medhmp.notes.embed import Embedder, Piece, write_embeddings
 from medhmp.notes.encoder import embed, tiny_encoder
 from medhmp.progress import Progress
 from medhmp.run import Notes
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Stamp, opened, publish
 
 TEXTS = ["the patient was started on vancomycin", "sepsis", "", "pneumonia and sepsis " * 40]
 
@@ -21,16 +21,16 @@ TEXTS = ["the patient was started on vancomycin", "sepsis", "", "pneumonia and s
 def write_notes(folder, texts, **settings):
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     columns = {"hadm_id": range(len(texts)), "note_hash": hashes, "text": texts}
-    Folder(folder).write_parquet(
-        "notes.parquet", pa.table(columns, schema=NOTE_COLUMNS), **settings
-    )
+    table = pa.table(columns, schema=NOTE_COLUMNS)
+    entry = Folder(folder).write_parquet("notes.parquet", table, **settings)
+    publish(Folder(folder), Stamp({}, {}), [entry])
     return hashes
 
 
 def test_the_actor_embeds_the_rows_it_is_given(tmp_path):
     hashes = write_notes(str(tmp_path), TEXTS)
     piece = Piece("notes.parquet", 0, [3, 1])
-    result = Embedder(Folder(str(tmp_path)), Notes()).embed(piece)
+    result = Embedder(opened(Folder(str(tmp_path)), "featurize"), Notes()).embed(piece)
     assert result["note_hash"].to_pylist() == [hashes[3], hashes[1]]
     expected = embed(tiny_encoder(), [TEXTS[3], TEXTS[1]], Notes())
     assert np.array_equal(np.stack(result["embedding"].to_pylist()).astype(np.float32), expected)
@@ -38,7 +38,7 @@ def test_the_actor_embeds_the_rows_it_is_given(tmp_path):
 
 def test_no_error_or_log_of_the_actor_holds_text(tmp_path, caplog):
     write_notes(str(tmp_path), ["a secret note"])
-    actor = Embedder(Folder(str(tmp_path)), Notes())
+    actor = Embedder(opened(Folder(str(tmp_path)), "featurize"), Notes())
 
     def fail(texts):
         raise ValueError(f"cannot tokenize {texts}")
@@ -58,7 +58,9 @@ def test_no_piece_waits_for_an_actor_that_has_no_room(ray, tmp_path, monkeypatch
     hashes = write_notes(folders[0].uri, [f"note {n}" for n in range(12)], row_group_size=1)
     for folder, cpus in zip(folders[1:], (1.0, 12.0), strict=True):
         monkeypatch.setattr(ray, "cluster_resources", lambda cpus=cpus: {"CPU": cpus})
-        (entry,) = write_embeddings(folders[0], folder, Notes(), 8, Progress(quiet=True))
+        (entry,) = write_embeddings(
+            opened(folders[0], "featurize"), folder, Notes(), 8, Progress(quiet=True)
+        )
         assert pl.read_parquet(f"{folder}/{entry.name}").height == len(set(hashes)) == 12
     one, many = (folder.entry("part-00000.parquet") for folder in folders[1:])
     assert one == many
