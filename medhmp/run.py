@@ -46,7 +46,7 @@ class Tables:
     # in the form of medhmp/tables/variables.yaml
     variables: str = "default"
 
-    # compare raw tables with the SHA256SUMS.txt that PhysioNet puts beside them, where it lies there
+    # compare raw tables with the SHA256SUMS.txt that PhysioNet publishes, where it lies beside them
     checksums: bool = True
 
     synthetic: Synthetic = field(default_factory=Synthetic)

@@ -1,4 +1,4 @@
-"""``SHA256SUMS.txt``, which PhysioNet puts beside its tables: what is read is what was published."""
+"""``SHA256SUMS.txt``, which PhysioNet publishes with its tables: files read are files published."""
 
 import hashlib
 import os
