@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,7 +29,6 @@ from typing import Any, Final
 from medhmp.benchmark.mutations import mutate
 from medhmp.benchmark.readers import Case, cases_of, write_inputs
 from medhmp.refusal import Refusal
-from medhmp.storage import Folder
 
 TINY: Final = shlex.split("""
     smoke --quiet --tables.synthetic.patients 120 --tables.synthetic.density 0.3
@@ -69,7 +68,8 @@ class Fuzz:
     seed: int = 0
     only: int | None = None  # this mutation alone, with its traceback
     run_root: str = ""  # root of a run whose outputs are damaged, its copy; none: one is made
-    out: str = ""  # where the run and fuzz.json are kept, to go on with; none: a temporary folder
+    # folder where the run and a line for each mutation are kept, to go on with; none: temporary
+    out: str = ""
     seconds: float = 20.0  # limit of one mutation
     gib: float = 3.0  # the same of its resident memory
     at_once: int = 2
@@ -78,16 +78,23 @@ class Fuzz:
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(self.out or scratch)
             place.mkdir(parents=True, exist_ok=True)
+            for stale in (*place.glob("mutated-*"), *place.glob("whole-*")):  # of a killed start
+                shutil.rmtree(stale)
             cases = self._cases(place)
             expected = self._expected(cases, place)
             numbers = range(self.first, self.first + self.mutations)
             if self.only is not None:
                 numbers = range(self.only, self.only + 1)
             begun = time.perf_counter()
-            found = list(self._all(cases, expected, place, numbers))
+            journal = place / f"seed-{self.seed}.jsonl"
+            found = self._done(journal, numbers)
+            left = [index for index in numbers if index not in {one.index for one in found}]
+            with journal.open("a") as lines:
+                for one in self._all(cases, expected, place, left):
+                    found.append(one)
+                    lines.write(json.dumps(asdict(one)) + "\n")
+                    lines.flush()
             seconds = time.perf_counter() - begun
-            if self.out:
-                Folder(self.out).write_json("fuzz.json", [asdict(one) for one in found])
         _print_table(found)
         failed = [one for one in found if one.outcome not in FINE]
         for one in failed:
@@ -95,7 +102,14 @@ class Fuzz:
         if failed:
             raise SystemExit(f"{len(failed)} of {len(found)} mutations were not refused")
         counts = Counter(one.outcome.replace(" ", "_") for one in found)
-        return {**counts, "mutations": len(found), "per_s": len(found) / seconds}
+        return {**counts, "mutations": len(found), "per_s": len(left) / seconds}
+
+    def _done(self, journal: Path, numbers: range) -> list[Outcome]:
+        """The mutations that an earlier start has made; none where one alone is asked for."""
+        if self.only is not None or not journal.exists():
+            return []
+        lines = [json.loads(line) for line in journal.read_text().splitlines() if line[-1:] == "}"]
+        return [Outcome(**line) for line in lines if line["index"] in numbers]
 
     def _cases(self, place: Path) -> list[Case]:
         """Makes what is damaged, in processes of their own: a forked child must find the thread
@@ -136,7 +150,7 @@ class Fuzz:
         cases: list[Case],
         expected: Mapping[str, Mapping[str, str]],
         place: Path,
-        numbers: range,
+        numbers: Sequence[int],
     ) -> Iterator[Outcome]:
         gc.freeze()  # what children share with their parent stays shared
         running: list[tuple[Any, ...]] = []
