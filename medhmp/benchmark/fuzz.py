@@ -43,6 +43,8 @@ TINY: Final = shlex.split("""
 FINE: Final = ("same", "refused", "made again", "another result")
 """Outcomes that are none of a fault; the last of files whose checksum nobody knows."""
 GIB: Final = 2**30
+IDLE: Final = 4
+"""Limits of CPU seconds that may pass on the clock: a crowded machine is no hang."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Fuzz:
     run_root: str = ""  # root of a run whose outputs are damaged, its copy; none: one is made
     # folder where the run and a line for each mutation are kept, to go on with; none: temporary
     out: str = ""
-    seconds: float = 20.0  # limit of one mutation
+    seconds: float = 20.0  # limit of one mutation, of CPU; on the clock, four times as many
     gib: float = 3.0  # the same of its resident memory
     at_once: int = 2
 
@@ -249,13 +251,21 @@ class _Child:
         return True
 
     def _must_end(self) -> bool:
-        if time.monotonic() - self._begun > self._limit:
+        waited = time.monotonic() - self._begun
+        if waited > self._limit and (self._busy() > self._limit or waited > IDLE * self._limit):
             self._ended = "hang"
         with suppress(OSError, ValueError, IndexError):
             pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
             if pages * os.sysconf("SC_PAGE_SIZE") > self._memory:
                 self._ended = "memory"
         return self._ended is not None
+
+    def _busy(self) -> float:
+        """Seconds of CPU of the child so far."""
+        with suppress(OSError, ValueError, IndexError):
+            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
 
     def wait(self) -> dict[str, Any]:
         """What the child found, or how it ended."""

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from medhmp.benchmark.rows import write_rows
 from medhmp.evaluate import predictions
@@ -53,6 +54,7 @@ from medhmp.train import checkpoint
 from medhmp.train.checkpoint import read_weights
 
 RUN: Final = replace(smoke(), quiet=True)
+_WARM: Final = (AutoTokenizer.from_pretrained, BertModel.forward)  # transformers imports lazily
 WORDS: Final = ("patient", "sepsis", "started", "on", "vancomycin", "stable", "the", "and")
 
 
@@ -304,8 +306,6 @@ def _write_meds(place: Path) -> None:
 
 
 def _write_encoder(place: Path) -> None:
-    from transformers import BertConfig, BertModel
-
     place.mkdir()
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (place / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
