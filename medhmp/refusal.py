@@ -73,16 +73,17 @@ def write_failure(error: OSError, place: str, out: str = "", size: int | None = 
     where = f"'{place}'" if place else "a file" + (f" of '{out}' or" if out else "")
     if not place:
         where += f" of the temporary folder '{tempfile.gettempdir()}'"
+    does = "write" if error.errno in (*FULL, errno.EROFS) else "read or write"
     if error.errno == errno.EFBIG:
         remedy = "raise the limit (ulimit -f)"
     elif error.errno in FULL:
         remedy = f"free some space there{_room(near)}, or raise the quota"
     elif error.errno in DENIED:
-        remedy = "check that it may be written"
+        remedy = f"check that you may {does} it"
     else:
         remedy = "check the disk"
     return Failure(
-        f"cannot write {where} ({why}{wanted}); {remedy}, and run the same command again"
+        f"cannot {does} {where} ({why}{wanted}); {remedy}, and run the same command again"
     )
 
 

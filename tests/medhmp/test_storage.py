@@ -510,4 +510,4 @@ def test_a_full_disk_and_a_read_only_one_are_told_with_their_place(tiny_disk):
         folder.delete("small")
     said = str(find_failure(caught.value, folder.uri))
     assert said.startswith("cannot write a file of '" + folder.uri)
-    assert "(Read-only file system); check that it may be written" in said
+    assert "(Read-only file system); check that you may write it" in said
