@@ -35,7 +35,7 @@ def embed_notes(run: Run) -> None:
     from medhmp.notes.embed import write_embeddings
     from medhmp.notes.encoder import check_encoder, width_of
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Stamp, made_elsewhere, publish
+    from medhmp.storage import COMPLETE, Stamp, made_elsewhere, opened, publish
 
     shards, progress = open_shards(run), Progress(run.quiet)
     notes, out = shards.folder / NOTES, shards.folder / NOTE_EMBEDDINGS
@@ -52,7 +52,10 @@ def embed_notes(run: Run) -> None:
     if _is_done(notes, out, stamp, shards.manifest.notes, run.overwrite):
         progress.say(f"notes: {out} is whole{made_elsewhere(out)}; skipped")
     else:
-        entries = write_embeddings(notes, out, run.notes, run.shards.row_group, progress)
+        # The folder of a run without notes may be deleted already.
+        is_gone = not shards.manifest.notes and not notes.exists(COMPLETE)
+        text = None if is_gone else opened(notes, "featurize")
+        entries = write_embeddings(text, out, run.notes, run.shards.row_group, progress)
         publish(out, stamp, entries)
     if not run.notes.keep_text:
         notes.remove()

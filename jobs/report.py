@@ -27,7 +27,7 @@ def report(run: Run) -> None:
     from medhmp.report.results import results_of
     from medhmp.report.write import console_table, write
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, publish
+    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened, publish
 
     out, made = Folder(run.out), ""
     grids, skipped = find_results(out)
@@ -41,7 +41,7 @@ def report(run: Run) -> None:
         results = results_of(material, predictions, run.name, run.report, run.tune.starts)
         publish(folder, stamp, write(folder, material, predictions, results))
     if not run.quiet:
-        Console().print(console_table(folder.read_json(RESULTS)))
+        Console().print(console_table(opened(folder, "report").read_json(RESULTS)))
     Progress(run.quiet).say(f"report{made}: {folder}/{PAGE}")
 
 

@@ -83,7 +83,7 @@ def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards:
     place = skipped_of(task)
     if reason:
         said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
-        out.write_json(place, said)
+        out.write_record(place, said)
     elif out.exists(place):
         out.delete(place)
 

@@ -4,7 +4,7 @@
     medhmp <job> RECIPE [--out URI] [--section.field value ...]             where it is installed
 
 Exit status: 0 success; 1 a failure; 2 a wrong argument or input, which includes a rate at which the
-loss diverges (one sentence, no traceback).
+loss diverges. Each is one sentence, and so is a failure of a disk; a traceback is a fault of ours.
 
 Nothing heavy is imported before the arguments are right: no PyTorch, Ray, Polars or PyArrow.
 """
@@ -25,7 +25,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal, find_refusal
+from medhmp.refusal import Refusal, find_failure, find_refusal
 from medhmp.run import Run, fields_of
 from medhmp.uris import refuse_credentials
 
@@ -55,6 +55,7 @@ def main(
     ``doc`` is the job's docstring, ``reads`` the sections and fields that its help shows;
     ``needs_shards``: it refuses shards that were made with other fields.
     """
+    run: Run | None = None
     try:
         run = parse(sys.argv[1:], doc or "", reads, needs_shards)
         run.check()
@@ -68,10 +69,11 @@ def main(
         work(run)
     except Exception as error:
         refusal = find_refusal(error)
-        if refusal is None:
+        told = refusal or find_failure(error, run.out if run else "")
+        if told is None:
             raise
-        print(f"{program()}: {refusal}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{program()}: {told}", file=sys.stderr)
+        sys.exit(2 if refusal else 1)
     sys.exit(0)
 
 

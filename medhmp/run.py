@@ -47,6 +47,9 @@ class Tables:
     # in the form of medhmp/tables/variables.yaml
     variables: str = "default"
 
+    # compare raw tables with the SHA256SUMS.txt that PhysioNet publishes, where it lies beside them
+    checksums: bool = True
+
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
 

@@ -41,6 +41,7 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
     entry = shards.write_json("manifest.json", manifest(notes=len(texts)).to_json())
     run = replace(smoke(), out=out, quiet=True)
     publish(shards, Stamp(content_of(run, ()), {}), [entry])
+    written = []
     for file in range(files if texts else 0):
         rows = range(file, len(texts), files)
         table = pa.table(
@@ -51,7 +52,9 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
             },
             schema=NOTE_COLUMNS,
         )
-        (shards / "notes").write_parquet(f"part-{file:05}.parquet", table, row_group_size=2)
+        name, notes = f"part-{file:05}.parquet", shards / "notes"
+        written.append(notes.write_parquet(name, table, row_group_size=2))
+    publish(shards / "notes", Stamp(content_of(run, ()), {}), written)
     return run
 
 
@@ -99,6 +102,7 @@ def test_each_admission_gets_the_vector_of_its_own_note(run):
 
 def test_keep_text_keeps_it(run):
     assert (Folder(run.out) / "shards" / "notes").names() == [
+        "complete.json",
         "part-00000.parquet",
         "part-00001.parquet",
     ]

@@ -1,5 +1,6 @@
 """Arguments: a recipe first, typed overrides, one sentence and status 2 for a wrong one."""
 
+import errno
 import importlib
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 
 from medhmp.command import SHAPING, parse
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal, find_refusal
+from medhmp.refusal import Refusal, find_failure, find_refusal
 from medhmp.run import Meds, Run, Synthetic, Tables, fields_of
 from medhmp.shards.manifest import SYNTHETIC, content_of
 from medhmp.train.objective import model_fields
@@ -61,6 +62,23 @@ def test_a_refusal_is_found_behind_other_exceptions():
         refuse()
     assert str(find_refusal(caught.value)) == "the thing"
     assert find_refusal(RuntimeError("a bug")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "", "/a/b"), r"^cannot write '/a/b' \(No space left on device\); "),
+        (OSError(errno.EDQUOT, ""), r"^cannot write a file of '/out' or of the temporary folder "),
+        (PermissionError(errno.EACCES, "", "/a"), r"^cannot read or write '/a' \(Permission den"),
+        (type("OutOfDiskError", (Exception,), {})(), r"^Ray has no room to spill objects to: "),
+    ],
+)
+def test_a_failing_disk_is_found_behind_other_exceptions(error, said):
+    wrapped = RuntimeError("worker 0 failed")
+    wrapped.worker_failures = {0: error}
+    assert re.match(said, str(find_failure(wrapped, "/out")))
+    assert find_failure(RuntimeError("a bug")) is None
+    assert find_failure(FileNotFoundError(errno.ENOENT, "", "/a")) is None
 
 
 def test_a_refused_job_prints_one_line_and_no_traceback():
