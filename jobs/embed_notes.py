@@ -34,6 +34,7 @@ def embed_notes(run: Run) -> None:
     from medhmp.legend import NOTE_WIDTH
     from medhmp.notes.embed import write_embeddings
     from medhmp.notes.encoder import check_encoder, width_of
+    from medhmp.replacing import move_in
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import COMPLETE, Stamp, made_elsewhere, opened, publish
 
@@ -49,27 +50,32 @@ def embed_notes(run: Run) -> None:
             "notes.model": check_encoder(run.notes.model),
         },
     )
-    if _is_done(notes, out, stamp, shards.manifest.notes, run.overwrite):
+    room = _room(notes, out, stamp, shards.manifest.notes, run.overwrite)
+    if room is None:
         progress.say(f"notes: {out} is whole{made_elsewhere(out)}; skipped")
     else:
         # The folder of a run without notes may be deleted already.
         is_gone = not shards.manifest.notes and not notes.exists(COMPLETE)
         text = None if is_gone else opened(notes, "featurize")
-        entries = write_embeddings(text, out, run.notes, run.shards.row_group, progress)
-        publish(out, stamp, entries)
+        entries = write_embeddings(text, room, run.notes, run.shards.row_group, progress)
+        publish(room, stamp, entries)
+        move_in(out)
+        progress.say(f"notes: vectors in {out}")
     if not run.notes.keep_text:
         notes.remove()
 
 
-def _is_done(notes: Folder, out: Folder, stamp: Stamp, expected: int, overwrite: bool) -> bool:
-    """As ``storage.is_done``, but keeps vectors whose text is gone: none could be made again."""
-    from medhmp.storage import is_done
+def _room(
+    notes: Folder, out: Folder, stamp: Stamp, expected: int, overwrite: bool
+) -> Folder | None:
+    """As ``room_for``, but keeps vectors whose text is gone: none could be made again."""
+    from medhmp.replacing import room_for
 
     if not expected or notes.names():
-        return is_done(out, stamp, overwrite)
+        return room_for(out, stamp, overwrite)
     try:
-        if is_done(out, stamp):
-            return True
+        if room_for(out, stamp) is None:
+            return None
     except Refusal:
         if not overwrite:
             raise

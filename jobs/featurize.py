@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from medhmp import command
 from medhmp.legend import SPLITS
 from medhmp.progress import Progress
+from medhmp.refusal import Refusal
 from medhmp.run import Features, Run, fields_of
 
 if TYPE_CHECKING:
     from medhmp.shards.manifest import Manifest
+    from medhmp.storage import Folder, Output
 
 READS: Final = (
     *("out", "overwrite", "quiet", "private", "tables", "cohort", "splits", "features", "shards"),
@@ -44,11 +46,12 @@ MOST: Final = 8
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
     from medhmp.layout import SHARDS
+    from medhmp.replacing import move_in, room_for
     from medhmp.shards.build.pipeline import Sections
     from medhmp.shards.build.publish import make_shards
     from medhmp.shards.featurizer import frozen_featurizer
     from medhmp.shards.manifest import FROZEN, VARIABLES, content_of
-    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened
+    from medhmp.storage import Folder, Stamp, made_elsewhere
     from medhmp.tables import checksums
     from medhmp.tables.ranges import fingerprint as ranges_fingerprint
     from medhmp.tables.sources import READERS, folders_of, identify, open_sources
@@ -60,12 +63,13 @@ def featurize(run: Run) -> None:
     inputs = {name: identity.hash for name, identity in found.items()}
     if ranges := ranges_fingerprint(run.tables.variables):
         inputs[VARIABLES] = ranges
-    frozen = opened(Folder(run.features.frozen), "featurize") if run.features.frozen else None
+    frozen = _frozen(run, shards)
     if frozen:
         inputs[FROZEN] = frozen.fingerprint
     stamp = Stamp(fields, inputs)
     checked = "; ".join(identity.checked for identity in found.values())
-    if is_done(shards, stamp, run.overwrite):
+    room = room_for(shards, stamp, run.overwrite, resumes=True)
+    if room is None:
         progress.say(f"tables are the same ({checked})")
         return progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     featurizer = frozen_featurizer(frozen, fields) if frozen else None
@@ -74,10 +78,25 @@ def featurize(run: Run) -> None:
     for name, folder in folders.items() if run.tables.checksums else ():
         if said := checksums.check(folder, READERS[name].files(folder)):
             progress.say(f"{name}: {said}")
-    manifest, seconds = make_shards(asked, stamp, sources, shards, progress, featurizer)
+    manifest, seconds = make_shards(asked, stamp, sources, room, progress, featurizer)
+    move_in(shards)
     progress.say(f"tables are known again by: {checked}")
     tell(progress, manifest, run.features)
     progress.say(f"shards in {seconds:.0f} s: {shards}")
+
+
+def _frozen(run: Run, shards: Folder) -> Output | None:
+    """The shards whose featurizer the run takes. Refuses those that it would replace."""
+    from medhmp.storage import Folder, opened
+
+    if not run.features.frozen:
+        return None
+    frozen = Folder(run.features.frozen)
+    if frozen.resolve()[1] == shards.resolve()[1]:
+        raise Refusal(
+            f"features.frozen is {shards}, which this run would replace; give another --out"
+        )
+    return opened(frozen, "featurize")
 
 
 def tell(progress: Progress, manifest: Manifest, features: Features) -> None:

@@ -25,9 +25,10 @@ READS: Final = (
 def finetune(run: Run) -> None:
     """Makes the one fit of the run, or finds it whole."""
     from medhmp.provenance import run_json
+    from medhmp.replacing import move_in, room_for
     from medhmp.shards.labelled import counts, hindrance, read_task
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere
+    from medhmp.storage import Folder, Stamp, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
     from medhmp.train.finetune.inputs import FitInputs, fit_fields
     from medhmp.train.finetune.single import place_of, run_fit
@@ -36,13 +37,15 @@ def finetune(run: Run) -> None:
     fields = fields_of(run, "fit") | fit_fields(run, fit.task, fit.model)
     stamp = Stamp(fields, FitInputs(out, shards, run.pretrain_on).of(fit.task, fit.start))
     folder = place_of(out, fit)
-    if is_done(folder, stamp, run.overwrite):
+    room = room_for(folder, stamp, run.overwrite)
+    if room is None:
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
     data = read_task(shards, fit.task, run.cohort, run.model, run.finetune.labels)
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
     settings = FitSettings(run.model, run.finetune, shards.widths)
-    summary = run_fit(fit, settings, data, out, stamp, run_json(run))
+    summary = run_fit(fit, settings, data, out, room, stamp, run_json(run))
+    move_in(folder)
     progress.say(f"finetune {fit.task}: {summary}, {folder}")
 
 

@@ -23,23 +23,26 @@ def report(run: Run) -> None:
 
     from medhmp.evaluate.predictions import read_all
     from medhmp.layout import PAGE, REPORT, RESULTS
+    from medhmp.replacing import move_in, room_for
     from medhmp.report.material import find_results, gather
     from medhmp.report.results import results_of
     from medhmp.report.write import console_table, write
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, opened, publish
+    from medhmp.storage import Folder, Stamp, made_elsewhere, opened, publish
 
     out, made = Folder(run.out), ""
     grids, skipped = find_results(out)
     material = gather(out, grids, skipped, open_shards(run))
     folder = out / REPORT
     stamp = Stamp(fields_of(run, "name", "report", "tune.starts"), material.inputs)
-    if is_done(folder, stamp, run.overwrite):
+    room = room_for(folder, stamp, run.overwrite)
+    if room is None:
         made = made_elsewhere(folder)
     else:
         predictions = read_all(material.grids)
         results = results_of(material, predictions, run.name, run.report, run.tune.starts)
-        publish(folder, stamp, write(folder, material, predictions, results))
+        publish(room, stamp, write(room, material, predictions, results))
+        move_in(folder)
     if not run.quiet:
         Console().print(console_table(opened(folder, "report").read_json(RESULTS)))
     Progress(run.quiet).say(f"report{made}: {folder}/{PAGE}")

@@ -35,10 +35,11 @@ READS: Final = (
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
     from medhmp.layout import TUNE
+    from medhmp.replacing import move_in
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.grid import Shared, is_whole, run_grids
+    from medhmp.train.finetune.grid import Shared, pending, run_grids
     from medhmp.train.finetune.inputs import FitInputs, start_weights
     from medhmp.train.finetune.search import grids_of
 
@@ -46,15 +47,17 @@ def tune(run: Run) -> None:
     data = _trainable(run, shards, progress)
     inputs = FitInputs(out, shards, run.pretrain_on)
     grids = [grid for task in data for grid in grids_of(run, task, inputs)]
-    pending = [grid for grid in grids if not is_whole(grid, run.overwrite)]
+    missing = [room for grid in grids if (room := pending(grid, run.overwrite, progress))]
     for grid in grids:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
-    if pending:
-        starts = {start: start_weights(out, start) for start in {g.start for g in pending}}
+    if missing:
+        starts = {start: start_weights(out, start) for start in {g.start for g in missing}}
         settings = FitSettings(run.model, run.finetune, shards.widths)
-        run_grids(pending, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
-    progress.say(f"tune: {len(pending)} grids run, {out / TUNE}")
+        run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
+        for grid in grids:
+            move_in(grid.folder)
+    progress.say(f"tune: {len(missing)} grids run, {out / TUNE}")
 
 
 def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:

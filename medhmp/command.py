@@ -4,7 +4,8 @@
     medhmp <job> RECIPE [--out URI] [--section.field value ...]             where it is installed
 
 Exit status: 0 success; 1 a failure; 2 a wrong argument or input, which includes a rate at which the
-loss diverges. Each is one sentence, and so is a failure of a disk; a traceback is a fault of ours.
+loss diverges and another driver that works in the same root; 130 and 143 SIGINT and SIGTERM. Each
+is one sentence, and so is a failure of a disk; a traceback is a fault of ours.
 
 Nothing heavy is imported before the arguments are right: no PyTorch, Ray, Polars or PyArrow.
 """
@@ -17,13 +18,15 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from medhmp.interruption import Interruption, interruptible
+from medhmp.progress import Progress
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal, find_failure, find_refusal
 from medhmp.run import Run, fields_of
@@ -55,26 +58,73 @@ def main(
     ``doc`` is the job's docstring, ``reads`` the sections and fields that its help shows;
     ``needs_shards``: it refuses shards that were made with other fields.
     """
-    run: Run | None = None
-    try:
-        run = parse(sys.argv[1:], doc or "", reads, needs_shards)
-        run.check()
-        if run.private:
-            os.umask(0o077)  # of all that is written from here on, and of Ray's own files
-        _check_access(run)
-        if needs_ray:
-            from medhmp.ray_session import start_ray
-
-            start_ray(quiet=run.quiet)
-        work(run)
-    except Exception as error:
-        refusal = find_refusal(error)
-        told = refusal or find_failure(error, run.out if run else "")
-        if told is None:
-            raise
-        print(f"{program()}: {told}", file=sys.stderr)
-        sys.exit(2 if refusal else 1)
+    with interruptible(program()) as interruption:
+        run: Run | None = None
+        try:
+            run = parse(sys.argv[1:], doc or "", reads, needs_shards)
+            run.check()
+            if run.private:
+                os.umask(0o077)  # of all that is written from here on, and of Ray's own files
+            _check_access(run)
+            with _leased(run, interruption):
+                if needs_ray:
+                    with _on_ray(run, interruption):
+                        work(run)
+                else:
+                    work(run)
+        except Exception as error:
+            refusal = find_refusal(error)
+            told = refusal or find_failure(error, run.out if run else "")
+            if told is None:
+                raise
+            print(f"{program()}: {told}", file=sys.stderr)
+            sys.exit(2 if refusal else 1)
     sys.exit(0)
+
+
+@contextlib.contextmanager
+def _leased(run: Run, interruption: Interruption) -> Iterator[None]:
+    """Holds the lease of the run's root, which nobody else may write into meanwhile."""
+    from medhmp.lease import Claim, Lease
+    from medhmp.ray_session import is_embedded
+    from medhmp.storage import Folder
+
+    claim = Claim.of_this_process(program(), is_embedded())
+    lease = Lease(Folder(run.out), claim, interruption.lost)
+    interruption.marker, interruption.last = claim.variable, lease.release
+    lease.take(Progress(run.quiet).say)
+    with _undone_unless_interrupted(lease.release):
+        yield
+
+
+@contextlib.contextmanager
+def _on_ray(run: Run, interruption: Interruption) -> Iterator[None]:
+    """Has a Ray. One that was started here ends before the lease does: its tasks may write."""
+    from medhmp.ray_session import end_ray, remove_folder, start_ray
+
+    release = interruption.last
+
+    def last() -> None:
+        remove_folder()
+        release()
+
+    started = start_ray(quiet=run.quiet)
+    interruption.last = last
+    interruption.handle()
+    with _undone_unless_interrupted(end_ray if started else lambda: None):
+        yield
+
+
+@contextlib.contextmanager
+def _undone_unless_interrupted(undo: Callable[[], None]) -> Iterator[None]:
+    """Calls ``undo`` after the block, except when a signal has ended it: then ``Interruption`` ends
+    everything, in an order of its own."""
+    try:
+        yield
+    except Exception:
+        undo()
+        raise
+    undo()
 
 
 def parse(

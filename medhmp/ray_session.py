@@ -24,6 +24,7 @@ RAY_ENVIRONMENT: Final = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the grid alone, and the job go on without
     # Workers' lines reach the driver as they are, without what Ray's own actors complain of: that
     # the embedded Ray has no dashboard, and how Ray Train makes an actor.
     "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
@@ -36,26 +37,33 @@ for _name, _value in RAY_ENVIRONMENT.items():
 LOOPBACK: Final = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's way to say: this machine alone
     "RAY_enable_metrics_collection": "0",  # else a port for Prometheus
+    # Nobody's, since there is no dashboard: Ray Train would look for one among all Rays of this
+    # machine and, where there are several, fail with a traceback.
+    "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9",
 }
 """What keeps an embedded Ray off the network, while it starts; its processes inherit it."""
 
+_folders: Final[list[RayFolder]] = []
+"""Of the embedded Ray of this process, while there is one."""
 
-def start_ray(quiet: bool = False) -> None:
+
+def start_ray(quiet: bool = False) -> bool:
     """Joins the cluster of RAY_ADDRESS, and says which, or starts an embedded one.
 
     A cluster that this machine merely runs is never joined: it may be somebody else's. Refuses one
-    that does not answer or refuses the job's token.
+    that does not answer or refuses the job's token. Returns False where this process has a Ray.
     """
     import ray
 
     hush_ray_data()
     if ray.is_initialized():
-        return
+        return False
     # Workers' lines reach the driver: a plain log, too, hears of long work.
     if address := ray_cluster.asked_for():
         _join(ray_cluster.reach(address), quiet)
     else:
         start_embedded(log_to_driver=not quiet)
+    return True
 
 
 def start_embedded(**options: Any) -> None:
@@ -67,13 +75,8 @@ def start_embedded(**options: Any) -> None:
     import ray
 
     _guard_token()
-    folder = RayFolder.make()
-
-    def end() -> None:
-        ray.shutdown()
-        folder.remove()
-
-    atexit.register(end)
+    _folders.append(folder := RayFolder.make())
+    atexit.register(end_ray)
     with _on_loopback():
         ray.init(
             address="local",
@@ -83,6 +86,25 @@ def start_embedded(**options: Any) -> None:
             object_spilling_directory=str(folder.spill),
             **options,
         )
+
+
+def end_ray() -> None:
+    """Ends the embedded Ray and its folder, or leaves the cluster."""
+    import ray
+
+    ray.shutdown()
+    remove_folder()
+
+
+def remove_folder() -> None:
+    """Removes the folder of an embedded Ray whose processes have ended."""
+    while _folders:
+        _folders.pop().remove()
+
+
+def is_embedded() -> bool:
+    """True if the job's Ray is its own, on this machine, rather than a cluster that it joins."""
+    return ray_cluster.asked_for() is None
 
 
 def _join(address: str, quiet: bool) -> None:

@@ -14,9 +14,11 @@ from medhmp.run import (
     Features,
     Finetune,
     Model,
+    Notes,
     Pretrain,
     Report,
     Run,
+    Shards,
     Splits,
     Synthetic,
     Tables,
@@ -54,6 +56,31 @@ def smoke() -> Run:
             seeds=2,
         ),
         report=Report(draws=1000),
+    )
+
+
+def tiny() -> Run:
+    """Every stage of ``smoke`` in seconds: what becomes of a run that is killed, refused, or robbed
+    of its disk can be seen on it. It learns nothing."""
+    return replace(
+        smoke(),
+        name="tiny",
+        tables=Tables(synthetic=Synthetic(patients=120, density=0.3)),
+        splits=Splits(train=0.5, validation=0.2, test=0.3),
+        shards=Shards(files=4),
+        notes=Notes(max_tokens=32),
+        model=Model(width=8),
+        pretrain_stay=Pretrain(epochs=2, batch_size=16, checkpoint_steps=4),
+        pretrain_admission=Pretrain(epochs=2, batch_size=16, checkpoint_steps=4),
+        finetune=Finetune(epochs=2),
+        tune=Tune(
+            tasks=("mortality",),
+            models=("medhmp",),
+            starts=("both",),
+            search=("medhmp.batch_size=16", "medhmp.learning_rate=1e-2"),
+            seeds=1,
+        ),
+        report=Report(draws=20),
     )
 
 
@@ -134,5 +161,5 @@ def paper() -> Run:
 
 
 RECIPES: Final[dict[str, Callable[[], Run]]] = {
-    recipe.__name__: recipe for recipe in (smoke, mimic3_demo, physionet2012, evidence, paper)
+    recipe.__name__: recipe for recipe in (smoke, tiny, mimic3_demo, physionet2012, evidence, paper)
 }

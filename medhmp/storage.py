@@ -49,6 +49,15 @@ user; a key that is given escaped keeps its meaning."""
 ATTEMPTS: Final = 6
 """Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
 
+LEASE: Final = "MEDHMP_LEASE"
+"""The environment's name for the URI of the claim (``medhmp/lease.py``) under which a job, and each
+process of its embedded Ray, works."""
+
+LOST: Final = (
+    "another driver has taken over this --out, as this one gave no sign for a minute; it ends here "
+    "and publishes nothing more"
+)
+
 T = TypeVar("T")
 
 
@@ -58,6 +67,10 @@ class Unusable(Refusal):
 
 class Torn(Refusal):
     """A file that is no JSON: cut short, empty or damaged."""
+
+
+class LeaseLost(RuntimeError):  # noqa: N818
+    """Another driver has taken over the root of this one, which must publish nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -554,22 +567,18 @@ def opened(folder: Folder, made_by: str) -> Output:
     return output
 
 
-def is_done(folder: Folder, stamp: Stamp, overwrite: bool = False) -> bool:
+def is_done(folder: Folder, stamp: Stamp) -> bool:
     """True if ``folder`` holds a whole output of this stamp, so that the stage is skipped.
 
-    False if there is none. An output of another run, or a damaged one, is removed under
-    ``overwrite`` and otherwise refused; the refusal names the first field or input that differs.
+    False if there is none. An output of another run, or a damaged one, is refused; the refusal
+    names the first field or input that differs.
     """
     output = Output.of(folder)
     if output is None:
         return False
-    fault = _fault(output, stamp)
-    if fault is None:
-        return True
-    if not overwrite:
+    if fault := fault_of(output, stamp):
         raise Refusal(fault)
-    folder.remove()
-    return False
+    return True
 
 
 def made_elsewhere(folder: Folder) -> str:
@@ -589,7 +598,7 @@ def made_elsewhere(folder: Folder) -> str:
     return f" (made by version {then['version']}{commit})"
 
 
-def _fault(output: Output, stamp: Stamp) -> str | None:
+def fault_of(output: Output, stamp: Stamp) -> str | None:
     """The reason why an output is not this stamp's, as a refusal tells it."""
     if output.hash != stamp.hash:
         return (
@@ -628,7 +637,12 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any,
 
 
 def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
-    """Declares an output whole: writes ``complete.json``, the last write of a stage."""
+    """Declares an output whole: writes ``complete.json``, the last write of a stage.
+
+    Raises LeaseLost if another driver has taken over.
+    """
+    if (claim := os.environ.get(LEASE)) and not Folder(claim).exists():
+        raise LeaseLost(LOST)
     folder.delete_partial()
     files = [asdict(e) for e in sorted(entries, key=lambda e: e.name)]
     record = {

@@ -16,17 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
+from medhmp.processes import Key, Process, processes, read
+
 INTERVAL: Final = 0.2
 """Seconds between two samples."""
 LINGER: Final = 10.0
 """Seconds for which processes that outlive the command are still sampled."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 CHANGED: Final = 1 << 20
 """Bytes of resident memory that count as a change."""
-
-Key = tuple[int, int]
-"""The identity of a process: its id, which can be given again, and its start in ticks."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +36,6 @@ class Cost:
     peak: int  # bytes: the largest sum of PSS
     processes: int  # that were seen
     sampling: float  # CPU seconds of the sampling
-
-
-@dataclass(frozen=True)
-class Process:
-    """A line of /proc/<pid>/stat."""
-
-    key: Key
-    parent: int
-    session: int
-    ticks: int  # of CPU, user and system
-    resident: int  # bytes, what is shared included
-    gone: bool  # a zombie: it has ended, and its line still tells its CPU
 
 
 class Tree:
@@ -129,31 +115,7 @@ def _tail(said: IO[bytes]) -> str:
     return said.read().decode(errors="replace")[-4000:]
 
 
-def processes() -> dict[int, Process]:
-    """Every process of this machine, by id."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (line := _read(f"/proc/{name}/stat")):
-            # The second field, in brackets, is the program's name and may hold anything.
-            fields = line.rpartition(b")")[2].split()
-            gone = fields[0] in (b"Z", b"X")
-            parent, session, user, system, start, pages = (
-                int(fields[i]) for i in (1, 3, 11, 12, 19, 21)
-            )
-            key = int(name), start
-            found[int(name)] = Process(key, parent, session, user + system, pages * PAGE, gone)
-    return found
-
-
 def _pss(pid: int) -> int:
     """PSS of a process in bytes: its own memory and its part of shared pages; 0 if it has ended."""
-    _, found, after = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
+    _, found, after = read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
     return int(after.split()[0]) << 10 if found else 0
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return b""

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from medhmp.benchmark import meter
 from medhmp.benchmark.featurize import ENVIRONMENT
+from medhmp.processes import processes
 from medhmp.storage import Folder
 
 ONE_THREAD = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
@@ -93,9 +93,7 @@ def is_train_worker(pid: int) -> bool:
 
 def _members(session: int) -> list[int]:
     """Ids of the running processes of a session."""
-    return [
-        pid for pid, one in meter.processes().items() if one.session == session and not one.gone
-    ]
+    return [pid for pid, one in processes().items() if one.session == session and not one.gone]
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = GONE_S) -> None:

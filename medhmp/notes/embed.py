@@ -73,7 +73,7 @@ def write_embeddings(
     slot = unique.select("note_hash").with_row_index("slot")
     rows = index.join(slot, on="note_hash").sort("hadm_id").select("hadm_id", "slot")
     if len(rows):
-        progress.say(f"notes: {len(rows):,}, {len(unique):,} different; vectors in {out}")
+        progress.say(f"notes: {len(rows):,}, {len(unique):,} different")
     else:
         progress.say("notes: this run has none; going on without")
     starts = range(0, max(len(rows), 1), ROWS_PER_FILE)

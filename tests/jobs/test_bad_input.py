@@ -204,8 +204,14 @@ def test_shards_of_other_fields(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "a recipe is missing; give one of smoke, mimic3_demo, physionet2012, evidence, pap"),
-        ("smok", "'smok' is not a recipe; give one of smoke, mimic3_demo, physionet2012, evid"),
+        (
+            "",
+            "a recipe is missing; give one of smoke, tiny, mimic3_demo, physionet2012, evid",
+        ),
+        (
+            "smok",
+            "'smok' is not a recipe; give one of smoke, tiny, mimic3_demo, physionet2012, evid",
+        ),
         ("smoke --model.widht 3", "Unrecognized options: --model.widht, 3; perhaps .*model.width"),
         ("smoke --model.width wide", "Error parsing --model.width: .*'wide'"),
         ("smoke --tune.starts nobody", "invalid choice 'nobody' for argument '--tune.starts'"),

@@ -23,10 +23,11 @@ from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
+from medhmp.train.finetune import grid as grid_module
 from medhmp.train.finetune.estimators import FitSettings
 from medhmp.train.finetune.grid import Shared, TrialLines, run_cell
 from medhmp.train.finetune.inputs import FitInputs
-from medhmp.train.finetune.search import Grid, grids_of
+from medhmp.train.finetune.search import Cell, Grid, grids_of
 
 pytestmark = pytest.mark.ray
 
@@ -172,14 +173,23 @@ def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
 
 
 def test_one_more_rate_keeps_the_cells_and_chooses_among_all(
-    tuned: Run, branch: Callable[..., Run]
+    tuned: Run, branch: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rate teaches nothing, so that the choice and its predictions are what they were."""
     run = branch(one_grid(tuned), "shards", "tune/mortality/medhmp/none", overwrite=True)
     folder = grid_of(run, "mortality", "none")
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*.json")}
+    before = {path: path.read_bytes() for path in folder.glob("trials/*.json")}
+    fitted: list[str] = []
+    fit = grid_module._tune
+
+    def fit_and_note(cells: list[Cell], *rest: Any) -> None:
+        fitted.extend(cell.name for cell in cells)
+        fit(cells, *rest)
+
+    monkeypatch.setattr(grid_module, "_tune", fit_and_note)
     tune(one_grid(run, search=searching(*rates_of(run), 1e-12)))
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert fitted == ["batch-32-lr-1e-12"]
+    assert {path: path.read_bytes() for path in before} == before
     assert len(list(folder.glob("trials/*.json"))) == len(before) + 1
     assert set(pl.read_parquet(folder / "trials.parquet")["lr"]) > {1e-12}
     undisturbed = grid_of(tuned, "mortality", "none") / "predictions.parquet"

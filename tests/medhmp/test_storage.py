@@ -161,7 +161,7 @@ def test_the_record_does_not_depend_on_the_order_of_writing(folder):
         (stamp(inputs={"shards": "bb"}), "its input shards has changed"),
     ],
 )
-def test_an_output_of_another_run_is_refused_or_overwritten(folder, other, difference):
+def test_an_output_of_another_run_is_refused(folder, other, difference):
     written(folder)
     with pytest.raises(Refusal) as refused:
         is_done(folder, other)
@@ -170,17 +170,10 @@ def test_an_output_of_another_run_is_refused_or_overwritten(folder, other, diffe
         "pass --overwrite to replace it, or another --out"
     )
     assert is_done(folder, stamp())  # a refusal changes nothing
-    assert not is_done(folder, other, overwrite=True)
-    assert folder.names() == []
-
-
-def test_overwrite_keeps_an_output_of_the_same_run(folder):
-    written(folder)
-    assert is_done(folder, stamp(), overwrite=True)
 
 
 @pytest.mark.parametrize("damage", [b"tw", b"tow", None], ids=["shorter", "other", "missing"])
-def test_a_damaged_output_is_refused_or_made_again(folder, damage):
+def test_a_damaged_output_is_refused(folder, damage):
     written(folder)
     if damage is None:
         folder.delete("b.bin")
@@ -190,8 +183,6 @@ def test_a_damaged_output_is_refused_or_made_again(folder, damage):
         Refusal, match=r"is damaged: b\.bin is missing or not what was written; pass"
     ):
         is_done(folder, stamp())
-    assert not is_done(folder, stamp(), overwrite=True)
-    assert folder.names() == []
 
 
 def test_only_so_many_bytes_are_hashed_and_small_files_first(folder, monkeypatch):

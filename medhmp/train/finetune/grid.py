@@ -10,7 +10,7 @@ the test split, once; its files stay.
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -26,8 +26,9 @@ from medhmp.legend import Start, Task
 from medhmp.model.heads import load_start
 from medhmp.progress import Pace, Progress
 from medhmp.refusal import Refusal
+from medhmp.replacing import room_for
 from medhmp.shards.labelled import TaskData
-from medhmp.storage import COMPLETE, Output, damaged, is_done, publish
+from medhmp.storage import Folder, Output, damaged, publish
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune.estimators import (
     Estimator,
@@ -61,14 +62,31 @@ class Shared:
         return estimator_of(grid.task, grid.model, cell.point, self.settings, reserved_device())
 
 
-def is_whole(grid: Grid, overwrite: bool) -> bool:
-    """True if a grid is published. Under ``overwrite`` one of another search is opened again, and
-    keeps the records of the cells that both searches have."""
-    output = Output.of(grid.folder)
-    if overwrite and output and output.hash != grid.stamp.hash:
-        grid.folder.delete(COMPLETE)
-        return False
-    return is_done(grid.folder, grid.stamp, overwrite)
+def pending(grid: Grid, overwrite: bool, progress: Progress) -> Grid | None:
+    """The grid in the folder where it is to be made; None if it is published.
+
+    Under ``overwrite`` one of another search is made anew beside it, and takes over the records and
+    models of the cells that both searches have.
+    """
+    old = Output.of(grid.folder)
+    room = room_for(grid.folder, grid.stamp, overwrite, resumes=True)
+    if room is None:
+        return None
+    made = replace(grid, folder=room)
+    if old and room != grid.folder and old.hash != grid.stamp.hash:
+        for cell in made.cells:
+            if not _is_finished(cell, progress):
+                _adopt(cell, grid.trials)
+    return made
+
+
+def _adopt(cell: Cell, trials: Folder) -> None:
+    """Copies what another grid's ``trials`` have of a cell, its record last."""
+    record = trials.read_record(cell.record)
+    if record is None or record["hash"] != cell.stamp.hash:
+        return
+    for name in (*filter(trials.exists, cell.files), cell.record):
+        cell.grid.trials.write_bytes(name, trials.read_bytes(name))
 
 
 def run_grids(grids: list[Grid], shared: Shared, gpus: float | None, progress: Progress) -> None:

@@ -7,6 +7,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import ray.train
@@ -15,9 +16,10 @@ import ray.train.torch
 from medhmp.progress import is_submitted
 from medhmp.ray_session import RAY_ENVIRONMENT
 from medhmp.refusal import Refusal
+from medhmp.replacing import move_in, room_for
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.stream import Plan, Share
-from medhmp.storage import Folder, Stamp, is_done, made_elsewhere, publish
+from medhmp.storage import Folder, Stamp, made_elsewhere, publish
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Metrics, Position
 from medhmp.train.pretrain.curves import write_curves
@@ -40,20 +42,25 @@ def pretrain(setup: Setup, shards: OpenShards, stamp: Stamp, overwrite: bool) ->
         return _measure_ingest(setup, shards, stamp)
     stage, settings, progress = setup.stage, setup.pretrain, setup.progress
     folder = Folder(stage.folder)
-    if is_done(folder, stamp, overwrite):
+    room = room_for(folder, stamp, overwrite, resumes=True)
+    if room is None:
         return progress.say(f"{stage.name}: whole already{made_elsewhere(folder)}, {folder}")
-    # Before workers start: refuses another run's, and says what is damaged.
-    checkpoint.newest(folder, stamp, overwrite, progress.say)
     plan = rows_to_read(setup, shards)
     plan.steps(settings.workers)  # refuses a batch larger than a share
+    check_room(settings.workers, ray.cluster_resources())
     stage.build(setup.model, shards.widths)  # refuses weights that do not fit
+    # Before workers start: refuses another run's, and says what is damaged. Nothing that could be
+    # refused comes after it, as under overwrite it removes.
+    checkpoint.newest(room, stamp, overwrite, progress.say)
+    setup = replace(setup, stage=replace(stage, folder=room.uri))
     metrics = _run_ranks(setup, shards, stamp, plan)
-    last = checkpoint.newest(folder, stamp)
+    last = checkpoint.newest(room, stamp)
     if last is None or last.position != Position(settings.epochs):
-        raise RuntimeError(f"{stage.name} ended without its last checkpoint in {folder}")
+        raise RuntimeError(f"{stage.name} ended without its last checkpoint in {room}")
     model = checkpoint.dump_weights(last.weights)
-    entries = checkpoint.write_model(folder, model, setup.run_json, metrics)
-    publish(folder, stamp, entries + write_curves(folder, metrics))
+    entries = checkpoint.write_model(room, model, setup.run_json, metrics)
+    publish(room, stamp, entries + write_curves(room, metrics))
+    move_in(folder)
     progress.say(
         f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
     )

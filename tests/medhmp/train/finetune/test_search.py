@@ -11,8 +11,8 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
 from medhmp.shards.manifest import OpenShards, content_of
-from medhmp.storage import Folder, Stamp, opened, publish
-from medhmp.train.finetune.grid import _to_fit, choose, is_whole
+from medhmp.storage import Folder, Stamp, is_done, opened, publish
+from medhmp.train.finetune.grid import _to_fit, choose, pending
 from medhmp.train.finetune.inputs import FitInputs
 from medhmp.train.finetune.search import Cell, Grid, grids_of
 from tests.manifests import manifest
@@ -153,17 +153,24 @@ def test_rates_of_medhmp_make_no_baseline_anew(run):
     assert same == {"f_lstm", "hist_gradient_boosting"}
 
 
-def test_a_grid_of_another_search_is_opened_again_on_demand_and_keeps_its_cells(run):
+def test_a_grid_of_another_search_is_made_beside_the_old_one_and_takes_over_its_cells(run):
     first, *_ = grids(run, "arf")
-    record = first.folder.write_record("trials/batch-16-lr-0.001.json", {"hash": "of the cell"})
-    publish(first.folder, first.stamp, [record])
-    assert is_whole(first, overwrite=False)
-    assert is_whole(first, overwrite=True)
-    other, *_ = grids(with_rates(run, 1e-3, 1e-2), "arf")
+    kept, *_ = first.cells
+    files = [first.trials.write_bytes(name, b"weights") for name in kept.files]
+    record = first.trials.write_record(kept.record, {"hash": kept.stamp.hash})
+    lost = first.trials.write_record("batch-1-lr-1.json", {"hash": "of another cell"})
+    entries = [replace(entry, name=f"trials/{entry.name}") for entry in (*files, record, lost)]
+    publish(first.folder, first.stamp, entries)
+    assert pending(first, False, Progress()) is pending(first, True, Progress()) is None
+    other, *_ = grids(with_rates(run, *first.search["learning_rate"], 0.25), "arf")
     with pytest.raises(Refusal, match=r"tune\.search\.learning_rate was .* pass --overwrite"):
-        is_whole(other, overwrite=False)
-    assert not is_whole(other, overwrite=True)
-    assert other.folder.names() == ["trials/batch-16-lr-0.001.json"]
+        pending(other, False, Progress())
+    before = first.folder.names()
+    made = pending(other, True, Progress())
+    assert made.folder == Folder(f"{other.folder}.new")
+    assert made.trials.names() == sorted([*kept.files, kept.record])
+    assert first.folder.names() == before
+    assert is_done(first.folder, first.stamp)
 
 
 def test_a_grid_depends_on_its_own_start_and_on_notes_only_where_they_are_read(run):
