@@ -1,0 +1,110 @@
+"""Groups of rows, their counts and figures."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medhmp.evaluate.measures import measures
+from medhmp.evaluate.predictions import Predictions, ScoredSplit
+from medhmp.evaluate.subgroups import band, subgroups
+
+
+def people(n: int, **columns: Any) -> pl.DataFrame:
+    empty = dict.fromkeys(
+        ("source", "sex", "age", "ethnicity", "insurance", "care_unit"), [None] * n
+    )
+    types = {"age": pl.Int16, **dict.fromkeys(empty.keys() - {"age"}, pl.String)}
+    return pl.DataFrame(empty | columns, schema_overrides=types)
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    score = rng.beta(1, 2, size=400)
+    return (rng.random(400) < score).astype(int), score, rng.permutation(400) // 2
+
+
+def test_groups_have_their_own_figures(scored: tuple[np.ndarray, ...]) -> None:
+    label, score, patient = scored
+    woman = np.random.default_rng(1).random(400) < 0.4
+    found = subgroups(label, score, patient, people(400, sex=np.where(woman, "F", "M")), 0.3)
+    assert [(g["by"], g["group"]) for g in found] == [("sex", "F"), ("sex", "M")]
+    women, men = found
+    expected = (
+        roc_auc_score(label[woman], score[woman]),
+        roc_auc_score(label[~woman], score[~woman]),
+    )
+    assert (women["n"], women["events"]) == (woman.sum(), label[woman].sum())
+    assert women["patients"] == len(np.unique(patient[woman]))
+    assert women["auroc"]["value"] == pytest.approx(expected[0])
+    assert women["difference"]["value"] == pytest.approx(expected[0] - expected[1])
+    assert men["difference"]["value"] == pytest.approx(-women["difference"]["value"])
+    assert men["difference"]["se"] == pytest.approx(women["difference"]["se"])
+    flagged = [float((score[own] >= 0.3).mean()) for own in (woman, ~woman)]
+    assert women["flagged_ratio"] == pytest.approx(flagged[0] / flagged[1])
+    assert women["flagged_difference"] == pytest.approx(flagged[0] - flagged[1])
+    ratio = label[woman].sum() / score[woman].sum()
+    assert women["calibration"]["o_to_e"]["value"] == pytest.approx(ratio)
+
+
+def test_few_events_give_counts_alone(scored: tuple[np.ndarray, ...]) -> None:
+    label, score, patient = scored
+    unit = np.where(np.cumsum(label) <= 19, "CCU", "MICU")
+    few, rest = subgroups(label, score, patient, people(400, care_unit=unit), 0.3)
+    assert (few["events"], few["why"]) == (19, "fewer than 20 events in the group")
+    assert "auroc" not in few
+    assert rest["difference"] is None
+    assert rest["auroc"]["low"] < rest["auroc"]["value"]
+
+
+def test_what_tells_no_rows_apart_makes_no_groups(scored: tuple[np.ndarray, ...]) -> None:
+    label, score, patient = scored
+    assert subgroups(label, score, patient, people(400, source=["a"] * 400), 0.3) == []
+
+
+def test_the_unknown_come_last_and_the_young_first(scored: tuple[np.ndarray, ...]) -> None:
+    label, score, patient = scored
+    ages = [90, None, 17, 70] * 100
+    found = subgroups(label, score, patient, people(400, age=ages), 0.3)
+    assert [g["group"] for g in found] == ["under 18", "65–74", "85 and over", "not recorded"]
+
+
+def test_bands_begin_at_their_years() -> None:
+    ages = pl.Series("age", [17, 18, 44, 45, 84, 85, None], pl.Int16)
+    assert band(ages).to_list() == [
+        "under 18", "18–44", "18–44", "45–64", "75–84", "85 and over", None,
+    ]  # fmt: skip
+
+
+def test_maps_and_thresholds_come_from_validation_rows(scored: tuple[np.ndarray, ...]) -> None:
+    """With other test rows they are the same; their figures are those of the test rows."""
+    label, score, patient = scored
+    half = slice(0, 200), slice(200, 400)
+    validation, test = (
+        ScoredSplit(patient[s], np.arange(400)[s], label[s], score[None, s]) for s in half
+    )
+    other = ScoredSplit(test.subject, test.row, 1 - test.label, test.scores)
+    found, second = (
+        measures(Predictions("arf", "medhmp", "none", [0], validation, t, None, {}), None)
+        for t in (test, other)
+    )
+    for name in ("intercept", "slope"):
+        same = found["recalibrated"]["logistic"][name]
+        assert second["recalibrated"]["logistic"][name] == same
+    assert [t["threshold"] for t in found["thresholds"]] == [
+        t["threshold"] for t in second["thresholds"]
+    ]
+    first = found["thresholds"][0]
+    assert (first["name"], first["tp"] + first["fn"]) == ("0.5", test.label.sum())
+    assert found["recalibrated"]["logistic"]["auroc"]["value"] == pytest.approx(
+        roc_auc_score(test.label, test.average)
+    )
+    risks = found["risk"]
+    assert risks["events"]["n"] + risks["others"]["n"] == 200
+    assert risks["events"]["median"] == np.median(score[200:][test.label == 1])
+    once = np.array([1 / (test.subject == s).sum() for s in test.subject])
+    expected = roc_auc_score(test.label, test.average, sample_weight=once)
+    assert found["per_patient_auroc"] == pytest.approx(expected)
