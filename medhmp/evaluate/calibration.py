@@ -213,12 +213,16 @@ def _fit(label: Ints, score: Floats, sloped: bool, **options: Any) -> Any:
     positive = label == 1
     if positive.all() or not positive.any():
         return None
-    if not sloped:
-        return GLM(label, np.ones((len(x), 1)), Binomial(), offset=x).fit(**options)
-    high, low = x[positive], x[~positive]
-    if high.min() >= low.max() or low.min() >= high.max():
-        return None
-    return GLM(label, np.stack([np.ones_like(x), x], axis=1), Binomial()).fit(**options)
+    if sloped:
+        high, low = x[positive], x[~positive]
+        if high.min() >= low.max() or low.min() >= high.max():
+            return None
+        model = GLM(label, np.stack([np.ones_like(x), x], axis=1), Binomial())
+    else:
+        model = GLM(label, np.ones((len(x), 1)), Binomial(), offset=x)
+    with np.errstate(all="ignore"):  # risks of 0 and 1 overflow; what is not finite is no fit
+        fit = model.fit(**options)
+    return fit if np.isfinite([*fit.params, *fit.bse]).all() else None
 
 
 def logistic_of(label: Ints, score: Floats) -> tuple[float, float] | None:

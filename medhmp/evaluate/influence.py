@@ -35,7 +35,9 @@ class Estimate:
     se: float
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON, which has no NaN: None where the rows are of one patient."""
+        numbers = asdict(self).items()
+        return {name: None if n is None or np.isnan(n) else n for name, n in numbers}
 
 
 def standard_error(influence: Floats, patient: Ints) -> float:

@@ -2,35 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from medhmp.legend import SPLITS, Task
+from medhmp.report.evaluation import evaluation
 from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
+from medhmp.report.section import DASH, Section, number
+from medhmp.report.tripod import tripod
 from medhmp.shards.manifest import Manifest, TaskCounts
 
-DASH: Final = "\u2013"
 DAGGER: Final = "\u2020"
 OVER_SEEDS: Final = "Mean ± SD over seeds"
 NAMED: Final = 3
 """Outputs of one folder that are named one by one; of more, their number."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A table of finished text under a title."""
-
-    title: str
-    columns: Sequence[str]
-    groups: Mapping[str, Sequence[Sequence[str]]]  # heading ("" for none) -> the lines below it
-    note: str = ""
-    collapsed: bool = False  # on the page, until it is clicked
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure for people; a dash where there is none."""
-    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def with_interval(metric: Record) -> str:
@@ -56,16 +41,17 @@ def sections(results: Record, manifest: Manifest) -> list[Section]:
         _discrimination(rows),
         _learned(results["learned"]["beside"]),
         _thresholds(rows),
-        _calibration(rows),
+        *evaluation(rows),
         _chosen(rows),
         _skipped(results["skipped"]),
         _counted("Cohort", manifest.counts),
         _tasks(manifest.tasks),
         _counted("Raw rows left out", manifest.left_out),
         _counted("Features filled", manifest.filled),
+        tripod(results, manifest),
         _origins(results["provenance"]),
     ]
-    return [section for section in every if any(section.groups.values())]
+    return [section.pruned() for section in every if any(section.groups.values())]
 
 
 def _by_task(
@@ -110,7 +96,10 @@ def _paper(paper: Record | None, *metrics: str) -> list[str]:
     """The paper's figures for these metrics, and the number of the table they are from."""
     if paper is None or not any(metric in paper for metric in metrics):
         return [DASH] * (len(metrics) + 1)
-    return [*(number(paper.get(metric)) for metric in metrics), str(paper["table"])]
+    return [
+        *(number(paper.get(metric)) for metric in metrics),
+        f"{paper['table']} ({paper['data']})",
+    ]
 
 
 def _learned(beside: Mapping[str, Record]) -> Section:
@@ -132,13 +121,6 @@ def _thresholds(rows: Sequence[Record]) -> Section:
         return [*ours, *_paper(row["paper"], "f1", "kappa")]
 
     return Section("At a threshold", columns, _by_task(rows, cells))
-
-
-def _calibration(rows: Sequence[Record]) -> Section:
-    measures = {"intercept": "Intercept", "slope": "Slope", "o_to_e": "O:E", "brier": "Brier",
-                "ece": "ECE"}  # fmt: skip
-    groups = _by_task(rows, lambda row: [number(row["calibration"][m]) for m in measures])
-    return Section("Calibration", ("Model", *measures.values()), groups)
 
 
 def _chosen(rows: Sequence[Record]) -> Section:

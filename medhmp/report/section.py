@@ -1,0 +1,49 @@
+"""A table of finished text, and figures as people read them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+DASH: Final = "\u2013"
+MINUS: Final = "\u2212"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of finished text under a title."""
+
+    title: str
+    columns: Sequence[str]
+    groups: Mapping[str, Sequence[Sequence[str]]]  # heading ("" for none) -> the lines below it
+    note: str = ""
+    collapsed: bool = False  # on the page, until it is clicked
+    sortable: bool = True  # on the page
+
+    def pruned(self) -> "Section":
+        """The table without columns that have nothing but dashes."""
+        rows = [row for rows in self.groups.values() for row in rows]
+        kept = [i for i in range(len(self.columns)) if i == 0 or any(r[i] != DASH for r in rows)]
+        groups = {
+            head: [[row[i] for i in kept] for row in rows] for head, rows in self.groups.items()
+        }
+        return replace(self, columns=[self.columns[i] for i in kept], groups=groups)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for people, with a minus as wide as a plus; a dash where there is none."""
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def percent(value: float | None) -> str:
+    """A share for people."""
+    return DASH if value is None else f"{value:.0%}"
+
+
+def with_limits(estimate: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """A figure with its interval, or alone where it has none; a dash for no figure."""
+    if estimate is None or estimate["value"] is None:
+        return DASH
+    if estimate["low"] is None:
+        return number(estimate["value"], digits)
+    low, high = number(estimate["low"], digits), number(estimate["high"], digits)
+    return f"{number(estimate['value'], digits)} ({low} to {high})"
