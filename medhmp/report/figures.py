@@ -75,7 +75,8 @@ class Panel:
     svg: str  # an <svg> element, without XML prologue
     columns: Sequence[str]
     groups: Mapping[str, Sequence[Sequence[str]]]
-    note: str = ""
+    under: str = ""  # the title
+    note: str = ""  # under the table
     sortable: bool = False  # on the page
 
     @property
@@ -93,13 +94,19 @@ class Drawing:
 
 
 def panel_of(
-    name: str, title: str, said: str, figure: Figure, columns: Sequence[str], rows: Any
+    name: str,
+    title: str,
+    said: str,
+    figure: Figure,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    under: str = "",
 ) -> Panel:
     """Renders a figure; ``said`` is its description for who cannot see it."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
-    return Panel(name, title, labelled(svg, name, title, said), columns, {"": rows})
+    return Panel(name, title, labelled(svg, name, title, said), columns, {"": rows}, under)
 
 
 def labelled(svg: str, name: str, title: str, said: str) -> str:
@@ -168,9 +175,9 @@ def _of_task(
             for r in rows
         ]  # fmt: skip
         said = f"AUROC and its 95 % interval of {len(rows)} models, as in the table below."
-        title = f"{name}: {first['events']:,} events in {first['n']:,} rows"
+        under = f"{first['events']:,} events in {first['n']:,} rows"
         columns = ("Model", "AUROC", "Low", "High")
-        return panel_of(f"overview-{first['task']}", title, said, figure, columns, table)
+        return panel_of(f"overview-{first['task']}", name, said, figure, columns, table, under)
 
 
 def _limits(metric: Mapping[str, Any]) -> list[float]:

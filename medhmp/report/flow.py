@@ -15,7 +15,7 @@ from medhmp.tasks.matching import CONTROLS
 WIDTH: Final = 400
 LINE: Final = 16
 """Height of a line of text."""
-LETTERS: Final = 38
+LETTERS: Final = 36
 """Of a line, at most."""
 BESIDE: Final = (
     "cases",
@@ -55,17 +55,19 @@ def flow(task: Task, counts: TaskCounts) -> Panel:
     for step, left in counts.steps:
         out = before - left
         if not boxes:
-            boxes.append(Box(2, y, 250, _wrapped(f"{left:,} {step}")))
+            boxes.append(Box(2, y, 268, _wrapped(f"{left:,} {step}")))
         elif step in BESIDE:
             boxes.append(Box(130, y, 268, _wrapped(f"{left:,} {step}"), aside=True))
         elif out > 0:
-            boxes.append(Box(130, y, 268, _wrapped(f"{out:,} left out by: {step}"), aside=True))
+            boxes.append(
+                Box(130, y, 268, [f"{out:,} left out by the rule", *_wrapped(step)], aside=True)
+            )
         else:
             before = left
             continue
         before = before if step in BESIDE else left
         y += boxes[-1].height + 12
-    last = Box(2, y, 250, _wrapped(f"{sum(counts.rows.values()):,} rows"))
+    last = Box(2, y, 268, _wrapped(f"{sum(counts.rows.values()):,} rows"))
     bottom = last.y + last.height + 24
     splits = [
         Box(2 + 134 * i, bottom, 128, [split, f"{counts.rows[split]:,} rows",

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from medhmp.report.figures import Drawing
-from medhmp.report.section import Section
+from medhmp.report.section import Section, of_words
 from medhmp.report.story import METHOD, NOTES, Story
 from medhmp.report.theme import Theme
 
@@ -25,6 +25,7 @@ TEMPLATES: Final = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     keep_trailing_newline=True,
 )
+TEMPLATES.filters["of_words"] = lambda table: of_words(table.columns, table.groups)
 TEMPLATES.filters["cell"] = lambda text: text.replace("|", r"\|")
 
 

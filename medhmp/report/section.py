@@ -26,12 +26,19 @@ class Section:
         groups = {
             head: [[row[i] for i in kept] for row in rows] for head, rows in self.groups.items()
         }
-        return replace(self, columns=[self.columns[i] for i in kept], groups=groups)
+        return replace(self, columns=tuple(self.columns[i] for i in kept), groups=groups)
+
+
+def of_words(columns: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]]) -> set[int]:
+    """Columns but the first most of whose cells are words, not figures."""
+    rows = [row for of_group in groups.values() for row in of_group]
+    counts = [sum(row[i][:1].isalpha() for row in rows) for i in range(len(columns))]
+    return {i for i, words in enumerate(counts) if i and 2 * words > len(rows)}
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure for people, with a minus as wide as a plus; a dash where there is none."""
-    return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    return DASH if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def percent(value: float | None) -> str:

@@ -105,8 +105,8 @@ def answers(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "8a": f"{names}, of {units}. Stays are observed for {hours} hours; admissions are "
         "predicted at discharge, patients from earlier admissions.",
         "9b": f"{len(manifest.features):,} hourly and {len(manifest.demographics):,} fixed "
-        f"features, {len(manifest.diagnoses):,} diagnoses, {len(manifest.drugs):,} drugs; the manifest names "
-        "them.",
+        f"features, {len(manifest.diagnoses):,} diagnoses, {len(manifest.drugs):,} drugs; the "
+        "manifest names them.",
         "10": "All rows that the rules leave; none was computed in advance. "
         + _labels([row["fields"] for row in rows]),
         "11": "A variable not measured in an hour is a feature of its own or left at its last "
