@@ -47,6 +47,7 @@ def measures(predictions: Predictions, people: pl.DataFrame | None) -> dict[str,
     }
     applied = {name: of.apply(score) for name, of in maps.items() if of is not None}
     return {
+        "score_auroc": influence.auroc_estimate(label, score, patient).to_json(),
         "calibration": _calibration(label, score, patient),
         "recalibrated": {
             name: {

@@ -5,12 +5,11 @@ from typing import Any, Final
 
 from medhmp.evaluate.subgroups import LEAST
 from medhmp.report.names import TASK_NAMES, title_of
-from medhmp.report.section import DASH, Section, number, percent, with_limits
+from medhmp.report.results import FEW_EVENTS, Record
+from medhmp.report.section import DASH, Section, chance_said, number, percent, with_limits
 
-Record = dict[str, Any]
-
-PATIENTS_ALONE: Final = "Intervals hold the chance of the test patients alone."
-"""Said below each of these tables that has intervals."""
+PATIENTS_ALONE: Final = chance_said(["test patients"])
+"""Said below each of these tables that has intervals: they are of the mean score of all seeds."""
 
 NAMES: Final = {
     "sex": "sex",
@@ -50,8 +49,9 @@ def evaluation(rows: Sequence[Record]) -> list[Section]:
 
 
 def heading(row: Record) -> str:
-    """Of a task's rows."""
-    return f"{TASK_NAMES[row['task']]}: {row['events']:,} events in {row['n']:,} rows"
+    """Of a task's rows; its events are flagged where they are few."""
+    few = f" (fewer than {FEW_EVENTS})" if row["few_events"] else ""
+    return f"{TASK_NAMES[row['task']]}: {row['events']:,} events{few} in {row['n']:,} rows"
 
 
 def _grouped(rows: Sequence[Record], lines: Any) -> dict[str, list[list[str]]]:
@@ -104,7 +104,7 @@ def _more_calibration(rows: Sequence[Record]) -> Section:
 
 def _recalibrated(rows: Sequence[Record]) -> Section:
     def lines(row: Record) -> list[list[str]]:
-        raw = {"as predicted": {"calibration": row["calibration"], "auroc": row["auroc"]}}
+        raw = {"as predicted": {"calibration": row["calibration"], "auroc": row["score_auroc"]}}
         return [
             [f"{_name(row)}, {kind}", *_cells(of)]
             for kind, of in {**raw, **row["recalibrated"]}.items()

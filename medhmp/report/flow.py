@@ -4,10 +4,9 @@ import textwrap
 from dataclasses import dataclass
 from typing import Final
 
-import jinja2
-
 from medhmp.legend import SPLITS, Task
 from medhmp.report.figures import FAINT, INK, PAPER, SOFT, Panel, labelled
+from medhmp.report.markup import TEMPLATES
 from medhmp.report.names import TASK_NAMES
 from medhmp.shards.manifest import TaskCounts
 from medhmp.tasks.matching import CONTROLS
@@ -24,10 +23,6 @@ BESIDE: Final = (
     "cases without a control, left out",
 )
 """Steps that count the matching and leave nobody out by themselves."""
-
-TEMPLATES: Final = jinja2.Environment(
-    loader=jinja2.PackageLoader("medhmp.report"), autoescape=True, undefined=jinja2.StrictUndefined
-)
 
 
 @dataclass(frozen=True)

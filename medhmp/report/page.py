@@ -9,24 +9,14 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-import jinja2
 from markupsafe import Markup
 
 from medhmp.report.figures import Drawing
-from medhmp.report.section import Section, of_words
+from medhmp.report.markup import TEMPLATES
+from medhmp.report.section import Section
 from medhmp.report.story import METHOD, NOTES, Story
 from medhmp.report.theme import Theme
-
-TEMPLATES: Final = jinja2.Environment(
-    loader=jinja2.PackageLoader("medhmp.report"),
-    autoescape=jinja2.select_autoescape(("html.j2",)),
-    undefined=jinja2.StrictUndefined,
-    keep_trailing_newline=True,
-)
-TEMPLATES.filters["of_words"] = lambda table: of_words(table.columns, table.groups)
-TEMPLATES.filters["cell"] = lambda text: text.replace("|", r"\|")
 
 
 @dataclass(frozen=True)

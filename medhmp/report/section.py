@@ -1,6 +1,6 @@
 """A table of finished text, and figures as people read them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -39,6 +39,13 @@ def of_words(columns: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]
 def number(value: float | None, digits: int = 3) -> str:
     """A figure for people, with a minus as wide as a plus; a dash where there is none."""
     return DASH if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
+
+
+def chance_said(sources: Iterable[str]) -> str:
+    """The sentence below a table that says what chance its intervals hold."""
+    named = list(dict.fromkeys(sources))
+    alone = " alone" if len(named) == 1 else ""
+    return f"Intervals hold the chance of the {' and the '.join(named)}{alone}."
 
 
 def percent(value: float | None) -> str:

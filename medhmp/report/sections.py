@@ -8,7 +8,7 @@ from medhmp.legend import SPLITS, Task
 from medhmp.report.evaluation import evaluation
 from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
-from medhmp.report.section import DASH, Section, number
+from medhmp.report.section import DASH, Section, chance_said, number
 from medhmp.report.tripod import tripod
 from medhmp.shards.manifest import Manifest, TaskCounts
 
@@ -89,7 +89,14 @@ def _discrimination(rows: Sequence[Record]) -> Section:
         ]
 
     few = any(row["few_events"] for row in rows)
-    return Section("Discrimination", columns, _by_task(rows, cells), note if few else "")
+    notes = [note] if few else []
+    notes.append(_chance(rows))
+    return Section("Discrimination", columns, _by_task(rows, cells), " ".join(notes))
+
+
+def _chance(rows: Sequence[Record]) -> str:
+    """What chance the intervals of the rows' discrimination hold."""
+    return chance_said(s for r in rows for s in r["auroc"].get("chance", ["test patients"]))
 
 
 def _paper(paper: Record | None, *metrics: str) -> list[str]:
@@ -120,7 +127,7 @@ def _thresholds(rows: Sequence[Record]) -> Section:
         ours = [with_interval(row[metric]) for metric in metrics]
         return [*ours, *_paper(row["paper"], "f1", "kappa")]
 
-    return Section("At a threshold", columns, _by_task(rows, cells))
+    return Section("At a threshold", columns, _by_task(rows, cells), _chance(rows))
 
 
 def _chosen(rows: Sequence[Record]) -> Section:

@@ -40,7 +40,9 @@ METHOD: Final = (
     "the paper's authors compute it; average precision does not interpolate. Tuned thresholds are "
     "those of best validation F1. A learning rate at the edge of the searched ones suggests that "
     "the grid is too narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, "
-    "Brier, ECE and ICI at 0, scaled Brier at 1. Recalibration and thresholds come from validation "
+    "Brier, ECE and ICI at 0, scaled Brier at 1. Calibration, curves, net benefit and subgroups "
+    "are of the mean score of all fits of the chosen cell; their intervals come from the influence "
+    "of each patient, not from resampling. Recalibration and thresholds come from validation "
     "rows. Net benefit weighs a needless act by the odds of the threshold at which one acts."
 )
 

@@ -276,6 +276,8 @@ def test_rows_have_what_is_measured_beside_discrimination(results: dict[str, Any
     raw, mapped = row["calibration"], row["recalibrated"]["logistic"]["calibration"]
     assert raw["intervals"]["slope"]["low"] < raw["slope"] < raw["intervals"]["slope"]["high"]
     assert mapped["slope"] != raw["slope"]
+    same = row["recalibrated"]["logistic"]["auroc"]["value"]
+    assert row["score_auroc"]["value"] == pytest.approx(same)  # a rising map keeps ranks
     assert len(row["net_benefit"]["value"]) == len(row["net_benefit"]["threshold"]) == 50
     assert row["thresholds"][0]["threshold"] == 0.5
 
