@@ -24,11 +24,11 @@ def net_benefit(label: Ints, score: Floats, threshold: float) -> Floats:
     return np.asarray(flagged * np.where(label == 1, 1.0, -threshold / (1 - threshold)))
 
 
-def decision_curve(label: Ints, score: Floats, patient: Ints) -> dict[str, list[float]]:
+def decision_curve(label: Ints, score: Floats, patient: Ints) -> dict[str, list[float | None]]:
     """Net benefit at ``THRESHOLDS`` with its 95 % interval, beside that of acting on everybody.
 
-    That of acting on nobody is 0. ``avoided`` are interventions avoided per 100 rows, against
-    acting on everybody, without missing an event more.
+    That of acting on nobody is 0. Rows of one patient have no interval (None). ``avoided`` are
+    interventions avoided per 100 rows, against acting on everybody, without missing an event more.
     """
     t, share = THRESHOLDS, float(label.mean())
     rows = [mean(net_benefit(label, score, float(at))) for at in t]
@@ -43,7 +43,8 @@ def decision_curve(label: Ints, score: Floats, patient: Ints) -> dict[str, list[
         "all": everybody,
         "avoided": 100 * (value - everybody) * (1 - t) / t,
     }
-    return {name: column.tolist() for name, column in curve.items()}
+    numbers = {name: column.tolist() for name, column in curve.items()}
+    return {name: [None if np.isnan(n) else n for n in column] for name, column in numbers.items()}
 
 
 def table_at(label: Ints, score: Floats, threshold: float) -> dict[str, Any]:

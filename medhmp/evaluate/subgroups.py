@@ -75,10 +75,9 @@ def _record(
 ) -> dict[str, Any]:
     y, p, who = label[inside], score[inside], patient[inside]
     counts = {"n": len(y), "patients": len(np.unique(who)), "events": int(y.sum())}
-    if why := _too_few(y, "in the group"):
+    if why := _too_few(y):
         return {**counts, "why": why}
     at, rest = table_at(y, p, threshold), table_at(label[~inside], score[~inside], threshold)
-    of_rest = _too_few(label[~inside], "in the other rows")
     return {
         **counts,
         "auroc": influence.auroc_estimate(y, p, who).to_json(),
@@ -87,7 +86,7 @@ def _record(
         "sensitivity": at["sensitivity"],
         "false_positive_rate": at["false_positive_rate"],
         "difference": None
-        if of_rest
+        if _too_few(label[~inside])
         else influence.difference(influence.auroc, label, score, inside, patient).to_json(),
         # To the other rows: disparate impact, statistical parity, equal opportunity and odds.
         "flagged_ratio": at["flagged"] / rest["flagged"] if rest["flagged"] else None,
@@ -99,11 +98,11 @@ def _record(
     }
 
 
-def _too_few(label: Ints, where: str) -> str:
+def _too_few(label: Ints) -> str:
     events = int(label.sum())
     for count, kind in ((events, "events"), (len(label) - events, "rows without one")):
         if count < LEAST:
-            return f"fewer than {LEAST} {kind} {where}"
+            return f"fewer than {LEAST} {kind}"
     return ""
 
 

@@ -305,7 +305,7 @@ def _benefit(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
     )
     for p, row in pairs:
         axes.plot(at, row["net_benefit"]["value"], **_look(p.model, p.start))
-    top = max(first["all"][0], *(max(row["net_benefit"]["value"]) for _, row in pairs))
+    top = max(0.01, first["all"][0], *(max(row["net_benefit"]["value"]) for _, row in pairs))
     axes.set(xlabel="Threshold risk", ylabel="Net benefit", xlim=(0, float(at[-1])))
     axes.set_ylim(-0.25 * top, 1.08 * top)
     _legend(figure, axes)
