@@ -21,12 +21,11 @@ from medhmp.evaluate.decisions import (
 )
 from medhmp.evaluate.discrimination import THRESHOLD, Ranking, best_f1_threshold
 from medhmp.evaluate.predictions import Predictions
+from medhmp.evaluate.risks import distribution
 from medhmp.evaluate.subgroups import subgroups
 
 SHARES: Final = (0.01, 0.05, 0.1, 0.2)
 """Shares of validation rows that a threshold flags."""
-
-QUANTILES: Final = {"p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95}
 
 
 def measures(predictions: Predictions, people: pl.DataFrame | None) -> dict[str, Any]:
@@ -65,8 +64,8 @@ def measures(predictions: Predictions, people: pl.DataFrame | None) -> dict[str,
             {"name": name, **table_at(label, score, at)} for name, at in thresholds.items()
         ],
         "risk": {
-            "events": _distribution(score[label == 1]),
-            "others": _distribution(score[label == 0]),
+            "events": distribution(score[label == 1]),
+            "others": distribution(score[label == 0]),
         },
         "per_patient_auroc": _per_patient(label, score, patient),
         "subgroups": [] if people is None else subgroups(label, score, patient, people, tuned),
@@ -91,18 +90,6 @@ def _thresholds(label: Ints, score: Floats) -> dict[str, float]:
     }
     return named | {
         f"top {share:.0%} of validation": float(np.quantile(score, 1 - share)) for share in SHARES
-    }
-
-
-def _distribution(score: Floats) -> dict[str, float | int | None]:
-    """Of predicted risks; SD None of one row."""
-    return {
-        "n": len(score),
-        "mean": float(score.mean()),
-        "sd": float(score.std(ddof=1)) if len(score) > 1 else None,
-        "min": float(score.min()),
-        **{name: float(np.percentile(score, q)) for name, q in QUANTILES.items()},
-        "max": float(score.max()),
     }
 
 

@@ -1,8 +1,8 @@
 """Figures of groups of test rows, and how they differ from those of all other rows.
 
 With few events a figure says little and its interval, which rests on a normal distribution, is
-wrong: such groups have their counts alone. The groups are looked at one by one, so among many some
-difference is always large: they are for finding what to look at, not for claims.
+wrong: such groups have counts and predicted risks alone. The groups are looked at one by one, so
+among many some difference is always large: they are for finding what to look at, not for claims.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from medhmp.arrays import Floats, Ints
 from medhmp.evaluate import influence
 from medhmp.evaluate.calibration import intervals
 from medhmp.evaluate.decisions import table_at
+from medhmp.evaluate.risks import distribution
 
 LEAST: Final = 20
 """Events, and rows without one, below which a group has counts alone."""
@@ -25,6 +26,9 @@ ATTRIBUTES: Final = ("sex", "age", "ethnicity", "insurance", "care_unit", "sourc
 
 AGES: Final = (18, 45, 65, 75, 85)
 """Years at which a band of ages begins."""
+
+CROSSED: Final = "sex_age"
+"""The name of the groups by sex and age together, the last of all."""
 
 UNKNOWN: Final = "not recorded"
 
@@ -45,11 +49,15 @@ def subgroups(
 
 
 def _groups(people: pl.DataFrame) -> Iterator[tuple[str, str, np.ndarray[Any, Any]]]:
+    groups: dict[str, pl.Series] = {}
     for by in ATTRIBUTES:
         values = band(people[by]) if by == "age" else people[by]
-        names = values.fill_null(UNKNOWN)
-        for group in sorted(names.unique().to_list(), key=_place):
-            if names.n_unique() > 1:
+        groups[by] = values.fill_null(UNKNOWN)
+    if min(groups[by].n_unique() for by in ("sex", "age")) > 1:
+        groups[CROSSED] = groups["sex"] + ", " + groups["age"]
+    for by, names in groups.items():
+        if names.n_unique() > 1:
+            for group in sorted(names.unique().to_list(), key=_place):
                 yield by, group, (names == group).to_numpy()
 
 
@@ -74,7 +82,12 @@ def _record(
     label: Ints, score: Floats, patient: Ints, inside: np.ndarray[Any, Any], threshold: float
 ) -> dict[str, Any]:
     y, p, who = label[inside], score[inside], patient[inside]
-    counts = {"n": len(y), "patients": len(np.unique(who)), "events": int(y.sum())}
+    counts = {
+        "n": len(y),
+        "patients": len(np.unique(who)),
+        "events": int(y.sum()),
+        "risk": distribution(p),
+    }
     if why := _too_few(y):
         return {**counts, "why": why}
     at, rest = table_at(y, p, threshold), table_at(label[~inside], score[~inside], threshold)

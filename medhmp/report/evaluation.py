@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from medhmp.evaluate.subgroups import LEAST
+from medhmp.evaluate.subgroups import CROSSED, LEAST
 from medhmp.report.names import TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.report.section import DASH, Section, chance_said, number, percent, with_limits
@@ -145,7 +145,7 @@ def _rates(rows: Sequence[Record]) -> Section:
 
 def _subgroups(rows: Sequence[Record]) -> Section:
     def lines(row: Record) -> list[list[str]]:
-        return [[_name(row), *_group(of)] for of in row["subgroups"]]
+        return [[_name(row), *_group(of)] for of in row["subgroups"] if of["by"] != CROSSED]
 
     columns = ("Model", "By", "Group", "Rows", "Events", "AUROC (95 %)", "Less the others' (95 %)",
                "O:E (95 %)", "Slope (95 %)", "Acted on", "Ratio", "Sensitivity", "FPR")  # fmt: skip
@@ -153,7 +153,8 @@ def _subgroups(rows: Sequence[Record]) -> Section:
         f"With fewer than {LEAST} events, or rows without one, a group has its counts alone. Acted "
         "on, sensitivity and false positive rate (FPR) are at the threshold of best validation F1; "
         "the ratio is of the shares acted on in the group and in the other rows. Groups are for "
-        f"finding what to look at: among so many some differ by chance. {PATIENTS_ALONE}"
+        "finding what to look at: among so many some differ by chance. results.json also has sex "
+        f"and age together. {PATIENTS_ALONE}"
     )
     return Section("Subgroups", columns, _grouped(rows, lines), note, collapsed=True)
 

@@ -57,9 +57,9 @@ def test_every_row_has_what_is_measured_beside_discrimination(results: dict[str,
     for row in results["rows"]:
         assert set(row["recalibrated"]) == {"logistic", "isotonic"}, row["task"]
         assert {g["by"] for g in row["subgroups"]} == {
-            "sex", "age", "ethnicity", "insurance", "care_unit",
+            "sex", "age", "ethnicity", "insurance", "care_unit", "sex_age",
         }  # fmt: skip
-        for by in ("sex", "age"):
+        for by in ("sex", "age", "sex_age"):
             groups = [g for g in row["subgroups"] if g["by"] == by]
             assert sum(g["n"] for g in groups) == row["n"]
         assert row["calibration"]["intervals"]["slope"] is not None

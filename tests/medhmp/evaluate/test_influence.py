@@ -19,7 +19,7 @@ def rows(n: int = 600, patients: int = 200, seed: int = 0) -> tuple[np.ndarray, 
     return label, score, patient
 
 
-def bootstrap_se(figure, arrays, patient, draws=800) -> float:
+def bootstrap_se(figure, arrays, patient, draws=500) -> float:
     """Patients drawn with replacement, row by row, the slow way."""
     rng = np.random.default_rng(1)
     of = [np.flatnonzero(patient == p) for p in range(patient.max() + 1)]

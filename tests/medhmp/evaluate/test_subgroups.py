@@ -63,6 +63,16 @@ def test_what_tells_no_rows_apart_makes_no_groups(scored: tuple[np.ndarray, ...]
     assert subgroups(label, score, patient, people(400, source=["a"] * 400), 0.3) == []
 
 
+def test_sex_and_age_are_crossed(scored: tuple[np.ndarray, ...]) -> None:
+    label, score, patient = scored
+    own = people(400, sex=["F", "M", "F", "M"] * 100, age=[20, 20, 70, 50] * 100)
+    found = [g for g in subgroups(label, score, patient, own, 0.3) if g["by"] == "sex_age"]
+    assert [(g["group"], g["n"]) for g in found] == [
+        ("F, 18–44", 100), ("F, 65–74", 100), ("M, 18–44", 100), ("M, 45–64", 100),
+    ]  # fmt: skip
+    assert found[0]["risk"]["mean"] == pytest.approx(score[::4].mean())
+
+
 def test_the_unknown_come_last_and_the_young_first(scored: tuple[np.ndarray, ...]) -> None:
     label, score, patient = scored
     ages = [90, None, 17, 70] * 100
