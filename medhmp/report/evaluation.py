@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from medhmp.evaluate.subgroups import CROSSED, LEAST
-from medhmp.report.names import TASK_NAMES, title_of
+from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.report.section import DASH, Section, chance_said, number, percent, with_limits
 
@@ -50,8 +50,11 @@ def evaluation(rows: Sequence[Record]) -> list[Section]:
 
 def heading(row: Record) -> str:
     """Of a task's rows; its events are flagged where they are few."""
+    name = TASK_NAMES[row["task"]]
+    if row["matched"]:
+        name = f"{name.removesuffix(NOT_TRINETX)}{NOT_TRINETX}, matched controls"
     few = f" (fewer than {FEW_EVENTS})" if row["few_events"] else ""
-    return f"{TASK_NAMES[row['task']]}: {row['events']:,} events{few} in {row['n']:,} rows"
+    return f"{name}: {row['events']:,} events{few} in {row['n']:,} rows"
 
 
 def _grouped(rows: Sequence[Record], lines: Any) -> dict[str, list[list[str]]]:
@@ -71,7 +74,7 @@ def _calibration(rows: Sequence[Record]) -> Section:
 
     def lines(row: Record) -> list[list[str]]:
         of = row["calibration"]
-        limits = [with_limits(of["intervals"][m]) for m in measures]
+        limits = [with_limits(of["intervals"][m], 3 if m == "brier" else 2) for m in measures]
         return [[_name(row), *limits, *(number(of[m]) for m in more)]]
 
     columns = ("Model", *(f"{m} (95 %)" for m in measures.values()), *more.values())

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from medhmp.legend import SPLITS, Task
-from medhmp.report.evaluation import evaluation
-from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
+from medhmp.report.evaluation import evaluation, heading
+from medhmp.report.names import TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.report.section import DASH, Section, chance_said, number
 from medhmp.report.tripod import tripod
@@ -60,11 +60,7 @@ def _by_task(
     """A heading per task, with its events and rows -> a line per model and start."""
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
-        dagger = f" {DAGGER}" if row["few_events"] else ""
-        name = TASK_NAMES[row["task"]]
-        if row["matched"]:
-            name = f"{name.removesuffix(NOT_TRINETX)}{NOT_TRINETX}, matched controls"
-        head = f"{name}: {row['events']:,} events{dagger} in {row['n']:,} rows"
+        head = heading(row)
         if row["best_achievable"] is not None:
             head += f", best achievable AUROC {row['best_achievable']:.3f}"
         groups.setdefault(head, []).append([_name(row), *cells(row)])
