@@ -132,6 +132,10 @@ def test_the_manifest_counts_what_is_there(made, raw):
         assert sum(counts.rows.values()) == counts.steps[-1][1] == labels.height
         assert labels.height > 0
         assert sum(counts.positives.values()) == labels["label"].sum()
+        people = pl.from_arrow(shards_of(made).read_parquet(f"attributes/{task}.parquet"))
+        assert people["row_id"].to_list() == labels["row_id"].to_list()
+        assert people["sex"].is_in(["F", "M"]).all()
+        assert people["age"].is_between(18, 90).all()
 
 
 def test_tables_have_the_schemas_of_the_contract(made):

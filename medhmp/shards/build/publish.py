@@ -75,5 +75,5 @@ def _journal(shards: Folder, build: str, progress: Progress) -> Journal:
 
 
 def _clear(shards: Folder) -> None:
-    for name in (FOLDER, *TABLES, "labels", NOTES):
+    for name in (FOLDER, *TABLES, "labels", "attributes", NOTES):
         (shards / name).remove()

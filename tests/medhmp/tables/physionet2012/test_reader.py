@@ -284,7 +284,7 @@ def test_a_task_that_the_source_lacks_has_no_label_and_a_reason(sets, tmp_path):
     onsets = {source.name: source.onsets()}
     index = Index.of([source], run.splits, 500)
     entries, counted = write_labels(run.cohort, False, [source], onsets, index, out)
-    assert len(entries) == len(LEVELS)
+    assert len(entries) == 2 * len(LEVELS)  # labels and attributes
     assert sum(counted["mortality"].rows.values()) == 12
     assert not counted["mortality"].unavailable
     for task in LEVELS.keys() - {"mortality"}:
