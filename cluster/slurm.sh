@@ -14,6 +14,8 @@
 #SBATCH --requeue
 #SBATCH --output=medhmp-%j.log
 set -euo pipefail
+mask=$(umask)
+umask 077 # of Ray's token, folders and logs on every node
 [ $# -ge 2 ] || { echo "usage: sbatch cluster/slurm.sh JOB RECIPE [--field value ...]" >&2; exit 2; }
 
 job=$1
@@ -26,8 +28,11 @@ ip=$(getent ahostsv4 "$head" | awk 'NR == 1 {print $1}')
 
 # All nodes read the one token from the shared home before any of them starts.
 ray get-auth-token --generate >/dev/null
+chmod 600 ~/.ray/auth_token
 
-# Starts Ray on every node, runs the command on the first, and stops Ray when it ends.
+# Starts Ray on every node, runs the command on the first with RAY_ADDRESS of that Ray, which alone
+# it joins, and stops Ray when it ends. The job's own umask decides who may read its outputs.
 srun ray symmetric-run --address "$ip:6379" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "$SLURM_CPUS_PER_TASK" -- \
-    medhmp "$job" "$@"
+    bash -c 'umask "$1"; export RAY_ADDRESS=$2; shift 2; exec medhmp "$@"' \
+    bash "$mask" "$ip:6379" "$job" "$@"

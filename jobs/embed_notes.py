@@ -24,7 +24,7 @@ from medhmp.run import Run, fields_of
 if TYPE_CHECKING:
     from medhmp.storage import Folder, Stamp
 
-READS: Final = ("out", "overwrite", "quiet", "notes")
+READS: Final = ("out", "overwrite", "quiet", "private", "notes")
 """Sections and fields of a run that this job reads."""
 
 
@@ -36,7 +36,7 @@ def embed_notes(run: Run) -> None:
     from medhmp.notes.encoder import check_encoder, width_of
     from medhmp.replacing import move_in
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Stamp, made_elsewhere, publish
+    from medhmp.storage import COMPLETE, Stamp, made_elsewhere, opened, publish
 
     shards, progress = open_shards(run), Progress(run.quiet)
     notes, out = shards.folder / NOTES, shards.folder / NOTE_EMBEDDINGS
@@ -54,7 +54,10 @@ def embed_notes(run: Run) -> None:
     if room is None:
         progress.say(f"notes: {out} is whole{made_elsewhere(out)}; skipped")
     else:
-        entries = write_embeddings(notes, room, run.notes, run.shards.row_group, progress)
+        # The folder of a run without notes may be deleted already.
+        is_gone = not shards.manifest.notes and not notes.exists(COMPLETE)
+        text = None if is_gone else opened(notes, "featurize")
+        entries = write_embeddings(text, room, run.notes, run.shards.row_group, progress)
         publish(room, stamp, entries)
         move_in(out)
         progress.say(f"notes: vectors in {out}")

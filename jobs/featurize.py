@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from medhmp.shards.manifest import Manifest
     from medhmp.storage import Folder, Output
 
-READS: Final = (*("out", "overwrite", "quiet", "tables", "cohort", "splits", "features", "shards"),)
+READS: Final = (
+    *("out", "overwrite", "quiet", "private", "tables", "cohort", "splits", "features", "shards"),
+)
 """Sections and fields of a run that this job reads."""
 
 SMALL: Final = ("patients, ", "admissions, ", "stays, ", "codes, ", "times, ")
@@ -50,8 +52,9 @@ def featurize(run: Run) -> None:
     from medhmp.shards.featurizer import frozen_featurizer
     from medhmp.shards.manifest import FROZEN, VARIABLES, content_of
     from medhmp.storage import Folder, Stamp, made_elsewhere
+    from medhmp.tables import checksums
     from medhmp.tables.ranges import fingerprint as ranges_fingerprint
-    from medhmp.tables.sources import folders_of, identify, open_sources
+    from medhmp.tables.sources import READERS, folders_of, identify, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
     shards, folders = root / SHARDS, folders_of(run.tables, root)
@@ -72,6 +75,9 @@ def featurize(run: Run) -> None:
     featurizer = frozen_featurizer(frozen, fields) if frozen else None
     asked = Sections(run.cohort, run.splits, run.features, run.shards)
     sources = partial(open_sources, folders, run)
+    for name, folder in folders.items() if run.tables.checksums else ():
+        if said := checksums.check(folder, READERS[name].files(folder)):
+            progress.say(f"{name}: {said}")
     manifest, seconds = make_shards(asked, stamp, sources, room, progress, featurizer)
     move_in(shards)
     progress.say(f"tables are known again by: {checked}")

@@ -15,7 +15,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "fit", "finetune"),
+    *("out", "overwrite", "quiet", "private", "fit", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
 )

@@ -16,7 +16,7 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "model"),
+    *("out", "overwrite", "quiet", "private", "model"),
     *("pretrain_on", "share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
 )
 """Sections and fields of a run that this job reads."""

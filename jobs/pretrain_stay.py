@@ -15,7 +15,7 @@ from medhmp import command
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet"),
+    *("out", "overwrite", "quiet", "private"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("pretrain_on", "share_budget_gib", "pretrain_stay", "loop", "tune.starts"),
 )

@@ -13,7 +13,7 @@ from medhmp import command
 from medhmp.progress import Progress
 from medhmp.run import Run, fields_of
 
-READS: Final = ("name", "out", "overwrite", "quiet", "report", "tune.starts")
+READS: Final = ("name", "out", "overwrite", "quiet", "private", "report", "tune.starts")
 """Sections and fields of a run that this job reads."""
 
 
@@ -28,7 +28,7 @@ def report(run: Run) -> None:
     from medhmp.report.results import results_of
     from medhmp.report.write import console_table, write
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder, Stamp, made_elsewhere, publish
+    from medhmp.storage import Folder, Stamp, made_elsewhere, opened, publish
 
     out, made = Folder(run.out), ""
     grids, skipped = find_results(out)
@@ -44,7 +44,7 @@ def report(run: Run) -> None:
         publish(room, stamp, write(room, material, predictions, results))
         move_in(folder)
     if not run.quiet:
-        Console().print(console_table(folder.read_json(RESULTS)))
+        Console().print(console_table(opened(folder, "report").read_json(RESULTS)))
     Progress(run.quiet).say(f"report{made}: {folder}/{PAGE}")
 
 

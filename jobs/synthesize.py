@@ -21,7 +21,7 @@ from medhmp.run import Run, fields_of
 if TYPE_CHECKING:
     from medhmp.storage import Folder
 
-READS: Final = ("out", "overwrite", "quiet", "tables.synthetic")
+READS: Final = ("out", "overwrite", "quiet", "private", "tables.synthetic")
 """Sections and fields of a run that this job reads."""
 
 SPOKEN: Final = 2.0

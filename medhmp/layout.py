@@ -1,7 +1,7 @@
 """Every place below the root of a run, and the columns of every small table, each spelled once.
 
     raw/                                        synthetic tables and truth.parquet
-    shards/                                     manifest.json, the tables, labels/, notes/
+    shards/                                     manifest.json, tables, labels/, attributes/, notes/
     pretrain_stay/                              stage one
     pretrain_admission/{from_stay,from_scratch}/  stage two
     control/                                    both stages on data shuffled between patients
@@ -67,6 +67,11 @@ def labels_of(task: Task) -> str:
     return f"labels/{task}.parquet"
 
 
+def attributes_of(task: Task) -> str:
+    """Who the rows of a task's labels are, in ``shards/``; as private as they."""
+    return f"attributes/{task}.parquet"
+
+
 def grid_of(task: Task, model: str, start: Start) -> str:
     """The folder of a grid."""
     return f"{TUNE}/{task}/{model}/{start}"
@@ -106,6 +111,17 @@ LABEL_COLUMNS: Final = pa.schema(
         "split": pa.string(),
         "label": pa.int8(),
         "prediction_time": TIME,
+    }
+)
+ATTRIBUTE_COLUMNS: Final = pa.schema(
+    {
+        "row_id": pa.int64(),  # of the task's labels, in their order
+        "source": pa.string(),
+        "sex": pa.string(),  # texts are shared categories of tables/facts.yaml; null: not recorded
+        "age": pa.int16(),  # whole years at the prediction time, at most 90; null: not recorded
+        "ethnicity": pa.string(),
+        "insurance": pa.string(),
+        "care_unit": pa.string(),  # the first of the stay, or of the admission's first stay
     }
 )
 PREDICTION_COLUMNS: Final = pa.schema(

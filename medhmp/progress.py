@@ -21,7 +21,8 @@ class Progress:
     def say(self, text: str) -> None:
         """Prints one line about the work. Never an identifier, a note or a credential."""
         if not self.quiet:
-            rich.get_console().print(text, soft_wrap=True)  # a path must stay on one line
+            # A path stays on one line, and brackets and colons in it are no markup.
+            rich.get_console().print(text, soft_wrap=True, markup=False, emoji=False)
 
     @property
     def is_watched(self) -> bool:

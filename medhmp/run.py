@@ -18,6 +18,7 @@ from medhmp.legend import LEVELS, PatientTask, Start, Task
 from medhmp.meds_patterns import Meds
 from medhmp.model.catalog import MODELS
 from medhmp.refusal import Refusal
+from medhmp.uris import refuse_credential
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
 """Types that the values of a variable can be declared to have."""
@@ -45,6 +46,9 @@ class Tables:
     # ranges of plausible readings, and units to convert: default, none, or a YAML file of your own
     # in the form of medhmp/tables/variables.yaml
     variables: str = "default"
+
+    # compare raw tables with the SHA256SUMS.txt that PhysioNet publishes, where it lies beside them
+    checksums: bool = True
 
     synthetic: Synthetic = field(default_factory=Synthetic)
     meds: Meds = field(default_factory=Meds)
@@ -308,6 +312,7 @@ class Run:
     out: str = "runs/out"  # root of all outputs: a folder or s3://bucket/key
     overwrite: bool = False  # replace this job's outputs of another run
     quiet: bool = False  # no progress lines
+    private: bool = True  # outputs on disk for your eyes alone; false: for whom your umask says
     tables: Tables = field(default_factory=Tables)
     cohort: Cohort = field(default_factory=Cohort)
     splits: Splits = field(default_factory=Splits)
@@ -327,8 +332,21 @@ class Run:
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)
 
+    def uris(self) -> list[tuple[str, str]]:
+        """(field, URI) of every place that the run names."""
+        fields = {
+            "out": self.out,
+            "notes.model": self.notes.model,
+            "features.frozen": self.features.frozen,
+            "tables.variables": self.tables.variables,
+        }
+        sources = [("tables.sources", source) for source in self.tables.sources]
+        return [(name, uri) for name, uri in fields.items() if uri] + sources
+
     def check(self) -> None:
         """Refuses a run that cannot work, before any time is spent on it."""
+        for name, uri in self.uris():
+            refuse_credential(name, uri)
         self.tables.check()
         unknown = set(self.cohort.label_sources) - self.tables.named().keys()
         if unknown and self.tables.sources:

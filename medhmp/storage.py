@@ -17,16 +17,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from medhmp.provenance import provenance
-from medhmp.refusal import Refusal
+from medhmp.refusal import FULL, Failure, Refusal, write_failure
 from medhmp.run import digest
 
 COMPLETE = "complete.json"
@@ -42,6 +43,9 @@ SAMPLE: Final = 1 << 16
 equal distances."""
 TRACERS: Final = 32
 """Files traced at once."""
+IN_URI: Final = "/:%@&=?+,;!$'()*~"
+"""Characters of a URI that Arrow takes as they are. Others are written %20 and the like for the
+user; a key that is given escaped keeps its meaning."""
 ATTEMPTS: Final = 6
 """Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
 
@@ -59,6 +63,10 @@ T = TypeVar("T")
 
 class Unusable(Refusal):
     """A place that cannot be listed or written to: it is wrong, or its bucket fails."""
+
+
+class Torn(Refusal):
+    """A file that is no JSON: cut short, empty or damaged."""
 
 
 class LeaseLost(RuntimeError):  # noqa: N818
@@ -118,6 +126,13 @@ class Sink(_HashingSink):
     written: Entry
 
 
+def _escaped(uri: str) -> str:
+    """A URI whose key has nothing that Arrow would refuse, or, as a ``#``, cut off unsaid."""
+    lone = re.sub("%(?![0-9A-Fa-f]{2})", "%25", uri)
+    bucket, slash, key = lone.removeprefix("s3://").partition("/")
+    return f"s3://{bucket}{slash}{quote(key, safe=IN_URI)}"
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder named by a URI: a local path or ``s3://bucket/key``. Cheap, and picklable.
@@ -147,13 +162,28 @@ class Folder:
             if self.is_local:
                 fs, base = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
             else:
-                fs, base = pafs.FileSystem.from_uri(self.uri)
+                fs, base = pafs.FileSystem.from_uri(_escaped(self.uri))
         except (pa.ArrowInvalid, OSError) as error:
             raise Refusal(
                 f"'{self.uri}' is not a place this can read or write ({type(error).__name__}); "
                 "give a local folder or s3://bucket/key, and check AWS_ENDPOINT_URL and the bucket"
             ) from None
         return fs, posixpath.join(base, name) if name else base
+
+    def check_access(self) -> None:
+        """Refuses a place in a bucket that cannot be listed: denied, or without its bucket."""
+        if self.is_local:
+            return
+        fs, path = self.resolve()
+        try:
+            if fs.get_file_info(path).type != pafs.FileType.NotFound:
+                return
+        except OSError as error:
+            raise self._unusable("list", error) from None
+        bucket = path.partition("/")[0]
+        with suppress(OSError):  # a policy may allow the place and hide the bucket
+            if fs.get_file_info(bucket).type == pafs.FileType.NotFound:
+                raise Unusable(f"'{self.uri}' is in no bucket that exists here; make the bucket")
 
     def exists(self, name: str = "") -> bool:
         fs, path = self.resolve(name)
@@ -164,18 +194,19 @@ class Folder:
 
         Half-written files that a killed process left are not among them.
         """
-        return [name for name in self._listed() if not _is_partial(name)]
+        return sorted(name for name in self.sizes() if not _is_partial(name))
 
-    def _listed(self) -> list[str]:
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file below this folder, by its name relative to it."""
         fs, path = self.resolve()
         selector = pafs.FileSelector(path, recursive=True, allow_not_found=True)
         try:
             infos = fs.get_file_info(selector)
         except OSError as error:
             raise self._unusable("list", error) from None
-        return sorted(
-            posixpath.relpath(i.path, path) for i in infos if i.type == pafs.FileType.File
-        )
+        return {
+            posixpath.relpath(i.path, path): i.size for i in infos if i.type == pafs.FileType.File
+        }
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None where there is none."""
@@ -193,11 +224,31 @@ class Folder:
             return bytes(source.read())
 
     def read_json(self, name: str) -> Any:
-        return json.loads(self.read_bytes(name))
+        """The value in a file. Raises Torn where it is none."""
+        return _parsed(self.read_bytes(name), self / name)
 
     def read_parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
         with self.open(name) as source:
             return pq.ParquetFile(source).read(columns=columns)
+
+    def open_published(self, name: str, sha256: str) -> Any:
+        """As ``open``, of a file whose SHA-256 is known. Refuses one that is missing or altered.
+
+        A file is hashed when this process first reads it, in one read that then serves the caller
+        from memory, and again once its size or time has changed.
+        """
+        fs, path = self.resolve(name)
+        info = fs.get_file_info(path)
+        if info.type != pafs.FileType.File:
+            raise damaged(self, name)
+        state = (self.uri, name, sha256, info.size, info.mtime_ns)
+        if state in _SOUND:
+            return self.open(name)
+        data = self.open(name).read_buffer()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise damaged(self, name)
+        _SOUND.add(state)
+        return pa.BufferReader(data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[Sink]:
@@ -224,16 +275,27 @@ class Folder:
         try:
             with stream:
                 yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
             os.replace(hidden, path)
-        except BaseException:
-            os.unlink(hidden)
+            _sync(os.path.dirname(path))
+        except BaseException as error:
+            with suppress(OSError):  # of a folder that has turned read-only
+                os.unlink(hidden)
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise write_failure(error, str(self / name)) from None
             raise
 
     @contextmanager
     def _uploaded(self, name: str) -> Iterator[Any]:
         fs, path = self.resolve(name)
         with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
-            yield spool
+            try:
+                yield spool
+            except OSError as error:
+                if error.errno in FULL:
+                    raise write_failure(error, tempfile.gettempdir()) from None
+                raise
             spool.seek(0)
             try:
                 stream = fs.open_output_stream(path, compression=None)
@@ -242,9 +304,12 @@ class Folder:
             with stream:
                 shutil.copyfileobj(spool, stream, 1 << 24)
 
-    def _unusable(self, what: str, error: OSError) -> Unusable:
+    def _unusable(self, what: str, error: OSError) -> Unusable | Failure:
+        if error.errno in FULL:
+            return write_failure(error, self.uri)
+        why = os.strerror(error.errno) if error.errno else type(error).__name__
         return Unusable(
-            f"cannot {what} under '{self.uri}' ({type(error).__name__}); check that the folder or "
+            f"cannot {what} under '{self.uri}' ({why}); check that the folder or "
             f"bucket is one and that you may {what} there"
         )
 
@@ -255,6 +320,20 @@ class Folder:
 
     def write_json(self, name: str, value: Any) -> Entry:
         return self.write_bytes(name, (json.dumps(value, indent=1) + "\n").encode())
+
+    def write_record(self, name: str, record: Mapping[str, Any]) -> Entry:
+        """Writes a JSON object with a seal, by which ``read_record`` knows it again."""
+        return self.write_json(name, {**record, "seal": digest(record)})
+
+    def read_record(self, name: str) -> dict[str, Any] | None:
+        """What ``write_record`` wrote; None where the file is missing, torn or altered."""
+        if not self.exists(name):
+            return None
+        with suppress(Torn, RecursionError):
+            record = self.read_json(name)
+            if isinstance(record, dict) and record.pop("seal", None) == digest(record):
+                return record
+        return None
 
     def write_parquet(self, name: str, table: pa.Table, **settings: Any) -> Entry:
         """Writes a table with zstd and the given ``pyarrow.parquet`` writer settings."""
@@ -304,7 +383,7 @@ class Folder:
     def delete_partial(self) -> None:
         """Deletes the half-written files of killed processes; nothing may be writing now."""
         if self.is_local:  # a bucket shows whole objects alone
-            for name in filter(_is_partial, self._listed()):
+            for name in filter(_is_partial, self.sizes()):
                 self.delete(name)
 
     def remove(self) -> None:
@@ -317,6 +396,38 @@ class Folder:
             fs.delete_file(posixpath.join(path, COMPLETE))
         if self.exists():
             fs.delete_dir(path)
+
+
+_SOUND: Final[set[tuple[str, str, str, int, int | None]]] = set()
+"""Folder, name, SHA-256, size and time of each file that this process has hashed."""
+
+
+def damaged(folder: Folder, name: str) -> Refusal:
+    """The refusal of a file that is missing or altered since it was published."""
+    return Refusal(
+        f"{folder} is damaged: {name} is missing or not what was written; "
+        "make it again with --overwrite"
+    )
+
+
+def _parsed(data: bytes, place: Folder) -> Any:
+    """The value of a JSON text, which ``place`` names in a refusal."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise Torn(
+            f"'{place}' is no JSON: it is cut short or damaged; remove it, and run the job that "
+            "made it again"
+        ) from None
+
+
+def _sync(path: str) -> None:
+    """Makes the names in a folder on disk outlive a loss of power, as their content does."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def patiently(folder: Folder, work: Callable[[], T]) -> T:
@@ -382,7 +493,7 @@ class Output:
             fields, inputs = dict(record["fields"]), dict(record["inputs"])
             made = dict(record["provenance"])
             return Output(folder, record["hash"], fields, inputs, files, made, is_sealed)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     @property
@@ -394,32 +505,42 @@ class Output:
         """A file's bytes. Refuses a file that is missing or altered since it was published."""
         data = self.folder.read_bytes(name) if self.folder.exists(name) else b""
         if name not in self.files or hashlib.sha256(data).hexdigest() != self.files[name].sha256:
-            raise Refusal(
-                f"{self.folder} is damaged: {name} is missing or not what was written; "
-                "make it again with --overwrite"
-            )
+            raise damaged(self.folder, name)
         return data
 
     def read_json(self, name: str) -> Any:
-        return json.loads(self.read_bytes(name))
+        return _parsed(self.read_bytes(name), self.folder / name)
+
+    def open(self, name: str) -> Any:
+        """A seekable stream of a file, as ``Folder.open_published``."""
+        if name not in self.files:
+            raise damaged(self.folder, name)
+        return self.folder.open_published(name, self.files[name].sha256)
 
     def read_parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        return pq.ParquetFile(pa.BufferReader(self.read_bytes(name))).read(columns=columns)
+        with self.open(name) as source:
+            return pq.ParquetFile(source).read(columns=columns)
 
-    def damaged(self) -> str | None:
+    def damaged(self, hashed: int | None = None) -> str | None:
         """The name of a file that is missing or altered, None if there is none.
 
-        Every size is compared, but SHA-256 only for the first ``HASHED`` bytes: otherwise every
-        start of a job would read gigabytes.
+        Every size is compared, but SHA-256 only for the first ``hashed`` bytes (none:
+        ``HASHED``): otherwise every
+        start of a job would read gigabytes. What a job reads is hashed as it reads it.
         """
-        hashed = 0
+        if name := self.lacking():
+            return name
+        left = HASHED if hashed is None else hashed
         for entry in sorted(self.files.values(), key=lambda entry: entry.size):
-            hashed += entry.size
-            if self.folder.size(entry.name) != entry.size:
-                return entry.name
-            if hashed <= HASHED and self.folder.entry(entry.name) != entry:
+            left -= entry.size
+            if left >= 0 and self.folder.entry(entry.name) != entry:
                 return entry.name
         return None
+
+    def lacking(self) -> str | None:
+        """The name of a file that is missing or of another size, by one listing of the folder."""
+        sizes = self.folder.sizes()
+        return next((e.name for e in self.files.values() if sizes.get(e.name) != e.size), None)
 
     def check(self, fields: Mapping[str, Any], made_by: str) -> None:
         """Refuses an output made with other fields; ``made_by`` is the job that makes it."""
@@ -438,6 +559,11 @@ def opened(folder: Folder, made_by: str) -> Output:
         raise Refusal(f"{folder} is missing or not whole; run jobs.{made_by} first")
     if not output.is_sealed:
         raise Refusal(f"{_altered(output)}; run jobs.{made_by} again with --overwrite")
+    if name := output.lacking():
+        raise Refusal(
+            f"{folder} is damaged: {name} is missing or not what was written; "
+            f"run jobs.{made_by} again with --overwrite"
+        )
     return output
 
 
@@ -526,4 +652,4 @@ def publish(folder: Folder, stamp: Stamp, entries: list[Entry]) -> None:
         "files": files,
         "provenance": provenance(),
     }
-    folder.write_json(COMPLETE, {**record, "seal": digest(record)})
+    folder.write_record(COMPLETE, record)

@@ -46,6 +46,7 @@ def test_the_wheel_holds_every_module_and_no_package_called_jobs(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     inside = {f"medhmp/{name}" for name in modules("jobs")} | modules("medhmp")
     data = {"medhmp/py.typed", "medhmp/tables/facts.yaml", "medhmp/tables/variables.yaml"}
+    data |= {str(f.relative_to(ROOT)) for f in (ROOT / "medhmp/report/templates").iterdir()}
     assert names == inside | data
     assert wheel.name.startswith(f"medhmp-{medhmp.__version__}-")
 

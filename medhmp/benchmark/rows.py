@@ -13,7 +13,7 @@ from medhmp.shards import schema
 from medhmp.shards.build.write import file_bounds
 from medhmp.shards.rows import Admissions, NoteVectors, Stays
 from medhmp.shards.stream import Plan, TableName
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Stamp, publish
 
 PAPER: Final = Widths(hours=48, features=1318, demographics=73, diagnoses=7686, drugs=1701)
 
@@ -53,17 +53,19 @@ def write_rows(
     Returns:
         A plan to read them by; its ``budget`` lets a share stay in memory, 0 streams it.
     """
-    generator, rows_per_file = np.random.default_rng(0), {}
+    generator, rows_per_file, sha256, vectors = np.random.default_rng(0), {}, {}, []
     for part, (start, stop) in enumerate(file_bounds(rows, files)):
         name, subjects = f"part-{part:05}.parquet", np.arange(start, stop)
         content = _stays(subjects, widths, active, generator)
         if table == "admissions":
             content = _admissions(subjects, content, widths, generator)
-            vectors = _notes(subjects, widths, generator)
-            shards.write_parquet(f"{NOTE_EMBEDDINGS}/{name}", vectors)
-        shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
-        rows_per_file[name] = stop - start
-    return Plan(shards.uri, table, rows_per_file, ("train",), batch_size, 0, BUDGET, 3)
+            notes = _notes(subjects, widths, generator)
+            vectors.append((shards / NOTE_EMBEDDINGS).write_parquet(name, notes))
+        written = shards.write_parquet(f"{table}/{name}", content, row_group_size=4096)
+        rows_per_file[name], sha256[name] = stop - start, written.sha256
+    publish(shards / NOTE_EMBEDDINGS, Stamp({}, {}), vectors)
+    splits = ("train",)
+    return Plan(shards.uri, table, rows_per_file, splits, batch_size, 0, BUDGET, 3, sha256=sha256)
 
 
 def _known(subjects: Ints) -> dict[str, object]:

@@ -26,9 +26,11 @@ from medhmp.legend import LEVELS, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.refusal import Refusal
 from medhmp.shards.split import assert_disjoint
-from medhmp.storage import Folder, Output, opened
+from medhmp.storage import COMPLETE, Folder, Output, opened
 
 STARTS: Final[tuple[Start, ...]] = get_args(Start)
+PUBLISHED: Final = (COMPLETE, PREDICTIONS, BEST, TRIAL_TABLE)
+"""Files that a grid has once it has ended."""
 GridKey = tuple[Task, str, Start]
 """The task, model and start of a grid."""
 
@@ -66,7 +68,8 @@ class Predictions:
 
 
 def find_grids(names: Collection[str]) -> list[GridKey]:
-    """Grids whose predictions are among these names of files below the root.
+    """Grids that have published files among these names of files below the root, also where some
+    of theirs are gone; one that has cells alone has not ended.
 
     In the order of legend.LEVELS, then catalog.MODELS, then legend.Start. Predictions that an
     earlier run has left of a task that is now skipped do not count.
@@ -78,7 +81,7 @@ def find_grids(names: Collection[str]) -> list[GridKey]:
         if task not in skipped
         for model in MODELS
         for start in STARTS
-        if f"{grid_of(task, model, start)}/{PREDICTIONS}" in present
+        if present.intersection(f"{grid_of(task, model, start)}/{of}" for of in PUBLISHED)
     ]
 
 
@@ -97,11 +100,10 @@ def read_skipped(out: Folder, tasks: Collection[Task], shards: str) -> list[dict
     """
     records = []
     for task in tasks:
-        record = out.read_json(skipped_of(task))
-        if record.pop("shards") != shards:
-            raise Refusal(
-                f"{out}/{skipped_of(task)} is of other shards than this run's; run jobs.tune again"
-            )
+        record = out.read_record(skipped_of(task))
+        if record is None or record.pop("shards") != shards:
+            fault = "is torn or altered" if record is None else "is of other shards than this run's"
+            raise Refusal(f"{out}/{skipped_of(task)} {fault}; run jobs.tune again")
         records.append(record)
     return records
 

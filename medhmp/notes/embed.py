@@ -22,8 +22,9 @@ from medhmp.layout import note_embedding_columns
 from medhmp.legend import NOTE_WIDTH
 from medhmp.notes.encoder import embed, load_encoder
 from medhmp.progress import Progress
+from medhmp.refusal import Refusal
 from medhmp.run import Notes
-from medhmp.storage import Entry, Folder
+from medhmp.storage import Entry, Folder, Output
 
 NOTES_PER_PIECE: Final = 512
 ROWS_PER_FILE: Final = 1 << 16
@@ -47,12 +48,12 @@ class Piece:
 
 
 def write_embeddings(
-    notes: Folder, out: Folder, settings: Notes, row_group: int, progress: Progress
+    notes: Output | None, out: Folder, settings: Notes, row_group: int, progress: Progress
 ) -> list[Entry]:
     """Embeds all notes of a folder; a text that several admissions share, once.
 
     Args:
-        notes: files of ``NOTE_COLUMNS``.
+        notes: files of ``NOTE_COLUMNS``, as published; None: there are none.
         out: gets files of ``note_embedding_columns``, by hadm_id; without notes, one of no rows.
         settings: the encoder.
         row_group: rows of a row group.
@@ -61,13 +62,14 @@ def write_embeddings(
     Returns:
         The entries of the files.
     """
-    index = read_index(notes)
+    index = read_index(notes) if notes else pl.DataFrame(schema=INDEX)
     width = _try(settings, progress)
     if settings.model is None and len(index):
         progress.say("notes: without notes.model, the vectors of a tiny random T5 carry little")
     unique = index.unique("note_hash", keep="first", maintain_order=True)
     vectors = np.empty((len(unique), width), np.float32)
-    _embed_into(vectors, notes, settings, unique, progress)
+    if notes:
+        _embed_into(vectors, notes, settings, unique, progress)
     slot = unique.select("note_hash").with_row_index("slot")
     rows = index.join(slot, on="note_hash").sort("hadm_id").select("hadm_id", "slot")
     if len(rows):
@@ -78,10 +80,10 @@ def write_embeddings(
     return [_write(out, at, rows, vectors, row_group) for at in starts]
 
 
-def read_index(notes: Folder) -> pl.DataFrame:
+def read_index(notes: Output) -> pl.DataFrame:
     """Locates each note: hadm_id, note_hash, file, row_group and row within it. Reads no text."""
     parts = [pl.DataFrame(schema=INDEX)]
-    for name in (n for n in notes.names() if n.endswith(".parquet")):
+    for name in (n for n in notes.files if n.endswith(".parquet")):
         with notes.open(name) as source:
             file = pq.ParquetFile(source)
             for group in range(file.num_row_groups):
@@ -106,7 +108,7 @@ def _try(settings: Notes, progress: Progress) -> int:
 
 
 def _embed_into(
-    vectors: Floats32, notes: Folder, settings: Notes, unique: pl.DataFrame, progress: Progress
+    vectors: Floats32, notes: Output, settings: Notes, unique: pl.DataFrame, progress: Progress
 ) -> None:
     """Computes the vectors (U, E) of the U different notes."""
     slot = {note_hash: at for at, note_hash in enumerate(unique["note_hash"])}
@@ -130,7 +132,7 @@ def _pieces(unique: pl.DataFrame) -> Iterator[Piece]:
             yield Piece(str(file), int(group), rows[at : at + NOTES_PER_PIECE])
 
 
-def _embedded(notes: Folder, settings: Notes, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+def _embedded(notes: Output, settings: Notes, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
     """Yields the result of ``Embedder.embed`` for each piece, as they come.
 
     The pool has an actor for each GPU of the cluster, or for each CPU where there is none. An actor
@@ -165,7 +167,7 @@ class Embedder:
     Its results depend on the piece alone, so the number of actors leaves no trace.
     """
 
-    def __init__(self, notes: Folder, settings: Notes) -> None:
+    def __init__(self, notes: Output, settings: Notes) -> None:
         self._notes, self._settings = notes, settings
         self._encoder = load_encoder(settings.model)
         if torch.cuda.is_available():
@@ -179,6 +181,8 @@ class Embedder:
                 group = file.read_row_group(piece.row_group, ["note_hash", "text"])
             picked = group.take(piece.rows)
             vectors = embed(self._encoder, picked["text"].to_pylist(), self._settings)
+        except Refusal:  # of a file that has changed
+            raise
         except Exception as error:  # its text or arguments may hold a note
             where = _where(error)
             raise RuntimeError(f"embedding the notes of {piece.file} failed: {where}") from None

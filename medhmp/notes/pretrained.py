@@ -180,6 +180,7 @@ class Pretrained:
             tokenizer = AutoTokenizer.from_pretrained(
                 path, local_files_only=True, trust_remote_code=False
             )
+            tokenizer("\u2603 unheard-of", add_special_tokens=False)  # a word that none knows
         except Exception as error:  # transformers and tokenizers each raise their own
             self._check_vocabulary(self.family.vocabulary)
             raise self._unloadable("tokenizer", error) from None

@@ -6,10 +6,11 @@ from typing import Any
 
 import polars as pl
 
+from medhmp.arrays import Ints
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import GridKey
 from medhmp.frames import frame_of
-from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, grid_of
+from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, attributes_of, grid_of
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
 from medhmp.report.names import PRETRAININGS
@@ -52,6 +53,16 @@ class Material:
         """Versions and machine behind each output whose record tells them, by place."""
         said = {place: getattr(o, "provenance", None) for place, o in self.outputs.items()}
         return {place: origin for place, origin in said.items() if origin}
+
+    def people(self, task: Task, rows: Ints) -> pl.DataFrame | None:
+        """The attributes of these rows of a task, in their order; None without a table of them."""
+        name = attributes_of(task)
+        if name not in self.shards.output.files:
+            return None
+        of_task = frame_of(self.shards.read_parquet(name))
+        return pl.DataFrame({"row_id": rows}).join(
+            of_task, on="row_id", how="left", maintain_order="left"
+        )
 
     def truth(self) -> pl.DataFrame | None:
         """The synthetic cohort's true probabilities, None for real data."""

@@ -1,13 +1,14 @@
-"""The paper's figures (means of five runs) and cohort sizes, to stand beside ours.
+"""The paper's figures (means of five runs) and cohort sizes, to stand beside ours on the same data.
 
 Figures are by task, model and start. The paper's patient-level LSTM (Table 4) is ``medhmp`` here.
 Its subscript "a+s" is the start *both*, "a" in Tables 4 and 5 *admission*, "s" *stay*. Table 3,
 whose subscript "a" means *both*, repeats Table 4's LSTM rows. The paper has COPD, amnesia and its
-second heart failure from TriNetX, which is not open: there its patients are not ours.
+second heart failure from TriNetX, which is not open: there its patients are not ours, and its
+figures stand beside those of MIMIC-III alone, as in the paper's own table.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from medhmp.legend import LEVELS, Start, Task
 from medhmp.shards.manifest import Manifest, TaskCounts
@@ -18,7 +19,7 @@ _PATIENT: Final = ("aupr", "f1", "kappa")
 Figures = dict[tuple[Task, str, Start], tuple[int, tuple[float, ...]]]
 """(task, model, start) -> the number of the paper's table, and percents of that level's metrics."""
 
-PERCENT: Final[Figures] = {
+MIMIC3: Final[Figures] = {
     ("arf", "medhmp", "none"): (6, (64.06, 10.80)),
     ("arf", "medhmp", "stay"): (6, (64.65, 10.59)),
     ("arf", "medhmp", "both"): (6, (71.66, 14.34)),
@@ -38,6 +39,17 @@ PERCENT: Final[Figures] = {
     ("heart_failure", "medhmp", "none"): (4, (57.83, 56.70, 33.03)),
     ("heart_failure", "medhmp", "admission"): (4, (57.57, 58.27, 35.67)),
     ("heart_failure", "medhmp", "both"): (4, (57.83, 59.40, 35.86)),
+}
+
+EICU: Final[Figures] = {
+    ("mortality", "medhmp", "both"): (11, (84.43, 49.00)),
+    ("mortality", "f_lstm", "none"): (11, (82.30, 45.01)),
+}
+
+TRINETX: Final[Figures] = {
+    ("heart_failure", "medhmp", "none"): (4, (48.20, 44.44, 26.64)),
+    ("heart_failure", "medhmp", "admission"): (4, (49.88, 44.86, 28.58)),
+    ("heart_failure", "medhmp", "both"): (4, (50.16, 46.08, 29.26)),
     ("copd", "medhmp", "none"): (4, (49.52, 47.76, 33.44)),
     ("copd", "medhmp", "admission"): (4, (49.90, 47.65, 33.77)),
     ("copd", "medhmp", "both"): (4, (50.16, 49.34, 34.64)),
@@ -45,13 +57,13 @@ PERCENT: Final[Figures] = {
     ("amnesia", "medhmp", "admission"): (4, (48.48, 48.70, 33.52)),
     ("amnesia", "medhmp", "both"): (4, (48.68, 49.64, 34.46)),
 }
+"""Heart failure, COPD and amnesia with matched controls."""
 
-MATCHED: Final[Figures] = {
-    ("heart_failure", "medhmp", "none"): (4, (48.20, 44.44, 26.64)),
-    ("heart_failure", "medhmp", "admission"): (4, (49.88, 44.86, 28.58)),
-    ("heart_failure", "medhmp", "both"): (4, (50.16, 46.08, 29.26)),
+FIGURES: Final[Mapping[str, tuple[str, Figures]]] = {
+    "mimic3": ("MIMIC-III", MIMIC3),
+    "eicu": ("eICU", EICU),
 }
-"""Replacements where heart failure has matched controls: the paper's are from TriNetX."""
+"""Source of a run -> the paper's name of that database, and its figures."""
 
 RAW_ROWS: Final = {
     "CHARTEVENTS": 330_712_483,
@@ -74,20 +86,30 @@ TABLE_8: Final[dict[Task, tuple[int, int]]] = {
 """Rows and positives of the paper's tasks on MIMIC-III."""
 
 
-def published(
-    task: Task, model: str, start: Start, matched: bool = False
-) -> dict[str, float] | None:
-    """The paper's figures as fractions of 1, and the number of its ``table``; None without one.
+def database_of(manifest: Manifest) -> str | None:
+    """The key of ``FIGURES`` that the run's labels are of; None without one, or with several."""
+    labelled = manifest.fields.get("cohort.label_sources") or list(manifest.counts)
+    return labelled[0] if len(labelled) == 1 and labelled[0] in FIGURES else None
 
-    ``matched`` says whether the task's controls were matched to its cases.
+
+def published(
+    task: Task, model: str, start: Start, database: str | None, matched: bool = False
+) -> dict[str, Any] | None:
+    """The paper's figures as fractions of 1, the number of its ``table``, and its ``data``.
+
+    None without one. ``database`` is that of the run (``database_of``); ``matched`` says whether
+    the task's controls were matched to its cases.
     """
-    figures = PERCENT | MATCHED if matched else PERCENT
+    if database is None:
+        return None
+    elsewhere = database == "mimic3" and (matched or task in ("copd", "amnesia"))
+    data, figures = ("TriNetX", TRINETX) if elsewhere else FIGURES[database]
     if (task, model, start) not in figures:
         return None
     table, percents = figures[task, model, start]
     names = _PATIENT if LEVELS[task] == "patient" else _AUROC_AUPR
     values = {name: round(p / 100, 6) for name, p in zip(names, percents, strict=True)}
-    return {"table": table, **values}
+    return {"table": table, "data": data, **values}
 
 
 def beside_the_paper(manifest: Manifest) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from medhmp.evaluate.calibration import calibration
 from medhmp.evaluate.discrimination import METRICS, auroc, best_f1_threshold, scores_of
 from medhmp.evaluate.intervals import Contest, bootstrap, gain
+from medhmp.evaluate.measures import measures
 from medhmp.evaluate.predictions import Predictions
 from medhmp.layout import RAW, REPORT, TRUTH
 from medhmp.legend import LEVELS, Start
@@ -17,7 +17,7 @@ from medhmp.model.catalog import MODELS
 from medhmp.provenance import provenance
 from medhmp.refusal import Refusal
 from medhmp.report.material import Material
-from medhmp.report.paper import published
+from medhmp.report.paper import database_of, published
 from medhmp.run import Report, tree_of
 
 MEDHMP: Final = "medhmp"
@@ -43,14 +43,15 @@ def results_of(
     the pretrainings were made with, as their own records say; each row has its grid's.
     """
     made, truth = material.fields, material.truth()
-    with_controls = made.get("cohort.matched", ())
+    with_controls, database = made.get("cohort.matched", ()), database_of(material.shards.manifest)
     rows = []
     for one in predictions:
         best = None if truth is None else best_achievable(truth, one)
-        rows.append(row_of(one, settings, best, one.task in with_controls))
+        people = material.people(one.task, one.test.row)
+        rows.append(row_of(one, settings, best, people, database, one.task in with_controls))
     return {
         "run": {**tree_of(made), "name": name, "report": asdict(settings)},
-        "rows": with_stay_start(rows, starts),
+        "rows": with_stay_start(rows, starts, database),
         "skipped": list(material.skipped),
         "gain": gain_over_none(predictions, "both", settings),
         "control": gain_over_none(predictions, "shuffled", settings),
@@ -63,14 +64,17 @@ def row_of(
     predictions: Predictions,
     settings: Report,
     best_achievable: float | None,
+    people: pl.DataFrame | None = None,
+    database: str | None = None,
     matched: bool = False,
 ) -> Record:
     """One row of ``results.json``; each metric is {mean, sd, value, low, high, se}.
 
     value, low, high and se are of the seed-averaged score: the figure that headlines, figures and
     the console show. mean and sd are over the seeds' own scores (sd null with one seed). Thresholds
-    of the tuned metrics come from validation rows. ``matched`` says whether the task's controls
-    were matched to its cases.
+    of the tuned metrics come from validation rows. ``people`` has the attributes of the test rows,
+    ``database`` names the paper's figures that stand beside, ``matched`` says whether the task's
+    controls were matched to its cases.
     """
     test, validation = predictions.test, predictions.validation
     tuned = best_f1_threshold(validation.label, validation.average)
@@ -97,11 +101,13 @@ def row_of(
         "events": int(test.label.sum()),
         **metrics,
         "best_achievable": best_achievable,
-        "paper": published(predictions.task, predictions.model, predictions.start, matched),
+        "paper": published(
+            predictions.task, predictions.model, predictions.start, database, matched
+        ),
         "matched": matched,
         "same_as": None,
         "few_events": int(test.label.sum()) < FEW_EVENTS,
-        "calibration": calibration(test.label, test.average).to_json(),
+        **measures(predictions, people),
         "redrawn": redrawn,
         "chosen": predictions.chosen,
         "fields": tree_of(predictions.fields),
@@ -114,7 +120,9 @@ def _spread(values: Sequence[float]) -> Record:
     return {"mean": float(np.mean(values)), "sd": sd}
 
 
-def with_stay_start(rows: list[Record], starts: Collection[Start]) -> list[Record]:
+def with_stay_start(
+    rows: list[Record], starts: Collection[Start], database: str | None
+) -> list[Record]:
     """Adds the *stay* start of patient tasks, where it was asked for.
 
     Stage one has no tensor that a patient task uses, so that start is *none* and was not trained
@@ -127,7 +135,7 @@ def with_stay_start(rows: list[Record], starts: Collection[Start]) -> list[Recor
         full.append(row)
         takes_starts = MODELS[row["model"]].takes_starts
         if takes_starts and (row["level"], row["start"]) == ("patient", "none"):
-            paper = published(row["task"], row["model"], "stay")
+            paper = published(row["task"], row["model"], "stay", database)
             full.append(row | {"start": "stay", "same_as": "none", "paper": paper})
     return full
 
@@ -135,8 +143,7 @@ def with_stay_start(rows: list[Record], starts: Collection[Start]) -> list[Recor
 def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | None:
     """AUROC of the synthetic cohort's true probability on the same test rows.
 
-    ``truth`` has the columns task, row_id and probability. None for a task that it lacks, of which
-    the cohort has labels only because its codes happen to give some.
+    ``truth`` has the columns task, row_id and probability. None for a task that it lacks.
     """
     wanted = pl.DataFrame({"row_id": predictions.test.row})
     of_task = truth.filter(pl.col("task") == predictions.task).select("row_id", "probability")

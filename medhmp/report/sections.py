@@ -2,35 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from medhmp.legend import SPLITS, Task
-from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
+from medhmp.report.evaluation import evaluation, heading
+from medhmp.report.names import TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
+from medhmp.report.section import DASH, Section, chance_said, number
+from medhmp.report.tripod import tripod
 from medhmp.shards.manifest import Manifest, TaskCounts
 
-DASH: Final = "\u2013"
 DAGGER: Final = "\u2020"
 OVER_SEEDS: Final = "Mean ± SD over seeds"
 NAMED: Final = 3
 """Outputs of one folder that are named one by one; of more, their number."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A table of finished text under a title."""
-
-    title: str
-    columns: Sequence[str]
-    groups: Mapping[str, Sequence[Sequence[str]]]  # heading ("" for none) -> the lines below it
-    note: str = ""
-    collapsed: bool = False  # on the page, until it is clicked
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure for people; a dash where there is none."""
-    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def with_interval(metric: Record) -> str:
@@ -56,16 +41,17 @@ def sections(results: Record, manifest: Manifest) -> list[Section]:
         _discrimination(rows),
         _learned(results["learned"]["beside"]),
         _thresholds(rows),
-        _calibration(rows),
+        *evaluation(rows),
         _chosen(rows),
         _skipped(results["skipped"]),
         _counted("Cohort", manifest.counts),
         _tasks(manifest.tasks),
         _counted("Raw rows left out", manifest.left_out),
         _counted("Features filled", manifest.filled),
+        tripod(results, manifest),
         _origins(results["provenance"]),
     ]
-    return [section for section in every if any(section.groups.values())]
+    return [section.pruned() for section in every if any(section.groups.values())]
 
 
 def _by_task(
@@ -74,11 +60,7 @@ def _by_task(
     """A heading per task, with its events and rows -> a line per model and start."""
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
-        dagger = f" {DAGGER}" if row["few_events"] else ""
-        name = TASK_NAMES[row["task"]]
-        if row["matched"]:
-            name = f"{name.removesuffix(NOT_TRINETX)}{NOT_TRINETX}, matched controls"
-        head = f"{name}: {row['events']:,} events{dagger} in {row['n']:,} rows"
+        head = heading(row)
         if row["best_achievable"] is not None:
             head += f", best achievable AUROC {row['best_achievable']:.3f}"
         groups.setdefault(head, []).append([_name(row), *cells(row)])
@@ -103,14 +85,24 @@ def _discrimination(rows: Sequence[Record]) -> Section:
         ]
 
     few = any(row["few_events"] for row in rows)
-    return Section("Discrimination", columns, _by_task(rows, cells), note if few else "")
+    notes = [note] if few else []
+    notes.append(_chance(rows))
+    return Section("Discrimination", columns, _by_task(rows, cells), " ".join(notes))
+
+
+def _chance(rows: Sequence[Record]) -> str:
+    """What chance the intervals of the rows' discrimination hold."""
+    return chance_said(s for r in rows for s in r["auroc"].get("chance", ["test patients"]))
 
 
 def _paper(paper: Record | None, *metrics: str) -> list[str]:
     """The paper's figures for these metrics, and the number of the table they are from."""
     if paper is None or not any(metric in paper for metric in metrics):
         return [DASH] * (len(metrics) + 1)
-    return [*(number(paper.get(metric)) for metric in metrics), str(paper["table"])]
+    return [
+        *(number(paper.get(metric)) for metric in metrics),
+        f"{paper['table']} ({paper['data']})",
+    ]
 
 
 def _learned(beside: Mapping[str, Record]) -> Section:
@@ -131,14 +123,7 @@ def _thresholds(rows: Sequence[Record]) -> Section:
         ours = [with_interval(row[metric]) for metric in metrics]
         return [*ours, *_paper(row["paper"], "f1", "kappa")]
 
-    return Section("At a threshold", columns, _by_task(rows, cells))
-
-
-def _calibration(rows: Sequence[Record]) -> Section:
-    measures = {"intercept": "Intercept", "slope": "Slope", "o_to_e": "O:E", "brier": "Brier",
-                "ece": "ECE"}  # fmt: skip
-    groups = _by_task(rows, lambda row: [number(row["calibration"][m]) for m in measures])
-    return Section("Calibration", ("Model", *measures.values()), groups)
+    return Section("At a threshold", columns, _by_task(rows, cells), _chance(rows))
 
 
 def _chosen(rows: Sequence[Record]) -> Section:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from medhmp.report.results import Record
-from medhmp.report.sections import Section, sections
+from medhmp.report.section import Section
+from medhmp.report.sections import sections
 from medhmp.shards.manifest import Manifest
 from medhmp.tables.schema import SYNTHETIC
 
@@ -23,7 +24,8 @@ NOTES: Final = (
     "codes of this run's own source, and the paper's figures beside them are of other patients.",
     "Outcomes are read off charted signals and billing codes, not off a diagnosis at the bedside.",
     "The paper's figures are means of five runs on its own cohorts and splits, printed without "
-    "intervals. They are anchors for comparison, not targets.",
+    "intervals. They are anchors for comparison, not targets, and stand beside a run on the same "
+    "database alone.",
     "F1 and kappa are here because the paper gives them. They depend on a threshold and should not "
     "choose between models.",
     "An AUROC above 0.90 on these tasks should be taken for leakage until shown otherwise.",
@@ -38,7 +40,10 @@ METHOD: Final = (
     "the paper's authors compute it; average precision does not interpolate. Tuned thresholds are "
     "those of best validation F1. A learning rate at the edge of the searched ones suggests that "
     "the grid is too narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, "
-    "Brier and ECE at 0."
+    "Brier, ECE and ICI at 0, scaled Brier at 1. Calibration, curves, net benefit and subgroups "
+    "are of the mean score of all fits of the chosen cell; their intervals come from the influence "
+    "of each patient, not from resampling. Recalibration and thresholds come from validation "
+    "rows. Net benefit weighs a needless act by the odds of the threshold at which one acts."
 )
 
 

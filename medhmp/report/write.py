@@ -2,28 +2,20 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import rich.table
 
 from medhmp.evaluate.predictions import Predictions
-from medhmp.layout import MARKDOWN, METRICS, PAGE, RESULTS, figure_of
+from medhmp.layout import MARKDOWN, METRICS, PAGE, RESULTS
 from medhmp.report import figures, page
+from medhmp.report.figures import Drawing
+from medhmp.report.flow import flow
 from medhmp.report.material import Material
 from medhmp.report.names import TASK_NAMES, title_of
 from medhmp.report.results import Record
-from medhmp.report.sections import number
+from medhmp.report.section import number
 from medhmp.report.story import story
 from medhmp.storage import Entry, Folder
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its heading and its file in the report's folder."""
-
-    heading: str
-    file: str
-    svg: str
 
 
 def write(
@@ -35,13 +27,12 @@ def write(
     """Writes results.json, the figures, report.md and index.html."""
     text = story(results, material.shards.manifest)
     drawings = list(_draw(material, predictions, results))
-    inline = {drawing.heading: drawing.svg for drawing in drawings}
-    linked = {drawing.heading: drawing.file for drawing in drawings}
+    panels = [panel for drawing in drawings for panel in drawing.panels]
     return [
         folder.write_json(RESULTS, results),
-        *(folder.write_bytes(drawing.file, drawing.svg.encode()) for drawing in drawings),
-        folder.write_bytes(MARKDOWN, page.markdown(text, linked).encode()),
-        folder.write_bytes(PAGE, page.html(text, inline).encode()),
+        *(folder.write_bytes(panel.file, panel.svg.encode()) for panel in panels),
+        folder.write_bytes(MARKDOWN, page.markdown(text, drawings).encode()),
+        folder.write_bytes(PAGE, page.html(text, drawings).encode()),
     ]
 
 
@@ -50,17 +41,22 @@ def _draw(
 ) -> Iterator[Drawing]:
     """Yields each figure that has numbers to show."""
     if rows := results["rows"]:
-        svg = figures.overview(rows)
-        yield Drawing("AUROC by task and start", figure_of("overview"), svg)
+        yield Drawing("AUROC by task and start", figures.overview(rows))
     for task, name in TASK_NAMES.items():
         if of_task := [p for p in predictions if p.task == task]:
-            yield Drawing(name, figure_of(task), figures.curves(of_task))
+            of_rows = [row for row in rows if row["task"] == task]
+            yield Drawing(name, figures.curves(of_task, of_rows))
     epochs = {
         place: [json.loads(line) for line in output.read_bytes(METRICS).splitlines()]
         for place, output in material.pretrainings.items()
     }
     if epochs:
-        yield Drawing("Pretraining", figure_of("pretraining"), figures.training(epochs))
+        yield Drawing("Pretraining", figures.training(epochs))
+    tasks = material.shards.manifest.tasks
+    asked = {row["task"] for row in (*rows, *results["skipped"])}
+    flows = [flow(task, tasks[task]) for task in tasks if task in asked and tasks[task].steps]
+    if flows:
+        yield Drawing("Cohort flow", flows)
 
 
 def console_table(results: Record) -> rich.table.Table:

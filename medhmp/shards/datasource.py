@@ -6,7 +6,7 @@ hold, or start actors that read their footers. The manifest says all that alread
 
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,11 +20,11 @@ from medhmp.storage import ATTEMPTS, Folder
 
 
 class ShardFiles(Datasource):  # type: ignore[misc]
-    """The rows of some splits, in the order of ``names`` and of each file."""
+    """The rows of some splits, in the order of ``files`` (name -> SHA-256) and of each file."""
 
-    def __init__(self, folder: Folder, names: Sequence[str], splits: Sequence[str]) -> None:
+    def __init__(self, folder: Folder, files: Mapping[str, str], splits: Sequence[str]) -> None:
         super().__init__()
-        self._folder, self._names, self._splits = folder, names, splits
+        self._folder, self._files, self._splits = folder, files, splits
 
     def estimate_inmemory_data_size(self) -> None:
         """Unknown; it decides nothing where the number of blocks is given."""
@@ -32,20 +32,21 @@ class ShardFiles(Datasource):  # type: ignore[misc]
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         unknown = BlockMetadata(None, None, None, None)
         return [
-            ReadTask(functools.partial(rows_of, self._folder, name, self._splits), unknown)
-            for name in self._names
+            ReadTask(functools.partial(rows_of, self._folder, name, sha, self._splits), unknown)
+            for name, sha in self._files.items()
         ]
 
 
-def rows_of(folder: Folder, name: str, splits: Sequence[str]) -> Iterator[pa.Table]:
+def rows_of(folder: Folder, name: str, sha256: str, splits: Sequence[str]) -> Iterator[pa.Table]:
     """Reads a file's rows of some splits, one row group after the other.
 
     A bucket that many ranks read from fails at times: reading then goes on at the same row group.
+    Refuses a file of another SHA-256.
     """
     done = failed = 0
     while True:
         try:
-            with folder.open(name) as source:
+            with folder.open_published(name, sha256) as source:
                 file = pq.ParquetFile(source)
                 for group in range(done, file.num_row_groups):
                     table = file.read_row_group(group)

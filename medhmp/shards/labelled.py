@@ -134,7 +134,7 @@ def _rows(
     if level == "stay":
         return Stays.from_arrow(table)
     if level == "admission":
-        return Admissions.from_arrow(table, model.max_stays, read_notes(shards.folder))
+        return Admissions.from_arrow(table, model.max_stays, read_notes(shards.note_embeddings))
     targets = target_codes(task, cohort)
     diagnoses = shards.manifest.diagnoses
     hidden = [i for i, code in enumerate(diagnoses) if code.startswith(targets)]

@@ -73,8 +73,8 @@ def bucket_of(keys: npt.NDArray[np.uint64], buckets: int) -> Ints:
 
 def splits_in(shards: OpenShards, table: str) -> pl.DataFrame:
     """Reads ``subject_id`` and ``split`` of every row of a shard table."""
-    folder, files = shards.folder / table, shards.manifest.tables[table]
-    columns = [folder.read_parquet(name, list(SPLIT_COLUMNS)) for name in files]
+    names = [f"{table}/{name}" for name in shards.manifest.tables[table]]
+    columns = [shards.output.read_parquet(name, list(SPLIT_COLUMNS)) for name in names]
     return _pairs(pa.concat_tables(columns))
 
 

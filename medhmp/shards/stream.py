@@ -13,8 +13,8 @@ streaming because the deal rotates and reading starts at a random spare row.
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 import numpy as np
@@ -27,7 +27,7 @@ from medhmp.refusal import Refusal
 from medhmp.shards.datasource import ShardFiles
 from medhmp.shards.prefetch import Ahead
 from medhmp.shards.rows import Admissions, Batch, NoteVectors, Stays
-from medhmp.storage import Folder, patiently
+from medhmp.storage import Folder, Output, opened, patiently
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
@@ -60,6 +60,8 @@ class Plan:
     max_stays: int
     note_width: int = NOTE_WIDTH  # E
     shuffle_between_patients: bool = False  # the control of the evidence recipe
+    # file name -> its published SHA-256; a file without one cannot be read
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     def files_of(self, rank: int, world_size: int, epoch: int = 0) -> list[str]:
         """Deals the rank every W-th file; the deal begins one file later every epoch."""
@@ -126,7 +128,8 @@ class Share:
         steps = self.plan.steps(self.world_size)
         notes = NoteVectors.none()
         if self.plan.table == "admissions":
-            notes = read_notes(Folder(self.plan.shards))
+            vectors = Folder(self.plan.shards) / NOTE_EMBEDDINGS
+            notes = read_notes(patiently(vectors, lambda: opened(vectors, "embed_notes")))
         is_kept = self.is_kept
         if is_kept:
             made = functools.partial(self._in_memory, self._kept(notes), steps, for_gpu)
@@ -212,8 +215,9 @@ class Share:
         """Reads the files' rows of the plan's splits, in order, cut where Ray Data cuts them."""
         if not files:
             return
+        published = {name: self.plan.sha256[name] for name in files}
         dataset = ray.data.read_datasource(
-            ShardFiles(Folder(self.plan.shards) / self.plan.table, files, self.plan.splits),
+            ShardFiles(Folder(self.plan.shards) / self.plan.table, published, self.plan.splits),
             num_cpus=_rounded_down(1 / (2 * PARALLEL_FILES * self.world_size)),
             concurrency=PARALLEL_FILES,
             override_num_blocks=len(files),
@@ -306,9 +310,10 @@ def pinned(batch: Batch) -> Batch:
     return {name: value.pin_memory() for name, value in batch.items()}
 
 
-def read_notes(shards: Folder) -> NoteVectors:
-    """Reads all note embeddings of a run; none where their folder is missing or empty."""
-    folder = shards / NOTE_EMBEDDINGS
-    names = [name for name in patiently(folder, folder.names) if name.endswith(".parquet")]
-    tables = [patiently(folder, functools.partial(folder.read_parquet, name)) for name in names]
+def read_notes(vectors: Output) -> NoteVectors:
+    """Reads all published vectors of a run's notes. Refuses a file that is missing or altered."""
+    names = [name for name in vectors.files if name.endswith(".parquet")]
+    tables = [
+        patiently(vectors.folder, functools.partial(vectors.read_parquet, name)) for name in names
+    ]
     return NoteVectors.from_arrow(pa.concat_tables(tables)) if tables else NoteVectors.none()

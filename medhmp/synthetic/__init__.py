@@ -32,23 +32,25 @@ each unit are labelled, mostly unlabelled stays can show which items move togeth
 
 Outcomes are drawn from the logistic of these log-odds (weights omitted, see ``signal``):
 
-    arf             x_resp + z_infl + x_resp z_infl + copd
+    arf             x_resp + z_infl + x_resp z_infl + lung
     shock           x_card + x_infl + x_card x_infl
     mortality       x_resp + x_renal + x_hep + x_neuro + x_renal x_hep + x_card x_neuro
                     + age + cancer
-    readmission     copd + ckd + liver + alcohol - coronary - diabetes - cancer - dementia
+    readmission     lung + ckd + liver + alcohol - coronary - diabetes - cancer - dementia
                     + x_renal + x_infl
-                    + copd x_resp + ckd x_renal + alcohol x_neuro
+                    + lung x_resp + ckd x_renal + alcohol x_neuro
     heart_failure   coronary + diabetes + ckd + coronary ckd + coronary diabetes
+    copd            lung + cancer + alcohol + lung alcohol + lung cancer
+    amnesia         diabetes + dementia + alcohol + dementia alcohol + dementia diabetes
 
-Mortality uses the first stay of the admission, readmission the last, heart failure the patient
+Mortality uses the first stay of the admission, readmission the last, the last three the patient
 alone. An outcome is drawn first; its marks in the tables follow. Respiratory failure and shock
 begin after hour 48 of the stay, except in a few stays, drawn independently of everything, where
 they begin before and so leave the cohort. Deaths are at discharge, 48 hours or more after unit
 admission. A readmission is unplanned and follows after 2 to 29 days; without one only a few planned
-admissions follow within 30 days. Heart failure is first coded at a patient's last admission, more
-than 200 days after the previous discharge. So the AUROC of ``truth.parquet`` against the labels is
-the best achievable.
+admissions follow within 30 days. The last three are first coded at a patient's last admission, more
+than 200 days after the previous discharge, and no condition shares their codes. So the AUROC of
+``truth.parquet`` against the labels is the best achievable.
 """
 
 from medhmp.synthetic.write import synthesize

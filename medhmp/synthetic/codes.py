@@ -1,18 +1,20 @@
 """Codes and drugs of the synthetic cohort: ICD-9-CM codes and drug names, as data.
 
-Every code is a leaf of the ICD-9-CM tree. Only the heart-failure outcome emits 428*.
+Every code is a leaf of the ICD-9-CM tree. Those of ``LATE_CODES`` no condition has.
 """
 
 from typing import Final
+
+from medhmp.legend import PatientTask
 
 CONDITION_CODES: Final[dict[str, str]] = {
     "coronary": """
         4010 4011 4019 41001 41011 41021 41031 41041 41051 41061 41071 41081 41091 4110 4111 41181
         41189 412 4130 4131 4139 41400 41401 41402 41403 41404 41405 41410 4142 4148
     """,
-    "copd": """
-        490 4910 4911 49120 49121 49122 4918 4919 4920 4928 49300 49301 49302 49310 49311 49312
-        49320 49321 49322 49381 49382 49390 49391 49392 4940 4941 496 51883 V4611 V462
+    "lung": """
+        135 490 49300 49301 49302 49310 49311 49312 49381 49382 49390 49391 49392 4940 4941 4954
+        4957 4958 4959 500 501 502 505 5064 5081 515 51630 51883 V4611 V462
     """,
     "diabetes": """
         25000 25001 25002 25003 25010 25011 25012 25013 25020 25022 25030 25032 25040 25041 25042
@@ -65,16 +67,21 @@ BACKGROUND_CODES: Final = """
 """
 """Diagnoses unrelated to any condition or outcome."""
 
-HEART_FAILURE_CODES: Final = """
-    4280 4281 42820 42821 42822 42823 42830 42831 42832 42833 42840 42841 42842 42843 4289
-"""
+LATE_CODES: Final[dict[PatientTask, str]] = {
+    "heart_failure": """
+        4280 4281 42820 42821 42822 42823 42830 42831 42832 42833 42840 42841 42842 42843 4289
+    """,
+    "copd": "4910 4911 49120 49121 49122 4918 4919 4920 4928 496",
+    "amnesia": "2940 30012 4377 78093",
+}
+"""Diagnoses of the patient tasks, one of which the late admission of a case has."""
 
 CONDITION_DRUGS: Final[dict[str, str]] = {
     "coronary": (
         "Aspirin|Metoprolol Tartrate|Atorvastatin|Clopidogrel|Nitroglycerin SL|Lisinopril|"
         "Amlodipine|Isosorbide Mononitrate|Simvastatin|Diltiazem|Carvedilol|Hydralazine HCl"
     ),
-    "copd": (
+    "lung": (
         "Albuterol 0.083% Neb Soln|Ipratropium Bromide Neb|Tiotropium Bromide|"
         "Fluticasone-Salmeterol|PredniSONE|Montelukast|Theophylline SR|Guaifenesin|Budesonide|"
         "Albuterol Inhaler|Fluticasone Propionate|MethylPREDNISolone"

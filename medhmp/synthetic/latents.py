@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medhmp.arrays import Floats, Ints
+from medhmp.legend import PatientTask
 from medhmp.synthetic.signal import (
     AGE_TREND,
     ARF,
@@ -17,8 +18,8 @@ from medhmp.synthetic.signal import (
     CONDITIONS,
     EARLY_ONSET,
     ELECTIVE,
-    HEART_FAILURE,
     HIGH,
+    LATE,
     MEAN_AGE,
     MILDER,
     MORTALITY,
@@ -55,8 +56,8 @@ class Patients:
     male: Bools
     first_admitted: Ints
     conditions: Bools  # (n, 8)
-    heart_failure: Floats  # p(428* at the last, late admission | conditions)
-    destined: Bools  # drawn from heart_failure
+    late: Floats  # (n, 3): p(a disease of LATE is coded at the last, late admission | conditions)
+    destined: Bools  # (n, 3): drawn from late
 
     def age(self, who: Ints, at: Ints) -> Floats:
         """Years at the given times."""
@@ -122,7 +123,7 @@ def arf(level: Floats, slope: Floats, conditions: Floats) -> Floats:
     w = ARF
     b, i = at_48_hours(level, slope)[:, 1], level[:, 4]
     odds: Floats = (
-        w["one"] + w["b"] * b + w["i"] * i + w["bi"] * b * i + w["copd"] * conditions[:, 1]
+        w["one"] + w["b"] * b + w["i"] * i + w["bi"] * b * i + w["lung"] * conditions[:, 1]
     )
     return odds
 
@@ -148,17 +149,17 @@ def mortality(level: Floats, slope: Floats, conditions: Floats, age: Floats) -> 
 def readmission(level: Floats, slope: Floats, conditions: Floats) -> Floats:
     """Log-odds of an unplanned return: conditions, axes, and conditions with their organ's axis."""
     w, x, c = READMISSION, at_48_hours(level, slope), conditions
-    pairs = w["copd respiratory"] * c[:, 1] * x[:, 1] + w["ckd renal"] * c[:, 3] * x[:, 2]
+    pairs = w["lung respiratory"] * c[:, 1] * x[:, 1] + w["ckd renal"] * c[:, 3] * x[:, 2]
     pairs += w["alcohol neurological"] * c[:, 7] * x[:, 5]
     odds: Floats = w["one"] + c @ w["c"] + x @ w["x"] + pairs
     return odds
 
 
-def heart_failure(conditions: Floats) -> Floats:
-    """Log-odds of heart failure at the late admission: three conditions, and pairs of them."""
-    w, c = HEART_FAILURE, conditions
-    pairs = w["coronary ckd"] * c[:, 0] * c[:, 3] + w["coronary diabetes"] * c[:, 0] * c[:, 2]
-    odds: Floats = w["one"] + c @ w["c"] + pairs
+def late(task: PatientTask, conditions: Floats) -> Floats:
+    """Log-odds of a disease at the late admission: three conditions, and pairs of them."""
+    w, of = LATE[task], dict(zip(CONDITIONS, conditions.T, strict=True))
+    pairs = sum(weight * of[one] * of[other] for (one, other), weight in w["pairs"].items())
+    odds: Floats = w["one"] + conditions @ w["c"] + pairs
     return odds
 
 
@@ -168,19 +169,21 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def draw_patients(rng: np.random.Generator, n: int) -> Patients:
-    """Draws n patients, their conditions, and whether heart failure will be coded."""
+    """Draws n patients, their conditions, and which diseases of ``LATE`` will be coded."""
     first_admitted = rng.integers(130 * YEAR, 200 * YEAR, n) // 60 * 60
     age = np.clip(rng.normal(MEAN_AGE, SD_AGE, n), 18.5, 95)
     odds = np.log(PREVALENCE / (1 - PREVALENCE)) + np.outer((age - MEAN_AGE) / 10, AGE_TREND)
     conditions = rng.random((n, len(CONDITIONS))) < sigmoid(odds)
-    risk = sigmoid(heart_failure(conditions.astype(float)))
+    risk = np.stack([sigmoid(late(task, conditions.astype(float))) for task in LATE], axis=1)
+    # A stream of its own: with more diseases, or fewer, the courses of a seed stay as they are.
+    others = rng.spawn(1)[0].random((n, len(LATE) - 1))
     return Patients(
         birth=((first_admitted - age * YEAR) // DAY * DAY).astype(np.int64),
         male=rng.random(n) < 0.55,
         first_admitted=first_admitted,
         conditions=conditions,
-        heart_failure=risk,
-        destined=rng.random(n) < risk,
+        late=risk,
+        destined=np.column_stack([rng.random(n), others]) < risk,
     )
 
 
@@ -343,8 +346,10 @@ def _in_order(
     )
 
 
-def heart_failure_rows(patients: Patients, admissions: Admissions) -> tuple[Ints, Floats, Ints]:
-    """(patients with two admissions or more, p of each, admissions that code 428*).
+def late_rows(
+    task: PatientTask, patients: Patients, admissions: Admissions
+) -> tuple[Ints, Floats, Ints]:
+    """(patients with two admissions or more, p of each, admissions that code the disease).
 
     p is zero where a patient's last admission is not the late one that could bring the code.
     """
@@ -352,5 +357,6 @@ def heart_failure_rows(patients: Patients, admissions: Admissions) -> tuple[Ints
     last = np.cumsum(counts) - 1
     able = (counts >= 2) & admissions.late[last]
     many = np.flatnonzero(counts >= 2)
-    coded = last[able & patients.destined]
-    return many, np.where(able, patients.heart_failure, 0.0)[many], coded
+    column = list(LATE).index(task)
+    coded = last[able & patients.destined[:, column]]
+    return many, np.where(able, patients.late[:, column], 0.0)[many], coded

@@ -24,9 +24,9 @@ HISTORY: Final[dict[str, tuple[str, ...]]] = {
         "Longstanding coronary artery disease with prior stenting.",
         "Hypertension and angina on exertion, followed by cardiology.",
     ),
-    "copd": (
-        "Severe COPD on inhalers, former smoker with chronic cough.",
-        "Emphysema with several exacerbations, home nebulizer.",
+    "lung": (
+        "Longstanding asthma on inhalers, former smoker with chronic cough.",
+        "Bronchiectasis with several exacerbations, home nebulizer.",
     ),
     "diabetes": (
         "Type 2 diabetes mellitus on insulin with neuropathy.",
@@ -55,7 +55,7 @@ HISTORY: Final[dict[str, tuple[str, ...]]] = {
 }
 DENIALS: Final[dict[str, str]] = {
     "coronary": "No known coronary artery disease.",
-    "copd": "Never smoked, no chronic lung disease.",
+    "lung": "Never smoked, no chronic lung disease.",
     "diabetes": "No history of diabetes.",
     "ckd": "No chronic kidney disease.",
     "liver": "No known liver disease.",

@@ -13,9 +13,9 @@ from medhmp.synthetic.codes import (
     BACKGROUND_DRUGS,
     CONDITION_CODES,
     CONDITION_DRUGS,
-    HEART_FAILURE_CODES,
+    LATE_CODES,
 )
-from medhmp.synthetic.latents import DAY, HOUR, YEAR, Bools, heart_failure_rows, written_down
+from medhmp.synthetic.latents import DAY, HOUR, YEAR, Bools, late_rows, written_down
 from medhmp.synthetic.readings import Block, look_up, ragged, repeated, times
 from medhmp.synthetic.signal import (
     ACUTE_EACH,
@@ -158,15 +158,19 @@ def stay_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
 
 
 def code_table(rng: np.random.Generator, block: Block) -> pl.DataFrame:
-    """DIAGNOSES_ICD: codes of conditions and of high axes, unrelated ones, and 428*."""
+    """DIAGNOSES_ICD: codes of conditions and of high axes, unrelated ones, and ``LATE_CODES``."""
     n = len(block.admissions.patient)
     chronic = [CONDITION_CODES[name].split() for name in CONDITIONS]
     acute = [ACUTE_CODES[name].split() for name in AXES]
     admission, code = _emit(rng, _chronic(block), chronic, CODES_EACH)
     ending, urgent = _emit(rng, written_down(rng, block.stays, n), acute, ACUTE_EACH)
-    coded = heart_failure_rows(block.patients, block.admissions)[2]
-    failing = rng.choice(HEART_FAILURE_CODES.split(), len(coded))
-    own = [(coded, failing), (np.r_[admission, ending], np.r_[code, urgent])]
+    coded = [late_rows(task, block.patients, block.admissions)[2] for task in LATE_CODES]
+    late = [
+        rng.choice(codes.split(), len(rows))
+        for codes, rows in zip(LATE_CODES.values(), coded, strict=True)
+    ]
+    first = np.concatenate(coded), np.concatenate(late)
+    own = [first, (np.r_[admission, ending], np.r_[code, urgent])]
     rows, codes = _fill(rng, n, own, BACKGROUND_CODES.split(), CODES_TOTAL)
     order = np.lexsort((rng.random(len(rows)), rows))
     _, number = ragged(np.bincount(rows))

@@ -4,9 +4,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from medhmp.legend import PatientTask
+
 CONDITIONS: Final = (
     "coronary",
-    "copd",
+    "lung",
     "diabetes",
     "ckd",
     "liver",
@@ -69,7 +71,7 @@ RETURN: Final = 0.66
 
 # Outcomes: terms of the log-odds.
 
-ARF: Final[dict[str, Any]] = {"one": -1.75, "b": 1.4, "i": 0.9, "bi": 0.5, "copd": 0.3}
+ARF: Final[dict[str, Any]] = {"one": -1.75, "b": 1.4, "i": 0.9, "bi": 0.5, "lung": 0.3}
 SHOCK: Final[dict[str, Any]] = {"one": -2.0, "f": 1.65, "r": 1.15, "fr": 0.4}
 MORTALITY: Final[dict[str, Any]] = {
     "one": -2.15,
@@ -84,16 +86,28 @@ READMISSION: Final[dict[str, Any]] = {
     # Of both signs, so that risk depends on which conditions there are, not on how many.
     "c": np.array([-1.8, 1.3, -1.6, 1.3, 1.3, -1.8, -1.8, 1.3]),  # by condition
     "x": np.array([0.0, 0.0, 0.6, 0.0, 0.6, 0.0]),  # by axis
-    "copd respiratory": 0.4,
+    "lung respiratory": 0.4,
     "ckd renal": 0.4,
     "alcohol neurological": 0.4,
 }
-HEART_FAILURE: Final[dict[str, Any]] = {
-    "one": -2.95,
-    "c": np.array([2.8, 0.0, 1.9, 2.4, 0.0, 0.0, 0.0, 0.0]),  # by condition
-    "coronary ckd": 0.8,
-    "coronary diabetes": 0.6,
+LATE: Final[dict[PatientTask, dict[str, Any]]] = {
+    "heart_failure": {
+        "one": -2.95,
+        "c": np.array([2.8, 0.0, 1.9, 2.4, 0.0, 0.0, 0.0, 0.0]),  # by condition
+        "pairs": {("coronary", "ckd"): 0.8, ("coronary", "diabetes"): 0.6},
+    },
+    "copd": {
+        "one": -2.6,
+        "c": np.array([0.0, 2.6, 0.0, 0.0, 0.0, 1.3, 0.0, 1.6]),
+        "pairs": {("lung", "alcohol"): 0.8, ("lung", "cancer"): 0.6},
+    },
+    "amnesia": {
+        "one": -3.0,
+        "c": np.array([0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 2.8, 1.9]),
+        "pairs": {("dementia", "alcohol"): 0.6, ("dementia", "diabetes"): 0.6},
+    },
 }
+"""First coded at a patient's last, late admission: the patient tasks."""
 
 # Charting: the readings of items.
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medhmp.arrays import Floats, Ints
-from medhmp.legend import Task
+from medhmp.legend import PatientTask, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Synthetic
 from medhmp.storage import Entry, Folder, Sink
 from medhmp.synthetic.dictionaries import dictionaries
 from medhmp.synthetic.events import chart_events, date_events, lab_events, output_events
 from medhmp.synthetic.items import HEADERS
-from medhmp.synthetic.latents import draw_courses, draw_patients, heart_failure_rows
+from medhmp.synthetic.latents import draw_courses, draw_patients, late_rows
 from medhmp.synthetic.notes import note_table
 from medhmp.synthetic.orders import culture_events, input_events, procedure_events
 from medhmp.synthetic.readings import FIRST_SUBJECT, Block
@@ -30,6 +30,7 @@ from medhmp.synthetic.records import (
     patient_table,
     stay_table,
 )
+from medhmp.synthetic.signal import LATE
 
 BLOCK: Final = 128
 """Patients generated at a time. Bounds memory, and shapes the cohort of a seed."""
@@ -154,7 +155,6 @@ def truth_rows(block: Block) -> pl.DataFrame:
     of_stay = subject[admissions.patient[stays.admission]]
     arf = stays.long & ~(stays.arf_onset < 48)
     shock = stays.long & ~(stays.shock_onset < 48)
-    many, risk, _ = heart_failure_rows(block.patients, admissions)
     home, back = ~admissions.died, admissions.readmission
     return pl.concat(
         [
@@ -172,9 +172,15 @@ def truth_rows(block: Block) -> pl.DataFrame:
                 block.hadm_id[home],
                 back[home],
             ),
-            _truth("heart_failure", subject[many], subject[many], risk),
+            *(_late(task, block) for task in LATE),
         ]
     )
+
+
+def _late(task: PatientTask, block: Block) -> pl.DataFrame:
+    many, risk, _ = late_rows(task, block.patients, block.admissions)
+    subject = block.subject_id[many]
+    return _truth(task, subject, subject, risk)
 
 
 def _truth(task: Task, subject: Ints, row: Ints, probability: Floats) -> pl.DataFrame:

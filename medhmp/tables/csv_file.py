@@ -6,7 +6,6 @@ inside quotes), and a quote that the file never closes (it takes the rest of the
 """
 
 import csv
-import io
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -220,8 +219,8 @@ class CsvFile:
         _, stream = self._opened()
         old = csv.field_size_limit(2 * BLOCK)  # no longer row passes Arrow
         try:
-            with stream, io.TextIOWrapper(stream, "latin-1", newline="") as text:
-                rows, line, is_header = csv.reader(text), 0, True
+            with stream:
+                rows, line, is_header = csv.reader(_lines(stream)), 0, True
                 for row in rows:
                     begins, line = line + 1, rows.line_num
                     if row and not is_header:  # Arrow, too, takes an empty line for none
@@ -231,6 +230,27 @@ class CsvFile:
             return
         finally:
             csv.field_size_limit(old)
+
+
+def _lines(stream: Any) -> Iterator[str]:
+    """The lines of a stream with their ends, each byte a character, in time linear in its bytes.
+
+    Of a line as long as no row may be, the rest is left unread. (``io.TextIOWrapper`` copies a long
+    line anew for every block of it.)
+    """
+    held: list[bytes] = []
+    size = 0
+    while data := stream.read(READ):
+        if data.endswith(b"\r"):  # whose line feed may be the next byte
+            data += stream.read(1)
+        for line in data.splitlines(keepends=True):
+            held.append(line)
+            size += len(line)
+            if line.endswith((b"\r", b"\n")) or size > 2 * BLOCK:
+                yield b"".join(held).decode("latin-1")
+                held, size = [], 0
+    if held:
+        yield b"".join(held).decode("latin-1")
 
 
 class _Text:

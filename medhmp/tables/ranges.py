@@ -155,6 +155,11 @@ def _variables(where: str, text: str) -> tuple[Variable, ...]:
         raise Refusal(
             f"tables.variables '{where}' is no good YAML{line} ({problem}); mend that line"
         ) from None
+    except RecursionError:
+        raise Refusal(
+            f"tables.variables '{where}' is nested too deeply; write it in the form of "
+            "medhmp/tables/variables.yaml"
+        ) from None
     entries = content.get("variables") if isinstance(content, dict) else None
     if not isinstance(entries, dict):
         raise Refusal(

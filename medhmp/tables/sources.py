@@ -4,6 +4,7 @@ A new source is a module (or a folder with one) that satisfies ``Reader``, and o
 ``READERS``.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -102,7 +103,7 @@ def identify(name: str, folder: Folder, synthetic: Mapping[str, Any]) -> Identit
     if name == SYNTHETIC:
         cohort = opened(folder, "synthesize")
         cohort.check(synthetic, "synthesize")
-        if damaged := cohort.damaged():
+        if damaged := cohort.damaged(hashed=sys.maxsize):
             raise Refusal(
                 f"{folder} is damaged: {damaged} is missing or not what was written; "
                 "run jobs.synthesize again with --overwrite"

@@ -160,8 +160,16 @@ def _fault(output: Output | None, stamp: Stamp) -> str | None:
 
 
 def load(folder: Folder, position: Position) -> Checkpoint:
-    """Reads a checkpoint that ``newest`` has found undamaged, on this rank or another."""
-    place = place_of(folder, position)
+    """Reads a checkpoint that ``newest`` has found undamaged, on this rank or another.
+
+    Refuses one that has changed since.
+    """
+    place = Output.of(place_of(folder, position))
+    if place is None or not place.is_sealed:
+        raise Refusal(
+            f"{place_of(folder, position)} is damaged since this run began; run the same command "
+            "again, which goes on from the one before"
+        )
     state = torch.load(io.BytesIO(place.read_bytes(STATE)), weights_only=True)
     lines = place.read_bytes(METRICS).decode().splitlines()
     weights = load_tensors(place.read_bytes(WEIGHTS))

@@ -1,6 +1,7 @@
 """The files of cluster/ against the schemas of their readers; each check is seen to fail too."""
 
 import copy
+import os
 import re
 import shlex
 import subprocess
@@ -138,7 +139,8 @@ def test_the_gpus_that_a_run_waits_for_are_enough_for_its_workers():
 
 
 def test_every_ray_is_the_pinned_one():
-    (pinned,) = re.findall(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    locked = (ROOT / "requirements/run.txt").read_text()
+    (pinned,) = re.findall(r"^ray==(\S+)", locked, re.MULTILINE)
     assert RAYJOB["spec"]["rayClusterSpec"]["rayVersion"] == pinned
 
 
@@ -178,6 +180,86 @@ def test_a_mistake_in_aws_yaml_is_caught(mistake):
         launch({**AWS, **mistake})
 
 
+def exposed(config: dict[str, Any]) -> list[str]:
+    """What of a cluster of the launcher strangers could reach or read, in words."""
+    found = []
+    home = f"/home/{IMAGE_USER}/.ray/auth_token"
+    if config.get("file_mounts", {}).get(home) != "~/.ray/auth_token":
+        found.append("no token on the nodes")
+    if "chmod 600 ~/.ray/auth_token" not in config["setup_commands"]:
+        found.append("a token that others may read")
+    starts = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
+    for start in (command for command in starts if "ray start" in command):
+        if "RAY_AUTH_MODE=token ray start" not in start:
+            found.append("a node without authentication")
+        if "umask 077;" not in start:
+            found.append("logs that others may read")
+        if "--head" in start and "--dashboard-host=127.0.0.1" not in start:
+            found.append("a dashboard on the network")
+    exports = [c for c in config["head_setup_commands"] if "export RAY_ADDRESS=" in c]
+    if not exports or ">> ~/.bashrc" not in exports[0]:
+        found.append("jobs that are told of no cluster")
+    for name, node in config["available_node_types"].items():
+        if not node["node_config"].get("SecurityGroupIds"):
+            found.append(f"port 22 of {name} open to the internet")
+    return found
+
+
+(IMAGE_USER,) = re.findall(r"^USER (\S+)$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_strangers_reach_nothing_of_a_launched_cluster():
+    assert exposed(launch(AWS)) == []
+
+
+def without(*path: str | int) -> dict[str, Any]:
+    config = copy.deepcopy(AWS)
+    at: Any = config
+    for part in path[:-1]:
+        at = at[part]
+    del at[path[-1]]
+    return config
+
+
+def reworded(old: str, new: str) -> dict[str, Any]:
+    text = yaml.safe_dump(AWS, width=10_000)
+    assert old in text
+    changed: dict[str, Any] = yaml.safe_load(text.replace(old, new))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (without("file_mounts"), ["no token on the nodes"]),
+        (without("setup_commands"), ["a token that others may read"]),
+        (
+            reworded("RAY_AUTH_MODE=token ray start --address", "ray start --address"),
+            ["a node without authentication"],
+        ),
+        (reworded("umask 077; ulimit -n 65536; RAY_AUTH_MODE=token ray start --head",
+                  "RAY_AUTH_MODE=token ray start --head"), ["logs that others may read"]),
+        (reworded("--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0"),
+         ["a dashboard on the network"]),
+        (without("head_setup_commands"), ["jobs that are told of no cluster"]),
+        (
+            without("available_node_types", "data", "node_config", "SecurityGroupIds"),
+            ["port 22 of data open to the internet"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_cluster_left_open_is_caught(config, said):
+    assert exposed(launch(config)) == said
+
+
+def test_the_launcher_makes_no_security_group_of_its_own():
+    """Its own opens port 22 to everybody. Asked for one it would call AWS, which is not here."""
+    from ray.autoscaler._private.aws.config import _configure_security_group
+
+    config = launch(AWS)
+    assert _configure_security_group(copy.deepcopy(config)) == config
+
+
 # --- Slurm -----------------------------------------------------------------------
 
 
@@ -189,6 +271,36 @@ def test_the_slurm_script_is_bash():
     script = (CLUSTER / "slurm.sh").read_text()
     assert shell_accepts(script)
     assert not shell_accepts(script.replace("}", "", 1))
+
+
+def test_the_slurm_script_keeps_ray_private_and_the_job_its_own_umask(tmp_path):
+    """Run with stand-ins for the programs of a Slurm node, which tell what they were given."""
+    programs = {
+        "scontrol": "echo head",
+        "getent": "echo 192.0.2.1 STREAM head",
+        "ray": ":",
+        "srun": 'echo ray umask $(umask), RAY_ADDRESS "${RAY_ADDRESS-}"; '
+        'while [ "$1" != -- ]; do shift; done; shift; "$@"',
+        "medhmp": 'echo job umask $(umask), RAY_ADDRESS "$RAY_ADDRESS", "$@"',
+    }
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / ".venv" / "bin" / "activate").write_text(f"PATH={tmp_path}:$PATH\n")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("token")
+    slurm = {"SLURM_JOB_NODELIST": "n", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "4"}
+    done = subprocess.run(
+        ["bash", CLUSTER / "slurm.sh", "all", "paper", "--name", "two words"],
+        env={**os.environ, **slurm, "HOME": str(tmp_path)}, cwd=tmp_path, umask=0o027,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "ray umask 0077, RAY_ADDRESS ",
+        "job umask 0027, RAY_ADDRESS 192.0.2.1:6379, all paper --name two words",
+    ]
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_slurm_script_wants_a_job_and_a_recipe():
@@ -247,5 +359,5 @@ def test_the_image_holds_what_its_dockerfile_copies():
     copied = re.findall(r"^COPY (.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
     sources = [source for line in copied for source in line.split()]
     sent = (CLUSTER / "Dockerfile.dockerignore").read_text().split()
-    assert {"pyproject.toml", "constraints.txt", "medhmp", "jobs"} <= set(sources)
+    assert {"pyproject.toml", "requirements", "medhmp", "jobs"} <= set(sources)
     assert all((ROOT / source).exists() and f"!{source}" in sent for source in sources)

@@ -99,6 +99,8 @@ class Job:
             env=os.environ,
             start_new_session=True,
         )
+        self.printed = ("", "")
+        """Stdout and stderr, once killed."""
 
     def ended(self, seconds: float = 300) -> tuple[int, str, str]:
         """Exit status, stdout, stderr."""
@@ -116,7 +118,7 @@ class Job:
         for pid in train_workers(self.process.pid):
             os.kill(pid, signal.SIGKILL)
         self.process.kill()
-        self.ended()
+        self.printed = self.ended()[1:]
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 import importlib
 import json
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from jobs.all import run_all
@@ -16,6 +18,7 @@ from medhmp.command import SHAPING
 from medhmp.evaluate.discrimination import METRICS
 from medhmp.run import Run, fields_of
 from medhmp.storage import COMPLETE, Folder, opened
+from tests.leaks import found, numbers
 
 pytestmark = pytest.mark.ray
 
@@ -74,6 +77,65 @@ def test_again_every_stage_is_skipped(undisturbed: Run, capsys: pytest.CaptureFi
     assert f"the report: {undisturbed.out}/report/index.html" in printed
 
 
+def phrases(run: Run) -> list[str]:
+    """Words of a few discharge notes, as they stand in the raw tables."""
+    notes = pl.read_csv(Path(run.out) / "raw" / "NOTEEVENTS.csv.gz")["TEXT"].to_list()
+    return [" ".join(note.split()[:8]) for note in notes[:3]]
+
+
+def identifiers(run: Run) -> set[int]:
+    """Identifiers of admissions and stays: numbers of six digits, some hundreds of each."""
+    stays = pl.read_csv(Path(run.out) / "raw" / "ICUSTAYS.csv.gz")
+    return {*stays["HADM_ID"].to_list(), *stays["ICUSTAY_ID"].to_list()}
+
+
+HELD = ("raw/", "shards/stays/", "shards/admissions/", "shards/patients/", "shards/labels/",
+        "shards/note_embeddings/")  # fmt: skip
+"""Where the schema wants identifiers, beside every predictions.parquet."""
+
+
+def check_outputs(run: Run, canaries: list[str], said: list[str], ids: set[int]) -> None:
+    """No output has a credential, none but the raw tables a note, none but those that are joined
+    by them an identifier."""
+    folder = Folder(run.out)
+    for name in folder.names():
+        data = folder.read_bytes(name)
+        assert found(canaries, name, data) == [], name
+        if not name.startswith("raw/"):
+            assert found(said, name, data) == [], name
+        if not name.startswith(HELD) and not name.endswith("predictions.parquet"):
+            assert len(numbers(data) & ids) <= (2 if b"\0" in data else 0), name  # by chance
+
+
+def check_logs(canaries: list[str], ids: set[int]) -> None:
+    """No file of the session's Ray has any of them."""
+    import ray
+
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    logs = [path for path in session.rglob("*") if path.is_file()]
+    assert any(path.name.startswith("worker-") for path in logs)
+    for path in logs:
+        data = path.read_bytes()
+        assert found(canaries, path.name, data) == [], path.name
+        assert len(numbers(data) & ids) < 3, path.name  # fewer: ports, processes, sizes
+
+
+def test_outputs_and_ray_s_logs_keep_credentials_notes_and_identifiers(
+    undisturbed: Run, canaries: list[str]
+) -> None:
+    said, ids = phrases(undisturbed), identifiers(undisturbed)
+    assert len(canaries) >= 3
+    assert len(ids) > 200
+    assert found(said, "raw", Folder(undisturbed.out).read_bytes("raw/NOTEEVENTS.csv.gz"))
+    check_outputs(undisturbed, canaries, said, ids)
+    check_logs([*canaries, *said], ids)
+
+
+def test_outputs_are_their_owner_s_alone(undisturbed: Run) -> None:
+    for path in Path(undisturbed.out).rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
 MADE_BY = {
     "raw": "synthesize",
     "shards": "featurize",
@@ -119,7 +181,11 @@ def written(run: Run, names: Iterable[str]) -> dict[str, Any]:
 
 @pytest.mark.s3
 def test_killed_and_started_again_in_a_bucket_it_ends_as_the_undisturbed_run_on_disk(
-    undisturbed: Run, start_job: Callable[..., Any], s3: str
+    undisturbed: Run,
+    start_job: Callable[..., Any],
+    s3: str,
+    canaries: list[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """SIGKILL in the middle of the grid; the same command then goes on with the missing cells."""
     fewer = replace(undisturbed.tune, tasks=FEWER[0], starts=FEWER[1])
@@ -131,12 +197,20 @@ def test_killed_and_started_again_in_a_bucket_it_ends_as_the_undisturbed_run_on_
         names = (Folder(run.out) / "tune").names()
         return [f"tune/{n}" for n in names if "/trials/" in n and n.endswith(".json")]
 
-    start_job(*command).kill_once(lambda: len(cells()) >= 3)
+    killed = start_job(*command, "--no-quiet")
+    killed.kill_once(lambda: len(cells()) >= 3)
     assert not [n for n in (Folder(run.out) / "tune").names() if n.endswith(COMPLETE)]
     stages = [stage for stage in STAGES if "scratch" not in stage]
     before = written(run, [*cells(), *(f"{stage}/{COMPLETE}" for stage in stages[:-1])])
-    run_all(run)
+    run_all(replace(run, quiet=False))
     assert written(run, before) == before
+    said, ids = phrases(undisturbed), identifiers(undisturbed)
+    console = "".join((*killed.printed, *capfd.readouterr()))
+    assert "pretrain_stay: loss" in console
+    assert found([*canaries, *said], "console", console.encode()) == []
+    assert not numbers(console.encode()) & ids
+    check_outputs(run, canaries, said, ids)
+    check_logs([*canaries, *said], ids)
 
     names = Folder(run.out).names()
     assert {f"{stage}/{COMPLETE}" for stage in stages} <= set(names)

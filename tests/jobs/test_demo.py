@@ -53,6 +53,26 @@ def test_intervals_hold_their_values(results: dict[str, Any]) -> None:
             assert metric["se"] > 0
 
 
+def test_every_row_has_what_is_measured_beside_discrimination(results: dict[str, Any]) -> None:
+    for row in results["rows"]:
+        assert set(row["recalibrated"]) == {"logistic", "isotonic"}, row["task"]
+        assert {g["by"] for g in row["subgroups"]} == {
+            "sex", "age", "ethnicity", "insurance", "care_unit", "sex_age",
+        }  # fmt: skip
+        for by in ("sex", "age", "sex_age"):
+            groups = [g for g in row["subgroups"] if g["by"] == by]
+            assert sum(g["n"] for g in groups) == row["n"]
+        assert row["calibration"]["intervals"]["slope"] is not None
+        assert row["score_auroc"]["low"] < row["score_auroc"]["value"]
+
+
+def test_the_page_has_all_of_it(results: dict[str, Any]) -> None:
+    page = (DEMO / "report" / "index.html").read_text()
+    for heading in ("Calibration", "Recalibrated", "Rates at thresholds", "Subgroups",
+                    "Cohort flow", "TRIPOD+AI"):  # fmt: skip
+        assert f'aria-label="{heading}"' in page
+
+
 def test_the_page_needs_nothing_but_itself(results: dict[str, Any]) -> None:
     page = (DEMO / "report" / "index.html").read_text()
     outside = re.findall(

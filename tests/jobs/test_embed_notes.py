@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +41,7 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
     entry = shards.write_json("manifest.json", manifest(notes=len(texts)).to_json())
     run = replace(smoke(), out=out, quiet=True)
     publish(shards, Stamp(content_of(run, ()), {}), [entry])
+    written = []
     for file in range(files if texts else 0):
         rows = range(file, len(texts), files)
         table = pa.table(
@@ -49,7 +52,9 @@ def a_run(out: str, texts: list[str], files: int = 2) -> Run:
             },
             schema=NOTE_COLUMNS,
         )
-        (shards / "notes").write_parquet(f"part-{file:05}.parquet", table, row_group_size=2)
+        name, notes = f"part-{file:05}.parquet", shards / "notes"
+        written.append(notes.write_parquet(name, table, row_group_size=2))
+    publish(shards / "notes", Stamp(content_of(run, ()), {}), written)
     return run
 
 
@@ -64,11 +69,14 @@ def matrix(table: pa.Table) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def embedded(ray, tmp_path_factory) -> Path:
-    """A folder whose notes two actors have embedded, text kept."""
+def embedded(tmp_path_factory) -> Path:
+    """A folder whose notes a job of its own has embedded, text kept, without a word on stderr:
+    Ray's line about constructor arguments of actors comes once a process."""
     out = tmp_path_factory.mktemp("embedded")
-    run = a_run(str(out), TEXTS)
-    embed_notes(replace(run, notes=replace(run.notes, keep_text=True)))
+    a_run(str(out), TEXTS)
+    job = [sys.executable, "-m", "jobs.embed_notes", "smoke", "--quiet", "--notes.keep-text"]
+    ended = subprocess.run([*job, "--out", str(out)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
     return out
 
 
@@ -94,21 +102,27 @@ def test_each_admission_gets_the_vector_of_its_own_note(run):
 
 def test_keep_text_keeps_it(run):
     assert (Folder(run.out) / "shards" / "notes").names() == [
+        "complete.json",
         "part-00000.parquet",
         "part-00001.parquet",
     ]
 
 
-def test_one_actor_writes_the_same_bytes_announces_itself_and_prints_no_text(
-    ray, embedded, tmp_path, monkeypatch, capfd
+@pytest.mark.s3
+@pytest.mark.parametrize("cpus", [1.0, 12.0])
+def test_a_bucket_and_other_actors_give_the_same_bytes_announced_and_without_text(
+    ray, embedded, s3, monkeypatch, capfd, cpus
 ):
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
-    embed_notes(replace(a_run(str(tmp_path), TEXTS), quiet=False))
-    one, two = (out / "shards" / "note_embeddings" for out in (tmp_path, embedded))
-    names = sorted(path.name for path in two.iterdir())
+    """One actor, or a cluster that says it has more CPUs than it has, as one that others work on:
+    no piece waits for an actor that has no room."""
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cpus})
+    embed_notes(replace(a_run(f"{s3}/run", TEXTS), quiet=False))
+    there, here = (Folder(str(out)) / "shards" for out in (f"{s3}/run", embedded))
+    names = sorted((here / "note_embeddings").names())
     assert names == [COMPLETE, "part-00000.parquet"]
-    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
-    assert not (tmp_path / "shards" / "notes").exists()
+    one, other = (of / "note_embeddings" for of in (there, here))
+    assert all(one.read_bytes(name) == other.read_bytes(name) for name in names)
+    assert not (there / "notes").names()
     printed = "".join(capfd.readouterr())
     assert "carry little" in printed
     assert "5, 4 different" in printed
@@ -163,19 +177,3 @@ def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten
 def test_shards_must_be_whole(ray, tmp_path):
     with pytest.raises(Refusal, match=r"run jobs\.featurize first"):
         embed_notes(replace(smoke(), out=str(tmp_path), quiet=True))
-
-
-def test_a_job_of_its_own_prints_no_warning(featurized, branch, start_job):
-    """Ray's line about constructor arguments of actors comes once a process, on its stderr."""
-    run = branch(featurized, "shards")
-    status, _, errors = start_job("embed_notes", run.out).ended()
-    assert (status, errors) == (0, "")
-    assert read(run).num_rows > 0
-
-
-@pytest.mark.s3
-def test_notes_in_a_bucket(ray, s3, run):
-    there = a_run(f"{s3}/run", TEXTS)
-    embed_notes(there)
-    assert read(there).equals(read(run))
-    assert not (Folder(there.out) / "shards" / "notes").names()

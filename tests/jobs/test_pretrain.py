@@ -178,3 +178,12 @@ def test_workers_share_the_cpus_of_the_smallest_node(
     assert launch._threads(2) == 1
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # the job server's 1, not a user's
     assert launch._threads(2) == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "threads"),
+    [("3", 3), ("2,1", 2), (" 4 , 3,2", 4), ("0", None), ("", None), ("-1", None), ("many", None)],
+)
+def test_every_form_of_omp_num_threads_is_read(value: str, threads: int | None) -> None:
+    """A list has a number for each level of nesting; libgomp ignores what is not positive."""
+    assert launch.openmp_threads(value) == threads

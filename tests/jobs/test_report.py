@@ -1,5 +1,6 @@
 """The report of a small tree of outputs whose AUROCs are known before it is scored."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -16,7 +17,13 @@ from sklearn.metrics import roc_auc_score
 
 from jobs.report import report
 from medhmp.evaluate.discrimination import METRICS
-from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM, TRIAL_COLUMNS
+from medhmp.layout import (
+    ATTRIBUTE_COLUMNS,
+    PREDICTION_COLUMNS,
+    STARTED_FROM,
+    TRIAL_COLUMNS,
+    attributes_of,
+)
 from medhmp.legend import LEVELS
 from medhmp.model.catalog import MODELS, ModelEntry
 from medhmp.provenance import provenance
@@ -131,8 +138,18 @@ def write_raw(out: Folder, tasks: tuple[str, ...], n: int) -> str:
     return opened(raw, "synthesize").fingerprint
 
 
-def write_shards(out: Folder, name: str, source: str) -> str:
-    """A manifest with the counts that the report prints; the tables themselves it never opens.
+def people(task: str, n: int) -> pa.Table:
+    """Attributes of the test rows: half of them women, nothing else recorded."""
+    rows = cohort(task, "test", n)["row"]
+    columns = {"row_id": rows, "source": ["synthetic"] * n, "sex": np.where(rows % 2, "F", "M")}
+    empty = {name: [None] * n for name in ATTRIBUTE_COLUMNS.names if name not in columns}
+    return pa.table({**columns, **empty}).select(ATTRIBUTE_COLUMNS.names).cast(ATTRIBUTE_COLUMNS)
+
+
+def write_shards(
+    out: Folder, name: str, source: str, tasks: tuple[str, ...] = (), n: int = 0
+) -> str:
+    """A manifest with the counts that the report prints, and the attributes of these tasks' rows.
 
     Made from the source of this name and fingerprint; returns the fingerprint of the shards.
     """
@@ -141,16 +158,17 @@ def write_shards(out: Folder, name: str, source: str) -> str:
     written = manifest(
         counts={name: {"patients": 100, "stays of <MetaVision>": 77}},
         left_out={name: {"no stay": 12}},
-        tasks={"mortality": counts},
+        tasks=dict.fromkeys(("mortality", *tasks), counts),
     )
     shards = out / "shards"
-    entry = shards.write_json("manifest.json", written.to_json())
-    publish(shards, Stamp(content_of(smoke(), (name,)), {name: source}), [entry])
+    entries = [shards.write_json("manifest.json", written.to_json())]
+    entries += [shards.write_parquet(attributes_of(task), people(task, n)) for task in tasks]
+    publish(shards, Stamp(content_of(smoke(), (name,)), {name: source}), entries)
     return opened(shards, "featurize").fingerprint
 
 
 def write_skipped(out: Folder, shards: str) -> None:
-    (out / "tune/shock").write_json("skipped.json", {**SKIPPED, "shards": shards})
+    (out / "tune/shock").write_record("skipped.json", {**SKIPPED, "shards": shards})
 
 
 def write_tree(
@@ -165,7 +183,8 @@ def write_tree(
     ``known`` are the tasks of which there is a truth; None: all.
     """
     out = Folder(str(root))
-    shards = write_shards(out, "synthetic", write_raw(out, tasks if known is None else known, n))
+    raw = write_raw(out, tasks if known is None else known, n)
+    shards = write_shards(out, "synthetic", raw, tasks, n)
     for task in tasks:
         for start in STARTS:
             if not (LEVELS[task] == "patient" and start == "stay"):
@@ -235,7 +254,7 @@ def test_scores_are_those_of_the_predictions(results: dict[str, Any]) -> None:
     assert row["auroc"]["value"] == pytest.approx(expected, abs=1e-6)
     assert row["auroc"]["low"] < expected < row["auroc"]["high"]
     assert row["few_events"] == (row["events"] < 100)
-    assert row["paper"] == {"table": 6, "auroc": 0.8217, "aupr": 0.4752}
+    assert row["paper"] is None  # these patients are not the paper's
 
 
 def test_auroc_is_what_the_scores_were_built_with(results: dict[str, Any]) -> None:
@@ -248,6 +267,20 @@ def test_best_achievable_is_the_auroc_of_the_truth(results: dict[str, Any]) -> N
     label = cohort("mortality", "test", 300)["label"]
     expected = roc_auc_score(label, truth("mortality", 300)["probability"].to_numpy())
     assert row_of(results, "mortality", "none")["best_achievable"] == pytest.approx(expected)
+
+
+def test_rows_have_what_is_measured_beside_discrimination(results: dict[str, Any]) -> None:
+    row = row_of(results, "mortality", "both")
+    assert {g["group"] for g in row["subgroups"]} == {"F", "M"}
+    assert sum(g["n"] for g in row["subgroups"]) == row["n"]
+    assert set(row["recalibrated"]) == {"logistic", "isotonic"}
+    raw, mapped = row["calibration"], row["recalibrated"]["logistic"]["calibration"]
+    assert raw["intervals"]["slope"]["low"] < raw["slope"] < raw["intervals"]["slope"]["high"]
+    assert mapped["slope"] != raw["slope"]
+    same = row["recalibrated"]["logistic"]["auroc"]["value"]
+    assert row["score_auroc"]["value"] == pytest.approx(same)  # a rising map keeps ranks
+    assert len(row["net_benefit"]["value"]) == len(row["net_benefit"]["threshold"]) == 50
+    assert row["thresholds"][0]["threshold"] == 0.5
 
 
 def test_stay_start_of_a_patient_task_repeats_none(results: dict[str, Any]) -> None:
@@ -301,8 +334,9 @@ def test_console_headline_and_learned_are_of_one_figure(
 
 def test_a_mean_over_seeds_is_called_so(run: Run, results: dict[str, Any]) -> None:
     page, auroc = page_of(run), row_of(results, "mortality", "both")["auroc"]
-    columns = re.findall(r"<th>(.*?)</th>", page)
-    cells = re.search(r"<tr><td>MedHMP, both</td>(.*?)</tr>", page)
+    table = page.partition('<section id="discrimination"')[2].partition("</table>")[0]
+    columns = re.findall(r'<th scope="col">(.*?)</th>', table)
+    cells = re.search(r'<tr><th scope="row">MedHMP, both</th>(.*?)</tr>', table)
     assert cells is not None
     by_column = dict(zip(columns[1:5], re.findall(r"<td>(.*?)</td>", cells[1]), strict=False))
     assert by_column["AUROC (95 %)"].startswith(f"{auroc['value']:.3f} (")
@@ -320,8 +354,8 @@ def test_a_model_of_the_catalog_needs_no_other_entry(
     report(run)
     results = json.loads((tmp_path / "report/results.json").read_text())
     assert results["rows"][-1]["model"] == "nearest"
-    assert "<td>Nearest neighbor</td>" in page_of(run)
-    for name in ("overview", "mortality"):
+    assert '<th scope="row">Nearest neighbor</th>' in page_of(run)
+    for name in ("overview-mortality", "mortality-roc", "mortality-net-benefit"):
         figure = (tmp_path / f"report/figures/{name}.svg").read_text()
         assert "Nearest neighbor" in figure
         assert "#123456" in figure
@@ -332,8 +366,7 @@ def test_results_and_page_say_where_they_come_from(run: Run, results: dict[str, 
     assert {"rows", "provenance"} < set(results)
     text = (Path(run.out) / "report/report.md").read_text()
     for said in (page_of(run), text):
-        assert said.count("Where this comes from") == 1
-        assert provenance()["python"] in said.partition("Where this comes from")[2]
+        assert provenance()["python"] in said.rpartition("Where this comes from")[2]
 
 
 def test_skipped_tasks_and_chosen_cells(results: dict[str, Any]) -> None:
@@ -360,8 +393,9 @@ def test_results_are_strict_json(run: Run) -> None:
 
 def test_page_holds_everything_itself(run: Run) -> None:
     page = page_of(run)
-    assert len(re.findall("<svg", page)) == 4
-    assert not re.findall(r'(?:src|href)="(?!#)', page)
+    # Two panels of AUROC, five a task, one of stage one and three of stage two, a flow a task.
+    assert len(re.findall("<svg", page)) == 2 + 2 * 5 + 1 + 3 + 2
+    assert not re.findall(r'(?:src|href)="(?!#|data:,")', page)
     for text in (
         "Not for clinical use",
         "contested label",
@@ -370,10 +404,11 @@ def test_page_holds_everything_itself(run: Run) -> None:
         "MedHMP, stay (= none)",
         "a split has no positive or no negative row",
         "synthetic: stays of &lt;MetaVision&gt;",
-        "<td>adult</td><td>1,000</td>",
+        '<th scope="row">adult</th><td>1,000</td>',
+        "500 left out by the rule",
+        "Yours to say.",
         "synthetic: no stay",
         "fewer than 100 events",
-        "<td>0.822</td><td>0.475</td><td>6</td>",
     ):
         assert text in page, text
 
@@ -383,11 +418,13 @@ def test_figures_are_well_formed_and_linked(run: Run) -> None:
     linked = re.findall(r"!\[.*?\]\((.*?)\)", (folder / "report.md").read_text())
     written = sorted(str(f.relative_to(folder)) for f in folder.glob("figures/*.svg"))
     assert sorted(linked) == written
-    assert written == [
-        f"figures/{n}.svg" for n in ("heart_failure", "mortality", "overview", "pretraining")
-    ]
+    kinds = ("calibration", "net-benefit", "precision-recall", "risks", "roc")
+    assert {f"figures/{task}-{kind}.svg" for task in TASKS for kind in kinds} < set(written)
+    assert "figures/flow-mortality.svg" in written
     for name in written:
-        assert ElementTree.fromstring((folder / name).read_text()).tag.endswith("svg")
+        svg = ElementTree.fromstring((folder / name).read_text())
+        assert svg.tag.endswith("svg")
+        assert [child.tag.rpartition("}")[2] for child in svg][:2] == ["title", "desc"]
 
 
 def test_copd_is_not_trinetx_s_and_has_no_truth(tmp_path: Path) -> None:
@@ -397,12 +434,12 @@ def test_copd_is_not_trinetx_s_and_has_no_truth(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "report/results.json").read_text())
     row = row_of(results, "copd", "both")
     assert (row["best_achievable"], row["matched"]) == (None, True)
-    assert row["paper"] == {"table": 4, "aupr": 0.5016, "f1": 0.4934, "kappa": 0.3464}
+    assert row["paper"] is None
     assert not row_of(results, "mortality", "both")["matched"]
     page = (tmp_path / "report/index.html").read_text()
     assert "COPD (not TriNetX), matched controls: " in page
     assert "TriNetX, which is not open" in page
-    assert "COPD (not TriNetX)" in (tmp_path / "report/figures/overview.svg").read_text()
+    assert "COPD (not TriNetX)" in (tmp_path / "report/index.html").read_text()
 
 
 def test_a_second_report_is_skipped_and_equal_inputs_give_equal_bytes(
@@ -494,8 +531,11 @@ def test_damaged_predictions_are_refused(tmp_path: Path) -> None:
     run = write_tree(tmp_path, ("mortality",), n=80, seeds=1)
     grid = Folder(str(tmp_path)) / "tune/mortality/medhmp/both"
     grid.write_parquet("predictions.parquet", predictions("mortality", "none", 1, 80))
-    with pytest.raises(Refusal, match=r"is damaged: predictions.parquet is missing or not"):
-        report(run)
+    for _ in range(2):
+        with pytest.raises(Refusal, match=r"is damaged: predictions.parquet is missing or not"):
+            report(run)
+        with contextlib.suppress(FileNotFoundError):
+            grid.delete("predictions.parquet")  # else it would vanish from the report
 
 
 def test_a_task_that_is_skipped_now_has_no_rows(tmp_path: Path) -> None:
@@ -517,7 +557,8 @@ def test_only_the_truth_and_the_curves_of_the_shards_are_used(tmp_path: Path) ->
     results = json.loads((tmp_path / "report/results.json").read_text())
     assert all(row["best_achievable"] is None for row in results["rows"])
     assert results["learned"]["value"] is None
-    figure = (tmp_path / "report/figures/pretraining.svg").read_text()
+    name = "pretraining-pretrain_admission-mcp"
+    figure = (tmp_path / f"report/figures/{name}.svg").read_text()
     assert "begun from random" in figure
     assert "begun from stage one" not in figure
     record = json.loads((tmp_path / "report/complete.json").read_text())

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from jobs.tune import tune
 from medhmp.evaluate.discrimination import auroc
-from medhmp.layout import PREDICTION_COLUMNS, STARTED_FROM, TRIAL_COLUMNS
-from medhmp.legend import LEVELS, Task
+from medhmp.layout import MANIFEST, PREDICTION_COLUMNS, STARTED_FROM, TRIAL_COLUMNS
+from medhmp.legend import LEVELS, SPLITS, Task
 from medhmp.progress import Progress
 from medhmp.recipes import PLANTED
 from medhmp.run import Run
@@ -262,28 +262,25 @@ def test_in_a_log_a_line_is_said_while_no_cell_ends(
     assert capsys.readouterr().out.count("tune 0/0 cells  ") == 2
 
 
-def test_cells_done_are_told_where_somebody_watches(
+def test_cells_done_are_told_and_one_that_diverges_is_recorded_and_not_chosen(
     cohort: Run,
     branch: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = branch(one_grid(cohort, seeds=1), "shards", quiet=False)
+    run = branch(one_grid(cohort, search=searching(1e30, 5e-3)), "shards", quiet=False)
     monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     tune(run)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
-        assert line.startswith(f"tune {number}/2 cells  mortality medhmp none batch-32-lr-0.0")
-        assert re.search(r"  loss 0\.\d+  \d+ s left$", line)
+        assert line.startswith(f"tune {number}/2 cells  mortality medhmp none batch-32-lr-")
+        assert re.search(r"  \d+ s left$", line)
     assert lines[-1].endswith("  0 s left")
-
-
-def test_a_cell_that_diverges_is_recorded_and_not_chosen(
-    cohort: Run, branch: Callable[..., Run]
-) -> None:
-    run = branch(one_grid(cohort, search=searching(1e30, 5e-3)), "shards")
-    tune(run)
+    (good,) = [line for line in lines if "lr-0.005" in line]
+    (bad,) = set(lines) - {good}
+    assert re.search(r"-lr-0\.005  loss 0\.\d+  \d+ s left$", good)
+    assert re.search(r"-lr-1e\+30  diverged  \d+ s left$", bad)
     folder = grid_of(run, "mortality", "none")
     trials = pl.read_parquet(folder / "trials.parquet")
     diverged = trials.filter(lr=1e30)
@@ -292,16 +289,21 @@ def test_a_cell_that_diverges_is_recorded_and_not_chosen(
     assert json.loads((folder / "best.json").read_text())["learning_rate"] == 5e-3
 
 
+def publish_again(run: Run, *changed: str) -> None:
+    """Vouches for files of the shards that a test has changed."""
+    shards = opened(Folder(run.out) / "shards", "featurize")
+    files = {**shards.files, **{name: shards.folder.entry(name) for name in changed}}
+    publish(shards.folder, Stamp(shards.fields, shards.inputs), list(files.values()))
+
+
 def test_a_task_without_test_positives_is_reported_not_trained(
     cohort: Run, branch: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = branch(one_grid(cohort), "shards", quiet=False)
-    shards, name = opened(Folder(run.out) / "shards", "featurize"), "labels/mortality.parquet"
-    path = Path(shards.folder.uri) / name
+    path = Path(run.out) / "shards/labels/mortality.parquet"
     none_in_test = pl.when(split="test").then(0).otherwise("label").cast(pl.Int8).alias("label")
     pl.read_parquet(path).with_columns(none_in_test).write_parquet(path)
-    files = {**shards.files, name: shards.folder.entry(name)}
-    publish(shards.folder, Stamp(shards.fields, shards.inputs), list(files.values()))
+    publish_again(run, "labels/mortality.parquet")
     tune(run)
     assert [p.name for p in Path(run.out).glob("tune/mortality/*")] == ["skipped.json"]
     record = json.loads((Path(run.out) / "tune" / "mortality" / "skipped.json").read_text())
@@ -312,11 +314,21 @@ def test_a_task_without_test_positives_is_reported_not_trained(
 def test_a_task_without_a_case_is_reported_not_trained(
     cohort: Run, branch: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The synthetic cohort has no code of amnesia."""
+    """As featurize leaves a table where no one has the disease."""
     run = branch(cohort, "shards", quiet=False)
+    labels, manifest = (
+        Path(run.out) / f"shards/{of}" for of in ("labels/amnesia.parquet", MANIFEST)
+    )
+    pl.read_parquet(labels).clear().write_parquet(labels)
+    told = json.loads(manifest.read_text())
+    none = dict.fromkeys(SPLITS, 0)
+    emptied = "no rows: the step 'cases' left none of 34"
+    told["tasks"]["amnesia"] |= {"rows": none, "positives": none, "emptied": emptied}
+    manifest.write_text(json.dumps(told))
+    publish_again(run, "labels/amnesia.parquet", MANIFEST)
     tune(replace(run, tune=replace(run.tune, tasks=("amnesia",))))
     record = json.loads((Path(run.out) / "tune" / "amnesia" / "skipped.json").read_text())
-    assert record["reason"].startswith("no rows: the step 'cases' left none of ")
+    assert record["reason"] == emptied
     assert {split: of["rows"] for split, of in record["counts"].items()} == {
         "train": 0,
         "validation": 0,

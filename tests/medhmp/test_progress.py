@@ -66,3 +66,9 @@ def test_neither_a_log_nor_a_quiet_terminal_is_watched(monkeypatch):
     monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True)
     assert Progress().is_watched
     assert not Progress(quiet=True).is_watched
+
+
+def test_brackets_and_colons_of_a_path_are_said_as_they_are(capsys):
+    said = "report: runs/a[/b]/[bold]c[/bold]:smile:/index.html"
+    Progress().say(said)
+    assert capsys.readouterr().out == said + "\n"

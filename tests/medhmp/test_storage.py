@@ -3,17 +3,19 @@
 import errno
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
 from medhmp import storage
-from medhmp.refusal import Refusal
+from medhmp.refusal import Failure, Refusal, find_failure
 from medhmp.storage import (
     ATTEMPTS,
     COMPLETE,
@@ -340,7 +342,7 @@ def test_a_disk_that_fails_at_the_rename_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Failure, match="No space left"):
         Folder(str(tmp_path)).write_bytes("a", b"1")
     assert list(tmp_path.iterdir()) == []
 
@@ -370,6 +372,21 @@ def test_resolve_reaches_the_endpoint_of_the_environment(s3):
     fs, path = (Folder(s3) / "run").resolve("a/b")
     assert isinstance(fs, pafs.S3FileSystem)
     assert path == f"{s3.removeprefix('s3://')}/run/a/b"
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("name", ["mimic iii", "Daten für [1]", "a+b&c", "no #1", "1 % of {all}"])
+def test_a_key_may_have_any_character(s3, name):
+    place = Folder(f"{s3}/{name}")
+    place.write_bytes("1.4/a b", b"1")
+    assert (place / "1.4").names() == ["a b"]
+    assert place.read_bytes("1.4/a b") == b"1"
+
+
+@pytest.mark.s3
+def test_an_escaped_key_is_the_same_place(s3):
+    Folder(f"{s3}/mimic iii").write_bytes("a", b"1")
+    assert Folder(f"{s3}/mimic%20iii").read_bytes("a") == b"1"
 
 
 def test_local_folders_are_absolute_and_know_home(tmp_path, monkeypatch):
@@ -407,3 +424,105 @@ def test_what_fails_on_disk_or_is_refused_is_not_tried_again(monkeypatch):
 
         with pytest.raises(type(error)):
             patiently(Folder(place), work)
+
+
+@pytest.mark.s3
+def test_a_place_in_a_bucket_is_known_to_be_there_before_it_is_used(s3):
+    Folder(f"{s3}/run").check_access()  # nothing is there yet, in a bucket that is
+    Folder(f"{s3}/run").write_bytes("a", b"1")
+    Folder(f"{s3}/run").check_access()
+    with pytest.raises(Unusable, match="'s3://medhmp-nowhere/run' is in no bucket that exists"):
+        Folder("s3://medhmp-nowhere/run").check_access()
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\x00\xff", b"[" * 100_000, b'{"a": ' * 100_000])
+def test_a_torn_file_is_refused_by_its_name_and_a_torn_record_is_none(folder, text):
+    folder.write_record("cell.json", {"loss": 0.1, "rows": [{"seed": 0}]})
+    assert folder.read_record("cell.json") == {"loss": 0.1, "rows": [{"seed": 0}]}
+    folder.write_bytes("cell.json", text)
+    assert folder.read_record("cell.json") is None
+    assert folder.read_record("another.json") is None
+    with pytest.raises(Refusal, match=r"^'[^\n]*/cell\.json' is no JSON: [^\n]*$"):
+        folder.read_json("cell.json")
+
+
+def test_a_record_whose_content_was_altered_is_none(folder):
+    folder.write_record("cell.json", {"loss": 0.1})
+    folder.write_bytes("cell.json", folder.read_bytes("cell.json").replace(b"0.1", b"0.2"))
+    assert folder.read_record("cell.json") is None
+
+
+def test_a_published_file_is_hashed_again_once_it_has_changed(folder):
+    table = pa.table({"x": list(range(1000))})
+    publish(folder, stamp(), [folder.write_parquet("t.parquet", table)])
+    output = opened(folder, "featurize")
+    for _ in range(2):
+        assert output.read_parquet("t.parquet").equals(table)
+    whole = folder.read_bytes("t.parquet")
+    for bit in range(0, 8 * len(whole), 997):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        folder.write_bytes("t.parquet", bytes(data))
+        with pytest.raises(Refusal, match=r"is damaged: t\.parquet is missing or not what"):
+            output.read_parquet("t.parquet", ["x"])
+
+
+def test_an_output_with_a_file_of_another_size_is_not_opened(folder):
+    written(folder)
+    folder.write_bytes("b.bin", b"longer than it was")
+    with pytest.raises(Refusal, match=r"b\.bin is missing or not what was .*jobs\.featurize again"):
+        opened(folder, "featurize")
+
+
+@pytest.fixture
+def room(tmp_path):
+    """``room(bytes)``: no file may be larger until the test ends."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 100_000])
+def test_a_file_that_finds_no_room_is_a_failure_in_one_sentence(tmp_path, room, size):
+    folder = Folder(str(tmp_path / "out"))
+    table = pa.table({"x": np.random.default_rng(0).random(100_000)})
+    folder.write_bytes("before", b"")
+    for write in (
+        lambda: folder.write_bytes("file", bytes(200_000)),
+        lambda: folder.write_parquet("file", table),
+    ):
+        room(size)
+        with pytest.raises(Failure, match=r"^cannot write '[^\n]*/out/file' \(File too large\); "):
+            write()
+        room(resource.RLIM_INFINITY)
+        assert folder.sizes() == {"before": 0}
+        write()
+        folder.delete("file")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A disk of 64 KiB; skips where none may be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_and_a_read_only_one_are_told_with_their_place(tiny_disk):
+    folder = Folder(str(tiny_disk / "out"))
+    folder.write_bytes("small", bytes(1000))
+    with pytest.raises(Failure, match=r"/out/large' \(No space left .*of 65,536 bytes are free"):
+        folder.write_bytes("large", bytes(100_000))
+    assert folder.sizes() == {"small": 1000}
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    with pytest.raises(Unusable, match=r"cannot write under .*Read-only file system"):
+        folder.write_bytes("small", b"")
+    with pytest.raises(OSError, match="Read-only") as caught:
+        folder.delete("small")
+    said = str(find_failure(caught.value, folder.uri))
+    assert said.startswith("cannot write a file of '" + folder.uri)
+    assert "(Read-only file system); check that you may write it" in said

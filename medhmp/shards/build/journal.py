@@ -1,7 +1,8 @@
 """The journal of a build: its intermediate files, and records of the work that is done.
 
 A run that was killed goes on from there. A record follows the files of its work, and is written
-whole or not at all. So recorded work is done, and the rest is done again with the same result.
+whole or not at all. So recorded work is done, and the rest is done again with the same result; so
+is work whose record is torn or altered.
 """
 
 import json
@@ -16,6 +17,7 @@ FOLDER: Final = ".work"
 """Its name among the shards."""
 _OWNER: Final = "build.json"
 _RECORDS: Final = "records"
+_RESULT: Final = "result"
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,16 @@ class Journal:
     """The folder of the intermediate files; the results of the work lie beside them as JSON."""
 
     folder: Folder
+    tell: Callable[[str], None] = lambda line: None  # receives what is said of torn records
 
     @staticmethod
-    def resume(shards: Folder, build: str) -> "Journal | None":
+    def resume(
+        shards: Folder, build: str, tell: Callable[[str], None] = lambda line: None
+    ) -> "Journal | None":
         """Opens what a killed run has left of this ``build`` (a hash); None if nothing is left."""
         folder = shards / FOLDER
         own = folder.exists(_OWNER) and folder.read_bytes(_OWNER) == _owner(build)
-        return Journal(folder) if own else None
+        return Journal(folder, tell) if own else None
 
     @staticmethod
     def begin(shards: Folder, build: str) -> "Journal":
@@ -62,22 +67,32 @@ class Journal:
             The results of all items, in their order.
         """
         records = self.folder / _RECORDS / step
-        done = {name: records.read_json(name) for name in records.names()}
+        found = {name: self._read(records, name) for name in records.names()}
+        done = {name: record[_RESULT] for name, record in found.items() if record}
         names = [f"{number:05}.json" for number in range(len(items))]
         left = [number for number, name in enumerate(names) if name not in done]
         some_rows = [rows[number] for number in left] if rows else ()
-        found = pool.each(function, [items[number] for number in left], what, some_rows)
-        for number, result in zip(left, found, strict=True):
-            records.write_json(names[number], result)
+        made = pool.each(function, [items[number] for number in left], what, some_rows)
+        for number, result in zip(left, made, strict=True):
+            records.write_record(names[number], {_RESULT: result})
             done[names[number]] = result
         return [done[name] for name in names]
 
     def once(self, step: str, make: Callable[[], Any]) -> Any:
         """Returns the result of ``make()``, fit for JSON, which is called if it has no record."""
         records, name = self.folder / _RECORDS, f"{step}.json"
-        if not records.exists(name):
-            records.write_json(name, make())
-        return records.read_json(name)
+        record = self._read(records, name) if records.exists(name) else None
+        if not record:
+            records.write_record(name, {_RESULT: make()})
+            record = self._read(records, name)
+            assert record
+        return record[_RESULT]
+
+    def _read(self, records: Folder, name: str) -> dict[str, Any] | None:
+        record = records.read_record(name)
+        if record is None:
+            self.tell(f"  {records / name} is torn; its work is done again")
+        return record
 
 
 def _owner(build: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The labels of every task, in the order of the shards, with the counts that explain them."""
+"""The labels of every task in the order of the shards, whom they are of, and counts of both."""
 
 import graphlib
 import itertools
@@ -9,7 +9,8 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.layout import LABEL_COLUMNS, labels_of
+from medhmp.frames import frame_of
+from medhmp.layout import ATTRIBUTE_COLUMNS, LABEL_COLUMNS, attributes_of, labels_of
 from medhmp.legend import LEVELS, SPLITS, Task
 from medhmp.run import Cohort, Splits
 from medhmp.shards.build.index import Index
@@ -17,6 +18,7 @@ from medhmp.shards.manifest import TaskCounts
 from medhmp.shards.split import Group, assert_disjoint, nearest_shares
 from medhmp.storage import Entry, Folder
 from medhmp.tables.schema import Source
+from medhmp.tasks.attributes import attributes
 from medhmp.tasks.cohort import label
 
 _NO_LABELS: Final = pl.DataFrame(
@@ -28,6 +30,7 @@ _NO_LABELS: Final = pl.DataFrame(
         "source": pl.String,
     }
 )
+_NOBODY: Final = frame_of(ATTRIBUTE_COLUMNS.empty_table())
 
 
 def write_labels(
@@ -38,7 +41,7 @@ def write_labels(
     index: Index,
     shards: Folder,
 ) -> tuple[list[Entry], dict[Task, TaskCounts]]:
-    """Writes ``labels/<task>.parquet`` in the order of the shards, and counts their rows.
+    """Writes the labels and the attributes of every task, in the order of the shards; counts rows.
 
     The counts of a table without rows say why: no source can have the task, or a step of the task
     left none. Sources that ``cohort.label_sources`` leaves out are for pretraining alone.
@@ -66,16 +69,21 @@ def write_labels(
         rows = pl.concat([_NO_LABELS, *of_sources]).join(order, on=["source", "subject_id"])
         rows = rows.sort("place", "prediction_time", "row_id")
         assert_disjoint(index.patients, rows)
-        entries.append(shards.write_parquet(labels_of(task), _table(rows)))
+        entries.append(shards.write_parquet(labels_of(task), _table(rows, LABEL_COLUMNS)))
+        people = pl.concat(
+            [_NOBODY, *(attributes(LEVELS[task], s, rows.filter(source=s.name)) for s in able)]
+        )
+        people = rows.select("row_id").join(people, on="row_id", maintain_order="left")
+        entries.append(shards.write_parquet(attributes_of(task), _table(people, ATTRIBUTE_COLUMNS)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         lacking = "not available from " + ", ".join(why) if why else ""
         counted[task] = counts_of([of.steps for of in labels], rows, lacking, index.splits)
     return entries, counted
 
 
-def _table(rows: pl.DataFrame) -> pa.Table:
-    table = rows.select(LABEL_COLUMNS.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-    return table.cast(LABEL_COLUMNS)
+def _table(rows: pl.DataFrame, columns: pa.Schema) -> pa.Table:
+    table = rows.select(columns.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(columns)
 
 
 def counts_of(

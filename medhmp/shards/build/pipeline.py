@@ -108,17 +108,7 @@ def build(
     progress.say(f"  {events:,} events of {index.stays.height:,} stays")
     pool.stopwatch.begin("repeats")
     coded = code_admissions(sources, index, asked.features, frozen)
-    if frozen:
-        featurizer = replace(frozen, icd9_of=coded.fitted.icd9_of)
-        indicators, types = list(frozen.indicators), asked.features.types()
-        _resolve_all(indicators, types, index, buckets, journal, pool)
-    else:
-        settings = settings_of(asked.cohort.hours, asked.features)
-        indicators, fitted = _fit(settings, index, buckets, journal, pool)
-        of_codes = coded.fitted
-        mapping = of_codes.icd9_of, of_codes.icd9_seen
-        featurizer = Featurizer(indicators, fitted, of_codes.vocabularies, *mapping)
-        refuse_no_feature(fitted, index, buckets, pool)
+    featurizer = _featurizer(asked, coded, frozen, index, buckets, journal, pool)
     schemas = _schemas(featurizer)
     pool.stopwatch.begin("rows")
     rows, of_sources = _gather(
@@ -183,6 +173,27 @@ def _fit(
     fitted = FittedFeatures.from_json(json.dumps(journal.once("fitted", fit))).published()
     known = fitted.plan.types.of  # the others' events are dropped, however they are resolved
     return [name for name in indicators if name in known], fitted
+
+
+def _featurizer(
+    asked: Sections,
+    coded: Coded,
+    frozen: Featurizer | None,
+    index: Index,
+    buckets: Sequence[Bucket],
+    journal: Journal,
+    pool: Pool,
+) -> Featurizer:
+    """The frozen featurizer, else one fitted on training patients; either way the repeats of every
+    bucket are resolved."""
+    if frozen:
+        types = asked.features.types()
+        _resolve_all(list(frozen.indicators), types, index, buckets, journal, pool)
+        return replace(frozen, icd9_of=coded.fitted.icd9_of)
+    settings, codes = settings_of(asked.cohort.hours, asked.features), coded.fitted
+    indicators, fitted = _fit(settings, index, buckets, journal, pool)
+    refuse_no_feature(fitted, index, buckets, pool)
+    return Featurizer(indicators, fitted, codes.vocabularies, codes.icd9_of, codes.icd9_seen)
 
 
 def _training(index: Index) -> pl.DataFrame:

@@ -67,7 +67,7 @@ def make_shards(
 
 def _journal(shards: Folder, build: str, progress: Progress) -> Journal:
     """The journal of a killed run of this ``build`` (a hash); else a new one in an empty folder."""
-    if journal := Journal.resume(shards, build):
+    if journal := Journal.resume(shards, build, progress.say):
         progress.say("  going on where an earlier run was stopped")
         return journal
     _clear(shards)
@@ -75,5 +75,5 @@ def _journal(shards: Folder, build: str, progress: Progress) -> Journal:
 
 
 def _clear(shards: Folder) -> None:
-    for name in (FOLDER, *TABLES, "labels", NOTES):
+    for name in (FOLDER, *TABLES, "labels", "attributes", NOTES):
         (shards / name).remove()

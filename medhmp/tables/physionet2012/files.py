@@ -6,7 +6,6 @@ refusal names a record by its place in the set, never by its RecordID.
 """
 
 import io
-import itertools
 import re
 import stat
 import tarfile
@@ -28,10 +27,17 @@ from medhmp.tables.csv_file import READ
 HEADER: Final = "Time,Parameter,Value"
 RECORDS: Final = 500
 """Records parsed at a time, some 4 MB of text."""
-LARGEST: Final = 1 << 22
+TOGETHER: Final = 1 << 23
+"""Characters of records parsed at a time: a line takes many times its own bytes."""
+LARGEST: Final = 1 << 18
 """Largest accepted size of a record in bytes; published ones have up to 24 kB."""
+BETWEEN: Final = 1 << 20
+"""Bytes of a tar archive read from one member's end to the next one's: its headers and padding,
+which tarfile would read whole whatever their size, and what follows the last member."""
 END_OF_ARCHIVE: Final = bytes(512)
 """End of every whole tar archive. tarfile does not notice where it is cut off."""
+
+TOO_LARGE: Final = f"a file of more than {LARGEST:,} bytes"
 
 _AGAIN: Final = "download the set again"
 
@@ -82,7 +88,7 @@ class Set:
         """
         texts = self._of_archive() if self.is_archive else self._of_folder()
         first = 1
-        while block := list(itertools.islice(texts, RECORDS)):
+        for block in _together(texts):
             yield self._parsed(block, first)
             first += len(block)
         if first == 1:
@@ -99,6 +105,8 @@ class Set:
     def _of_folder(self) -> Iterator[str]:
         for name in self._unpacked():
             with self.folder.open(name) as stream:
+                if stream.size() > LARGEST:
+                    raise self._not_as_published(TOO_LARGE)
                 yield _text(stream)
 
     def _of_archive(self) -> Iterator[str]:
@@ -124,6 +132,7 @@ class Set:
             tape: Any = _Tape(stream)  # tarfile calls only read
             with tarfile.open(fileobj=tape, mode="r|") as archive:
                 for member in archive:
+                    tape.allow(member.size + BETWEEN)
                     links = not (member.isreg() or member.isdir())
                     if self._is_record(member.name, member.size, member.isdir(), links):
                         yield _text(archive.extractfile(member))
@@ -139,6 +148,8 @@ class Set:
             for member in archive.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where made by another system
                 links = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise NotImplementedError
                 if self._is_record(member.filename, member.file_size, member.is_dir(), links):
                     with archive.open(member) as record:
                         yield _text(record)
@@ -167,10 +178,13 @@ class Set:
         elif links:
             fault = "a link or a device"
         elif size > LARGEST:
-            fault = f"a file of more than {LARGEST:,} bytes"
+            fault = TOO_LARGE
         else:
             return not is_folder and bool(re.fullmatch(r"(.*/)?\d+\.txt", name))
-        raise Refusal(
+        raise self._not_as_published(fault)
+
+    def _not_as_published(self, fault: str) -> Refusal:
+        return Refusal(
             f"{self._where} has a member with {fault}, so it is not as published; {_AGAIN}"
         )
 
@@ -229,13 +243,20 @@ class Set:
 
 
 class _Tape:
-    """A stream that remembers its last bytes."""
+    """A stream that remembers its last bytes, and gives only as many as were allowed."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self._last = stream, b""
+        self._stream, self._last, self._left = stream, b"", BETWEEN
+
+    def allow(self, size: int) -> None:
+        """Lets ``size`` more bytes be read."""
+        self._left = size
 
     def read(self, size: int) -> bytes:
         data = bytes(self._stream.read(size))
+        self._left -= len(data)
+        if self._left < 0:
+            raise tarfile.ReadError("more than a member's headers and padding")
         self._last = (self._last + data)[-len(END_OF_ARCHIVE) :]
         return data
 
@@ -292,6 +313,20 @@ def _by_letter(names: list[str], pattern: str) -> Mapping[str, str]:
 def _rank(name: str) -> tuple[bool, bool, int]:
     """Names of higher rank are preferred."""
     return "." in name, not name.lower().endswith(".zip"), len(name)
+
+
+def _together(texts: Iterator[str]) -> Iterator[list[str]]:
+    """Groups texts, ``RECORDS`` at most and little more than ``TOGETHER`` characters."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text)
+        if len(held) == RECORDS or size >= TOGETHER:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
 def _text(stream: Any) -> str:

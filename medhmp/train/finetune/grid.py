@@ -1,7 +1,8 @@
 """Grids as Ray Tune trials: a trial is a cell with all its seeds.
 
-Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so
-a grid begun again, also with more values to search, goes on with the cells that are missing. A cell
+Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``,
+sealed, with the SHA-256 of its fitted models, so a grid begun again, also with more values to
+search, goes on with the cells that are missing, torn or altered. A cell
 is chosen by its mean validation cross-entropy over the seeds. Only then does its fitted model score
 the test split, once; its files stay.
 """
@@ -10,12 +11,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import ray
 import ray.tune
+from ray.tune.execution import class_cache
 from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
@@ -25,7 +28,7 @@ from medhmp.progress import Pace, Progress
 from medhmp.refusal import Refusal
 from medhmp.replacing import room_for
 from medhmp.shards.labelled import TaskData
-from medhmp.storage import Folder, Output, publish
+from medhmp.storage import Folder, Output, damaged, publish
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune.estimators import (
     Estimator,
@@ -41,7 +44,8 @@ GPU_SHARE: Final = 0.25
 """Share of a GPU that a trial reserves by default: one fit does not fill a GPU."""
 
 Record = dict[str, Any]
-"""A finished cell: the hash of its stamp, a row per seed, the mean validation cross-entropy."""
+"""A finished cell: the hash of its stamp, a row per seed, the mean validation cross-entropy, the
+SHA-256 of each fitted model by the name of its file."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Shared:
         return estimator_of(grid.task, grid.model, cell.point, self.settings, reserved_device())
 
 
-def pending(grid: Grid, overwrite: bool) -> Grid | None:
+def pending(grid: Grid, overwrite: bool, progress: Progress) -> Grid | None:
     """The grid in the folder where it is to be made; None if it is published.
 
     Under ``overwrite`` one of another search is made anew beside it, and takes over the records and
@@ -71,14 +75,15 @@ def pending(grid: Grid, overwrite: bool) -> Grid | None:
     made = replace(grid, folder=room)
     if old and room != grid.folder and old.hash != grid.stamp.hash:
         for cell in made.cells:
-            _adopt(cell, grid.trials)
+            if not _is_finished(cell, progress):
+                _adopt(cell, grid.trials)
     return made
 
 
 def _adopt(cell: Cell, trials: Folder) -> None:
     """Copies what another grid's ``trials`` have of a cell, its record last."""
-    record = trials.exists(cell.record) and trials.read_json(cell.record)
-    if _is_finished(cell) or not record or record["hash"] != cell.stamp.hash:
+    record = trials.read_record(cell.record)
+    if record is None or record["hash"] != cell.stamp.hash:
         return
     for name in (*filter(trials.exists, cell.files), cell.record):
         cell.grid.trials.write_bytes(name, trials.read_bytes(name))
@@ -91,7 +96,7 @@ def run_grids(grids: list[Grid], shared: Shared, gpus: float | None, progress: P
     """
     _check_starts(grids, shared)
     reserved = {"CPU": 1, "GPU": gpu_share(gpus)}
-    while cells := [cell for grid in grids for cell in _to_fit(grid)]:
+    while cells := [cell for grid in grids for cell in _to_fit(grid, progress)]:
         _tune(cells, shared, reserved, progress)
     reference = ray.put(shared)
     finish = ray.remote(_finish).options(num_cpus=reserved["CPU"], num_gpus=reserved["GPU"])
@@ -99,10 +104,21 @@ def run_grids(grids: list[Grid], shared: Shared, gpus: float | None, progress: P
 
 
 def gpu_share(given: float | None) -> float:
-    """The share of a GPU that a trial reserves, 0 on a cluster without any."""
-    if given is not None:
-        return given
-    return GPU_SHARE if ray.cluster_resources().get("GPU", 0) else 0.0
+    """The share of a GPU that a trial reserves, 0 on a cluster without any.
+
+    Raises ``Refusal`` for more than any node has: Tune would wait for such a node without a word.
+    """
+    most = max(
+        (node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]), default=0
+    )
+    if given is None:
+        return GPU_SHARE if most else 0.0
+    if given > most:
+        raise Refusal(
+            f"tune.gpus_per_trial is {given:g} and no node of the cluster has more than {most:g} "
+            "GPUs; give a smaller share, or start the nodes with GPUs first"
+        )
+    return given
 
 
 def _check_starts(grids: list[Grid], shared: Shared) -> None:
@@ -114,29 +130,48 @@ def _check_starts(grids: list[Grid], shared: Shared) -> None:
             load_start(network.model, weights)
 
 
-def _to_fit(grid: Grid) -> list[Cell]:
+def _to_fit(grid: Grid, progress: Progress) -> list[Cell]:
     """The cells without a record, or else the chosen one, if an earlier search, which published
-    another, has dropped its fitted models."""
-    if missing := [cell for cell in grid.cells if not _is_finished(cell)]:
+    another, has dropped its fitted models, or one of them has changed."""
+    if missing := [cell for cell in grid.cells if not _is_finished(cell, progress)]:
         return missing
-    best, _ = choose(_records(grid))
-    return [] if all(map(grid.trials.exists, best.files)) else [best]
+    best, record = choose(_records(grid))
+    there = [name for name in best.files if grid.trials.exists(name)]
+    altered = [name for name in there if _model(best, record, name) is None]
+    for name in altered:
+        progress.say(f"{grid.trials / name} is not what was written; its cell is fitted again")
+    return [best] if altered or len(there) < len(best.files) else []
 
 
-def _is_finished(cell: Cell) -> bool:
+def _is_finished(cell: Cell, progress: Progress) -> bool:
     trials = cell.grid.trials
-    return trials.exists(cell.record) and bool(
-        trials.read_json(cell.record)["hash"] == cell.stamp.hash
-    )
+    if not trials.exists(cell.record):
+        return False
+    record = trials.read_record(cell.record)
+    if record is None:
+        progress.say(f"{trials / cell.record} is torn or altered; its cell is fitted again")
+    return record is not None and record["hash"] == cell.stamp.hash
 
 
 def _records(grid: Grid) -> list[tuple[Cell, Record]]:
-    return [(cell, grid.trials.read_json(cell.record)) for cell in grid.cells]
+    """The record of every cell. Refuses one that has been torn since ``_is_finished``."""
+    found = [(cell, grid.trials.read_record(cell.record)) for cell in grid.cells]
+    for cell, record in found:
+        if record is None:
+            raise damaged(grid.folder, f"{TRIALS}/{cell.record}")
+    return [(cell, record) for cell, record in found if record is not None]
+
+
+def _model(cell: Cell, record: Record, name: str) -> bytes | None:
+    """A fitted model's file; None where its bytes are not those that the record names."""
+    data = cell.grid.trials.read_bytes(name)
+    return data if sha256(data).hexdigest() == record["files"].get(name) else None
 
 
 def _tune(
     cells: list[Cell], shared: Shared, reserved: dict[str, float], progress: Progress
 ) -> None:
+    keep_credentials_here()
     trainable = ray.tune.with_resources(
         ray.tune.with_parameters(run_cell, cells=cells, shared=shared), reserved
     )
@@ -155,6 +190,13 @@ def _tune(
         ).fit()
     if results.errors:
         raise results.errors[0]
+
+
+def keep_credentials_here() -> None:
+    """Takes the AWS variables from those that Tune copies out of this process into the runtime
+    environment of trials, which Ray logs. Trials have the credentials of the node they run on."""
+    propagated = class_cache.ENV_VARS_TO_PROPAGATE
+    propagated -= {name for name in propagated if name.startswith("AWS_")}
 
 
 class TrialLines(ray.tune.Callback):  # type: ignore[misc]
@@ -195,14 +237,21 @@ def run_cell(config: dict[str, int], cells: list[Cell], shared: Shared) -> dict[
     trials = cell.grid.trials
     if trials.exists(cell.record):  # of another fit: it would vouch for the models below
         trials.delete(cell.record)
-    rows = [_one_seed(cell, seed, shared) for seed in range(cell.grid.seeds)]
-    record = {"hash": cell.stamp.hash, "rows": rows, "mean_val_loss": _mean_loss(rows)}
-    trials.write_json(cell.record, record)
+    files: dict[str, str] = {}
+    rows = [_one_seed(cell, seed, shared, files) for seed in range(cell.grid.seeds)]
+    record = {
+        "hash": cell.stamp.hash,
+        "rows": rows,
+        "mean_val_loss": _mean_loss(rows),
+        "files": files,
+    }
+    trials.write_record(cell.record, record)
     return {"mean_val_loss": record["mean_val_loss"]}
 
 
-def _one_seed(cell: Cell, seed: int, shared: Shared) -> dict[str, Any]:
-    """Fits one seed, writes its model, and gives its row of ``trials.parquet``."""
+def _one_seed(cell: Cell, seed: int, shared: Shared, files: dict[str, str]) -> dict[str, Any]:
+    """Fits one seed, writes its model, adds its SHA-256 to ``files``, and gives its row of
+    ``trials.parquet``."""
     grid, estimator = cell.grid, shared.estimator(cell)
     row = {"batch_size": cell.point.get("batch_size"), "lr": cell.point.get("learning_rate")}
     row |= {"seed": seed, "val_loss": None, "val_auroc": None, "epochs": 0}
@@ -210,7 +259,8 @@ def _one_seed(cell: Cell, seed: int, shared: Shared) -> dict[str, Any]:
         result = estimator.fit(shared.data[grid.task], seed, shared.starts[grid.start])
     except Diverged:
         return {**row, "status": "diverged"}
-    grid.trials.write_bytes(cell.files[seed], estimator.save())
+    written = grid.trials.write_bytes(cell.files[seed], estimator.save())
+    files[written.name] = written.sha256
     return {
         **row,
         "val_loss": result.val_loss,
@@ -249,7 +299,7 @@ def _finish(grid: Grid, shared: Shared) -> None:
     entries = [
         grid.folder.write_json("best.json", _best(best, record, records)),
         grid.folder.write_parquet("trials.parquet", _trials_table(rows)),
-        grid.folder.write_parquet(PREDICTIONS, _predictions(best, shared)),
+        grid.folder.write_parquet(PREDICTIONS, _predictions(best, record, shared)),
         *(grid.folder.entry(f"{TRIALS}/{name}") for name in kept),
     ]
     publish(grid.folder, grid.stamp, entries)
@@ -273,11 +323,15 @@ def _trials_table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(columns, TRIAL_COLUMNS)
 
 
-def _predictions(best: Cell, shared: Shared) -> pa.Table:
-    """The chosen cell's scores of the held-out splits, for every seed."""
+def _predictions(best: Cell, record: Record, shared: Shared) -> pa.Table:
+    """The chosen cell's scores of the held-out splits, for every seed. Refuses a model that is not
+    the one that the record names."""
     data, tables = shared.data[best.grid.task], []
     for seed in range(best.grid.seeds):
         estimator = shared.estimator(best)
-        estimator.load(best.grid.trials.read_bytes(best.files[seed]))
+        model = _model(best, record, best.files[seed])
+        if model is None:
+            raise damaged(best.grid.folder, f"{TRIALS}/{best.files[seed]}")
+        estimator.load(model)
         tables.append(predict_held_out(estimator, data, seed))
     return pa.concat_tables(tables)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import ray.train
 
-from medhmp.refusal import find_refusal
+from medhmp.refusal import find_failure, find_refusal
 from medhmp.storage import Folder, Unusable, patiently
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
@@ -20,7 +20,7 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
 
     Without it Ray restarts all workers, whatever one of them raises. A Refusal of a worker, which a
     diverged loss is too, ends the run at once, and with it the workers that may wait for the
-    refusing one. So does the fourth failure without a new checkpoint in between.
+    refusing one. So do a full disk and the fourth failure without a new checkpoint in between.
     """
 
     def __init__(self, folder: Folder, quiet: bool) -> None:
@@ -32,8 +32,11 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
         errors = [*worker_exceptions.values()]
         for error in errors:
             refusal = find_refusal(error)
-            if refusal and not isinstance(refusal, Unusable):  # which a bucket may be for a while
+            may_pass = isinstance(refusal, Unusable) and not self._folder.is_local  # of a bucket
+            if refusal and not may_pass:
                 raise refusal
+            if failure := find_failure(error, self._folder.uri):
+                raise failure
         # Ray reports a preemption again while other workers run; preemptions never count as
         # failures.
         if any(_is_preempted(error) for error in errors):

@@ -140,11 +140,19 @@ def check_room(workers: int, resources: Mapping[str, float]) -> None:
         )
 
 
+def openmp_threads(value: str) -> int | None:
+    """Threads of the outermost level in a value of OMP_NUM_THREADS: one number, or a list with one
+    number for each level of nesting (OpenMP 5.2, section 21.1.2). None where the first is not a
+    positive number, which OpenMP's libraries ignore too."""
+    first = value.split(",")[0].strip()
+    return (int(first) or None) if first.isdecimal() else None
+
+
 def _threads(workers: int) -> int:
     """CPU threads per worker: OMP_NUM_THREADS if set (except the 1 that Ray's job server sets by
     itself), else the smallest node's CPUs divided by the workers, minus one for prefetching."""
-    given = os.environ.get("OMP_NUM_THREADS")
-    if given and not (given == "1" and is_submitted()):
-        return int(given)
+    given = openmp_threads(os.environ.get("OMP_NUM_THREADS", ""))
+    if given and not (given == 1 and is_submitted()):
+        return given
     cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     return max(1, int(min(filter(None, cpus), default=1) // workers) - 1)

@@ -70,12 +70,8 @@ def _train(given: Assignment, batches: Batches, rank: int, device: torch.device)
     objective = stage.build(given.setup.model, given.widths)
     # [3] to the device; gradients averaged over ranks
     model = ray.train.torch.prepare_model(objective)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    rate, decay = settings.learning_rate, settings.weight_decay
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
     begun = _begun(given, rank)
     state, writer = TrainingState(objective, optimizer, begun), _writer(given, begun)
     curves = Curves(Folder(stage.folder), state.metrics) if rank == 0 else None

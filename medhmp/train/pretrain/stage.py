@@ -112,4 +112,5 @@ def rows_to_read(setup: Setup, shards: OpenShards) -> Plan:
         max_stays=setup.model.max_stays,
         note_width=shards.widths.note,
         shuffle_between_patients=stage.shuffled,
+        sha256={name: of.sha256 for name, of in shards.manifest.tables[stage.table].items()},
     )

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from medhmp.benchmark.rows import DEMOGRAPHICS_EACH, DIAGNOSES_EACH, DRUGS_EACH, write_rows
+from medhmp.layout import NOTE_EMBEDDINGS
 from medhmp.legend import Widths
 from medhmp.shards import schema
 from medhmp.shards.rows import Admissions, Stays
 from medhmp.shards.stream import read_notes
-from medhmp.storage import Folder
+from medhmp.storage import Folder, opened
 
 WIDTHS = Widths(hours=3, features=25, demographics=11, diagnoses=40, drugs=23)
 SIZES = (WIDTHS.hours, WIDTHS.features, WIDTHS.demographics, False)
@@ -38,7 +39,9 @@ def test_shards_have_the_sizes_asked_for(tmp_path, table):
         if table == "stays":
             read = Stays.from_arrow(content)
         else:
-            read = Admissions.from_arrow(content, 3, read_notes(shards))
+            read = Admissions.from_arrow(
+                content, 3, read_notes(opened(shards / NOTE_EMBEDDINGS, "embed_notes"))
+            )
         batch = read.batch(np.arange(rows))
         subjects += batch["subject_id"].tolist()
         check(batch, "hour", "feature", 6, WIDTHS.features)

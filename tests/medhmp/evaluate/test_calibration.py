@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from medhmp.evaluate.calibration import calibration, curve, intercept, slope
+from medhmp.evaluate.calibration import calibration, curve, intercept, intervals, slope
 
 
 def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -107,3 +107,41 @@ def test_bins_hold_every_row_once_and_in_equal_shares(rows: list[tuple[int, floa
     found = calibration(label, score)
     assert 0 <= found.ece <= 1
     assert 0 <= found.brier <= 1
+
+
+def test_intervals_are_wald_s_with_patients_taken_together() -> None:
+    """Copies of rows change nothing if they are of one patient, and halve the error if not."""
+    label, risk = drawn(400, seed=2)
+    patient = np.arange(400)
+    once = intervals(label, risk, patient)
+    together = intervals(np.tile(label, 4), np.tile(risk, 4), np.tile(patient, 4))
+    apart = intervals(np.tile(label, 4), np.tile(risk, 4), np.arange(1600))
+    for name in ("intercept", "slope", "o_to_e", "brier"):
+        assert together[name]["value"] == pytest.approx(once[name]["value"])
+        assert together[name]["se"] == pytest.approx(once[name]["se"], rel=0.01)
+        assert apart[name]["se"] == pytest.approx(once[name]["se"] / 2, rel=0.01)
+        assert once[name]["low"] < once[name]["value"] < once[name]["high"]
+
+
+def test_further_measures_by_hand() -> None:
+    """Two risks, one tenth and one half, of which 2 of 10 and 4 of 10 have the event."""
+    label = np.repeat([1, 0, 1, 0], [2, 8, 4, 6])
+    score = np.repeat([0.1, 0.5], 10)
+    found = calibration(label, score)
+    assert (found.mean_risk, found.observed) == pytest.approx((0.3, 0.3))
+    assert (found.o_to_e, found.e_to_o) == pytest.approx((1, 1))
+    assert found.scaled_brier == pytest.approx(1 - found.brier / 0.21)
+    assert found.ece_20_width == pytest.approx(0.1)
+    expected = -(2 * np.log(0.1) + 8 * np.log(0.9) + 10 * np.log(0.5)) / 20
+    assert found.cross_entropy == pytest.approx(expected)
+
+
+def test_smoothed_distances_of_true_risks_are_small_and_ordered() -> None:
+    found = calibration(*drawn(5000, seed=1))
+    assert 0 < found.e50 <= found.e90 <= found.emax < 0.1
+    assert 0 < found.ici < 0.03
+    assert found.line_slope == pytest.approx(1, abs=0.1)
+    assert found.line_intercept == pytest.approx(0, abs=0.05)
+    assert 0.001 < found.hosmer_lemeshow_p < 1
+    label, risk = drawn(5000, seed=1)
+    assert calibration(label, risk**2).hosmer_lemeshow_p < 1e-9

@@ -1,36 +1,34 @@
-"""The actor that embeds notes, and the pool that it is in."""
+"""The actor that embeds notes."""
 
 import hashlib
 import logging
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 
 from medhmp.layout import NOTE_COLUMNS
-from medhmp.notes.embed import Embedder, Piece, write_embeddings
+from medhmp.notes.embed import Embedder, Piece
 from medhmp.notes.encoder import embed, tiny_encoder
-from medhmp.progress import Progress
 from medhmp.run import Notes
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Stamp, opened, publish
 
 TEXTS = ["the patient was started on vancomycin", "sepsis", "", "pneumonia and sepsis " * 40]
 
 
-def write_notes(folder, texts, **settings):
+def write_notes(folder, texts):
     hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     columns = {"hadm_id": range(len(texts)), "note_hash": hashes, "text": texts}
-    Folder(folder).write_parquet(
-        "notes.parquet", pa.table(columns, schema=NOTE_COLUMNS), **settings
-    )
+    table = pa.table(columns, schema=NOTE_COLUMNS)
+    entry = Folder(folder).write_parquet("notes.parquet", table)
+    publish(Folder(folder), Stamp({}, {}), [entry])
     return hashes
 
 
 def test_the_actor_embeds_the_rows_it_is_given(tmp_path):
     hashes = write_notes(str(tmp_path), TEXTS)
     piece = Piece("notes.parquet", 0, [3, 1])
-    result = Embedder(Folder(str(tmp_path)), Notes()).embed(piece)
+    result = Embedder(opened(Folder(str(tmp_path)), "featurize"), Notes()).embed(piece)
     assert result["note_hash"].to_pylist() == [hashes[3], hashes[1]]
     expected = embed(tiny_encoder(), [TEXTS[3], TEXTS[1]], Notes())
     assert np.array_equal(np.stack(result["embedding"].to_pylist()).astype(np.float32), expected)
@@ -38,7 +36,7 @@ def test_the_actor_embeds_the_rows_it_is_given(tmp_path):
 
 def test_no_error_or_log_of_the_actor_holds_text(tmp_path, caplog):
     write_notes(str(tmp_path), ["a secret note"])
-    actor = Embedder(Folder(str(tmp_path)), Notes())
+    actor = Embedder(opened(Folder(str(tmp_path)), "featurize"), Notes())
 
     def fail(texts):
         raise ValueError(f"cannot tokenize {texts}")
@@ -49,16 +47,3 @@ def test_no_error_or_log_of_the_actor_holds_text(tmp_path, caplog):
     assert "ValueError at" in str(caught.value)
     assert "secret" not in str(caught.value) + caplog.text
     assert caught.value.__suppress_context__
-
-
-@pytest.mark.ray
-def test_no_piece_waits_for_an_actor_that_has_no_room(ray, tmp_path, monkeypatch):
-    """A cluster that says it has more CPUs than it has, as one that others work on."""
-    folders = [Folder(str(tmp_path / name)) for name in ("notes", "one", "many")]
-    hashes = write_notes(folders[0].uri, [f"note {n}" for n in range(12)], row_group_size=1)
-    for folder, cpus in zip(folders[1:], (1.0, 12.0), strict=True):
-        monkeypatch.setattr(ray, "cluster_resources", lambda cpus=cpus: {"CPU": cpus})
-        (entry,) = write_embeddings(folders[0], folder, Notes(), 8, Progress(quiet=True))
-        assert pl.read_parquet(f"{folder}/{entry.name}").height == len(set(hashes)) == 12
-    one, many = (folder.entry("part-00000.parquet") for folder in folders[1:])
-    assert one == many

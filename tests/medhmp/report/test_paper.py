@@ -9,55 +9,85 @@ from medhmp.legend import LEVELS, Task
 from medhmp.model.catalog import MODELS
 from medhmp.report.names import START_COLORS
 from medhmp.report.paper import (
-    MATCHED,
-    PERCENT,
+    EICU,
+    MIMIC3,
     RAW_ROWS,
     TABLE_8,
+    TRINETX,
     Figures,
     beside_the_paper,
+    database_of,
     published,
 )
 from medhmp.shards.manifest import TaskCounts
 from tests.manifests import manifest
 
 PAPER = Path(__file__).parents[4] / "shared" / "specs" / "paper.txt"
+TABLES = (MIMIC3, EICU, TRINETX)
+KEYS = [key for figures in TABLES for key in figures]
 
 
 def test_figures_are_fractions_with_the_number_of_their_table() -> None:
-    assert published("readmission", "medhmp", "both") == {
+    assert published("readmission", "medhmp", "both", "mimic3") == {
         "table": 5,
+        "data": "MIMIC-III",
         "auroc": 0.6777,
         "aupr": 0.0934,
     }
-    assert published("heart_failure", "medhmp", "none") == {
+    assert published("heart_failure", "medhmp", "none", "mimic3") == {
         "table": 4,
+        "data": "MIMIC-III",
         "aupr": 0.5783,
         "f1": 0.567,
         "kappa": 0.3303,
     }
-    assert published("arf", "medhmp", "admission") is None
+    assert published("arf", "medhmp", "admission", "mimic3") is None
 
 
 def test_matched_heart_failure_stands_beside_trinetx_s() -> None:
-    assert published("heart_failure", "medhmp", "both")["aupr"] == 0.5783
-    assert published("heart_failure", "medhmp", "both", matched=True)["aupr"] == 0.5016
+    ours, matched = (
+        published("heart_failure", "medhmp", "both", "mimic3", matched) for matched in (False, True)
+    )
+    assert (ours["aupr"], ours["data"]) == (0.5783, "MIMIC-III")
+    assert (matched["aupr"], matched["data"]) == (0.5016, "TriNetX")
     for start in ("none", "admission", "both"):
-        own = published("copd", "medhmp", start)
-        assert published("copd", "medhmp", start, matched=True) == own
+        own = published("copd", "medhmp", start, "mimic3")
+        assert own["data"] == "TriNetX"
+        assert published("copd", "medhmp", start, "mimic3", matched=True) == own
+
+
+def test_figures_stand_beside_the_same_database_alone() -> None:
+    """Table 11 beside eICU; nothing beside synthetic patients, the Challenge 2012 or several."""
+    beside = published("mortality", "medhmp", "both", "eicu")
+    assert beside == {"table": 11, "data": "eICU", "auroc": 0.8443, "aupr": 0.49}
+    assert published("shock", "medhmp", "both", "eicu") is None
+    assert published("copd", "medhmp", "both", "eicu") is None
+    assert published("mortality", "medhmp", "both", None) is None
+    for names, labelled, expected in (
+        (("mimic3",), (), "mimic3"),
+        (("eicu",), (), "eicu"),
+        (("synthetic",), (), None),
+        (("physionet2012",), (), None),
+        (("mimic3", "mimic4"), (), None),
+        (("mimic3", "mimic4"), ("mimic3",), "mimic3"),
+        (("mimic3", "mimic4"), ("mimic4",), None),
+    ):
+        sources = {name: {"stays": 1} for name in names}
+        fields = {"cohort.label_sources": list(labelled)}
+        assert database_of(manifest(counts=sources, fields=fields)) == expected
 
 
 def test_keys_are_rows_that_a_report_can_have() -> None:
     assert all(
-        task in LEVELS and model in MODELS and start in START_COLORS
-        for task, model, start in [*PERCENT, *MATCHED]
+        task in LEVELS and model in MODELS and start in START_COLORS for task, model, start in KEYS
     )
-    baselines = {start for _, model, start in PERCENT if not MODELS[model].takes_starts}
+    baselines = {start for _, model, start in KEYS if not MODELS[model].takes_starts}
     assert baselines == {"none"}
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text (../shared) is not here")
-@pytest.mark.parametrize("figures", [PERCENT, MATCHED], ids=["own", "matched"])
-@pytest.mark.parametrize("key", PERCENT)
+@pytest.mark.parametrize("figures", TABLES, ids=["mimic3", "eicu", "trinetx"])
+@pytest.mark.parametrize("key", dict.fromkeys(KEYS))
 def test_figures_stand_together_in_a_row_of_the_paper(
     key: tuple[Task, str, str], figures: Figures
 ) -> None:
@@ -72,7 +102,8 @@ def test_figures_stand_together_in_a_row_of_the_paper(
     _, model, start = key
     marks = {"both": "a+s", "admission": "a", "stay": "s", "none": ""}
     name = {"f_lstm": "F-LSTM", "medhmp": "LSTM" if table == 4 else "MEDHMP"}[model]
-    assert rows[0].split()[0] == name + marks[start]
+    mark = "" if table == 11 else marks[start]  # which has no other start
+    assert rows[0].split()[0] == name + mark
 
 
 def counts(rows: int, positive: int) -> TaskCounts:

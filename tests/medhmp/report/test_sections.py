@@ -3,7 +3,8 @@
 from typing import Any
 
 from medhmp.report import page
-from medhmp.report.sections import Section, sections
+from medhmp.report.section import Section, of_words
+from medhmp.report.sections import sections
 from medhmp.report.story import Story
 from tests.manifests import manifest
 
@@ -38,5 +39,14 @@ def test_few_outputs_of_a_folder_are_named() -> None:
 
 def test_origins_are_collapsed_on_the_page_alone() -> None:
     story = Story("t", "l", "n", [], [origins({"report": HERE})])
-    assert "<details>\n<summary><h2>Where this comes from</h2></summary>" in page.html(story, {})
-    assert "## Where this comes from\n\n| Outputs | code |" in page.markdown(story, {})
+    assert "<details>\n<summary><h2>Where this comes from</h2></summary>" in page.html(story, [])
+    assert "## Where this comes from\n\n| Outputs | code |" in page.markdown(story, [])
+
+
+def test_columns_of_dashes_are_left_out_and_words_are_told_from_figures() -> None:
+    rows = [["a", "–", "0.5", "why not", "–"], ["b", "–", "–", "0.2", "best"]]
+    table = Section("t", ("Model", "Paper", "Ours", "Other", "Name"), {"g": rows}).pruned()
+    assert table.columns == ("Model", "Ours", "Other", "Name")
+    assert table.groups == {"g": [["a", "0.5", "why not", "–"], ["b", "–", "0.2", "best"]]}
+    groups = {"": [["a", "F", "1"], ["b", "18–44", "2"], ["c", "M", "–"]]}
+    assert of_words(("Model", "Group", "Rows"), groups) == {1}

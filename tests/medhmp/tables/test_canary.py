@@ -18,15 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.featurize import featurize
 from medhmp.features import fiddle as features
 from medhmp.features import hierarchy, repeats
 from medhmp.features.settings import settings_of
 from medhmp.legend import LEVELS
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
-from medhmp.run import Features
+from medhmp.run import Features, Splits, Tables
 from medhmp.shards.build.codes import code_admissions
 from medhmp.shards.build.index import Index
+from medhmp.storage import COMPLETE
 from medhmp.tables.csv import RawTables
 from medhmp.tables.schema import Source
 from medhmp.tables.sources import READERS
@@ -323,6 +325,48 @@ def test_no_message_line_or_count_repeats_a_cell(
                 assert not leaks(said), f"{file.path.name} {column}: {said}"
         file.restore()
     assert refused > 3
+
+
+TEXTS = {
+    "mimic3": ("CHARTEVENTS", "VALUE"),
+    "mimic4": ("CHARTEVENTS", "value"),
+    "eicu": ("NURSECHARTING", "NURSINGCHARTVALUE"),
+    "meds": ("0", "text_value"),
+    "fiddle": ("DATA", "variable_value"),
+}
+"""Source -> a column of values that may be any text."""
+
+
+@pytest.mark.ray
+def test_no_output_or_line_of_featurize_repeats_a_cell(
+    ray: object, tmp_path: Path, capfd: pytest.CaptureFixture[str], asked: dict[str, set[str]]
+) -> None:
+    """All sources in one run: the canary in all that is not read, and once as a value."""
+    for name, write in WRITERS.items():
+        folder = tmp_path / name
+        write(folder)
+        through(READERS[name].read(name, str(folder), RUN))
+        planted = 0
+        for file in files_of(folder):
+            file.plant([c for c in file.columns if c not in _read(file, asked)], every=True)
+            if (file.table, *TEXTS.get(name, ())[1:]) == TEXTS.get(name):
+                KINDS[file.path.suffix].of(file.path).plant([TEXTS[name][1]], every=False)
+                planted += 1
+        assert planted == (name in TEXTS)
+        asked.clear()
+    run = replace(
+        RUN,
+        out=str(tmp_path / "out"),
+        tables=Tables(sources=tuple(f"{name}={tmp_path}/{name}" for name in WRITERS)),
+        features=Features(theta_2_static=None),
+        splits=Splits(train=0.98, validation=0.01, test=0.01),
+    )
+    featurize(run)
+    told = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".jsonl")]
+    assert {"manifest.json", "featurize.json", COMPLETE} <= {path.name for path in told}
+    printed = "".join(capfd.readouterr())
+    assert "hourly and" in printed
+    assert not leaks("\n".join([printed, *(path.read_text() for path in told)]))
 
 
 def _read(file: Any, asked: Mapping[str, set[str]]) -> set[str]:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -454,3 +455,19 @@ def test_the_share_of_a_file_that_has_been_read_ends_at_all_of_it(tmp_path, monk
 def test_the_time_left_is_told_where_the_share_is_known():
     assert progress(3000, 30.0, 0.25) == "3,000 events read  100 rows/s  90 s left"
     assert progress(3000, 30.0, None) == "3,000 events read  100 rows/s"
+
+
+def test_the_bad_line_is_found_in_time_linear_in_the_bytes_before_it():
+    """A line without an end was copied anew for every block of it."""
+    for end in (b"\r", b"\n", b"\r\n"):
+        text = end.join([b"a,b", b'1,"x' + end + b'y"', b"0" * 1000, b"", b"end"])
+        for block in (1, 2, 3, 7, 5000):
+            stream = pa.BufferReader(text)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(csv_file, "READ", block)
+                lines = list(csv_file._lines(stream))
+            assert lines == io.TextIOWrapper(io.BytesIO(text), "latin-1", newline="").readlines()
+    begun = time.process_time()
+    (line,) = csv_file._lines(pa.BufferReader(bytes(csv_file.BLOCK)))
+    assert len(line) == csv_file.BLOCK
+    assert time.process_time() - begun < 2  # 10 s before

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from medhmp.refusal import Refusal
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune.grid import gpu_share
 
@@ -29,6 +30,13 @@ def test_a_fit_takes_the_gpu_that_was_reserved_for_it_and_no_other(tmp_path):
     kinds = {"0": "cpu", "0.25": "cuda"}
     found = json.loads(ended.stdout.splitlines()[-1])
     assert found == {"task": kinds, "trial": kinds, "shares": [0.25, 0.0, 1.0]}
+
+
+def test_a_share_that_no_node_has_is_refused(ray):
+    """Tune would wait for such a node for ever, without a word."""
+    assert gpu_share(None) == 0.0
+    with pytest.raises(Refusal, match=r"gpus_per_trial is 0\.5 and no node .* more than 0 GPUs"):
+        gpu_share(0.5)
 
 
 def devices(folder):

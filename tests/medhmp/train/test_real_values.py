@@ -51,7 +51,8 @@ def manifest(run):
 def batch_of(run, manifest, table, rows=16):
     files = manifest.rows_per_file(table, ("train",))
     shards = (Folder(run.out) / "shards").uri
-    plan = Plan(shards, table, files, ("train",), rows, seed=0, budget=1e9, max_stays=3)
+    sha256 = {name: file.sha256 for name, file in manifest.tables[table].items()}
+    plan = Plan(shards, table, files, ("train",), rows, 0, 1e9, max_stays=3, sha256=sha256)
     return next(Share(plan, 0, 1).batches()(0))
 
 

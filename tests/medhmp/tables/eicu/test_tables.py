@@ -369,7 +369,7 @@ def test_tasks_without_dates_have_no_label_and_a_reason(raw, tmp_path):
     entries, counted = write_labels(
         run.cohort, False, [source], {"eicu": source.onsets()}, index, out
     )
-    assert len(entries) == len(LEVELS)
+    assert len(entries) == 2 * len(LEVELS)  # labels and attributes
     for task in ("arf", "shock", "mortality"):
         assert (sum(counted[task].rows.values()), counted[task].unavailable) == (1, "")
     for task in ("readmission", "heart_failure"):

@@ -284,7 +284,7 @@ def test_a_task_that_the_source_lacks_has_no_label_and_a_reason(sets, tmp_path):
     onsets = {source.name: source.onsets()}
     index = Index.of([source], run.splits, 500)
     entries, counted = write_labels(run.cohort, False, [source], onsets, index, out)
-    assert len(entries) == len(LEVELS)
+    assert len(entries) == 2 * len(LEVELS)  # labels and attributes
     assert sum(counted["mortality"].rows.values()) == 12
     assert not counted["mortality"].unavailable
     for task in LEVELS.keys() - {"mortality"}:
@@ -365,7 +365,7 @@ NAMED = {"set-a/132500.txt": b""}
         (archive(archive_of({"set-a/../../1.txt": b""})), "with a path that leads out of it, so"),
         (archive(archive_of({"/etc/1.txt": b""})), "with a path that leads out of it, so"),
         (archive(archive_of(NAMED, type=tarfile.SYMTYPE, linkname="x")), "a link or a device"),
-        (archive(archive_of({"a/1.txt": bytes(1 << 23)})), "a file of more than 4,194,304 bytes"),
+        (archive(archive_of({"a/1.txt": bytes(1 << 23)})), "a file of more than 262,144 bytes"),
         (without_header, "something else than Time,Parameter,Value at line 1"),
         (changed("00:00,RecordID", None), "record 2 of .* than a record with its RecordID at line"),
         (changed("00:00,RecordID", f"00:00,RecordID,{SECRET}"), "than a number as its value at li"),
@@ -424,7 +424,7 @@ LINE = (challenge.HEADER + "\n00:00,RecordID,132500\n").encode()
         (zip_of({"set-a/../../1.txt": b""}), "with a path that leads out of it, so"),
         (zip_of({"/etc/1.txt": b""}), "with a path that leads out of it, so"),
         (zip_of({"set-a/132500.txt": b"x"}, stat.S_IFLNK), "a link or a device"),
-        (zip_of({"a/1.txt": bytes(1 << 23)}), "a file of more than 4,194,304 bytes"),
+        (zip_of({"a/1.txt": bytes(1 << 23)}), "a file of more than 262,144 bytes"),
         (encrypted(zip_of({"set-a/132500.txt": LINE})), "encrypted in a way that no published"),
     ],
 )
@@ -530,3 +530,24 @@ def test_the_published_sets(shared):
     median = dict(timed.group_by("variable").agg(pl.col("number").median()).iter_rows())
     assert 36 < median["Temp"] < 38
     assert 70 < median["HR"] < 100
+
+
+def test_an_archive_of_blank_lines_takes_little_memory():
+    """A small archive that unpacks to many lines: its records are parsed a few at a time."""
+    texts = ["Time,Parameter,Value\n" + "\n" * (challenge.LARGEST - 100)] * 600
+    for block in challenge._together(iter(texts)):
+        assert sum(map(len, block)) <= challenge.TOGETHER + challenge.LARGEST
+
+
+def test_a_tar_archive_with_a_huge_header_is_refused(tmp_path):
+    """tarfile reads a header of any size whole."""
+    text = io.BytesIO()
+    with tarfile.open(fileobj=text, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("set-a/1.txt")
+        member.pax_headers = {"comment": "x" * (4 * challenge.BETWEEN)}
+        archive.addfile(member)
+    (tmp_path / "set-a.tar.gz").write_bytes(gzip.compress(text.getvalue()))
+    (tmp_path / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n1,0\n")
+    (part,) = challenge.find(Folder(str(tmp_path)))
+    with pytest.raises(Refusal, match="is cut short or not a tar archive"):
+        list(part.blocks())

@@ -6,12 +6,13 @@ import pytest
 
 from medhmp.layout import STARTED_FROM
 from medhmp.legend import LEVELS
+from medhmp.progress import Progress
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
 from medhmp.shards.manifest import OpenShards, content_of
 from medhmp.storage import Folder, Stamp, is_done, opened, publish
-from medhmp.train.finetune.grid import choose, pending
+from medhmp.train.finetune.grid import _to_fit, choose, pending
 from medhmp.train.finetune.inputs import FitInputs
 from medhmp.train.finetune.search import Cell, Grid, grids_of
 from tests.manifests import manifest
@@ -28,7 +29,7 @@ def run(tmp_path):
     """A run whose shards, notes and pretrainings are whole, if nearly empty."""
     root = Folder(str(tmp_path))
     content = Stamp(content_of(smoke(), ()), {})
-    publish(root / "shards", content, [root.write_bytes("shards/manifest.json", b"{}")])
+    publish(root / "shards", content, [(root / "shards").write_bytes("manifest.json", b"{}")])
     publish(root / "shards" / "note_embeddings", Stamp({}, {}), [])
     shards = {"shards": opened(root / "shards", "featurize").fingerprint}
     for place in STARTED_FROM.values():
@@ -156,16 +157,16 @@ def test_a_grid_of_another_search_is_made_beside_the_old_one_and_takes_over_its_
     first, *_ = grids(run, "arf")
     kept, *_ = first.cells
     files = [first.trials.write_bytes(name, b"weights") for name in kept.files]
-    record = first.trials.write_json(kept.record, {"hash": kept.stamp.hash})
-    lost = first.trials.write_json("batch-1-lr-1.json", {"hash": "of a cell that is not searched"})
+    record = first.trials.write_record(kept.record, {"hash": kept.stamp.hash})
+    lost = first.trials.write_record("batch-1-lr-1.json", {"hash": "of another cell"})
     entries = [replace(entry, name=f"trials/{entry.name}") for entry in (*files, record, lost)]
     publish(first.folder, first.stamp, entries)
-    assert pending(first, overwrite=False) is pending(first, overwrite=True) is None
+    assert pending(first, False, Progress()) is pending(first, True, Progress()) is None
     other, *_ = grids(with_rates(run, *first.search["learning_rate"], 0.25), "arf")
     with pytest.raises(Refusal, match=r"tune\.search\.learning_rate was .* pass --overwrite"):
-        pending(other, overwrite=False)
+        pending(other, False, Progress())
     before = first.folder.names()
-    made = pending(other, overwrite=True)
+    made = pending(other, True, Progress())
     assert made.folder == Folder(f"{other.folder}.new")
     assert made.trials.names() == sorted([*kept.files, kept.record])
     assert first.folder.names() == before
@@ -191,6 +192,34 @@ def test_weights_pretrained_on_other_shards_are_refused(run):
     publish(Folder(run.out) / "shards", Stamp(content_of(run, ()), {}), [])
     with pytest.raises(Refusal, match="other shards"):
         grids(run, "mortality")
+
+
+def test_cells_whose_record_or_model_has_changed_are_fitted_again(run, capsys):
+    first, *_ = grids(with_rates(run, 1e-3, 1e-2), "arf")
+    cells, progress = first.cells, Progress()
+    assert _to_fit(first, progress) == cells
+
+    def fit(cell, loss):
+        files = {
+            name: first.trials.write_bytes(name, f"{cell.name} {seed}".encode()).sha256
+            for seed, name in enumerate(cell.files)
+        }
+        record = {"hash": cell.stamp.hash, "rows": [], "mean_val_loss": loss, "files": files}
+        first.trials.write_record(cell.record, record)
+
+    for cell, loss in zip(cells, (0.4, 0.5, 0.6, 0.7), strict=True):
+        fit(cell, loss)
+    assert _to_fit(first, progress) == []
+    whole = first.trials.read_bytes(cells[1].record)
+    for torn in (b"", whole[:-9], b"\0" * 9, b"[" * 10**5, whole.replace(b"0.5", b"0.1")):
+        first.trials.write_bytes(cells[1].record, torn)
+        assert _to_fit(first, progress) == [cells[1]]
+    assert capsys.readouterr().out.count(f"{cells[1].record} is torn or altered") == 5
+    first.trials.write_bytes(cells[1].record, whole)
+    first.trials.write_bytes(cells[0].files[0], b"other weights")
+    assert _to_fit(first, progress) == [cells[0]]
+    fit(cells[0], 0.4)
+    assert _to_fit(first, progress) == []
 
 
 def recorded(*losses):
