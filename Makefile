@@ -1,5 +1,6 @@
 # make demo    the whole path on synthetic data: raw tables to a report, in minutes
 # make test    the whole test suite
+# make soak    kills, signals, second drivers, full disks: hours; results in docs/soak.md
 # make check   format, lint, types, the layers of imports, licences
 #
 # Each makes .venv and installs what it needs: the files of requirements/, whose hashes pip checks.
@@ -42,7 +43,7 @@ ALONE := $(wildcard tests/jobs/test_benchmark.py tests/jobs/test_embed_notes.py 
 # Everything that is not a test of a job.
 REST := $(wildcard tests/test_*.py) tests/cluster tests/gpu tests/medhmp
 
-.PHONY: help demo test check
+.PHONY: help demo soak test check
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +51,9 @@ help:
 
 demo: .venv/installed
 	$(BIN)/python -m jobs.all smoke --out runs/demo
+
+soak: .venv/installed-test
+	$(BIN)/python -m jobs.benchmark soak-faults
 
 test: .venv/installed-dev
 	@# Two processes with a Ray each: what the one waits for, the other uses.

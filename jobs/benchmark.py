@@ -6,6 +6,7 @@
     python -m jobs.benchmark soak-featurize --kills 20
     python -m jobs.benchmark soak-train --kills 30
     python -m jobs.benchmark soak-nodes
+    python -m jobs.benchmark soak-faults --signals 3 --pairs 2 --disks 1 --read-only 1
     python -m jobs.benchmark train
     python -m jobs.benchmark train --device cuda --epochs --paper-batch
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
@@ -15,11 +16,12 @@ and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the wh
 published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux.
 ``soak-featurize``: featurization killed at random moments, its bytes against an undisturbed run's.
 ``soak-train``: the same of pretraining, its weights and metrics; ``soak-nodes``: pretraining on a
-simulated cluster that loses its nodes; both need Linux. ``soak``: the three soaks. ``train``:
+simulated cluster that loses its nodes; both need Linux. ``soak``: the soaks.
+``soak-faults``: every stage under signals, second drivers, full and read-only disks. ``train``:
 steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
 and a matrix product; the stream from shards; workers against one. ``fuzz``: damaged files read by
 every reader; fails where one does other than refuse. All write to temporary folders alone, unless
-``--out`` of ``fuzz`` says where.
+``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
 """
 
 import importlib
@@ -36,16 +38,17 @@ MEASUREMENTS: Final = {
     "soak-featurize": "soak_featurize:SoakFeaturize",
     "soak-train": "soak_train:SoakTrain",
     "soak-nodes": "soak_nodes:SoakNodes",
+    "soak-faults": "soak_faults:SoakFaults",
     "train": "train:Train",
     "fuzz": "fuzz:Fuzz",
 }
 """Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
-SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes")
+SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes", "soak-faults")
 
 
 @dataclass(frozen=True)
 class Soak:
-    """The three soaks with their defaults, at length: everything that can be lost is lost."""
+    """The soaks with their defaults, at length: everything that can be lost is lost."""
 
     def run(self) -> dict[str, float]:
         found: dict[str, float] = {}
