@@ -8,6 +8,8 @@
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
     report/
+    .lease/                                     the claim of the driver that works here
+    <any output>.new/                           its replacement, until it is whole
 
 Places are names relative to ``--out``, the same on disk and in a bucket. The columns of the shards
 themselves are in ``shards/schema.py``, those of the one set of tables in ``tables/schema.py``.
