@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medhmp.evaluate.calibration import curve
 from medhmp.evaluate.predictions import Predictions
-from medhmp.layout import terms
+from medhmp.layout import terms, unseeded
 from medhmp.model.catalog import MODELS
 from medhmp.report.names import (
     PRETRAININGS,
@@ -58,7 +58,7 @@ def _svg(figure: Figure) -> str:
 
 
 def overview(rows: Sequence[Mapping[str, Any]]) -> str:
-    """AUROC of the seed-averaged score with its interval: a panel per task, a line per model and
+    """Mean AUROC of the replicates with its interval: a panel per task, a line per model and
     start, and the best achievable.
 
     ``rows`` are those of ``results.json``.
@@ -69,9 +69,8 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.6 + 2.15 * len(tasks), 1.3 + 0.32 * len(keys)))
         panels = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)[0]
-        low = min(0.5, *(r["auroc"]["low"] for r in rows))
-        high = max(r["best_achievable"] or r["auroc"]["high"] for r in rows)
-        panels[0].set_xlim(low - 0.03, max(high, *(r["auroc"]["high"] for r in rows)) + 0.03)
+        ends = [end for r in rows for end in (*_limits(r["auroc"]), r["best_achievable"] or 0.5)]
+        panels[0].set_xlim(min(0.5, *ends) - 0.03, max(ends) + 0.03)
         panels[0].set_yticks(range(len(keys)), [title_of(*key) for key in keys])
         panels[0].set_ylim(len(keys) - 0.4, -0.6)
         for panel, task in zip(panels, tasks, strict=True):
@@ -106,7 +105,7 @@ def _task_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], keys: Sequence[A
 def _dot(panel: Axes, y: int, row: Mapping[str, Any], color: str) -> None:
     """A dot on its interval, the figure above it; hollow where the row repeats another."""
     figure = row["auroc"]
-    panel.plot([figure["low"], figure["high"]], [y, y], color=color, linewidth=2, alpha=0.75)
+    panel.plot(_limits(figure), [y, y], color=color, linewidth=2, alpha=0.75)
     fill = color if row["same_as"] is None else "white"
     panel.plot(figure["value"], y, "o", color=color, markerfacecolor=fill, markersize=6)
     panel.annotate(
@@ -115,9 +114,16 @@ def _dot(panel: Axes, y: int, row: Mapping[str, Any], color: str) -> None:
     )  # fmt: skip
 
 
+def _limits(figure: Mapping[str, Any]) -> list[float]:
+    """The ends of a figure's interval, or the figure itself where there is none."""
+    if figure["low"] is None:
+        return [figure["value"]] * 2
+    return [figure["low"], figure["high"]]
+
+
 def _overview_legend(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
     gray: dict[str, Any] = {"color": "#52606d", "marker": "o"}
-    handles = [Line2D([], [], linewidth=2, label="seed average, 95 % interval", **gray)]
+    handles = [Line2D([], [], linewidth=2, label="mean of replicates, 95 % interval", **gray)]
     if any(r["same_as"] for r in rows):
         handles.append(
             Line2D([], [], linewidth=2, markerfacecolor="white", label="the same as none", **gray)
@@ -130,7 +136,7 @@ def _overview_legend(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
 
 
 def curves(of_one_task: Sequence[Predictions]) -> str:
-    """ROC, precision-recall and calibration of the seed-averaged scores of one task's test rows."""
+    """ROC, precision-recall and calibration of the mean scores of the replicates, on one task's test rows."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.1))
         roc, recall, risk = figure.subplots(1, 3)
@@ -177,8 +183,8 @@ def _largest(panel: Axes) -> float:
 def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Pretraining by epoch: a panel per stage and term of its loss, a line per pretraining.
 
-    ``runs`` maps the folder of a pretraining (a key of ``names.PRETRAININGS``) to its
-    ``metrics.jsonl``.
+    ``runs`` maps the folder of a pretraining to its ``metrics.jsonl``. Those that differ in their
+    seed alone are fainter lines of one color.
     """
     of_stage = ((row["stage"], term) for row, *_ in runs.values() for term in terms(row))
     panels = list(dict.fromkeys(of_stage))
@@ -188,9 +194,11 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         for axis, (stage, term) in zip(axes, panels, strict=True):
             for folder, epochs in runs.items():
                 if epochs[0]["stage"] == stage and term in epochs[0]:
-                    name, color = PRETRAININGS[folder]
+                    place, number = unseeded(folder)
+                    name, color = PRETRAININGS[place]
                     x, y = [e["epoch"] + 1 for e in epochs], [e[term] for e in epochs]
-                    axis.plot(x, y, color=color, label=name, linewidth=1.5)
+                    look: dict[str, Any] = {"label": name} if not number else {"alpha": 0.4}
+                    axis.plot(x, y, color=color, linewidth=1.5, **look)
             axis.set_title(f"{STAGES.get(stage, stage)}: {term}", loc="left", fontsize=9.5)
             axis.set_xlabel("Epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -19,7 +19,13 @@ from medhmp.train.finetune.inputs import start_weights
 
 
 def run_fit(
-    fit: Fit, settings: FitSettings, data: TaskData, out: Folder, stamp: Stamp, run_json: str
+    fit: Fit,
+    settings: FitSettings,
+    data: TaskData,
+    out: Folder,
+    number: int,
+    stamp: Stamp,
+    run_json: str,
 ) -> str:
     """Makes the fit, on a GPU where the cluster has one.
 
@@ -28,6 +34,7 @@ def run_fit(
         settings: the sections that any fit reads.
         data: the labelled rows of the task.
         out: root of outputs, with the weights of the start.
+        number: of the pretraining that the fit begins from.
         stamp: of the output.
         run_json: the text of ``run.json``.
 
@@ -36,15 +43,21 @@ def run_fit(
     """
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     task = ray.remote(_fit).options(num_cpus=1, num_gpus=gpus)
-    summary: str = ray.get(task.remote(fit, settings, data, out, stamp, run_json))
+    summary: str = ray.get(task.remote(fit, settings, data, out, number, stamp, run_json))
     return summary
 
 
 def _fit(
-    fit: Fit, settings: FitSettings, data: TaskData, out: Folder, stamp: Stamp, run_json: str
+    fit: Fit,
+    settings: FitSettings,
+    data: TaskData,
+    out: Folder,
+    number: int,
+    stamp: Stamp,
+    run_json: str,
 ) -> str:
     estimator = estimator_of(fit.task, fit.model, point_of(fit), settings, reserved_device())
-    result = estimator.fit(data, fit.seed, start_weights(out, fit.start))
+    result = estimator.fit(data, fit.seed, start_weights(out, fit.start, number))
     predictions = predict_held_out(estimator, data, fit.seed)
     folder, name = place_of(out, fit), f"model.{suffix_of(fit.model)}"
     entries = write_model(folder, estimator.save(), run_json, result.metrics, name)
