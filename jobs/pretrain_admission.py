@@ -6,7 +6,8 @@ Reads ``shards/`` and ``pretrain_stay/``. Writes what tune.starts asks for, each
 output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's whole stay encoder;
 ``pretrain_admission/from_scratch/`` for *admission*; and, for the control, *shuffled*,
 ``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``; and with
-pretrain_seeds above one all of it again in ``seed-<n>/``. With ``--loop.skip_step`` it trains and writes nothing: it tells how fast batches come.
+pretrain_seeds above one all of it again in ``seed-<n>/``. With ``--loop.skip_step`` it trains and
+writes nothing: it tells how fast batches come.
 """
 
 from typing import Final, NoReturn
@@ -16,15 +17,8 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "model"),
-    *(
-        "pretrain_on",
-        "pretrain_seeds",
-        "share_budget_gib",
-        "pretrain_admission",
-        "loop",
-        "tune.starts",
-    ),
+    *("out", "overwrite", "quiet", "model", "pretrain_on", "pretrain_seeds"),
+    *("share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
 )
 """Sections and fields of a run that this job reads."""
 

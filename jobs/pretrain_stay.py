@@ -4,9 +4,9 @@
 
 Reads ``shards/``. Writes ``pretrain_stay/``: model.safetensors, run.json, metrics.jsonl,
 tensorboard/ and checkpoints/; for the control, where tune.starts has *shuffled*, the same in
-``control/pretrain_stay/``; and with pretrain_seeds above one both again in ``seed-<n>/``. The same command goes on from the newest checkpoint after any
-interruption. With ``--loop.skip_step`` it trains and writes nothing: it tells how fast batches
-come.
+``control/pretrain_stay/``; and with pretrain_seeds above one both again in ``seed-<n>/``. The same
+command goes on from the newest checkpoint after any interruption. With ``--loop.skip_step`` it
+trains and writes nothing: it tells how fast batches come.
 """
 
 from typing import Final, NoReturn

@@ -148,8 +148,8 @@ def _stale(grid: Output, why: str) -> Refusal:
 def read(key: GridKey, grid: Output) -> Predictions:
     """Reads and checks the predictions of one grid.
 
-    Refuses rows that differ between replicates, a split with one class only, a score outside [0, 1] and
-    a patient in both splits.
+    Refuses rows that differ between replicates, a split with one class only, a score outside [0, 1]
+    and a patient in both splits.
     """
     table = frame_of(grid.read_parquet(PREDICTIONS, PREDICTION_COLUMNS.names))
     assert_disjoint(table)

@@ -120,8 +120,9 @@ class MaskedCodePrediction(nn.Module):
     """MLP_mc and MLP_mg of Eq. 8 (one linear layer each) and L_MCP of Eq. 9.
 
     Predictions begin at ``code_prior`` (Lin et al. 2017, Sec. 4.1), as an admission has few of all
-    codes. If they began at one half, the first steps would lower every code of every admission by moving all admissions in one
-    direction. Of the directions that stage one taught the stay encoder, one in ten was left then.
+    codes. If they began at one half, the first steps would lower every code of every admission by
+    moving all admissions in one direction. Of the directions that stage one taught the stay
+    encoder, one in ten was left then.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:

@@ -136,7 +136,7 @@ def _overview_legend(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
 
 
 def curves(of_one_task: Sequence[Predictions]) -> str:
-    """ROC, precision-recall and calibration of the mean scores of the replicates, on one task's test rows."""
+    """ROC, precision-recall and calibration of one task's test rows, by the replicates' mean."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.1))
         roc, recall, risk = figure.subplots(1, 3)

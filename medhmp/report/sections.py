@@ -193,7 +193,7 @@ def _chosen(rows: Sequence[Record]) -> Section:
 
 
 def _cell(cell: Record | None) -> list[str]:
-    """A chosen cell: batch size, rate, the rates searched, whether it is at their edge, the rest."""
+    """A chosen cell: batch size, rate, rates searched, whether it is at their edge, the rest."""
     if cell is None:
         return [DASH] * 5
     searched = f"{min(cell['rates']):g} to {max(cell['rates']):g} ({len(cell['rates'])})"

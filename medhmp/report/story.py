@@ -37,11 +37,11 @@ METHOD: Final = (
     "patients, and that of the replicates, with one degree of freedom less than there are "
     "replicates. Differences are paired: replicate by replicate, on the same resampled patients; "
     "p-values are two-sided, and corrected after Holm within a table. The best floor of a task is "
-    "the model on counted features with the lowest validation loss. AUPR is the trapezoid under the precision-recall curve, as "
-    "the paper's authors compute it; average precision does not interpolate. Tuned thresholds are "
-    "those of best validation F1. A learning rate at the edge of the searched ones suggests that "
-    "the grid is too narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, "
-    "Brier and ECE at 0."
+    "the model on counted features with the lowest validation loss. AUPR is the trapezoid under "
+    "the precision-recall curve, as the paper's authors compute it; average precision does not "
+    "interpolate. Tuned thresholds are those of best validation F1. A learning rate at the edge of "
+    "the searched ones suggests that the grid is too narrow. Intercept and slope of calibration "
+    "are best at 0 and 1, O:E at 1, Brier and ECE at 0."
 )
 
 

@@ -36,10 +36,10 @@ def fit_trees(
     train: Table,
     validation: Table,
     seed: int,
-    learning_rate: float,
-    max_leaf_nodes: int,
-    max_features: float,
-    components: int,
+    learning_rate: float = 0.05,
+    max_leaf_nodes: int = 4,
+    max_features: float = 0.3,
+    components: int = 30,
 ) -> Pipeline:
     """Fits as many trees as have the lowest validation cross-entropy, at least one.
 

@@ -6,8 +6,8 @@ every model and start has the same labelled rows.
 
 Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``, so
 a grid begun again, also with more values to search, goes on with the cells that are missing. A cell
-is chosen by its mean validation cross-entropy over the replicates. Only then does its fitted model score
-the test split, once; its files stay.
+is chosen by its mean validation cross-entropy over the replicates. Only then does its fitted model
+score the test split, once; its files stay.
 """
 
 import tempfile
