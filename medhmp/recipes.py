@@ -26,8 +26,12 @@ from medhmp.run import (
 PLANTED: Final[tuple[Task, ...]] = ("arf", "shock", "mortality", "readmission", "heart_failure")
 """The tasks whose outcomes the synthetic cohort draws from known probabilities."""
 
-FEW_LABELS: Final = ("hist_gradient_boosting.max_leaf_nodes=2,4",)
-"""What is searched where some hundred rows are labelled: larger trees would fit noise."""
+FEW_LABELS: Final = (
+    "hist_gradient_boosting.max_leaf_nodes=2,4,8",
+    "hist_gradient_boosting.components=30",
+)
+"""What is searched where some hundred rows are labelled: larger trees, and a thousand single
+columns, would fit noise."""
 
 
 def smoke() -> Run:

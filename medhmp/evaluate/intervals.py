@@ -67,12 +67,13 @@ class Drawn:
     def estimate(self, low: float = -np.inf, high: float = np.inf) -> Estimate:
         """The figure with its interval, cut to what it can be.
 
-        The variance of patients is that of the mean over replicates in the draws; its quantile is
-        Student's with as many degrees of freedom as the smaller class has patients, less one.
-        The variance of replicates is S^2 / R with R - 1 degrees of freedom. S^2 also holds how
-        much the replicates differ by their answers to the same patients, which the draws hold
-        already, and of which the draws tell the size; it is taken out. The limits add the squared
-        halves of the two intervals (Zou and Donner 2008, Statistics in Medicine 27:1693).
+        The variance of replicates is S^2 / R with R - 1 degrees of freedom. It holds what they
+        drew and how they differ by their answers to single patients. That of patients is the
+        variance, in the draws, of what all replicates share: of their mean, less the answers'
+        part, which is (mean of their variances - variance of their mean) / (R - 1). It has as many
+        degrees of freedom as the smaller class has patients, less one. The limits add the squared
+        halves of the two intervals (Zou and Donner 2008, Statistics in Medicine 27:1693), each
+        with its own quantile of Student's t.
         """
         replicates, value = len(self.own), float(self.own.mean())
         sd = float(self.own.std(ddof=1)) if replicates > 1 else None
@@ -107,13 +108,13 @@ class Drawn:
         """Variances of the two sources with their degrees of freedom."""
         replicates = len(self.own)
         of_mean = float(self.draws.mean(axis=0).var(ddof=1))
-        parts = [(of_mean, min(self.cases, self.controls) - 1)]
-        if replicates > 1:
-            of_one = float(self.draws.var(axis=1, ddof=1).mean())
-            answers = max(0.0, of_one - of_mean) * replicates / (replicates - 1)
-            between = max(0.0, float(self.own.var(ddof=1)) - answers) / replicates
-            parts.append((between, replicates - 1))
-        return parts
+        freedom = min(self.cases, self.controls) - 1
+        if replicates == 1:
+            return [(of_mean, freedom)]
+        of_one = float(self.draws.var(axis=1, ddof=1).mean())
+        shared = of_mean - max(0.0, of_one - of_mean) / (replicates - 1)
+        between = float(self.own.var(ddof=1)) / replicates
+        return [(max(0.0, shared), freedom), (between, replicates - 1)]
 
 
 def _half(parts: Sequence[tuple[float, int]], alpha: float) -> float:

@@ -16,7 +16,7 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
-from medhmp.shards.labelled import Labelled, counts, hindrance, read_task
+from medhmp.shards.labelled import Labelled, counts, draw, hindrance, read_task
 from medhmp.shards.manifest import File, OpenShards, TaskCounts, content_of, open_shards
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
@@ -29,8 +29,9 @@ FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
 EPOCH = datetime(2100, 1, 1)
 
 
-def data_of(run, task="mortality"):
-    return read_task(open_shards(run), task, run.cohort, run.model, run.finetune.labels)
+def data_of(run, task="mortality", seed=0):
+    whole = read_task(open_shards(run), task, run.cohort, run.model)
+    return draw(whole, run.finetune.labels, seed)
 
 
 def stage_one(run):
