@@ -3,7 +3,8 @@
 scikit-learn's HistGradientBoostingClassifier on the rows of ``medhmp/shards/tabular.py``, as an
 analyst sets it: iterations by early stopping, leaves, columns per split and the rate searched.
 Where labelled rows are few and columns many, no single column tells much, and a tree finds noise
-among them. The principal components of each block of columns gather what its columns share.
+among them. The principal components of each block of columns gather what its columns share; beside
+them stand the single columns that tell most.
 """
 
 from itertools import pairwise
@@ -16,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from medhmp.arrays import Floats32, Ints
+from medhmp.arrays import Floats32
 from medhmp.model.baselines.logistic_regression import signed_log1p
 from medhmp.model.baselines.table import Table
 
@@ -28,6 +29,8 @@ LEAF: Final = 5
 """Training rows of a leaf, at least."""
 BINS: Final = 32
 """Of a column; counts of hours have few values."""
+SCREENED: Final = 100
+"""Single columns that stand beside components."""
 PENALTY: Final = 1.0
 """L2, of the leaves' values."""
 
@@ -50,8 +53,8 @@ def fit_trees(
         learning_rate: shrinks each tree.
         max_leaf_nodes: of a tree.
         max_features: share of the columns that a split may choose from.
-        components: principal components of each block of columns, instead of the columns; 0: the
-            columns.
+        components: principal components of each block, beside the ``SCREENED`` columns that go
+            most with the label; 0: every column.
     """
     reduced = _components(train, components, seed) if components else _splittable(train)
     rows, held_out = reduced.fit_transform(train.features), reduced.transform(validation.features)
@@ -86,18 +89,19 @@ def _rarer(column: Floats32) -> int:
 
 
 def _components(train: Table, components: int, seed: int) -> Pipeline:
-    """The principal components of each block of columns, of standardised logarithms of counts."""
+    """The principal components of each block, and the columns that correlate most with the label.
+
+    Of standardised logarithms of counts.
+    """
+    scaling = make_pipeline(FunctionTransformer(signed_log1p), StandardScaler())
+    covariance = (train.label - train.label.mean()) @ scaling.fit_transform(train.features)
+    chosen = np.sort(np.argsort(-np.abs(covariance), kind="stable")[:SCREENED])
     ends = np.cumsum([0, *train.blocks])
     most = min(components, len(train.label) - 1)
-    parts = [
-        (f"block {start}", PCA(min(most, end - start), random_state=seed), _range(start, end))
+    parts: list[Any] = [
+        (f"block {start}", PCA(min(most, end - start), random_state=seed), np.arange(start, end))
         for start, end in pairwise(ends.tolist())
         if end > start
     ]
-    return make_pipeline(
-        FunctionTransformer(signed_log1p), StandardScaler(), ColumnTransformer(parts)
-    )
-
-
-def _range(start: int, end: int) -> Ints:
-    return np.arange(start, end)
+    parts.append(("columns", "passthrough", chosen))
+    return make_pipeline(*scaling, ColumnTransformer(parts))
