@@ -28,7 +28,7 @@ class Coverage:
 
     def run(self) -> dict[str, float]:
         """Share of the intervals that hold the truth, by spread."""
-        found = {}
+        found: dict[str, float] = {}
         for spread in self.spreads:
             held = np.array([self._held(number, spread) for number in range(self.sets)])
             figure, gap = held.mean(axis=0)
