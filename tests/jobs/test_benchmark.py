@@ -127,7 +127,10 @@ def test_what_to_measure_has_to_be_said(
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("python -m jobs.benchmark: ")
-    assert "synthesize, featurize, soak-featurize, soak-train, soak-nodes, train, soak" in said
+    assert (
+        "synthesize, featurize, soak-featurize, soak-train, soak-nodes, train, bootstrap, coverage, soak"
+        in said
+    )
 
 
 def test_every_measurement_is_there() -> None:
