@@ -9,6 +9,8 @@
     python -m jobs.benchmark train
     python -m jobs.benchmark train --device cuda --epochs --paper-batch
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
+    python -m jobs.benchmark bootstrap
+    python -m jobs.benchmark coverage
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
@@ -17,9 +19,11 @@ published shards, on FIDDLE's timing input and on dense synthetic tables; needs 
 ``soak-train``: the same of pretraining, its weights and metrics; ``soak-nodes``: pretraining on a
 simulated cluster that loses its nodes; both need Linux. ``soak``: the three soaks. ``train``:
 steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
-and a matrix product; the stream from shards; workers against one. ``fuzz``: damaged files read by
-every reader; fails where one does other than refuse. All write to temporary folders alone, unless
-``--out`` of ``fuzz`` says where.
+and a matrix product; the stream from shards; workers against one. ``bootstrap``: seconds of the
+report's resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how
+often the report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged
+files read by every reader; fails where one does other than refuse. All write to temporary folders
+alone, unless ``--out`` of ``fuzz`` says where.
 """
 
 import importlib
@@ -38,6 +42,8 @@ MEASUREMENTS: Final = {
     "soak-nodes": "soak_nodes:SoakNodes",
     "train": "train:Train",
     "fuzz": "fuzz:Fuzz",
+    "bootstrap": "bootstrap:Bootstrap",
+    "coverage": "coverage:Coverage",
 }
 """Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
 SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes")

@@ -20,9 +20,10 @@ EVERY_LEVEL: Final[tuple[Level, ...]] = ("stay", "admission", "patient")
 class ModelEntry:
     """One model, as the grid, the report and the command line know it.
 
-    A network's builder is called with (widths, model), that of a model on counted features with
-    (features, label), which it fits; both get what is searched beside batch size and learning rate
-    by name.
+    A network's builder is called with (widths, model), and gets what is searched beside batch size
+    and learning rate by name. That of a model on counted features is called with
+    (training rows, validation rows, seed), two ``baselines.table.Table``, and gets all that is
+    searched; it gives the fitted classifier.
     """
 
     title: str  # in tables and figures
@@ -64,14 +65,26 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         title="F-LSTM",
         color="#e69f00",
         builders={"stay": "baselines.f_lstm:FLSTM"},
-        optimizers={"stay": "adam"},  # Tang et al. 2020, as are the rates
-        search={"batch_size": (16, 32, 64), "learning_rate": (1e-4, 1e-3, 1e-2)},
+        optimizers={"stay": "adam"},  # Tang et al. 2020, as are three of the rates
+        search={  # as many cells as MedHMP
+            "batch_size": (16, 32, 64),
+            "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        },
     ),
     "hist_gradient_boosting": ModelEntry(
         title="Gradient boosting",
         color="#d55e00",
         builders=dict.fromkeys(EVERY_LEVEL, "baselines.hist_gradient_boosting:fit_trees"),
-        trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+        search={
+            "learning_rate": (0.05, 0.1),
+            "max_leaf_nodes": (2, 4, 16),
+            "max_features": (0.1, 0.3),
+            "components": (0, 30),
+        },
+        trusted=(
+            "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+            "medhmp.model.baselines.logistic_regression.signed_log1p",
+        ),
     ),
     "logistic_regression": ModelEntry(
         title="Logistic regression",

@@ -39,12 +39,15 @@ class StayEncoder(nn.Module):
         R = model.width
         self.hours = widths.hours
         self.lstm = nn.LSTM(widths.features, R, batch_first=True)
-        remember(self.lstm, widths.hours)
+        opened = model.forget_gates == "open"
+        if opened:
+            remember(self.lstm, widths.hours)
         self.between: nn.Sequential | None = None
         if model.encoder_layers == 3:
             self.between = nn.Sequential(nn.Dropout(AUTHORS_DROPOUT), nn.LayerNorm(R))
             self.upper = nn.LSTM(R, R, num_layers=2, batch_first=True)
-            remember(self.upper, widths.hours)
+            if opened:
+                remember(self.upper, widths.hours)
         self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
         self.fusion = FusionBlock(R)
 
@@ -81,9 +84,8 @@ class StayDecoder(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * R))
         for parameter in (self.weight_hh, self.bias):
             nn.init.uniform_(parameter, -(R**-0.5), R**-0.5)  # as nn.LSTM
-        # Start with open forget gates: b enters only once and would otherwise decay within two
-        # hours.
-        nn.init.constant_(self.bias[R : 2 * R], math.log(max(widths.hours - 1, 1)))
+        if model.forget_gates == "open":  # b enters only once and would decay within two hours
+            nn.init.constant_(self.bias[R : 2 * R], math.log(max(widths.hours - 1, 1)))
         self.output = nn.Linear(R, widths.features)
 
     def forward(self, b: Tensor) -> Tensor:

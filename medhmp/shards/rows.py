@@ -86,6 +86,24 @@ class Stays:
             batch[DEMOGRAPHICS.values] = torch.from_numpy(values)
         return batch
 
+    def take(self, rows: Ints) -> "Stays":
+        """Copies the given stays."""
+        steps = self.hours_per_stay
+        hours = (rows[:, None] * steps + np.arange(steps)).ravel()
+        of_features, of_demographics = self.feature_values, self.demographic_values
+        if of_features is not None:
+            of_features = of_features[self.hours.positions(hours)]
+        if of_demographics is not None:
+            of_demographics = of_demographics[self.demographics.positions(rows)]
+        return Stays(
+            self.subject_id[rows],
+            self.row_id[rows],
+            self.hours.take(hours),
+            self.demographics.take(rows),
+            of_features,
+            of_demographics,
+        )
+
     def shuffled(self, generator: np.random.Generator) -> "Stays":
         """The control: deals the content of each hour to the same hour of some stay.
 
@@ -159,6 +177,21 @@ class Admissions:
             SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
 
+    def take(self, rows: Ints) -> "Admissions":
+        """Copies the given admissions, with the stays of theirs that are kept."""
+        own = self.stay_rows.take(rows)
+        return replace(
+            self,
+            subject_id=self.subject_id[rows],
+            row_id=self.row_id[rows],
+            icd=self.icd.take(rows),
+            drug=self.drug.take(rows),
+            note=self.note[rows],
+            has_note=self.has_note[rows],
+            stays=self.stays.take(own.values.astype(np.int64)),
+            stay_rows=Csr(own.offsets, np.arange(len(own.values))),
+        )
+
     def shuffled(self, generator: np.random.Generator) -> "Admissions":
         """The control: deals codes, drugs and hours to other admissions.
 
@@ -224,6 +257,12 @@ class Patients:
 
     def __len__(self) -> int:
         return len(self.visits)
+
+    def take(self, rows: Ints) -> "Patients":
+        """Copies the given patients with their admissions."""
+        visits = self.visits.take(rows)
+        icd = self.icd.take(visits.values)
+        return Patients(self.subject_id[rows], Csr(visits.offsets, np.arange(len(icd))), icd)
 
     def batch(self, rows: Ints) -> Batch:
         """The keys of patients for the given rows."""

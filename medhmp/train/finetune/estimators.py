@@ -23,11 +23,12 @@ from torch import Tensor
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, Split, Task, Widths
+from medhmp.model.baselines.table import Table
 from medhmp.model.catalog import MODELS, Optimizer
 from medhmp.model.heads import load_start
 from medhmp.run import Finetune, Fit, Model
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.tabular import counted
+from medhmp.shards.tabular import blocks, counted
 from medhmp.train.checkpoint import dump_weights
 from medhmp.train.finetune.fit import FitResult, fit_network, logits_of
 from medhmp.train.objective import Classification, build_classifier
@@ -109,6 +110,13 @@ def point_of(fit: Fit) -> Point:
 def suffix_of(model: str) -> str:
     """The end of the name of a fitted model's file."""
     return "safetensors" if MODELS[model].is_network else "skops"
+
+
+def base_rate_loss(data: TaskData) -> float:
+    """Cross-entropy of the validation rows if each has the labelled training rows' share of
+    events: what a model without a feature would have."""
+    share = np.full(len(data["validation"]), data["train"].label.mean(dtype=np.float64))
+    return _cross_entropy(share, data["validation"])
 
 
 def predict_held_out(estimator: Estimator, data: TaskData, seed: int) -> pa.Table:
@@ -194,7 +202,7 @@ def _optimizer(
 
 
 class CountsModel:
-    """A scikit-learn classifier on counted features. Nothing in its fit is drawn from a seed."""
+    """A scikit-learn classifier on counted features."""
 
     def __init__(self, task: Task, model: str, point: Point, settings: FitSettings) -> None:
         self._entry, self._point, self._widths = MODELS[model], point, settings.widths
@@ -204,9 +212,12 @@ class CountsModel:
     def fit(
         self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
     ) -> FitResult:
-        train, validation = data["train"], data["validation"]
-        build = self._entry.builder(self._level)
-        self._fitted = build(counted(train.rows, self._widths), train.label, **self._point)
+        validation = data["validation"]
+        tables = [
+            Table(counted(part.rows, self._widths), part.label, blocks(part.rows, self._widths))
+            for part in (data["train"], validation)
+        ]
+        self._fitted = self._entry.builder(self._level)(*tables, seed, **self._point)
         score = self.score(validation)
         area = auroc(validation.label.astype(int), score)
         row = {"val_loss": _cross_entropy(score, validation), "val_auroc": area}

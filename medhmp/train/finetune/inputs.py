@@ -1,11 +1,12 @@
 """Outputs of earlier jobs that a fit reads: the shards, the notes, the weights it begins from."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any, Final
 
 from torch import Tensor
 
-from medhmp.layout import STARTED_FROM
+from medhmp.layout import STARTED_FROM, seeded
 from medhmp.legend import LEVELS, Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.run import Run, fields_of
@@ -28,18 +29,21 @@ class FitInputs:
     def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
         self._shards = shards
         self._start = functools.cache(
-            lambda start: pretrained(
-                out / STARTED_FROM[start], _job_of(start), shards.fingerprint, pretrain_on
+            lambda start, number: pretrained(
+                place_of(out, start, number), _job_of(start), shards.fingerprint, pretrain_on
             )
         )
 
-    def of(self, task: Task, start: Start) -> dict[str, str]:
-        """The inputs of a fit. Refuses parts not whole, or pretrained on other shards."""
+    def of(self, task: Task, start: Start, numbers: Iterable[int] = (0,)) -> dict[str, str]:
+        """The inputs of fits that begin from the pretrainings of these numbers.
+
+        Refuses parts not whole, or pretrained on other shards.
+        """
         inputs = {"shards": self._shards.fingerprint}
         if LEVELS[task] == "admission":
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
         if start != "none":
-            inputs["start"] = self._start(start)
+            inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
         return inputs
 
 
@@ -51,11 +55,16 @@ def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
 
 
-def start_weights(out: Folder, start: Start) -> dict[str, Tensor] | None:
-    """A start's pretrained tensors; None for *none*."""
+def start_weights(out: Folder, start: Start, number: int) -> dict[str, Tensor] | None:
+    """The tensors of a start's pretraining of this number; None for *none*."""
     if start == "none":
         return None
-    return read_weights(out / STARTED_FROM[start], _job_of(start))
+    return read_weights(place_of(out, start, number), _job_of(start))
+
+
+def place_of(out: Folder, start: Start, number: int) -> Folder:
+    """The folder of the pretraining that a start takes."""
+    return out / seeded(STARTED_FROM[start], number)
 
 
 def _job_of(start: Start) -> str:

@@ -7,17 +7,25 @@ from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, SPLITS, Widths
 from medhmp.model.baselines.hist_gradient_boosting import fit_trees
+from medhmp.model.baselines.table import Table
 from medhmp.model.catalog import MODELS
 from medhmp.run import Finetune, Fit, Model
 from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.labelled import Labelled
 from medhmp.shards.rows import Admissions, Patients, Stays
 from medhmp.shards.tabular import counted
-from medhmp.train.finetune.estimators import FitSettings, estimator_of, point_of, predict_held_out
+from medhmp.train.finetune.estimators import (
+    FitSettings,
+    base_rate_loss,
+    estimator_of,
+    point_of,
+    predict_held_out,
+)
 
 WIDTHS = Widths(hours=4, features=12, demographics=5, diagnoses=9, drugs=7)
 SETTINGS = FitSettings(Model(width=8, demographic_hidden=4), Finetune(epochs=2), WIDTHS)
 TASK_OF = {"stay": "mortality", "admission": "readmission", "patient": "heart_failure"}
+POINT = {"learning_rate": 0.1, "max_leaf_nodes": 4, "max_features": 0.3, "components": 3}
 PAIRS = [(name, level) for name, entry in MODELS.items() for level in entry.builders]
 
 
@@ -65,7 +73,8 @@ def data_of(level):
 
 
 def made(name, level):
-    point = {field: values[0] for field, values in MODELS[name].search.items()}
+    point = {field: values[-1] for field, values in MODELS[name].search.items()}
+    point |= POINT if name == "hist_gradient_boosting" else {}
     return estimator_of(TASK_OF[level], name, point, SETTINGS)
 
 
@@ -90,10 +99,18 @@ def test_a_model_that_is_saved_and_loaded_scores_the_same(name, level):
 def test_trees_are_those_of_the_counts_and_no_pickle():
     data, estimator = data_of("stay"), made("hist_gradient_boosting", "stay")
     estimator.fit(data, 0)
-    slow = fit_trees(counted(data["train"].rows, WIDTHS), data["train"].label)
+    of = [Table(counted(data[s].rows, WIDTHS), data[s].label, (17,)) for s in SPLITS[:2]]
+    slow = fit_trees(*of, 0, **POINT)
     expected = slow.predict_proba(counted(data["test"].rows, WIDTHS))[:, 1]
     assert estimator.score(data["test"]).tolist() == expected.tolist()
     assert estimator.save()[:2] == b"PK"  # an archive of JSON and arrays
+
+
+def test_the_base_rate_is_that_of_the_labelled_rows():
+    data = data_of("stay")
+    share, events = data["train"].label.mean(), data["validation"].label.mean()
+    expected = -events * np.log(share) - (1 - events) * np.log(1 - share)
+    assert base_rate_loss(data) == pytest.approx(expected, rel=1e-6)
 
 
 def test_held_out_rows_are_scored_in_the_schema_of_predictions():

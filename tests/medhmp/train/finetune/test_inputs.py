@@ -33,9 +33,9 @@ def inputs(out, pretrain_on="train"):
 
 
 def test_start_weights_are_read_from_the_folder_of_the_start(out):
-    assert start_weights(out, "none") is None
+    assert start_weights(out, "none", 0) is None
     for number, start in enumerate(STARTED_FROM):
-        assert start_weights(out, start)["w"].tolist() == [number, number]
+        assert start_weights(out, start, 0)["w"].tolist() == [number, number]
 
 
 def test_each_start_has_its_own_weights_and_none_has_no_input(out):
