@@ -18,6 +18,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "fit", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
+    *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
 
@@ -29,19 +30,21 @@ def finetune(run: Run) -> None:
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, Stamp, is_done, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.inputs import FitInputs, fit_fields
+    from medhmp.train.finetune.inputs import FitInputs, fit_fields, notes_read
     from medhmp.train.finetune.single import place_of, run_fit
 
     fit, out, shards, progress = run.fit, Folder(run.out), open_shards(run), Progress(run.quiet)
     fields = fields_of(run, "fit") | fit_fields(run, fit.task, fit.model)
-    stamp = Stamp(fields, FitInputs(out, shards, run.pretrain_on).of(fit.task, fit.start))
+    inputs = FitInputs(out, shards, run.pretrain_on)
+    stamp = Stamp(fields, inputs.of(fit.task, fit.start, fit.model, run.notes))
     folder = place_of(out, fit)
     if is_done(folder, stamp, run.overwrite):
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
-    data = read_task(shards, fit.task, run.cohort, run.model, run.finetune.labels)
+    notes = notes_read(run, fit.task, (fit.model,))
+    data = read_task(shards, fit.task, run.cohort, run.model, run.finetune.labels, notes)
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
-    settings = FitSettings(run.model, run.finetune, shards.widths)
+    settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
     summary = run_fit(fit, settings, data, out, stamp, run_json(run))
     progress.say(f"finetune {fit.task}: {summary}, {folder}")
 

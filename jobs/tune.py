@@ -28,6 +28,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
+    *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
 
@@ -52,7 +53,7 @@ def tune(run: Run) -> None:
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if pending:
         starts = {start: start_weights(out, start) for start in {g.start for g in pending}}
-        settings = FitSettings(run.model, run.finetune, shards.widths)
+        settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         run_grids(pending, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
     progress.say(f"tune: {len(pending)} grids run, {out / TUNE}")
 
@@ -61,10 +62,12 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, T
     """The labelled rows of each task that can be trained; says and records why another cannot."""
     from medhmp.shards.labelled import counts, hindrance, read_task
     from medhmp.storage import Folder
+    from medhmp.train.finetune.inputs import notes_read
 
     data = {}
     for task in run.tune.tasks:
-        rows = read_task(shards, task, run.cohort, run.model, run.finetune.labels)
+        notes = notes_read(run, task, run.tune.models)
+        rows = read_task(shards, task, run.cohort, run.model, run.finetune.labels, notes)
         reason = hindrance(shards, task, rows)
         record_skipped(Folder(run.out), task, rows, reason, shards.fingerprint)
         if reason:

@@ -107,7 +107,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         model,
         start,
         folder=Folder(run.out) / grid_of(task, model, start),
-        fit=Stamp(fields, inputs.of(task, start)),
+        fit=Stamp(fields, inputs.of(task, start, model, run.notes)),
         search=run.tune.searched(model, start),
         # Nothing is drawn in a fit on counted features.
         seeds=run.tune.seeds if MODELS[model].is_network else 1,
