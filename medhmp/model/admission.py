@@ -1,7 +1,7 @@
 """The admission level: encoder (Eqs. 4 to 7) and masked code prediction (Eqs. 8 and 9)."""
 
 import math
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,12 @@ from medhmp.legend import Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
 from medhmp.model.sparse import Sparse, full_precision, row_of_entry
+from medhmp.model.starts import STAY_ENCODER_OF_STAGE_ONE
 from medhmp.model.stay import StayEncoder
 from medhmp.run import Model
 
 STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
 """Index of s, c, g and l among the tokens of an admission."""
-NOTE_PROJECTION: Final = "note.0.weight"
-"""The weights (R, E) of an ``AdmissionEncoder`` whose width is the note encoder's."""
 RARE = 0.01
 """Probability that a fresh model predicts for every code: an admission has few of all codes."""
 
@@ -27,6 +26,8 @@ class AdmissionEncoder(nn.Module):
 
     A missing modality is masked out of the fusion.
     """
+
+    taken = STAY_ENCODER_OF_STAGE_ONE
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()

@@ -6,10 +6,12 @@ from typing import Final, Literal
 
 from torch import Tensor, nn
 
-from medhmp.model.admission import NOTE_PROJECTION
 from medhmp.refusal import Refusal
 
 Stage = Literal["one", "two"]
+
+NOTE_PROJECTION: Final = "note.0.weight"
+"""The weights (R, E) of an ``AdmissionEncoder`` whose width is the note encoder's."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Part:
 Taken = Mapping[Stage, tuple[Part, ...]]
 """What a model takes from each stage, its class's ``taken``; a stage that is missing is refused."""
 
+STAY_ENCODER_OF_STAGE_ONE: Final[Taken] = {"one": (Part("stay.", "stay"),)}
+"""The stay encoder with which stage two begins."""
 STAY_ENCODER: Final[Taken] = {
-    "one": (Part("stay.", "stay"),),
+    **STAY_ENCODER_OF_STAGE_ONE,
     "two": (Part("admission.stay.", "stay"),),
 }
 """The stay encoder of a model, from either stage."""
