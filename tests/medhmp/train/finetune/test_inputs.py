@@ -39,8 +39,8 @@ class Inputs:
     def __init__(self, found):
         self.found = found
 
-    def of(self, task, start, model="medhmp", notes=Notes()):
-        return self.found.of(task, start, model, notes)
+    def of(self, task, start, model="medhmp", notes=None):
+        return self.found.of(task, start, model, notes or Notes())
 
 
 def test_start_weights_are_read_from_the_folder_of_the_start(out):
@@ -89,7 +89,7 @@ def test_a_model_of_notes_depends_on_what_it_reads_of_them(out):
     publish(out / "shards/note_embeddings", Stamp({}, {}), [])
     for model in ("bert_lstm", "medhmp_notes"):
         assert found.of("arf", "none", model, frozen).keys() == {"shards", "note_embeddings"}
-    with pytest.raises(Refusal, match="notes.bert '/nowhere' has no config.json"):
+    with pytest.raises(Refusal, match=r"notes\.bert '/nowhere' has no config\.json"):
         found.of("arf", "none", "star_bert", Notes(bert="/nowhere"))
 
 
