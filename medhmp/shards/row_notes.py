@@ -60,8 +60,8 @@ def check_text(shards: OpenShards) -> None:
     if not any(name.endswith(".parquet") for name in folder.names()):
         raise Refusal(
             f"{folder} is gone, as text is deleted once it is embedded, and a model of this run "
-            "reads it; run jobs.featurize with --overwrite, then jobs.embed_notes with "
-            "--notes.keep-text"
+            f"reads it; remove {shards.folder}, which jobs.featurize makes again, and run "
+            "jobs.embed_notes with --notes.keep-text"
         )
 
 
