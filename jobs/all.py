@@ -58,8 +58,8 @@ def run_all(run: Run) -> None:
     readers = [name for name in run.tune.models if MODELS[name].text_read(run.notes.fine_tune)]
     if readers and not run.notes.keep_text:
         raise Refusal(
-            f"tune.models has {', '.join(readers)}, which read the text of notes, and it is deleted "
-            "once it is embedded; give --notes.keep-text"
+            f"tune.models has {', '.join(readers)}, which read the text of notes, which is "
+            "deleted once it is embedded; give --notes.keep-text"
         )
     progress, begun = Progress(run.quiet), time.perf_counter()
     for stage in STAGES:
