@@ -263,7 +263,7 @@ class Tune:
 
     tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
     models: tuple[str, ...] = USUAL  # names of model/catalog.py to run; it has more
-    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of medhmp
+    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of models that take them
     # MODEL.FIELD=V,V,... or MODEL/START.FIELD=V,V,... for one start; others: as model/catalog.py
     search: tuple[str, ...] = ()
     seeds: int = 5  # fits per cell

@@ -93,6 +93,10 @@ class HiTANet(nn.Module):
         states: Tensor = self.feed_forward(self.attention(x, valid))
         return states
 
+    def self_attention(self, states: Tensor, chosen: Tensor) -> Tensor:
+        """The local weights (B, N) of the chosen visits, by their states (B, N, R)."""
+        return softmax_over(self.self_layer(states).squeeze(2), chosen)
+
     def pool(self, states: Tensor, query: Tensor, chosen: Tensor, days: Tensor) -> Tensor:
         """The weighted sum (B, R).
 
@@ -102,7 +106,7 @@ class HiTANet(nn.Module):
             chosen: (B, N) bool, the visits that may have weight.
             days: (B, N).
         """
-        by_self = softmax_over(self.self_layer(states).squeeze(2), chosen)
+        by_self = self.self_attention(states, chosen)
         asked = F.relu(self.query_layer(query))  # (B, 64)
         faded_time = faded(self.global_selection_layer, days / SCALE)
         keys = F.relu(self.global_weight_layer(faded_time))  # (B, N, 64)

@@ -192,6 +192,9 @@ def test_hitanet_is_the_recorded_one_but_for_heads_and_query(shared):
     states = model.states(visits, grid.valid, days)
     query = states[torch.arange(len(lengths)), lengths - 1]
     asks = torch.arange(states.shape[1]) == (lengths - 1).unsqueeze(1)
-    pooled = model.pool(states, query, grid.valid & ~asks, days)
+    chosen = grid.valid & ~asks
+    local = model.self_attention(states, chosen).unsqueeze(2)
+    torch.testing.assert_close(local, recorded["output.self_attention"], rtol=0, atol=1e-4)
+    pooled = model.pool(states, query, chosen, days)
     logits = pooled @ weight["classify_layer.weight"].t() + weight["classify_layer.bias"]
     torch.testing.assert_close(logits, recorded["output.logits"], rtol=0, atol=1e-4)
