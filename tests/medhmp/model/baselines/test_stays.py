@@ -153,11 +153,14 @@ def test_raim_is_its_slow_form(records):
 
 def test_dcmn_is_the_recorded_one(golden):
     recorded = golden("dcmn")
-    weights = {
-        n.replace("embbedding", "embedding"): x
-        for n, x in weights_of(recorded).items()
-        if not n.startswith("conv.")  # which no input passes
-    }
+    ours = {"0": "conv", "2": "linear"}  # of the embeddings
+    weights = {}
+    for name, tensor in weights_of(recorded).items():
+        layer, *below = name.split(".")
+        if layer.startswith("embbedding"):
+            layer, below = layer.replace("bb", "b"), [ours[below[0]], below[1]]
+        if layer != "conv":  # which no input passes
+            weights[".".join((layer, *below))] = tensor
     widths = Widths(6, 35, 73, 1, 1, events=tuple(range(20, 35)))
     model = DCMN(widths, Model(width=16)).eval()
     model.load_state_dict(weights, strict=True)
