@@ -29,6 +29,7 @@ READS: Final = (
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
     *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
 
@@ -55,7 +56,7 @@ def tune(run: Run) -> None:
     if missing:
         needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
         starts = {(start, n): start_weights(out, start, n) for start, n in needed}
-        settings = FitSettings(run.model, run.finetune, shards.widths)
+        settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
         for grid in grids:
             move_in(grid.folder)
@@ -66,10 +67,12 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, T
     """The labelled rows of each task that can be trained; says and records why another cannot."""
     from medhmp.shards.labelled import counts, read_task
     from medhmp.storage import Folder
+    from medhmp.train.finetune.inputs import notes_read
 
     data = {}
     for task in run.tune.tasks:
-        rows = read_task(shards, task, run.cohort, run.model)
+        notes = notes_read(run, task, run.tune.models)
+        rows = read_task(shards, task, run.cohort, run.model, notes)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
         if reason:

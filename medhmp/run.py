@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from medhmp import meds_patterns, searches
 from medhmp.legend import LEVELS, PatientTask, Start, Task
 from medhmp.meds_patterns import Meds
-from medhmp.model.catalog import MODELS
+from medhmp.model.catalog import MODELS, USUAL
 from medhmp.refusal import Refusal
 from medhmp.uris import refuse_credential
 
@@ -177,7 +177,11 @@ class Notes:
     model: str | None = None  # folder of a T5 or BERT, Hugging Face layout, or s3://; none: random
     max_tokens: int = 512  # per chunk, or all a BERT takes; longer notes: mean of chunks by length
     batch_size: int = 32  # chunks per forward pass
-    keep_text: bool = False  # keep notes/ after embedding
+    keep_text: bool = False  # keep notes/ after embedding: models that fine-tune an encoder read it
+    # folders, as of notes.model, of the encoders that models of notes fine-tune; none: tiny, random
+    t5: str | None = None
+    bert: str | None = None
+    fine_tune: bool = True  # false: gated fusions read the frozen vectors and fine-tune no BERT
 
 
 @dataclass(frozen=True)
@@ -270,8 +274,8 @@ class Tune:
     """The grid. A cell is chosen by mean validation cross-entropy over its replicates."""
 
     tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
-    models: tuple[str, ...] = tuple(MODELS)  # names of model/catalog.py to run
-    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of medhmp
+    models: tuple[str, ...] = USUAL  # names of model/catalog.py to run; it has more
+    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of models that take them
     # MODEL.FIELD=V,V,... or MODEL/START.FIELD=V,V,... for one start; others: as model/catalog.py
     search: tuple[str, ...] = ()
     # fits per cell; each draws its labelled rows, initial weights and order anew, and begins from

@@ -11,6 +11,7 @@ from medhmp.legend import Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
 from medhmp.model.sparse import Sparse, full_precision, row_of_entry
+from medhmp.model.starts import STAY_ENCODER_OF_STAGE_ONE
 from medhmp.model.stay import StayEncoder
 from medhmp.run import Model
 
@@ -25,6 +26,8 @@ class AdmissionEncoder(nn.Module):
 
     A missing modality is masked out of the fusion.
     """
+
+    taken = STAY_ENCODER_OF_STAGE_ONE
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()

@@ -27,8 +27,8 @@ def demographics_of(batch: dict[str, Tensor], demographics: int) -> Sparse:
     return Sparse.of(batch, DEMOGRAPHICS, demographics)
 
 
-class StayEncoder(nn.Module):
-    """One ICU stay and its demographics -> b (Eqs. 1 and 2).
+class HoursEncoder(nn.Module):
+    """The hours of an ICU stay -> h (Eq. 1).
 
     ``encoder_layers`` 1 is Eq. 1. 3 is the encoder of the authors' code: an LSTM, dropout,
     LayerNorm and a two-layer LSTM, whose top cell state is the representation.
@@ -48,8 +48,6 @@ class StayEncoder(nn.Module):
             self.upper = nn.LSTM(R, R, num_layers=2, batch_first=True)
             if opened:
                 remember(self.upper, widths.hours)
-        self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
-        self.fusion = FusionBlock(R)
 
     def hours_of(self, batch: dict[str, Tensor]) -> Sparse:
         """Features of a batch of stays (T*S, F)."""
@@ -61,6 +59,16 @@ class StayEncoder(nn.Module):
         if self.between is None:
             return sequence, cell
         return run_dense(self.upper, self.between(sequence))
+
+
+class StayEncoder(HoursEncoder):
+    """One ICU stay and its demographics -> b (Eqs. 1 and 2)."""
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__(widths, model)
+        R = model.width
+        self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
+        self.fusion = FusionBlock(R)
 
     def forward(self, batch: dict[str, Tensor], hours: Sparse | None = None) -> Tensor:
         """A batch of stays -> b (S, R), Eq. 2. ``hours``: their features; none: of the batch."""

@@ -15,7 +15,8 @@ from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards.manifest import OpenShards
-from medhmp.shards.rows import Admissions, Batch, Patients, Stays
+from medhmp.shards.row_notes import NotesRead, read_row_notes
+from medhmp.shards.rows import Admissions, Batch, Patients, RowNotes, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.tasks.patients import target_codes
@@ -34,23 +35,32 @@ class Labelled:
 
     rows: Stays | Admissions | Patients
     label: Floats32  # (n) in {0, 1}
+    notes: RowNotes | None = None  # what models read of notes that the rows do not have
 
     def __len__(self) -> int:
         return len(self.label)
 
     def batch(self, rows: Ints) -> Batch:
         """The keys of the level for the given rows, and ``label``."""
-        return {**self.rows.batch(rows), LABEL: torch.from_numpy(self.label[rows])}
+        notes = self.notes.batch(rows) if self.notes else {}
+        return {**self.rows.batch(rows), **notes, LABEL: torch.from_numpy(self.label[rows])}
 
     def take(self, rows: Ints) -> "Labelled":
         """Copies the given rows."""
-        return Labelled(self.rows.take(rows), self.label[rows])
+        notes = self.notes.take(rows) if self.notes else None
+        return Labelled(self.rows.take(rows), self.label[rows], notes)
 
 
 TaskData = dict[Split, Labelled]
 
 
-def read_task(shards: OpenShards, task: Task, cohort: Cohort, model: Model) -> TaskData:
+def read_task(
+    shards: OpenShards,
+    task: Task,
+    cohort: Cohort,
+    model: Model,
+    notes: NotesRead | None = None,
+) -> TaskData:
     """Reads all splits of a task, rows in the order of the shards.
 
     Args:
@@ -58,9 +68,12 @@ def read_task(shards: OpenShards, task: Task, cohort: Cohort, model: Model) -> T
         task: decides the level of the rows.
         cohort: its ``max_visits`` and the target codes of the task shape the rows of patients.
         model: its ``max_stays`` shapes the rows of admissions.
+        notes: what models read of the notes of stays and admissions, beside the vectors that
+            admissions have; none: nothing.
 
     Raises:
-        Refusal: the task has no labels, a file is damaged, or a patient is in two splits.
+        Refusal: the task has no labels, a file is damaged, a patient is in two splits, or the text
+            of notes is gone.
     """
     name = labels_of(task)
     if name not in shards.output.files:
@@ -76,6 +89,9 @@ def read_task(shards: OpenShards, task: Task, cohort: Cohort, model: Model) -> T
         own = _labels_of_rows(labelled, table[ROW_ID[LEVELS[task]]])
         label = own["label"].to_numpy().astype(np.float32)
         data[split] = Labelled(_rows(shards, task, cohort, model, table, own), label)
+        if notes and LEVELS[task] != "patient":
+            hadm = table["hadm_id"].to_numpy()
+            data[split] = replace(data[split], notes=read_row_notes(shards, hadm, notes))
     return data
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from medhmp.model.catalog import MODELS
+from medhmp.model.catalog import MODELS, USUAL
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
@@ -89,7 +89,8 @@ def test_recipes_search_what_is_published_of_them(recipe, model, start, sizes, r
     assert searched == {"batch_size": sizes, "learning_rate": rates}
 
 
-def test_every_recipe_runs_every_model():
+def test_every_recipe_runs_the_usual_models_and_any_that_is_named():
     for recipe in RECIPES.values():
-        assert recipe().tune.models == tuple(MODELS)
+        assert recipe().tune.models == USUAL
+        replace(recipe().tune, models=tuple(MODELS)).check()
         replace(recipe().tune, models=()).check()

@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -25,8 +25,9 @@ from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, Split, Task, Widths
 from medhmp.model.baselines.table import Table
 from medhmp.model.catalog import MODELS, Optimizer
-from medhmp.model.heads import load_start
-from medhmp.run import Finetune, Fit, Model
+from medhmp.model.starts import load_start
+from medhmp.notes.encoder import load_trainable
+from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.tabular import blocks, counted
 from medhmp.train.checkpoint import dump_weights
@@ -53,6 +54,7 @@ class FitSettings:
     model: Model
     finetune: Finetune
     widths: Widths
+    notes: Notes = field(default_factory=Notes)
 
 
 class Estimator(Protocol):
@@ -186,7 +188,11 @@ class Network:
 
     def _fresh(self) -> Classification:
         settings = self._settings
-        more = {name: value for name, value in self._point.items() if name not in TRAINING}
+        more: dict[str, Any] = {
+            name: value for name, value in self._point.items() if name not in TRAINING
+        }
+        if family := MODELS[self._model].text_read(settings.notes.fine_tune):
+            more["encoder"] = load_trainable(getattr(settings.notes, family), family)
         return build_classifier(self._task, self._model, settings.model, settings.widths, **more)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
 from medhmp.legend import Start, Task
-from medhmp.model.heads import load_start
+from medhmp.model.starts import load_start
 from medhmp.progress import Pace, Progress
 from medhmp.refusal import Refusal
 from medhmp.replacing import room_for

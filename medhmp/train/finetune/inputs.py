@@ -9,8 +9,10 @@ from torch import Tensor
 from medhmp.layout import STARTED_FROM, seeded
 from medhmp.legend import LEVELS, Level, Start, Task
 from medhmp.model.catalog import MODELS
-from medhmp.run import Run, fields_of
+from medhmp.notes.encoder import check_trainable, load_trainable
+from medhmp.run import Notes, Run, fields_of
 from medhmp.shards.manifest import OpenShards
+from medhmp.shards.row_notes import NotesRead
 from medhmp.storage import Folder
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import model_fields
@@ -34,13 +36,22 @@ class FitInputs:
             )
         )
 
-    def of(self, task: Task, start: Start, numbers: Iterable[int] = (0,)) -> dict[str, str]:
+    def of(
+        self,
+        task: Task,
+        start: Start,
+        model: str,
+        notes: Notes,
+        numbers: Iterable[int] = (0,),
+    ) -> dict[str, str]:
         """The inputs of fits that begin from the pretrainings of these numbers.
 
         Refuses parts not whole, or pretrained on other shards.
         """
-        inputs = {"shards": self._shards.fingerprint}
-        if LEVELS[task] == "admission":
+        inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
+        if family := entry.text_read(notes.fine_tune):
+            inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
+        if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
         if start != "none":
             inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
@@ -50,9 +61,27 @@ class FitInputs:
 def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     """The fields of a run that a fit depends on, beside those that are searched."""
     rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
+    if MODELS[model].text:
+        rows |= fields_of(run, "notes.fine_tune", "notes.max_tokens")
     if not MODELS[model].is_network:
         return rows
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
+
+
+def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
+    """What the models of a task read of notes; None where they read none."""
+    entries = [MODELS[model] for model in models if LEVELS[task] in MODELS[model].builders]
+    fine_tune = run.notes.fine_tune
+    families = {family for entry in entries if (family := entry.text_read(fine_tune))}
+    vectors = any(entry.vectors_read(fine_tune) for entry in entries)
+    if not families and not vectors:
+        return None
+    encoders = {family: _encoder(getattr(run.notes, family), family) for family in sorted(families)}
+    return NotesRead(vectors, encoders, run.notes.max_tokens)
+
+
+_encoder = functools.cache(load_trainable)
+_fingerprint = functools.cache(check_trainable)
 
 
 def start_weights(out: Folder, start: Start, number: int) -> dict[str, Tensor] | None:

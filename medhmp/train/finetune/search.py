@@ -108,7 +108,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         folder=Folder(run.out) / grid_of(task, model, start),
         fit=Stamp(
             fit_fields(run, task, model) | fields_of(run, "tune.replicates"),
-            inputs.of(task, start, range(pretrainings)),
+            inputs.of(task, start, model, run.notes, range(pretrainings)),
         ),
         search=run.tune.searched(model, start),
         replicates=run.tune.replicates,

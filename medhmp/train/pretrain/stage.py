@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from medhmp.legend import SPLITS, Widths
-from medhmp.model.heads import load_start
+from medhmp.model.starts import load_start
 from medhmp.progress import Progress
 from medhmp.provenance import run_json
 from medhmp.run import Loop, Model, Pretrain, Run, fields_of

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from medhmp.model.admission import (
-    NOTE_PROJECTION,
     AdmissionEncoder,
     MaskedCodePrediction,
     draw_salts,
@@ -12,6 +11,7 @@ from medhmp.model.admission import (
     squared_error_of_sets,
 )
 from medhmp.model.sparse import Sparse
+from medhmp.model.starts import NOTE_PROJECTION
 from medhmp.run import Model
 
 pytestmark = pytest.mark.usefixtures("float64")

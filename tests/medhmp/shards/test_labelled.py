@@ -19,6 +19,8 @@ from medhmp.run import Cohort, Model
 from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, draw, hindrance, read_task
 from medhmp.shards.manifest import File, OpenShards, TaskCounts, content_of, open_shards
+from medhmp.shards.row_notes import NotesRead
+from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
@@ -254,6 +256,28 @@ def test_heart_failure_sees_neither_later_visits_nor_target_codes(
     assert batch["visit_offsets"].diff().tolist() == [len(of) for of in visits]
     shown = [[i for i in v["icd_ids"] if i not in FAILING[codes]] for of in visits for v in of]
     assert sets(batch, "icd") == shown
+    days = [(of[-1]["admitted"] - v["admitted"]).days for of in visits for v in of]
+    assert batch["visit_days"].tolist() == days
+
+
+@pytest.mark.parametrize("task", ["mortality", "readmission"])
+def test_a_stay_has_the_note_of_its_admission(run, cohort, labels, task):
+    shards = open_shards(labelling(run, None))
+    read = NotesRead(vectors=True)
+    data = read_task(shards, task, run.cohort, run.model, None, read)
+    known = read_notes(shards.folder)
+    rows, key = {
+        "mortality": (cohort.stays, "stay_id"),
+        "readmission": (cohort.admissions, "hadm_id"),
+    }[task]
+    for split, part in data.items():
+        expected = [row for row, _ in expected_rows(rows, key, labels[task], split)]
+        note, has_note = known.of(np.array([row["hadm_id"] for row in expected]))
+        batch = everything(part)
+        assert batch["has_note"].tolist() == has_note.tolist()
+        assert batch["note"].tolist() == note.tolist()
+    assert has_note.any()
+    assert not has_note.all()
 
 
 def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
