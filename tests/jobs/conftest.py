@@ -32,8 +32,9 @@ ARGUMENTS = shlex.split("""
     --pretrain-admission.epochs 2 --pretrain-admission.batch-size 32
     --finetune.epochs 2 --tune.replicates 2 --tune.models medhmp hist_gradient_boosting
     --tune.search medhmp.batch_size=32 medhmp.learning_rate=5e-3,2e-2
-    hist_gradient_boosting.learning_rate=0.1 hist_gradient_boosting.max_leaf_nodes=2
-    hist_gradient_boosting.max_features=0.3 --report.draws 100
+    hist_gradient_boosting.learning_rate=0.05 hist_gradient_boosting.max_leaf_nodes=4
+    hist_gradient_boosting.max_features=0.3 hist_gradient_boosting.components=30
+    --report.draws 100
 """)
 
 

@@ -22,7 +22,7 @@ from medhmp.recipes import PLANTED
 from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import open_shards
-from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
+from medhmp.storage import COMPLETE, Folder, Output, Stamp, publish
 from medhmp.train.finetune import grid as grid_module
 from medhmp.train.finetune.estimators import FitSettings
 from medhmp.train.finetune.grid import Shared, TrialLines, run_cell
@@ -274,7 +274,8 @@ def test_cells_done_are_told_and_one_that_diverges_is_recorded_and_not_chosen(
     )
     monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     tune(run)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if re.match(r"tune \d+/\d+ cells ", line)]
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
         assert line.startswith(f"tune {number}/2 cells  mortality medhmp none batch-32-lr-")
@@ -294,7 +295,8 @@ def test_cells_done_are_told_and_one_that_diverges_is_recorded_and_not_chosen(
 
 def publish_again(run: Run, *changed: str) -> None:
     """Vouches for files of the shards that a test has changed."""
-    shards = opened(Folder(run.out) / "shards", "featurize")
+    shards = Output.of(Folder(run.out) / "shards")
+    assert shards is not None
     files = {**shards.files, **{name: shards.folder.entry(name) for name in changed}}
     publish(shards.folder, Stamp(shards.fields, shards.inputs), list(files.values()))
 
