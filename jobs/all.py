@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from medhmp import command
+from medhmp.model.catalog import MODELS
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run
@@ -53,6 +54,12 @@ def run_all(run: Run) -> None:
         raise Refusal(
             "loop.skip_step trains nothing that later stages could read; give it to "
             "jobs.pretrain_stay or jobs.pretrain_admission alone"
+        )
+    readers = [name for name in run.tune.models if MODELS[name].text_read(run.notes.fine_tune)]
+    if readers and not run.notes.keep_text:
+        raise Refusal(
+            f"tune.models has {', '.join(readers)}, which read the text of notes, which is "
+            "deleted once it is embedded; give --notes.keep-text"
         )
     progress, begun = Progress(run.quiet), time.perf_counter()
     for stage in STAGES:

@@ -10,6 +10,8 @@
     python -m jobs.benchmark train
     python -m jobs.benchmark train --device cuda --epochs --paper-batch
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
+    python -m jobs.benchmark bootstrap
+    python -m jobs.benchmark coverage
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
@@ -19,9 +21,11 @@ published shards, on FIDDLE's timing input and on dense synthetic tables; needs 
 simulated cluster that loses its nodes; both need Linux. ``soak``: the soaks.
 ``soak-faults``: every stage under signals, second drivers, full and read-only disks. ``train``:
 steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
-and a matrix product; the stream from shards; workers against one. ``fuzz``: damaged files read by
-every reader; fails where one does other than refuse. All write to temporary folders alone, unless
-``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
+and a matrix product; the stream from shards; workers against one. ``bootstrap``: seconds of the
+report's resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how
+often the report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged
+files read by every reader; fails where one does other than refuse. All write to temporary folders
+alone, unless ``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
 """
 
 import importlib
@@ -41,6 +45,8 @@ MEASUREMENTS: Final = {
     "soak-faults": "soak_faults:SoakFaults",
     "train": "train:Train",
     "fuzz": "fuzz:Fuzz",
+    "bootstrap": "bootstrap:Bootstrap",
+    "coverage": "coverage:Coverage",
 }
 """Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
 SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes", "soak-faults")

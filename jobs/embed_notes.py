@@ -81,7 +81,7 @@ def _room(
             raise
     raise Refusal(
         f"{notes} is gone, as text is deleted once it is embedded, so {out} cannot be made again; "
-        "run jobs.featurize with --overwrite first, and keep the text with --notes.keep-text"
+        "remove the shards and run jobs.featurize first, and keep the text with --notes.keep-text"
     )
 
 

@@ -2,7 +2,8 @@
 
     python -m jobs.finetune smoke --out runs/demo --fit.task mortality --fit.start both
 
-Reads ``shards/`` and the pretraining output of the start. Writes
+Reads ``shards/`` and the pretraining output of the start; with ``pretrain_seeds`` above one that of
+number ``fit.seed`` modulo these. Writes
 ``finetune/<task>/<model>/<start>/seed-<n>/``: the fitted model (model.safetensors of a network,
 else model.skops), run.json, metrics.jsonl, predictions.parquet.
 """
@@ -17,7 +18,9 @@ from medhmp.run import Run, fields_of
 READS: Final = (
     *("out", "overwrite", "quiet", "private", "fit", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
-    *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
+    *("model.max_stays", "model.head_dropout", "model.forget_gates"),
+    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
 
@@ -26,25 +29,29 @@ def finetune(run: Run) -> None:
     """Makes the one fit of the run, or finds it whole."""
     from medhmp.provenance import run_json
     from medhmp.replacing import move_in, room_for
-    from medhmp.shards.labelled import counts, hindrance, read_task
+    from medhmp.shards.labelled import counts, draw, hindrance, read_task
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, Stamp, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.inputs import FitInputs, fit_fields
+    from medhmp.train.finetune.inputs import FitInputs, fit_fields, notes_read
     from medhmp.train.finetune.single import place_of, run_fit
 
     fit, out, shards, progress = run.fit, Folder(run.out), open_shards(run), Progress(run.quiet)
     fields = fields_of(run, "fit") | fit_fields(run, fit.task, fit.model)
-    stamp = Stamp(fields, FitInputs(out, shards, run.pretrain_on).of(fit.task, fit.start))
+    number = fit.seed % run.pretrain_seeds
+    inputs = FitInputs(out, shards, run.pretrain_on)
+    stamp = Stamp(fields, inputs.of(fit.task, fit.start, fit.model, run.notes, [number]))
     folder = place_of(out, fit)
     room = room_for(folder, stamp, run.overwrite)
     if room is None:
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
-    data = read_task(shards, fit.task, run.cohort, run.model, run.finetune.labels)
+    notes = notes_read(run, fit.task, (fit.model,))
+    data = read_task(shards, fit.task, run.cohort, run.model, notes)
+    data = draw(data, run.finetune.labels, fit.seed)
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
-    settings = FitSettings(run.model, run.finetune, shards.widths)
-    summary = run_fit(fit, settings, data, out, room, stamp, run_json(run))
+    settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
+    summary = run_fit(fit, settings, data, out, number, room, stamp, run_json(run))
     move_in(folder)
     progress.say(f"finetune {fit.task}: {summary}, {folder}")
 

@@ -5,8 +5,9 @@
 Reads ``shards/`` and ``pretrain_stay/``. Writes what tune.starts asks for, each as stage one's
 output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's whole stay encoder;
 ``pretrain_admission/from_scratch/`` for *admission*; and, for the control, *shuffled*,
-``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``. With
-``--loop.skip_step`` it trains and writes nothing: it tells how fast batches come.
+``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``; and with
+pretrain_seeds above one all of it again in ``seed-<n>/``. With ``--loop.skip_step`` it trains and
+writes nothing: it tells how fast batches come.
 """
 
 from typing import Final, NoReturn
@@ -16,15 +17,15 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "model"),
-    *("pretrain_on", "share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
+    *("out", "overwrite", "quiet", "private", "model", "pretrain_on", "pretrain_seeds"),
+    *("share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
 )
 """Sections and fields of a run that this job reads."""
 
 
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, seeded
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
@@ -32,15 +33,22 @@ def pretrain_admission(run: Run) -> None:
 
     out, shards = Folder(run.out), open_shards(run)
     begun_from: dict[Start, str | None] = {
-        "both": (out / STAY_PRETRAINING).uri,
+        "both": STAY_PRETRAINING,
         "admission": None,
-        "shuffled": (out / SHUFFLED_STAY_PRETRAINING).uri,
+        "shuffled": SHUFFLED_STAY_PRETRAINING,
     }
-    for start, begun in begun_from.items():
-        if start in run.tune.starts:
-            begun = None if run.loop.skip_step else begun  # ingest needs no weights
-            folder = (out / STARTED_FROM[start]).uri
-            stage = Stage("pretrain_admission", folder, begun, shuffled=start == "shuffled")
+    for number in range(1 if run.loop.skip_step else run.pretrain_seeds):
+        for start, begun in begun_from.items():
+            if start not in run.tune.starts:
+                continue
+            stage = Stage(
+                "pretrain_admission",
+                (out / seeded(STARTED_FROM[start], number)).uri,
+                # Ingest needs no weights.
+                (out / seeded(begun, number)).uri if begun and not run.loop.skip_step else None,
+                shuffled=start == "shuffled",
+                number=number,
+            )
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 

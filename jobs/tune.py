@@ -1,6 +1,6 @@
 """Search the grid of every task, model and start, with Ray Tune.
 
-    python -m jobs.tune smoke --out runs/demo --tune.tasks mortality --tune.seeds 5
+    python -m jobs.tune smoke --out runs/demo --tune.tasks mortality --tune.replicates 5
 
 Reads ``shards/`` and the pretraining outputs that the starts need. Writes
 ``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and, in
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 READS: Final = (
     *("out", "overwrite", "quiet", "private", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
-    *("model.max_stays", "model.head_dropout", "cohort.max_visits", "pretrain_on"),
+    *("model.max_stays", "model.head_dropout", "model.forget_gates"),
+    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
 
@@ -52,8 +54,9 @@ def tune(run: Run) -> None:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
-        starts = {start: start_weights(out, start) for start in {g.start for g in missing}}
-        settings = FitSettings(run.model, run.finetune, shards.widths)
+        needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
+        starts = {(start, n): start_weights(out, start, n) for start, n in needed}
+        settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
         for grid in grids:
             move_in(grid.folder)
@@ -62,19 +65,34 @@ def tune(run: Run) -> None:
 
 def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:
     """The labelled rows of each task that can be trained; says and records why another cannot."""
-    from medhmp.shards.labelled import counts, hindrance, read_task
+    from medhmp.shards.labelled import counts, read_task
     from medhmp.storage import Folder
+    from medhmp.train.finetune.inputs import notes_read
 
     data = {}
     for task in run.tune.tasks:
-        rows = read_task(shards, task, run.cohort, run.model, run.finetune.labels)
-        reason = hindrance(shards, task, rows)
-        record_skipped(Folder(run.out), task, rows, reason, shards.fingerprint)
+        notes = notes_read(run, task, run.tune.models)
+        rows = read_task(shards, task, run.cohort, run.model, notes)
+        drawn, reason = _hindered(run, shards, task, rows)
+        record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
         if reason:
-            progress.say(f"tune {task}: skipped, {reason} {counts(rows)}")
+            progress.say(f"tune {task}: skipped, {reason} {counts(drawn)}")
         else:
             data[task] = rows
     return data
+
+
+def _hindered(run: Run, shards: OpenShards, task: Task, rows: TaskData) -> tuple[TaskData, str]:
+    """The rows of the first replicate that cannot be trained, and why; else of the last, and no
+    reason."""
+    from medhmp.shards.labelled import draw, hindrance
+
+    drawn, reason = rows, ""
+    for seed in range(run.tune.replicates):
+        drawn = draw(rows, run.finetune.labels, seed)
+        if reason := hindrance(shards, task, drawn):
+            break
+    return drawn, reason
 
 
 def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:

@@ -7,7 +7,9 @@ admissions  the same keys for the S stays of the batch, first ``model.max_stays`
             ``STAY_SLOT`` (S) in 0..B*M-1, the place of each in a (B, M) grid; ``ICD`` and ``DRUG``,
             a row per admission (B); ``NOTE_VECTOR`` (B, E) and ``HAS_NOTE`` (B) bool
 patients    ``VISIT_OFFSETS`` (B + 1), which says where each patient's visits begin among the V of
-            the batch, and ``ICD``, a row per visit (V)
+            the batch; ``ICD``, a row per visit (V); ``VISIT_DAYS`` (V), from it to the last visit
+notes       for a model that fine-tunes an encoder of notes ``TOKENS``, a row per text (B); for one
+            that reads their vectors, stays have ``NOTE_VECTOR`` and ``HAS_NOTE``, too
 all         ``SUBJECT_ID`` (B); for a task, ``LABEL`` (B) in {0, 1} as float32
 
 Offsets and ids are int64, masks bool, everything else float32. On the way to a GPU ids are as
@@ -44,7 +46,14 @@ DRUG: Final = CsrKeys("drug_offsets", "drug_ids", "drug_values")
 CODES: Final = (ICD, DRUG)
 """The codes of an admission; they never have values."""
 
+TOKENS: Final[dict[str, CsrKeys]] = {
+    family: CsrKeys(f"{family}_offsets", f"{family}_ids", f"{family}_values")
+    for family in ("t5", "bert")
+}
+"""``legend.TextFamily`` -> the tokens of texts as its encoders cut them; they have no values."""
+
 VISIT_OFFSETS: Final = "visit_offsets"
+VISIT_DAYS: Final = "visit_days"
 STAY_SLOT: Final = "stay_slot"
 NOTE_VECTOR: Final = "note"
 HAS_NOTE: Final = "has_note"

@@ -5,6 +5,7 @@
     pretrain_stay/                              stage one
     pretrain_admission/{from_stay,from_scratch}/  stage two
     control/                                    both stages on data shuffled between patients
+    seed-<n>/                                   all of these again, pretraining n of pretrain_seeds
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
     report/
@@ -62,6 +63,21 @@ REPORT: Final = "report"
 RESULTS: Final = "results.json"
 PAGE: Final = "index.html"
 MARKDOWN: Final = "report.md"
+
+
+def seeded(place: str, number: int) -> str:
+    """A pretraining's place, that of pretraining ``number`` of ``pretrain_seeds``.
+
+    The first has no level of its own, so that more of them leave it where it is.
+    """
+    return f"seed-{number}/{place}" if number else place
+
+
+def unseeded(place: str) -> tuple[str, int]:
+    """The arguments with which ``seeded`` gives this place."""
+    first, _, rest = place.partition("/")
+    number = first.removeprefix("seed-")
+    return (rest, int(number)) if rest and number != first else (place, 0)
 
 
 def labels_of(task: Task) -> str:
@@ -131,17 +147,19 @@ PREDICTION_COLUMNS: Final = pa.schema(
         "subject_id": pa.int64(),
         "row_id": pa.int64(),
         "split": pa.string(),
-        "seed": pa.int32(),
+        "seed": pa.int32(),  # the number of the replicate
         "label": pa.int8(),
         "score": pa.float32(),
     }
 )
 TRIAL_COLUMNS: Final = pa.schema(
     {
+        "cell": pa.string(),  # its name in trials/: every field that is searched
         "batch_size": pa.int32(),  # null: the model has none
         "lr": pa.float64(),  # null: the model has none
-        "seed": pa.int32(),
-        "val_loss": pa.float64(),
+        "seed": pa.int32(),  # the number of the replicate
+        "val_loss": pa.float64(),  # cross-entropy of the validation rows
+        "base_loss": pa.float64(),  # theirs under the labelled training rows' share of events
         "val_auroc": pa.float64(),
         "epochs": pa.int32(),
         "status": pa.string(),

@@ -35,7 +35,11 @@ class Widths:
     diagnoses: int  # C
     drugs: int  # G
     note: int = NOTE_WIDTH  # E
+    events: tuple[int, ...] = ()  # hourly features that tell of a measurement, not of its value
 
+
+TextFamily = Literal["t5", "bert"]
+"""Encoders of notes that are fine-tuned, by the way they pool a text."""
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")

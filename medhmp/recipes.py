@@ -28,6 +28,13 @@ from medhmp.run import (
 PLANTED: Final[tuple[Task, ...]] = ("arf", "shock", "mortality", "readmission", "heart_failure")
 """The tasks whose outcomes the synthetic cohort draws from known probabilities."""
 
+FEW_LABELS: Final = (
+    "hist_gradient_boosting.max_leaf_nodes=2,4,8",
+    "hist_gradient_boosting.components=30",
+)
+"""What is searched where some hundred rows are labelled: larger trees, and a thousand single
+columns, would fit noise."""
+
 
 def smoke() -> Run:
     """A synthetic cohort, a narrow network, a grid of two cells: the whole path in minutes.
@@ -51,9 +58,10 @@ def smoke() -> Run:
                 "medhmp.batch_size=16",
                 "medhmp.learning_rate=5e-3,1e-2",
                 "f_lstm.batch_size=16",
-                "f_lstm.learning_rate=1e-3",
+                "f_lstm.learning_rate=1e-3,1e-2",
+                *FEW_LABELS,
             ),
-            seeds=2,
+            replicates=2,
         ),
         report=Report(draws=1000),
     )
@@ -78,7 +86,7 @@ def tiny() -> Run:
             models=("medhmp",),
             starts=("both",),
             search=("medhmp.batch_size=16", "medhmp.learning_rate=1e-2"),
-            seeds=1,
+            replicates=1,
         ),
         report=Report(draws=20),
     )
@@ -116,19 +124,22 @@ def physionet2012() -> Run:
                 "medhmp.batch_size=32",
                 "medhmp.learning_rate=2e-3,5e-3,1e-2",
                 "f_lstm.batch_size=32",
-                "f_lstm.learning_rate=1e-3",
+                "f_lstm.learning_rate=1e-4,1e-3,1e-2",
             ),
-            seeds=2,
+            replicates=2,
         ),
     )
 
 
 def evidence() -> Run:
-    """For claims: a larger synthetic cohort, six rates, five seeds, every start, the control."""
+    """For claims: a larger synthetic cohort, six rates, every start, the control, and five
+    replicates, each with its own pretraining, labelled rows, order and initial weights.
+    """
     return replace(
         smoke(),
         name="evidence",
-        tables=Tables(synthetic=Synthetic(patients=5000)),
+        tables=Tables(synthetic=Synthetic(patients=4000)),
+        pretrain_seeds=5,
         pretrain_stay=Pretrain(epochs=15, batch_size=32, learning_rate=3e-3),
         pretrain_admission=Pretrain(epochs=10, batch_size=64, learning_rate=5e-4),
         finetune=Finetune(labels=400),
@@ -140,6 +151,8 @@ def evidence() -> Run:
                 "f_lstm.batch_size=16",
                 # More rates for the random start, to be fair to it.
                 "medhmp/none.learning_rate=2e-5,5e-5,1e-4,5e-4,1e-3,5e-3,1e-2,5e-2,2e-1,1.0",
+                "f_lstm.learning_rate=1e-5,3e-5,1e-4,3e-4,1e-3,2e-3,3e-3,1e-2,3e-2,1e-1",
+                *FEW_LABELS,
             ),
         ),
         report=Report(),
@@ -150,13 +163,14 @@ def paper() -> Run:
     """The paper's constants throughout, admissions of ICD-9 alone, the full grid of 18 cells.
 
     Readings and facts are as the source has them, and every stay in hospital is an admission: the
-    authors check no ranges, and MIMIC-III has no observation stays.
+    authors check no ranges, and MIMIC-III has no observation stays. Weights begin as PyTorch's do.
     """
     return Run(
         name="paper",
         tables=Tables(variables="none"),
         cohort=Cohort(observation_stays="admissions"),
         features=Features(icd="icd9_only", facts="own"),
+        model=Model(forget_gates="halving", code_prior=None),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from medhmp import meds_patterns, searches
 from medhmp.legend import LEVELS, PatientTask, Start, Task
 from medhmp.meds_patterns import Meds
-from medhmp.model.catalog import MODELS
+from medhmp.model.catalog import MODELS, USUAL
 from medhmp.refusal import Refusal
 from medhmp.uris import refuse_credential
 
@@ -177,12 +177,16 @@ class Notes:
     model: str | None = None  # folder of a T5 or BERT, Hugging Face layout, or s3://; none: random
     max_tokens: int = 512  # per chunk, or all a BERT takes; longer notes: mean of chunks by length
     batch_size: int = 32  # chunks per forward pass
-    keep_text: bool = False  # keep notes/ after embedding
+    keep_text: bool = False  # keep notes/ after embedding: models that fine-tune an encoder read it
+    # folders, as of notes.model, of the encoders that models of notes fine-tune; none: tiny, random
+    t5: str | None = None
+    bert: str | None = None
+    fine_tune: bool = True  # false: gated fusions read the frozen vectors and fine-tune no BERT
 
 
 @dataclass(frozen=True)
 class Model:
-    """The paper's network. Defaults are the paper's."""
+    """The paper's network. Defaults are the paper's, but for the weights that it begins with."""
 
     width: int = 256  # d_r, the width R of every representation
     demographic_hidden: int = 64  # hidden width of MLP_d
@@ -194,6 +198,12 @@ class Model:
     mcp_reduction: Literal["mean", "sum"] = "mean"  # Eq. 9 over the vocabulary; sum: as printed
     nce_denominator: Literal["exclude_positive", "include_positive"] = "exclude_positive"  # Eq. 10
     head_dropout: float = 0.2  # before the classifier
+    # open: the forget gates of the stay's encoder and decoder begin so that cell states last for
+    # hours (ours; Tallec and Ollivier 2018); halving: as PyTorch does, and so the paper
+    forget_gates: Literal["open", "halving"] = "open"
+    # probability of each code that masked code prediction begins with (ours; Lin et al. 2017);
+    # none: about one half, as PyTorch does, and so the paper
+    code_prior: float | None = 0.01
 
 
 @dataclass(frozen=True)
@@ -225,7 +235,7 @@ class Fit:
     task: Task = "mortality"  # what is predicted
     model: str = "medhmp"  # a name of model/catalog.py
     start: Start = "both"  # where its weights begin; none for a model that is not pretrained
-    seed: int = 0  # initial weights, order
+    seed: int = 0  # labelled rows, initial weights, order, and which pretraining it begins from
     batch_size: int = 32  # rows per step, of a network
     learning_rate: float = 1e-3  # of a network's optimizer
 
@@ -254,19 +264,23 @@ class Finetune:
     weight_decay: float = 1e-2  # SGD and AdamW (paper, Appendix B)
     epochs: int = 30  # at most
     patience: int = 5  # epochs without a lower validation cross-entropy before stopping
-    labels: int | None = None  # labelled training rows used (the low-resource case); none: all
+    # labelled training rows used (the low-resource case), of patients drawn by the fit's seed;
+    # none: all
+    labels: int | None = None
 
 
 @dataclass(frozen=True)
 class Tune:
-    """The grid. A cell is chosen by mean validation cross-entropy over its seeds."""
+    """The grid. A cell is chosen by mean validation cross-entropy over its replicates."""
 
     tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
-    models: tuple[str, ...] = tuple(MODELS)  # names of model/catalog.py to run
-    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of medhmp
+    models: tuple[str, ...] = USUAL  # names of model/catalog.py to run; it has more
+    starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of models that take them
     # MODEL.FIELD=V,V,... or MODEL/START.FIELD=V,V,... for one start; others: as model/catalog.py
     search: tuple[str, ...] = ()
-    seeds: int = 5  # fits per cell
+    # fits per cell; each draws its labelled rows, initial weights and order anew, and begins from
+    # the next of the pretrain_seeds pretrainings
+    replicates: int = 5
     gpus_per_trial: float | None = None  # share of a GPU that a trial reserves; none: 0.25, if any
 
     def check(self) -> None:
@@ -321,6 +335,7 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     model: Model = field(default_factory=Model)
     pretrain_on: Literal["train", "all"] = "train"  # patients; all, test ones included: as paper
+    pretrain_seeds: int = 1  # pretrainings of each stage, which differ in their seed alone
     share_budget_gib: float = 4.0  # a worker's rows below this stay in memory; note vectors always
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
     pretrain_admission: Pretrain = field(
@@ -380,6 +395,8 @@ class Run:
             raise Refusal("features.min_filled is a share of stays; give a number from 0 to 1")
         if self.features.dt <= 0 or self.model.temperature <= 0:
             raise Refusal("features.dt and model.temperature must be above 0")
+        if self.model.code_prior is not None and not 0 < self.model.code_prior < 1:
+            raise Refusal("model.code_prior is a probability; give a number between 0 and 1")
         hours = self.cohort.hours / self.features.dt
         if hours < 1 or hours != int(hours):
             raise Refusal(
@@ -407,7 +424,8 @@ class Run:
             "finetune.patience": self.finetune.patience,
             "fit.batch_size": self.fit.batch_size,
             "finetune.labels": 1 if labels is None else labels,
-            "tune.seeds": self.tune.seeds,
+            "pretrain_seeds": self.pretrain_seeds,
+            "tune.replicates": self.tune.replicates,
             "report.draws": self.report.draws - 1,  # one draw has no spread
         }
         for name, count in counts.items():

@@ -48,14 +48,16 @@ def _model_and_start(entry: str, name: str) -> tuple[str, Start | None]:
 
 
 def _values(entry: str, text: str, defaults: tuple[float, ...]) -> tuple[float, ...]:
-    """The numbers of a list with commas: whole ones from 1 on where the defaults are whole."""
+    """The numbers of a list with commas: whole ones from 1 on where the defaults are whole, or from
+    0 on where they have it."""
     whole = all(isinstance(value, int) for value in defaults)
+    least = min(1, *defaults)
     try:
         values = tuple(dict.fromkeys((int if whole else float)(value) for value in text.split(",")))
     except ValueError:
         values = ()
-    if not values or not all(map(math.isfinite, values)) or (whole and min(values) < 1):
-        numbers = "whole numbers from 1 on" if whole else "numbers"
+    if not values or not all(map(math.isfinite, values)) or (whole and min(values) < least):
+        numbers = f"whole numbers from {least:g} on" if whole else "numbers"
         raise _wrong(entry, f"give {numbers} with commas between them")
     return values
 

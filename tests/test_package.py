@@ -78,9 +78,12 @@ def test_the_installed_command_tells_its_version_its_jobs_and_their_fields(insta
     shown = run([program, "tune", "smoke", "--help"], tmp_path, installed)
     assert shown.returncode == 0
     assert "usage: medhmp tune smoke " in shown.stdout
-    assert "--tune.seeds INT" in shown.stdout
+    assert "--tune.replicates INT" in shown.stdout
     for arguments, said in (
-        (["tune", "smoke", "--tune.sedes", "5"], "medhmp tune: .*--tune.seeds; medhmp tune smoke "),
+        (
+            ["tune", "smoke", "--tune.replicate", "5"],
+            "medhmp tune: .*--tune.replicates",
+        ),
         (["tun"], "medhmp: 'tun' is not a job; give one of all, .*, tune"),
         ([], "medhmp: a job is missing; give one of all, "),
     ):

@@ -36,7 +36,7 @@ TINY: Final = shlex.split("""
     --pretrain-stay.epochs 2 --pretrain-stay.batch-size 16 --pretrain-stay.checkpoint-steps 2
     --pretrain-admission.epochs 1 --pretrain-admission.batch-size 16 --notes.max-tokens 32
     --finetune.epochs 1 --tune.tasks mortality --tune.models medhmp logistic_regression
-    --tune.starts none --tune.seeds 1 --tune.search medhmp.batch_size=16
+    --tune.starts none --tune.replicates 1 --tune.search medhmp.batch_size=16
     medhmp.learning_rate=1e-2,1e-3 --report.draws 20
 """)
 """The run whose outputs are damaged."""

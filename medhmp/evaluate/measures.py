@@ -96,4 +96,4 @@ def _thresholds(label: Ints, score: Floats) -> dict[str, float]:
 def _per_patient(label: Ints, score: Floats, patient: Ints) -> float:
     """AUROC with every patient weighing the same, however many rows they have."""
     weights = 1 / np.bincount(patient)[patient]
-    return float(Ranking(label, score).auroc(weights[:, None])[0])
+    return float(Ranking(label, score).auroc(weights[None])[0])

@@ -1,6 +1,7 @@
 """Predictions of the chosen cells, read back and checked before they are scored.
 
-A grid's ``predictions.parquet`` holds the validation and test rows of every seed.
+A grid's ``predictions.parquet`` holds the validation and test rows of every replicate, which the
+column ``seed`` numbers.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +21,9 @@ from medhmp.layout import (
     TRIAL_TABLE,
     WEIGHTS,
     grid_of,
+    seeded,
     skipped_of,
+    unseeded,
 )
 from medhmp.legend import LEVELS, Start, Task
 from medhmp.model.catalog import MODELS
@@ -37,7 +40,7 @@ GridKey = tuple[Task, str, Start]
 
 @dataclass(frozen=True)
 class ScoredSplit:
-    """One split of a task: n rows in order of row_id; ``scores`` is (seeds, n)."""
+    """One split of a task: n rows in order of row_id; ``scores`` is (R, n) of R replicates."""
 
     subject: Ints
     row: Ints
@@ -46,7 +49,7 @@ class ScoredSplit:
 
     @property
     def average(self) -> Floats:
-        """Seed-averaged score, (n,)."""
+        """Mean score of the replicates, (n,)."""
         return np.asarray(self.scores.mean(axis=0))
 
 
@@ -57,12 +60,19 @@ class Predictions:
     task: Task
     model: str
     start: Start
-    seeds: Sequence[int]
+    seeds: Sequence[int]  # numbers of the replicates
     validation: ScoredSplit
     test: ScoredSplit
     chosen: dict[str, Any] | None
-    """The cell of the grid that made them: batch_size, learning_rate, the rates searched, and
-    at_edge, true if the rate is the lowest or highest of them. None for a model without a rate."""
+    """The cell of the grid that made them: batch_size (null of a model without), learning_rate, the
+    other fields searched, the rates searched, and at_edge, true if the rate is the lowest or
+    highest of them. None for a model without a rate."""
+    validation_loss: float
+    """Mean over the replicates of the cross-entropy of the validation rows."""
+    base_rate_loss: float
+    """The same, if each row has the share of events of the labelled training rows."""
+    pretrainings: int
+    """Pretrainings that the replicates began from, one after the other; 0 of a random start."""
     fields: Mapping[str, Any]
     """Of the run that made them, as the grid's own record has them."""
 
@@ -116,12 +126,19 @@ def open_grids(
     have now."""
     grids = {key: opened(out / grid_of(*key), "tune") for key in keys}
     for (_, _, start), grid in grids.items():
-        begun = pretrainings.get(STARTED_FROM[start]) if start != "none" else None
         if grid.inputs.get("shards") != shards:
             raise _stale(grid, "was made from other shards than this run's")
-        if begun and grid.inputs["start"] != begun.files[WEIGHTS].sha256:
-            raise _stale(grid, f"began from other weights than {begun.folder} has now")
+        for number in _begun_from(grid):
+            begun = pretrainings.get(seeded(STARTED_FROM[start], number))
+            if begun and grid.inputs[seeded("start", number)] != begun.files[WEIGHTS].sha256:
+                raise _stale(grid, f"began from other weights than {begun.folder} has now")
     return grids
+
+
+def _begun_from(grid: Output) -> list[int]:
+    """The numbers of the pretrainings whose weights a grid began from."""
+    places = map(unseeded, grid.inputs)
+    return [number for name, number in places if name == "start"]
 
 
 def _stale(grid: Output, why: str) -> Refusal:
@@ -133,8 +150,8 @@ def _stale(grid: Output, why: str) -> Refusal:
 def read(key: GridKey, grid: Output) -> Predictions:
     """Reads and checks the predictions of one grid.
 
-    Refuses rows that differ between seeds, a split with one class only, a score outside [0, 1] and
-    a patient in both splits.
+    Refuses rows that differ between replicates, a split with one class only, a score outside [0, 1]
+    and a patient in both splits.
     """
     table = frame_of(grid.read_parquet(PREDICTIONS, PREDICTION_COLUMNS.names))
     assert_disjoint(table)
@@ -142,17 +159,27 @@ def read(key: GridKey, grid: Output) -> Predictions:
     seeds = table["seed"].unique().sort().to_list()
     validation = _split(table, "validation", len(seeds), file)
     test = _split(table, "test", len(seeds), file)
-    return Predictions(*key, seeds, validation, test, _chosen(grid), grid.fields)
-
-
-def _chosen(grid: Output) -> dict[str, Any] | None:
     best = grid.read_json(BEST)
+    return Predictions(
+        *key,
+        seeds,
+        validation,
+        test,
+        chosen=_chosen(key[1], grid, best),
+        validation_loss=best["mean_val_loss"],
+        base_rate_loss=best["mean_base_loss"],
+        pretrainings=len(_begun_from(grid)),
+        fields=grid.fields,
+    )
+
+
+def _chosen(model: str, grid: Output, best: Mapping[str, Any]) -> dict[str, Any] | None:
     if not best["learning_rate"]:
         return None
     rates = sorted(set(grid.read_parquet(TRIAL_TABLE, ["lr"])["lr"].to_pylist()))
     edge = len(rates) > 1 and best["learning_rate"] in (rates[0], rates[-1])
-    cell = {name: best[name] for name in ("batch_size", "learning_rate")}
-    return {**cell, "rates": rates, "at_edge": edge}
+    names = dict.fromkeys(["batch_size", "learning_rate", *MODELS[model].search])
+    return {**{name: best.get(name) for name in names}, "rates": rates, "at_edge": edge}
 
 
 def _split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
@@ -160,9 +187,9 @@ def _split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSpli
     n = len(of_split) // seeds if seeds else 0
     if n * seeds != len(of_split) or of_split["label"].n_unique() != 2:
         raise Refusal(
-            f"{file} has {len(of_split)} {split} rows of {seeds} seeds and "
+            f"{file} has {len(of_split)} {split} rows of {seeds} replicates and "
             f"{of_split['label'].n_unique()} classes; both classes and the same rows for every "
-            "seed are needed: run jobs.tune again with --overwrite"
+            "replicate are needed: run jobs.tune again with --overwrite"
         )
     columns = {
         name: of_split[name].to_numpy().reshape(seeds, n)
@@ -171,7 +198,11 @@ def _split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSpli
     scores = of_split["score"].to_numpy().astype(np.float64).reshape(seeds, n)
     same = all((c == c[0]).all() for c in columns.values())
     if not same or not ((scores >= 0) & (scores <= 1)).all():
-        fault = "a score that is not a probability" if same else f"{split} rows that differ by seed"
+        fault = (
+            "a score that is not a probability"
+            if same
+            else f"{split} rows that differ by replicate"
+        )
         raise Refusal(f"{file} has {fault}; run jobs.tune again with --overwrite")
     subject, row, label = (c[0].astype(np.int64) for c in columns.values())
     return ScoredSplit(subject, row, label, scores)

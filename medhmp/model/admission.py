@@ -11,6 +11,7 @@ from medhmp.legend import Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
 from medhmp.model.sparse import Sparse, full_precision, row_of_entry
+from medhmp.model.starts import STAY_ENCODER_OF_STAGE_ONE
 from medhmp.model.stay import StayEncoder
 from medhmp.run import Model
 
@@ -18,8 +19,6 @@ STAYS, DIAGNOSES, DRUGS, NOTE = range(4)
 """Index of s, c, g and l among the tokens of an admission."""
 NOTE_PROJECTION: Final = "note.0.weight"
 """The weights (R, E) of an ``AdmissionEncoder`` whose width is the note encoder's."""
-RARE = 0.01
-"""Probability that a fresh model predicts for every code: an admission has few of all codes."""
 
 
 class AdmissionEncoder(nn.Module):
@@ -27,6 +26,8 @@ class AdmissionEncoder(nn.Module):
 
     A missing modality is masked out of the fusion.
     """
+
+    taken = STAY_ENCODER_OF_STAGE_ONE
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
@@ -121,9 +122,10 @@ def _scramble(x: Tensor) -> Tensor:
 class MaskedCodePrediction(nn.Module):
     """MLP_mc and MLP_mg of Eq. 8 (one linear layer each) and L_MCP of Eq. 9.
 
-    Predictions begin at ``RARE`` (the prior of Lin et al. 2017, Sec. 4.1). If they began at one
-    half, the first steps would lower every code of every admission by moving all admissions in one
-    direction. Of the directions that stage one taught the stay encoder, one in ten was left then.
+    Predictions begin at ``code_prior`` (Lin et al. 2017, Sec. 4.1), as an admission has few of all
+    codes. If they began at one half, the first steps would lower every code of every admission by
+    moving all admissions in one direction. Of the directions that stage one taught the stay
+    encoder, one in ten was left then.
     """
 
     def __init__(self, widths: Widths, model: Model) -> None:
@@ -131,8 +133,9 @@ class MaskedCodePrediction(nn.Module):
         self.reduction: Literal["mean", "sum"] = model.mcp_reduction
         self.diagnoses = nn.Linear(model.width, widths.diagnoses)
         self.drugs = nn.Linear(model.width, widths.drugs)
-        for layer in (self.diagnoses, self.drugs):
-            nn.init.constant_(layer.bias, math.log(RARE / (1 - RARE)))
+        if (prior := model.code_prior) is not None:
+            for layer in (self.diagnoses, self.drugs):
+                nn.init.constant_(layer.bias, math.log(prior / (1 - prior)))
 
     def forward(
         self,

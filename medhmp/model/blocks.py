@@ -21,6 +21,15 @@ class DemographicMLP(nn.Module):
         return d
 
 
+class HourlyLinear(nn.Linear):
+    """A linear map of the features of each hour, over CSR rows."""
+
+    def of_hours(self, hours: Sparse, steps: int) -> Tensor:
+        """Features (T*S, F), hour after hour, of T ``steps``: (S, T, out)."""
+        x = bag_linear(self.weight, hours, self.bias)
+        return x.view(steps, -1, self.out_features).transpose(0, 1)
+
+
 class CodeMLP(nn.Module):
     """MLP_c and MLP_g of Eq. 5: twice Linear, LayerNorm, ReLU; the first over CSR rows."""
 

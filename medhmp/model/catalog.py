@@ -10,19 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from medhmp.legend import Level
+from medhmp.legend import Level, TextFamily
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 EVERY_LEVEL: Final[tuple[Level, ...]] = ("stay", "admission", "patient")
+NOTED: Final[tuple[Level, ...]] = ("stay", "admission")
+"""Levels whose rows have a note, a stay that of its admission."""
 
 
 @dataclass(frozen=True)
 class ModelEntry:
     """One model, as the grid, the report and the command line know it.
 
-    A network's builder is called with (widths, model), that of a model on counted features with
-    (features, label), which it fits; both get what is searched beside batch size and learning rate
-    by name.
+    A network's builder is called with (widths, model), and gets what is searched beside batch size
+    and learning rate by name, and as ``encoder`` the encoder of notes that it fine-tunes, if it
+    does. That of a model on counted features is called with (training rows, validation rows, seed),
+    two ``baselines.table.Table``, and gets all that is searched; it gives the fitted classifier.
     """
 
     title: str  # in tables and figures
@@ -31,6 +34,9 @@ class ModelEntry:
     optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # of a network alone
     search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # field -> its values
     takes_starts: bool = False  # begins from pretraining
+    text: TextFamily | None = None  # fine-tunes an encoder of notes of this family
+    vectors: bool = False  # reads the frozen vectors of notes; with ``text``, if asked to
+    on_request: bool = False  # runs only where the run names it
     trusted: tuple[str, ...] = ()  # types in its file that skops does not trust by itself
 
     @property
@@ -38,9 +44,65 @@ class ModelEntry:
         """True for a network, false for a model on counted features."""
         return bool(self.optimizers)
 
+    def text_read(self, fine_tune: bool) -> TextFamily | None:
+        """The family of the encoder that a network gets. ``fine_tune``: a run's field."""
+        return None if self.vectors and not fine_tune else self.text
+
+    def vectors_read(self, fine_tune: bool) -> bool:
+        """True if frozen vectors of notes are read."""
+        return self.vectors and self.text_read(fine_tune) is None
+
     def builder(self, level: Level) -> Any:
         """The builder for a level that the model has; imports it."""
         return pkgutil.resolve_name(f"{__package__}.{self.builders[level]}")
+
+
+SIZES: Final = (16, 32, 64)
+RATES: Final = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
+"""Batch sizes and learning rates that the paper searches (Appendix B)."""
+OF_MEDHMP: Final = {"batch_size": SIZES, "learning_rate": RATES}
+OF_FIDDLE: Final = {"batch_size": SIZES, "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}
+"""Three of the rates are those of Tang et al. 2020; as many cells as MedHMP."""
+OF_TEXT: Final = {"batch_size": SIZES, "learning_rate": (2e-5, 5e-5, 1e-4, 5e-4)}
+"""Around the rates that encoders of text are fine-tuned with; Yang and Wu 2021 have 1e-4."""
+
+
+def _baseline(
+    title: str,
+    color: str,
+    builder: str,
+    levels: tuple[Level, ...],
+    optimizer: Optimizer,
+    search: Mapping[str, tuple[float, ...]] = OF_MEDHMP,
+    **more: Any,
+) -> ModelEntry:
+    """A network of the paper's comparisons, the same on each of its levels."""
+    return ModelEntry(
+        title,
+        color,
+        builders=dict.fromkeys(levels, f"baselines.{builder}"),
+        optimizers=dict.fromkeys(levels, optimizer),
+        search=search,
+        on_request=True,
+        **more,
+    )
+
+
+def _gated(title: str, color: str, builder: str) -> ModelEntry:
+    """A gated fusion of notes and series (Yang and Wu 2021)."""
+    how: dict[str, Any] = {"text": "bert", "vectors": True}
+    return _baseline(title, color, f"gated:{builder}", NOTED, "adamw", OF_TEXT, **how)
+
+
+def _text(title: str, color: str, family: TextFamily) -> ModelEntry:
+    """A classifier of the note alone."""
+    builder = "clinical_text:NoteClassifier"
+    return _baseline(title, color, builder, NOTED, "adamw", OF_TEXT, text=family)
+
+
+def _patient(title: str, color: str, builder: str) -> ModelEntry:
+    """A model of visits, which can begin from MedHMP's embedding of diagnoses."""
+    return _baseline(title, color, builder, ("patient",), "adamw", takes_starts=True)
 
 
 MODELS: Final[Mapping[str, ModelEntry]] = {
@@ -54,24 +116,77 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         },
         # As the authors ran them: SGD barely moves the two-layer LSTM of patients.
         optimizers={"stay": "sgd", "admission": "sgd", "patient": "adamw"},
-        search={  # paper, Appendix B
-            "batch_size": (16, 32, 64),
-            "learning_rate": (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3),
-        },
+        search=OF_MEDHMP,
         takes_starts=True,
     ),
     "f_lstm": ModelEntry(
         title="F-LSTM",
         color="#e69f00",
         builders={"stay": "baselines.f_lstm:FLSTM"},
-        optimizers={"stay": "adam"},  # Tang et al. 2020, as are the rates
-        search={"batch_size": (16, 32, 64), "learning_rate": (1e-4, 1e-3, 1e-2)},
+        optimizers={"stay": "adam"},
+        search=OF_FIDDLE,
     ),
+    "medhmp_notes": ModelEntry(
+        title="MedHMP with notes",
+        color="#003f6e",
+        builders={"stay": "heads:NotedStayClassifier"},
+        optimizers={"stay": "sgd"},
+        search=OF_MEDHMP,
+        takes_starts=True,
+        vectors=True,
+        on_request=True,
+    ),
+    "f_cnn": _baseline("F-CNN", "#c98500", "f_cnn:FCNN", ("stay",), "adam", OF_FIDDLE),
+    "raim": _baseline("RAIM", "#7b4ea3", "raim:Raim", ("stay",), "adam"),
+    "dcmn": _baseline("DCMN", "#a64d79", "dcmn:DCMN", ("stay",), "adam"),
+    "unimodal_lstm": _baseline("LSTM", "#4d7c2a", "unimodal_lstm:UnimodalLSTM", ("stay",), "sgd"),
+    "encoded_lstm": _baseline(
+        "LSTM on MedHMP's encoder",
+        "#6aa33a",
+        "unimodal_lstm:EncodedLSTM",
+        ("stay",),
+        "sgd",
+        takes_starts=True,
+    ),
+    "unimodal_transformer": _baseline(
+        "Transformer", "#2a7c72", "unimodal_transformer:UnimodalTransformer", ("stay",), "sgd"
+    ),
+    "encoded_transformer": _baseline(
+        "Transformer on MedHMP's encoder",
+        "#3aa398",
+        "unimodal_transformer:EncodedTransformer",
+        ("stay",),
+        "sgd",
+        takes_starts=True,
+    ),
+    "clinical_t5": _text("ClinicalT5", "#b3261e", "t5"),
+    "clinical_bert": _text("ClinicalBERT", "#e0604f", "bert"),
+    "bert_lstm": _gated("BertLstm", "#5b6abf", "bert_lstm"),
+    "lstm_bert": _gated("LstmBert", "#8f9be0", "lstm_bert"),
+    "bert_cnn": _gated("BertCnn", "#947019", "bert_cnn"),
+    "cnn_bert": _gated("CnnBert", "#c9a64a", "cnn_bert"),
+    "bert_star": _gated("BertStar", "#1f7f9c", "bert_star"),
+    "star_bert": _gated("StarBert", "#57b4cf", "star_bert"),
+    "bert_encoder": _gated("BertEncoder", "#9c3f6b", "bert_encoder"),
+    "encoder_bert": _gated("EncoderBert", "#cf7ba3", "encoder_bert"),
+    "dipole": _patient("Dipole", "#3f9c5a", "dipole:dipole"),
+    "retain": _patient("RETAIN", "#9c5a3f", "retain:retain"),
+    "adacare": _patient("AdaCare", "#5a3f9c", "adacare:adacare"),
+    "hitanet": _patient("HiTANet", "#9c9c3f", "hitanet:hitanet"),
     "hist_gradient_boosting": ModelEntry(
         title="Gradient boosting",
         color="#d55e00",
         builders=dict.fromkeys(EVERY_LEVEL, "baselines.hist_gradient_boosting:fit_trees"),
-        trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+        search={
+            "learning_rate": (0.05, 0.1),
+            "max_leaf_nodes": (2, 4, 16),
+            "max_features": (0.1, 0.3),
+            "components": (0, 30),
+        },
+        trusted=(
+            "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+            "medhmp.model.baselines.logistic_regression.signed_log1p",
+        ),
     ),
     "logistic_regression": ModelEntry(
         title="Logistic regression",
@@ -83,3 +198,5 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
     ),
 }
 """By name, in the order of tables and figures."""
+USUAL: Final = tuple(name for name, entry in MODELS.items() if not entry.on_request)
+"""The models of a grid that names none."""

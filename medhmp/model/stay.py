@@ -27,8 +27,8 @@ def demographics_of(batch: dict[str, Tensor], demographics: int) -> Sparse:
     return Sparse.of(batch, DEMOGRAPHICS, demographics)
 
 
-class StayEncoder(nn.Module):
-    """One ICU stay and its demographics -> b (Eqs. 1 and 2).
+class HoursEncoder(nn.Module):
+    """The hours of an ICU stay -> h (Eq. 1).
 
     ``encoder_layers`` 1 is Eq. 1. 3 is the encoder of the authors' code: an LSTM, dropout,
     LayerNorm and a two-layer LSTM, whose top cell state is the representation.
@@ -39,14 +39,15 @@ class StayEncoder(nn.Module):
         R = model.width
         self.hours = widths.hours
         self.lstm = nn.LSTM(widths.features, R, batch_first=True)
-        remember(self.lstm, widths.hours)
+        opened = model.forget_gates == "open"
+        if opened:
+            remember(self.lstm, widths.hours)
         self.between: nn.Sequential | None = None
         if model.encoder_layers == 3:
             self.between = nn.Sequential(nn.Dropout(AUTHORS_DROPOUT), nn.LayerNorm(R))
             self.upper = nn.LSTM(R, R, num_layers=2, batch_first=True)
-            remember(self.upper, widths.hours)
-        self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
-        self.fusion = FusionBlock(R)
+            if opened:
+                remember(self.upper, widths.hours)
 
     def hours_of(self, batch: dict[str, Tensor]) -> Sparse:
         """Features of a batch of stays (T*S, F)."""
@@ -58,6 +59,16 @@ class StayEncoder(nn.Module):
         if self.between is None:
             return sequence, cell
         return run_dense(self.upper, self.between(sequence))
+
+
+class StayEncoder(HoursEncoder):
+    """One ICU stay and its demographics -> b (Eqs. 1 and 2)."""
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__(widths, model)
+        R = model.width
+        self.demographics = DemographicMLP(widths.demographics, model.demographic_hidden, R)
+        self.fusion = FusionBlock(R)
 
     def forward(self, batch: dict[str, Tensor], hours: Sparse | None = None) -> Tensor:
         """A batch of stays -> b (S, R), Eq. 2. ``hours``: their features; none: of the batch."""
@@ -81,9 +92,8 @@ class StayDecoder(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * R))
         for parameter in (self.weight_hh, self.bias):
             nn.init.uniform_(parameter, -(R**-0.5), R**-0.5)  # as nn.LSTM
-        # Start with open forget gates: b enters only once and would otherwise decay within two
-        # hours.
-        nn.init.constant_(self.bias[R : 2 * R], math.log(max(widths.hours - 1, 1)))
+        if model.forget_gates == "open":  # b enters only once and would decay within two hours
+            nn.init.constant_(self.bias[R : 2 * R], math.log(max(widths.hours - 1, 1)))
         self.output = nn.Linear(R, widths.features)
 
     def forward(self, b: Tensor) -> Tensor:

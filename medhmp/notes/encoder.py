@@ -7,14 +7,15 @@ the chunks' means, weighted by their lengths, is that same mean.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from medhmp.arrays import Floats32
-from medhmp.legend import NOTE_WIDTH
+from medhmp.legend import NOTE_WIDTH, TextFamily
 from medhmp.notes.pretrained import Family, Pretrained
 from medhmp.refusal import Refusal
 from medhmp.run import Notes
@@ -35,6 +36,8 @@ class Encoder:
     padding: int  # id that fills a batch
     window: int | None = None  # tokens per chunk, where fewer than notes.max_tokens
     begin: int | None = None  # id of the token that opens every chunk, if one does
+    family: TextFamily = "t5"  # how its vectors are pooled once it is fine-tuned
+    pooler: tuple[Tensor, Tensor] | None = None  # weights and bias of a BERT's, where it has one
     remark: str = ""  # what its user should know
 
     @property
@@ -99,6 +102,62 @@ def tiny_encoder() -> Encoder:
     return Encoder(model, _bytes_of, end=1, padding=0, window=128)
 
 
+def tiny_bert() -> Encoder:
+    """Builds a byte-level BERT of one narrow layer and fixed random weights."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=256 + BYTE_OFFSET,
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BertModel(config, add_pooling_layer=False)
+    return Encoder(model, _bytes_of, end=1, padding=0, window=128, begin=2, family="bert")
+
+
+def load_trainable(model: str | None, family: TextFamily) -> Encoder:
+    """Loads an encoder to be fine-tuned, of the folder that ``notes.t5`` or ``notes.bert`` names.
+
+    None: tiny, of random weights. Refuses as ``load_encoder``, and an encoder of another family.
+    """
+    if model is None:
+        encoder = tiny_encoder() if family == "t5" else tiny_bert()
+    else:
+        with _named(family):
+            encoder = load_encoder(model)
+            if family == "bert":
+                encoder = replace(encoder, pooler=Pretrained.at(model).pooler())
+    if encoder.family != family:
+        kind = encoder.model.config.model_type
+        raise Refusal(
+            f"notes.{family} '{model}' is a {kind!r} model; give the folder of a {family}"
+        )
+    if family == "t5":  # its stack alone: the model around it has the same table of words twice
+        encoder = replace(encoder, model=encoder.model.encoder)
+    encoder.model.requires_grad_(True)
+    return encoder
+
+
+def check_trainable(model: str | None, family: TextFamily) -> str:
+    """Fingerprints the encoder that ``notes.t5`` or ``notes.bert`` names, as ``check_encoder``."""
+    with _named(family):
+        return check_encoder(model)
+
+
+@contextmanager
+def _named(family: TextFamily) -> Iterator[None]:
+    """Names the field of the family in refusals about the folder of an encoder."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise Refusal(str(refusal).replace("notes.model", f"notes.{family}")) from None
+
+
 def chunk(
     ids: Sequence[int], max_tokens: int, end: int, begin: int | None = None
 ) -> list[list[int]]:
@@ -161,7 +220,10 @@ def _joined(model: Any, tokenizer: Any, family: Family) -> Encoder:
     window = None
     if family.bracketed:
         window = config.max_position_embeddings - (padding + 1 if family.padding_shifts else 0)
-    return Encoder(model, tokenize, end, padding, window, begin, _remark(tokenizer))
+    kind: TextFamily = "bert" if family.bracketed else "t5"
+    return Encoder(
+        model, tokenize, end, padding, window, begin, family=kind, remark=_remark(tokenizer)
+    )
 
 
 def _remark(tokenizer: Any) -> str:

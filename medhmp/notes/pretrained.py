@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import torch
+from safetensors.torch import load as load_tensors
 
 from medhmp.notes.flax import fill, read_flax
 from medhmp.refusal import Refusal
@@ -25,6 +26,8 @@ FLAX: Final = "flax_model"
 """Beginning of the names of Flax weights, which are ``.msgpack``."""
 INDEX: Final = ".index.json"
 """End of the name of the list of the files that weights are cut into."""
+POOLER: Final = "pooler.dense."
+"""Part of the names of a BERT's pooler."""
 READ: Final = (".json", ".txt", ".model", ".safetensors")
 """Endings of the files that are read; those of Flax only where no safetensors are."""
 
@@ -120,6 +123,21 @@ class Pretrained:
         logging.disable_progress_bar()
         with self._local() as path:
             return self._model(path).eval(), self._tokenizer(path)
+
+    def pooler(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Weights (E, E) and bias (E) of a BERT's pooler; None where the folder has none."""
+        found: dict[str, torch.Tensor] = {}
+        for name in self.names:
+            if name.endswith(".safetensors"):
+                tensors = load_tensors(self.folder.read_bytes(name))
+            elif name.endswith(".msgpack"):
+                tensors = read_flax(self.folder.read_bytes(name))
+            else:
+                continue
+            found |= {n.rpartition(POOLER)[2]: x for n, x in tensors.items() if POOLER in n}
+        if found.keys() != {"weight", "bias"}:
+            return None
+        return found["weight"].float(), found["bias"].float()
 
     @contextmanager
     def _local(self) -> Iterator[str]:

@@ -22,7 +22,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medhmp.arrays import Floats
 from medhmp.evaluate.predictions import Predictions
-from medhmp.layout import figure_of, terms
+from medhmp.layout import figure_of, terms, unseeded
 from medhmp.model.catalog import MODELS
 from medhmp.report.names import (
     PRETRAININGS,
@@ -136,7 +136,8 @@ def _text(value: float | None) -> str:
 
 
 def overview(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """AUROC with its interval: a panel per task, a line per model and start, the best achievable.
+    """Mean AUROC of the replicates with its interval: a panel per task, a line per model and start,
+    and the best achievable.
 
     ``rows`` are those of ``results.json``.
     """
@@ -201,7 +202,7 @@ def _dot(axes: Axes, y: int, row: Mapping[str, Any]) -> None:
 
 def _overview_legend(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
     gray: dict[str, Any] = {"color": SOFT, "marker": "o", "linewidth": 2, "markersize": 5}
-    handles = [Line2D([], [], label="95 % interval", **gray)]
+    handles = [Line2D([], [], label="mean of replicates, 95 % interval", **gray)]
     if any(r["same_as"] for r in rows):
         handles.append(Line2D([], [], markerfacecolor=PAPER, label="the same as none", **gray))
     handles.append(Line2D([], [], color=FAINT, linewidth=0.8, label="chance"))
@@ -352,8 +353,8 @@ def _risks(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
 def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
     """Pretraining by epoch: a panel per stage and term of its loss, a line per pretraining.
 
-    ``runs`` maps the folder of a pretraining (a key of ``names.PRETRAININGS``) to its
-    ``metrics.jsonl``.
+    ``runs`` maps the folder of a pretraining to its ``metrics.jsonl``. Those that differ in their
+    seed alone are fainter lines of one color.
     """
     of_stage = ((row["stage"], term) for row, *_ in runs.values() for term in terms(row))
     with matplotlib.rc_context(STYLE):
@@ -365,9 +366,12 @@ def _term(stage: str, term: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]
     table = []
     for folder, epochs in runs.items():
         if epochs[0]["stage"] == stage and term in epochs[0]:
-            name, color = PRETRAININGS[folder]
+            place, number = unseeded(folder)
+            name, color = PRETRAININGS[place]
             x, y = [e["epoch"] + 1 for e in epochs], [e[term] for e in epochs]
-            axes.plot(x, y, color=color, label=name, linewidth=1.5)
+            look: dict[str, Any] = {"alpha": 0.4} if number else {"label": name}
+            axes.plot(x, y, color=color, linewidth=1.5, **look)
+            name = f"{name}, seed {number}" if number else name
             table += [[name, str(at), f"{value:.4g}"] for at, value in zip(x, y, strict=True)]
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

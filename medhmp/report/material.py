@@ -1,5 +1,6 @@
 """The outputs that a report is made from, all of the same shards."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from medhmp.arrays import Ints
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import GridKey
 from medhmp.frames import frame_of
-from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, attributes_of, grid_of
+from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, attributes_of, grid_of, seeded, unseeded
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
 from medhmp.report.names import PRETRAININGS
@@ -44,8 +45,12 @@ class Material:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Fields of the run that made the shards and the pretrainings, as their records say."""
-        every = [self.shards.output.fields, *(o.fields for o in self.pretrainings.values())]
+        """Fields of the run that made the shards and the first pretrainings, as their records say.
+
+        The others differ from these in their seed.
+        """
+        first = [o.fields for place, o in self.pretrainings.items() if not unseeded(place)[1]]
+        every = [self.shards.output.fields, *first]
         return {name: value for fields in every for name, value in fields.items()}
 
     @property
@@ -89,11 +94,23 @@ def gather(
     records = predictions.read_skipped(out, skipped, shards.fingerprint)
     pretrainings = {
         place: output
-        for place in PRETRAININGS
-        if (output := Output.of(out / place)) and output.inputs.get("shards") == shards.fingerprint
+        for place, output in _pretrainings(out).items()
+        if output.inputs.get("shards") == shards.fingerprint
     }
     raw = Output.of(out / RAW)
     if raw and raw.fingerprint not in shards.output.inputs.values():
         raw = None
     opened = predictions.open_grids(out, grids, shards.fingerprint, pretrainings)
     return Material(shards, opened, records, pretrainings, raw)
+
+
+def _pretrainings(out: Folder) -> dict[str, Output]:
+    """Every pretraining below ``out`` by its place, up to the first number without any."""
+    found: dict[str, Output] = {}
+    for number in itertools.count():
+        places = [seeded(place, number) for place in PRETRAININGS]
+        of_number = {place: output for place in places if (output := Output.of(out / place))}
+        found |= of_number
+        if number and not of_number:
+            break
+    return found

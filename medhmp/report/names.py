@@ -51,6 +51,17 @@ def title_of(model: str, start: str) -> str:
 
 
 def color_of(model: str, start: Start) -> str:
-    """The start's color for a model that takes one, else the model's own."""
+    """The start's color for a model that takes one, else the model's own.
+
+    Of the models that run on request several take starts: each start is a shade of their own color.
+    """
     entry = MODELS[model]
-    return START_COLORS[start] if entry.takes_starts else entry.color
+    if not entry.takes_starts:
+        return entry.color
+    return _between(entry.color, START_COLORS[start]) if entry.on_request else START_COLORS[start]
+
+
+def _between(one: str, other: str) -> str:
+    """The color half way between two, as #rrggbb."""
+    pairs = zip(bytes.fromhex(one[1:]), bytes.fromhex(other[1:]), strict=True)
+    return "#" + bytes((a + b) // 2 for a, b in pairs).hex()

@@ -1,18 +1,29 @@
-"""The content of ``results.json``: a row per task, model and start, gains, and origins."""
+"""The content of ``results.json``: a row per task, model and start, differences, and origins."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from medhmp.evaluate.discrimination import METRICS, auroc, best_f1_threshold, scores_of
-from medhmp.evaluate.intervals import Contest, bootstrap, gain
+from medhmp.arrays import Floats
+from medhmp.evaluate.discrimination import METRICS, best_f1_threshold
+from medhmp.evaluate.intervals import (
+    BOUNDS,
+    Contender,
+    Drawn,
+    Estimate,
+    combined,
+    difference,
+    draw_figures,
+    holm,
+    mean,
+)
 from medhmp.evaluate.measures import measures
 from medhmp.evaluate.predictions import Predictions
 from medhmp.layout import RAW, REPORT, TRUTH
-from medhmp.legend import LEVELS, Start
+from medhmp.legend import LEVELS, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.provenance import provenance
 from medhmp.refusal import Refusal
@@ -24,9 +35,21 @@ MEDHMP: Final = "medhmp"
 """The model whose gain from pretraining is told."""
 FEW_EVENTS: Final = 100
 """Rows with fewer test events are flagged: the standard error of an AUROC is then 0.02 or more."""
+HEADLINE_EVENTS: Final = 50
+"""A task with fewer test events stays out of what a headline says of all tasks."""
+COMPARED: Final = ("auroc", "average_precision")
+"""Metrics whose differences between models are told."""
+PRETRAINED: Final[tuple[Start, ...]] = ("both", "admission", "stay", "none")
+"""Starts of MedHMP that its other rows are compared with: the first that a task has."""
+BEST: Final = "best"
+"""The model whose scores are the synthetic cohort's true probabilities."""
 
 Record = dict[str, Any]
 """An object of ``results.json``."""
+Row = tuple[Task, str, str]
+"""The task, model and start of a row."""
+Figures = Mapping[Row, Mapping[str, Drawn]]
+"""The metrics of each row, and of the true probabilities where they are known."""
 
 
 def results_of(
@@ -36,71 +59,92 @@ def results_of(
     settings: Report,
     starts: Collection[Start],
 ) -> Record:
-    """``results.json``: rows in the order of ``predictions``, tasks not trained, gains, share
-    learned, origins.
+    """``results.json``: rows in the order of ``predictions``, differences between them, tasks not
+    trained, gains, share learned, origins.
 
     ``name`` is the run's, ``starts`` those it asked for. ``run`` has the fields that the shards and
     the pretrainings were made with, as their own records say; each row has its grid's.
     """
     made, truth = material.fields, material.truth()
     with_controls, database = made.get("cohort.matched", ()), database_of(material.shards.manifest)
+    contenders = contenders_of(predictions, truth)
+    figures, redrawn = draw_figures(contenders, settings.draws, settings.seed)
     rows = []
     for one in predictions:
-        best = None if truth is None else best_achievable(truth, one)
         people = material.people(one.task, one.test.row)
-        rows.append(row_of(one, settings, best, people, database, one.task in with_controls))
+        matched = one.task in with_controls
+        rows.append(row_of(one, figures, redrawn, people, database, matched))
+    headline = {
+        "gain": gain(rows, figures, "both", over_none(rows)),
+        "gain_over_floor": gain(rows, figures, "both", over_floor(rows)),
+        "control": gain(rows, figures, "shuffled", over_none(rows)),
+    }
     return {
         "run": {**tree_of(made), "name": name, "report": asdict(settings)},
         "rows": with_stay_start(rows, starts, database),
+        "differences": differences(rows, figures),
         "skipped": list(material.skipped),
-        "gain": gain_over_none(predictions, "both", settings),
-        "control": gain_over_none(predictions, "shuffled", settings),
-        "learned": learned(rows),
+        **with_holm(headline),
+        "learned": learned(rows, figures),
         "provenance": {REPORT: provenance(), **material.provenance},
     }
 
 
+def contenders_of(
+    predictions: Sequence[Predictions], truth: pl.DataFrame | None
+) -> dict[Row, Contender]:
+    """What is scored together: the predictions and, of a synthetic cohort, the truth."""
+    found: dict[Row, Contender] = {}
+    for p in predictions:
+        test, validation = p.test, p.validation
+        tuned = [best_f1_threshold(validation.label, scores) for scores in validation.scores]
+        found[_key(p)] = Contender(test.subject, test.label, test.scores, np.array(tuned))
+        if truth is not None and (p.task, BEST, BEST) not in found:
+            score = true_probabilities(truth, p)
+            if score is not None:
+                best = Contender(test.subject, test.label, score[None], np.array([0.5]))
+                found[p.task, BEST, BEST] = best
+    return found
+
+
+def _key(predictions: Predictions) -> Row:
+    return predictions.task, predictions.model, predictions.start
+
+
 def row_of(
     predictions: Predictions,
-    settings: Report,
-    best_achievable: float | None,
+    figures: Figures,
+    redrawn: int,
     people: pl.DataFrame | None = None,
     database: str | None = None,
     matched: bool = False,
 ) -> Record:
-    """One row of ``results.json``; each metric is {mean, sd, value, low, high, se}.
+    """One row of ``results.json``; each metric is {mean, sd, value, low, high, se, chance, why}.
 
-    value, low, high and se are of the seed-averaged score: the figure that headlines, figures and
-    the console show. mean and sd are over the seeds' own scores (sd null with one seed). Thresholds
-    of the tuned metrics come from validation rows. ``people`` has the attributes of the test rows,
+    value and mean are the mean of the replicates' own figures, sd is over them (null with one), and
+    low and high are null where there is no interval, for the reason ``why``. Thresholds of the
+    tuned metrics come from validation rows. ``people`` has the attributes of the test rows,
     ``database`` names the paper's figures that stand beside, ``matched`` says whether the task's
     controls were matched to its cases.
     """
-    test, validation = predictions.test, predictions.validation
-    tuned = best_f1_threshold(validation.label, validation.average)
-    value = scores_of(test.label, test.average, tuned)
-    limits, redrawn = bootstrap(
-        test.subject, test.label, test.average, tuned, settings.draws, settings.seed
-    )
-    seeds = [
-        scores_of(test.label, score, best_f1_threshold(validation.label, seen))
-        for score, seen in zip(test.scores, validation.scores, strict=True)
-    ]
-    metrics = {
-        name: _spread([s[name] for s in seeds]) | {"value": value[name]} | asdict(limits[name])
-        for name in METRICS
-    }
+    test = predictions.test
+    own = figures[_key(predictions)]
+    best = figures.get((predictions.task, BEST, BEST))
+    fields = tree_of(predictions.fields)
     return {
         "task": predictions.task,
         "level": LEVELS[predictions.task],
         "model": predictions.model,
         "start": predictions.start,
-        "seeds": len(predictions.seeds),
+        "replicates": len(predictions.seeds),
+        "drawn": drawn_anew(predictions, fields),
         "n": len(test.label),
         "patients": len(np.unique(test.subject)),
         "events": int(test.label.sum()),
-        **metrics,
-        "best_achievable": best_achievable,
+        **{name: _metric(own[name].estimate(*BOUNDS[name])) for name in METRICS},
+        "validation_loss": predictions.validation_loss,
+        "base_rate_loss": predictions.base_rate_loss,
+        "best_achievable": None if best is None else float(best["auroc"].own[0]),
         "paper": published(
             predictions.task, predictions.model, predictions.start, database, matched
         ),
@@ -110,14 +154,29 @@ def row_of(
         **measures(predictions, people),
         "redrawn": redrawn,
         "chosen": predictions.chosen,
-        "fields": tree_of(predictions.fields),
+        "fields": fields,
     }
 
 
-def _spread(values: Sequence[float]) -> Record:
-    """Mean and SD over seeds."""
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "sd": sd}
+def _metric(estimate: Estimate) -> Record:
+    """A figure by itself: that it is not zero is no question."""
+    found = estimate.to_json()
+    del found["p"]
+    return {"mean": estimate.value, **found}
+
+
+def drawn_anew(predictions: Predictions, fields: Mapping[str, Any]) -> list[str]:
+    """What a replicate of these fits drew for itself, in words."""
+    found = []
+    if fields.get("finetune", {}).get("labels") is not None:
+        found.append("labelled rows")
+    if MODELS[predictions.model].is_network:
+        found += ["order of the rows", "initial weights"]
+    else:
+        found.append("random choices of the fit")
+    if predictions.pretrainings > 1:
+        found.append("pretraining")
+    return found
 
 
 def with_stay_start(
@@ -140,8 +199,8 @@ def with_stay_start(
     return full
 
 
-def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | None:
-    """AUROC of the synthetic cohort's true probability on the same test rows.
+def true_probabilities(truth: pl.DataFrame, predictions: Predictions) -> Floats | None:
+    """The synthetic cohort's true probability of each test row, (n).
 
     ``truth`` has the columns task, row_id and probability. None for a task that it lacks.
     """
@@ -155,40 +214,125 @@ def best_achievable(truth: pl.DataFrame, predictions: Predictions) -> float | No
             f"{RAW}/{TRUTH} lacks {score.null_count()} test rows of {predictions.task}; "
             "run jobs.synthesize and what follows it again with --overwrite"
         )
-    return auroc(predictions.test.label, score.to_numpy())
+    return score.to_numpy().astype(np.float64)
 
 
-def gain_over_none(predictions: Sequence[Predictions], start: Start, settings: Report) -> Record:
-    """Paired gain in AUROC of MedHMP's ``start`` over *none*, over the tasks that have both.
+def differences(rows: Sequence[Record], figures: Figures) -> list[Record]:
+    """Within each task: MedHMP's most pretrained row less every other row, paired.
 
-    Both AUROCs are of the seed-averaged score: ``value`` is the mean difference between the rows'
-    own ``auroc.value``.
+    p_holm is corrected within the table of one task and metric. A task without MedHMP compares its
+    first row.
     """
-    tests = {(p.task, p.start): p.test for p in predictions if p.model == MEDHMP}
-    tasks = [t for t in LEVELS if (t, start) in tests and (t, "none") in tests]
-    if not tasks:
-        return {"value": None, "low": None, "high": None, "se": None, "redrawn": 0, "tasks": []}
-    contests = [
-        Contest(base.subject, base.label, better.average, base.average)
-        for better, base in ((tests[t, start], tests[t, "none"]) for t in tasks)
+    found: list[Record] = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        by_start = {row["start"]: row for row in of_task if row["model"] == MEDHMP}
+        first = next((by_start[s] for s in PRETRAINED if s in by_start), of_task[0])
+        others = [row for row in of_task if row is not first]
+        for metric in COMPARED:
+            table = [_difference(first, other, metric, figures) for other in others]
+            corrected = holm([line["p"] for line in table])
+            found += [{**line, "p_holm": p} for line, p in zip(table, corrected, strict=True)]
+    return found
+
+
+def _difference(a: Record, b: Record, metric: str, figures: Figures) -> Record:
+    estimate = difference(figures[_row(a)][metric], figures[_row(b)][metric]).estimate()
+    return {
+        "task": a["task"],
+        "level": a["level"],
+        "metric": metric,
+        "a": {"model": a["model"], "start": a["start"]},
+        "b": {"model": b["model"], "start": b["start"]},
+        **estimate.to_json(),
+    }
+
+
+def _row(row: Record) -> Row:
+    return row["task"], row["model"], row["start"]
+
+
+def over_none(rows: Sequence[Record]) -> dict[Task, Record]:
+    """Of each task MedHMP's row without pretraining."""
+    return {r["task"]: r for r in rows if (r["model"], r["start"]) == (MEDHMP, "none")}
+
+
+def over_floor(rows: Sequence[Record]) -> dict[Task, Record]:
+    """Of each task the best model that is no network: that of the lowest validation loss."""
+    found: dict[Task, Record] = {}
+    for row in rows:
+        best = found.get(row["task"])
+        if not MODELS[row["model"]].is_network and (
+            best is None or row["validation_loss"] < best["validation_loss"]
+        ):
+            found[row["task"]] = row
+    return found
+
+
+def gain(
+    rows: Sequence[Record], figures: Figures, start: Start, bases: Mapping[Task, Record]
+) -> Record:
+    """Gain in AUROC of MedHMP's ``start`` over a base of each task: the mean of paired differences.
+
+    Tasks with few test events are left out, and named. All null without a task.
+    """
+    ours = {r["task"]: r for r in rows if (r["model"], r["start"]) == (MEDHMP, start)}
+    both = [task for task in ours if task in bases]
+    left_out = [
+        {"task": task, "events": ours[task]["events"]}
+        for task in both
+        if ours[task]["events"] < HEADLINE_EVENTS
     ]
-    return {**asdict(gain(contests, settings.draws, settings.seed)), "tasks": tasks}
+    tasks = [task for task in both if ours[task]["events"] >= HEADLINE_EVENTS]
+    told = {
+        "tasks": tasks,
+        "over": {task: bases[task]["model"] for task in tasks},
+        "left_out": left_out,
+    }
+    if not tasks:
+        why = f"no task has both, and {HEADLINE_EVENTS} test events"
+        return {**_nothing(why), **told}
+    paired = [
+        difference(figures[_row(ours[t])]["auroc"], figures[_row(bases[t])]["auroc"]) for t in tasks
+    ]
+    return {**mean(paired).estimate().to_json(), **told}
 
 
-def learned(rows: Sequence[Record]) -> Record:
+def _nothing(why: str) -> Record:
+    """A gain or a share without a task."""
+    empty: Record = dict.fromkeys(("value", "sd", "se", "low", "high", "p"))
+    return {**empty, "chance": [], "why": why}
+
+
+def with_holm(gains: Mapping[str, Record]) -> dict[str, Record]:
+    """The gains of the headline, with p_holm: they are one table."""
+    corrected = holm([gain["p"] for gain in gains.values()])
+    return {
+        name: {**gain, "p_holm": p}
+        for (name, gain), p in zip(gains.items(), corrected, strict=True)
+    }
+
+
+def learned(rows: Sequence[Record], figures: Figures) -> Record:
     """Share of the reachable AUROC that was reached, mean over tasks.
 
-    (AUROC - 0.5) / (best achievable - 0.5), with the AUROC of the seed-averaged score. ``value`` is
-    of MedHMP's start *both*; ``beside`` has every model and start. All null or empty without a
-    known truth.
+    (AUROC - 0.5) / (best achievable - 0.5), on the same patients in every draw. ``value`` and its
+    interval are of MedHMP's start *both*; ``beside`` has every model and start. Tasks with few test
+    events are left out. All null or empty without a known truth.
     """
-    shares: dict[str, dict[str, float]] = {}
+    shares: dict[str, dict[str, Drawn]] = {}
     for row in rows:
-        if row["best_achievable"] is not None and row["same_as"] is None:
-            share = (row["auroc"]["value"] - 0.5) / (row["best_achievable"] - 0.5)
+        best = figures.get((row["task"], BEST, BEST))
+        if best is not None and row["events"] >= HEADLINE_EVENTS:
+            share = combined(_share, figures[_row(row)]["auroc"], best["auroc"])
             shares.setdefault(f"{row['model']}/{row['start']}", {})[row["task"]] = share
     beside = {
-        name: {"value": float(np.mean(list(of_tasks.values()))), "tasks": list(of_tasks)}
+        name: {**mean(list(of_tasks.values())).estimate().to_json(), "tasks": list(of_tasks)}
         for name, of_tasks in shares.items()
     }
-    return {**beside.get(f"{MEDHMP}/both", {"value": None, "tasks": []}), "beside": beside}
+    nothing = {**_nothing("no task has a known truth"), "tasks": []}
+    return {**beside.get(f"{MEDHMP}/both", nothing), "beside": beside}
+
+
+def _share(auroc: Floats, best: Floats) -> Floats:
+    return np.asarray((auroc - 0.5) / (best - 0.5))

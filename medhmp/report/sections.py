@@ -12,20 +12,19 @@ from medhmp.report.section import DASH, Section, chance_said, number
 from medhmp.report.tripod import tripod
 from medhmp.shards.manifest import Manifest, TaskCounts
 
+NO_INTERVAL: Final = "no interval"
 DAGGER: Final = "\u2020"
-OVER_SEEDS: Final = "Mean ± SD over seeds"
+OVER_REPLICATES: Final = "SD over replicates"
+ABOVE: Final = "\u2021"
 NAMED: Final = 3
 """Outputs of one folder that are named one by one; of more, their number."""
 
 
 def with_interval(metric: Record) -> str:
-    """The figure of the seed-averaged score with its interval."""
+    """The mean of the replicates with its interval, or the words that there is none."""
+    if metric["low"] is None:
+        return f"{metric['value']:.3f} ({NO_INTERVAL})"
     return f"{metric['value']:.3f} ({metric['low']:.3f}{DASH}{metric['high']:.3f})"
-
-
-def over_seeds(metric: Record) -> str:
-    """Mean and SD over seeds; the mean alone of one seed."""
-    return number(metric["mean"]) + ("" if metric["sd"] is None else f" ± {metric['sd']:.3f}")
 
 
 def _name(row: Record) -> str:
@@ -39,6 +38,7 @@ def sections(results: Record, manifest: Manifest) -> list[Section]:
     rows = results["rows"]
     every = [
         _discrimination(rows),
+        _differences(results["differences"]),
         _learned(results["learned"]["beside"]),
         _thresholds(rows),
         *evaluation(rows),
@@ -68,31 +68,63 @@ def _by_task(
 
 
 def _discrimination(rows: Sequence[Record]) -> Section:
-    columns = ("Model", "AUROC (95 %)", "SE", OVER_SEEDS, "AUPR (95 %)", OVER_SEEDS,
+    columns = ("Model", "AUROC (95 %)", "SE", OVER_REPLICATES, "AUPR (95 %)", OVER_REPLICATES,
                "Average precision (95 %)", "Paper AUROC", "AUPR", "Table")  # fmt: skip
-    note = f"{DAGGER} fewer than {FEW_EVENTS} events: read the interval and the SE, not the figure."
+    few = f"{DAGGER} fewer than {FEW_EVENTS} events: read the interval and the SE, not the figure."
+    notes = [few] if any(row["few_events"] for row in rows) else []
+    notes += [
+        f"No interval: {why}." for why in dict.fromkeys(r["auroc"]["why"] for r in rows) if why
+    ]
 
     def cells(row: Record) -> list[str]:
         dagger = f" {DAGGER}" if row["few_events"] else ""
         return [
             with_interval(row["auroc"]),
             number(row["auroc"]["se"]) + dagger,
-            over_seeds(row["auroc"]),
+            number(row["auroc"]["sd"]),
             with_interval(row["aupr"]),
-            over_seeds(row["aupr"]),
+            number(row["aupr"]["sd"]),
             with_interval(row["average_precision"]),
             *_paper(row["paper"], "auroc", "aupr"),
         ]
 
-    few = any(row["few_events"] for row in rows)
-    notes = [note] if few else []
     notes.append(_chance(rows))
     return Section("Discrimination", columns, _by_task(rows, cells), " ".join(notes))
 
 
 def _chance(rows: Sequence[Record]) -> str:
     """What chance the intervals of the rows' discrimination hold."""
-    return chance_said(s for r in rows for s in r["auroc"].get("chance", ["test patients"]))
+    return chance_said(s for r in rows for s in r["auroc"]["chance"])
+
+
+def _differences(differences: Sequence[Record]) -> Section:
+    """A heading per task and metric, a line per model that the first is compared with."""
+    names = {"auroc": "AUROC", "average_precision": "average precision"}
+    groups: dict[str, list[list[str]]] = {}
+    for line in differences:
+        first, other = (title_of(line[side]["model"], line[side]["start"]) for side in "ab")
+        head = f"{TASK_NAMES[line['task']]}, {names[line['metric']]}: {first} less"
+        limits = NO_INTERVAL
+        if line["low"] is not None:
+            limits = f"{signed(line['low'])} to {signed(line['high'])}"
+        cells = [other, signed(line["value"]), limits, p_value(line["p"]), p_value(line["p_holm"])]
+        groups.setdefault(head, []).append(cells)
+    note = "Paired. Holm's correction is for the comparisons under one heading."
+    note += f" {chance_said(source for line in differences for source in line['chance'])}"
+    columns = ("Compared with", "Difference", "95 %", "p", "p (Holm)")
+    return Section("Differences", columns, groups, note)
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign and a minus as wide as the plus."""
+    return f"{value:+.3f}".replace("-", "\u2212")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with three digits; a dash where there is none."""
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _paper(paper: Record | None, *metrics: str) -> list[str]:
@@ -109,8 +141,12 @@ def _learned(beside: Mapping[str, Record]) -> Section:
     rows = []
     for key, share in beside.items():
         model, _, start = key.partition("/")
-        rows.append([title_of(model, start), f"{share['value']:.0%}", str(len(share["tasks"]))])
-    columns = ("Model", "Share of the reachable AUROC above 0.5", "Tasks")
+        limits = NO_INTERVAL
+        if share["low"] is not None:
+            limits = f"{share['low']:.0%} to {share['high']:.0%}"
+        cells = [f"{share['value']:.0%}", limits, str(len(share["tasks"]))]
+        rows.append([title_of(model, start), *cells])
+    columns = ("Model", "Share of the reachable AUROC above 0.5", "95 %", "Tasks")
     return Section("Learned", columns, {"": rows})
 
 
@@ -127,17 +163,34 @@ def _thresholds(rows: Sequence[Record]) -> Section:
 
 
 def _chosen(rows: Sequence[Record]) -> Section:
-    columns = ("Model", "Batch size", "Learning rate", "Searched", "At the edge")
+    columns = ("Model", "Batch size", "Learning rate", "Searched", "At the edge", "Others",
+               "Validation loss", "Base rate's")  # fmt: skip
 
     def cells(row: Record) -> list[str]:
-        cell = row["chosen"]
-        if cell is None:
-            return [DASH] * 4
-        searched = f"{min(cell['rates']):g} to {max(cell['rates']):g} ({len(cell['rates'])})"
-        edge = "yes" if cell["at_edge"] else "no"
-        return [str(cell["batch_size"]), f"{cell['learning_rate']:g}", searched, edge]
+        losses = [number(row["validation_loss"]), number(row["base_rate_loss"])]
+        if row["validation_loss"] > row["base_rate_loss"]:
+            losses[0] += f" {ABOVE}"
+        return [*_cell(row["chosen"]), *losses]
 
-    return Section("Chosen cells", columns, _by_task(rows, cells))
+    above = any(row["validation_loss"] > row["base_rate_loss"] for row in rows)
+    note = f"{ABOVE} above the base rate's: this model has learnt nothing that holds."
+    return Section("Chosen cells", columns, _by_task(rows, cells), note if above else "")
+
+
+def _cell(cell: Record | None) -> list[str]:
+    """A chosen cell: batch size, rate, rates searched, whether it is at their edge, the rest."""
+    if cell is None:
+        return [DASH] * 5
+    searched = f"{min(cell['rates']):g} to {max(cell['rates']):g} ({len(cell['rates'])})"
+    known = ("batch_size", "learning_rate", "rates", "at_edge")
+    others = [f"{name} {value:g}" for name, value in cell.items() if name not in known]
+    return [
+        DASH if cell["batch_size"] is None else str(cell["batch_size"]),
+        f"{cell['learning_rate']:g}",
+        searched,
+        "yes" if cell["at_edge"] else "no",
+        ", ".join(others) or DASH,
+    ]
 
 
 def _skipped(skipped: Sequence[Record]) -> Section:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from medhmp.report.results import Record
+from medhmp.model.catalog import MODELS
+from medhmp.report.names import TASK_NAMES
+from medhmp.report.results import HEADLINE_EVENTS, Record
 from medhmp.report.section import Section
-from medhmp.report.sections import sections
+from medhmp.report.sections import sections, signed
 from medhmp.shards.manifest import Manifest
 from medhmp.tables.schema import SYNTHETIC
 
@@ -32,18 +34,20 @@ NOTES: Final = (
 )
 METHOD: Final = (
     "Test rows were scored once, with the cell of the grid that had the lowest mean validation "
-    "cross-entropy. A figure with an interval is of the seed-averaged score; the interval and the "
-    "standard error (SE) come from resampling patients. Mean and SD are over the seeds' own "
-    "figures. The gain from pretraining and the share of what can be learned are made of the same "
-    "AUROCs of seed-averaged scores as the figure and the console show; the gain's interval holds "
-    "the chance of test patients alone. AUPR is the trapezoid under the precision-recall curve, as "
-    "the paper's authors compute it; average precision does not interpolate. Tuned thresholds are "
-    "those of best validation F1. A learning rate at the edge of the searched ones suggests that "
-    "the grid is too narrow. Intercept and slope of calibration are best at 0 and 1, O:E at 1, "
-    "Brier, ECE and ICI at 0, scaled Brier at 1. Calibration, curves, net benefit and subgroups "
-    "are of the mean score of all fits of the chosen cell; their intervals come from the influence "
-    "of each patient, not from resampling. Recalibration and thresholds come from validation "
-    "rows. Net benefit weighs a needless act by the odds of the threshold at which one acts."
+    "cross-entropy. A figure is the mean over the replicates, each of which is a fit of its own. "
+    "Its interval and standard error (SE) add two variances: that of the mean under resampled test "
+    "patients, and that of the replicates, with one degree of freedom less than there are "
+    "replicates. Differences are paired: replicate by replicate, on the same resampled patients; "
+    "p-values are two-sided, and corrected after Holm within a table. The best floor of a task is "
+    "the model on counted features with the lowest validation loss. AUPR is the trapezoid under "
+    "the precision-recall curve, as the paper's authors compute it; average precision does not "
+    "interpolate. Tuned thresholds are those of best validation F1. A learning rate at the edge of "
+    "the searched ones suggests that the grid is too narrow. Intercept and slope of calibration "
+    "are best at 0 and 1, O:E at 1, Brier, ECE and ICI at 0, scaled Brier at 1. Calibration, "
+    "curves, net benefit and subgroups are of the mean score of the replicates; their intervals "
+    "come from the influence of each patient, not from resampling. Recalibration and thresholds "
+    "come from validation rows. Net benefit weighs a needless act by the odds of the threshold at "
+    "which one acts."
 )
 
 
@@ -62,42 +66,75 @@ def story(results: Record, manifest: Manifest) -> Story:
     """The text for one ``results.json`` and the manifest of its shards."""
     rows = results["rows"]
     tasks = len({row["task"] for row in rows})
-    seeds = max((row["seeds"] for row in rows), default=0)
+    replicates = max((row["replicates"] for row in rows), default=0)
     draws = results["run"]["report"]["draws"]
     synthetic = SYNTHETIC in manifest.counts or any(r["best_achievable"] is not None for r in rows)
     return Story(
         title=f"MedHMP: {results['run']['name']}",
-        lead=f"{tasks} tasks, up to {seeds} seeds a row, {draws:,} patient-bootstrap draws.",
+        lead=f"{tasks} tasks, up to {replicates} replicates a row, {draws:,} patient-bootstrap "
+        f"draws. {chance(rows)}".strip(),
         notice=SYNTHETIC_NOTICE if synthetic else NOTES[0],
         headline=headline(results),
         sections=sections(results, manifest),
     )
 
 
-def headline(results: Record) -> list[tuple[str, str]]:
-    """(figure, what it is) of each answer that a reader looks for first.
+def chance(rows: Sequence[Record]) -> str:
+    """Which sources of chance the intervals hold, in words."""
+    if not rows:
+        return ""
+    if max(row["replicates"] for row in rows) < 2:
+        return (
+            "Intervals hold the chance of the test patients alone: another fit of the same model "
+            "could differ by more."
+        )
+    drawn = list(dict.fromkeys(what for row in rows for what in row["drawn"]))
+    said = (
+        "Intervals hold the chance of the test patients and of the replicates, each of which drew "
+        f"anew: {', '.join(drawn)}."
+    )
+    if any(row["start"] != "none" for row in rows) and "pretraining" not in drawn:
+        said += " Pretraining was made once, and its chance is in no interval."
+    return said
 
-    All compare AUROCs of seed-averaged scores, as the console shows them.
-    """
+
+def headline(results: Record) -> list[tuple[str, str]]:
+    """(figure, what it is) of each answer that a reader looks for first."""
     lines = []
     for key, what in (
         ("gain", "AUROC gained by pretraining: both over none"),
-        ("control", "the same for the control, pretrained on data shuffled between patients"),
+        ("gain_over_floor", "AUROC of both over the best model on counted features"),
+        (
+            "control",
+            "AUROC of the control, pretrained on data shuffled between patients, over none",
+        ),
     ):
         gain = results[key]
         if gain["value"] is not None:
-            limits = f"({signed(gain['low'])} to {signed(gain['high'])})"
-            tasks = f"mean of {len(gain['tasks'])} tasks, seed-averaged scores"
-            lines.append((signed(gain["value"]), f"{what}; {tasks}, 95 % interval {limits}"))
-    if results["learned"]["value"] is not None:
+            lines.append((signed(gain["value"]), f"{what}; {_of_tasks(gain)}"))
+    share = results["learned"]
+    if share["value"] is not None:
+        limits = (
+            f"{share['low']:.0%} to {share['high']:.0%}" if share["low"] is not None else "none"
+        )
         what = (
             "of what can be learned: AUROC of both above 0.5, against the best achievable; "
-            "seed-averaged scores"
+            f"95 % interval {limits}"
         )
-        lines.append((f"{results['learned']['value']:.0%}", what))
+        lines.append((f"{share['value']:.0%}", what))
     return lines
 
 
-def signed(value: float) -> str:
-    """A difference, with its sign and a minus as wide as the plus."""
-    return f"{value:+.3f}".replace("-", "\u2212")
+def _of_tasks(gain: Record) -> str:
+    """Over which tasks a gain is a mean, its interval, and the tasks left out."""
+    said = f"mean of {len(gain['tasks'])} tasks"
+    floors = {model for model in gain["over"].values() if not MODELS[model].is_network}
+    if floors:
+        said += f" ({', '.join(MODELS[model].title for model in MODELS if model in floors)})"
+    if gain["low"] is None:
+        said += f", no interval: {gain['why']}"
+    else:
+        limits = f"{signed(gain['low'])} to {signed(gain['high'])}"
+        said += f", 95 % interval {limits}, Holm p {gain['p_holm']:.3f}"
+    few = [f"{TASK_NAMES[task['task']]} ({task['events']})" for task in gain["left_out"]]
+    return said + (f"; left out, below {HEADLINE_EVENTS} events: {', '.join(few)}" if few else "")

@@ -60,11 +60,11 @@ def _draw(
 
 
 def console_table(results: Record) -> rich.table.Table:
-    """AUROC of the seed-averaged scores: a line per model and start, a column per task."""
+    """Mean AUROC of the replicates: a line per model and start, a column per task."""
     rows = results["rows"]
     auroc = {(title_of(r["model"], r["start"]), r["task"]): r["auroc"]["value"] for r in rows}
     best = {r["task"]: r["best_achievable"] for r in rows}
-    table = rich.table.Table(title="Test AUROC of seed-averaged scores", title_justify="left")
+    table = rich.table.Table(title="Test AUROC, mean of the replicates", title_justify="left")
     table.add_column("")
     for task in best:
         table.add_column(task, justify="right")

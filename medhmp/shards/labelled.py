@@ -15,7 +15,8 @@ from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards.manifest import OpenShards
-from medhmp.shards.rows import Admissions, Batch, Patients, Stays
+from medhmp.shards.row_notes import NotesRead, read_row_notes
+from medhmp.shards.rows import Admissions, Batch, Patients, RowNotes, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.tasks.patients import target_codes
@@ -34,35 +35,45 @@ class Labelled:
 
     rows: Stays | Admissions | Patients
     label: Floats32  # (n) in {0, 1}
+    notes: RowNotes | None = None  # what models read of notes that the rows do not have
 
     def __len__(self) -> int:
         return len(self.label)
 
     def batch(self, rows: Ints) -> Batch:
         """The keys of the level for the given rows, and ``label``."""
-        return {**self.rows.batch(rows), LABEL: torch.from_numpy(self.label[rows])}
+        notes = self.notes.batch(rows) if self.notes else {}
+        return {**self.rows.batch(rows), **notes, LABEL: torch.from_numpy(self.label[rows])}
+
+    def take(self, rows: Ints) -> "Labelled":
+        """Copies the given rows."""
+        notes = self.notes.take(rows) if self.notes else None
+        return Labelled(self.rows.take(rows), self.label[rows], notes)
 
 
 TaskData = dict[Split, Labelled]
 
 
 def read_task(
-    shards: OpenShards, task: Task, cohort: Cohort, model: Model, labels: int | None
+    shards: OpenShards,
+    task: Task,
+    cohort: Cohort,
+    model: Model,
+    notes: NotesRead | None = None,
 ) -> TaskData:
-    """Reads all splits of a task, with the training split cut to its first ``labels`` rows.
-
-    Rows are in the order of the shards, which is a hash of the patient: the first n rows belong to
-    random patients.
+    """Reads all splits of a task, rows in the order of the shards.
 
     Args:
         shards: holds the rows and the labels.
         task: decides the level of the rows.
         cohort: its ``max_visits`` and the target codes of the task shape the rows of patients.
         model: its ``max_stays`` shapes the rows of admissions.
-        labels: training rows to keep; none: all.
+        notes: what models read of the notes of stays and admissions, beside the vectors that
+            admissions have; none: nothing.
 
     Raises:
-        Refusal: the task has no labels, a file is damaged, or a patient is in two splits.
+        Refusal: the task has no labels, a file is damaged, a patient is in two splits, or the text
+            of notes is gone.
     """
     name = labels_of(task)
     if name not in shards.output.files:
@@ -75,12 +86,27 @@ def read_task(
     data: TaskData = {}
     for split in SPLITS:
         table = rows.filter(pc.equal(rows["split"], split))
-        if split == "train" and labels is not None:
-            table = table.slice(0, labels)
         own = _labels_of_rows(labelled, table[ROW_ID[LEVELS[task]]])
         label = own["label"].to_numpy().astype(np.float32)
         data[split] = Labelled(_rows(shards, task, cohort, model, table, own), label)
+        if notes and LEVELS[task] != "patient":
+            hadm = table["hadm_id"].to_numpy()
+            data[split] = replace(data[split], notes=read_row_notes(shards, hadm, notes))
     return data
+
+
+def draw(data: TaskData, labels: int | None, seed: int) -> TaskData:
+    """The task with ``labels`` labelled training rows; none: all of them.
+
+    The seed puts the training patients in an order, and rows are taken patient by patient.
+    """
+    train = data["train"]
+    if labels is None or labels >= len(train):
+        return data
+    patients, patient = np.unique(train.rows.subject_id, return_inverse=True)
+    place = np.random.default_rng([seed, labels]).permutation(len(patients))
+    taken = np.argsort(place[patient], kind="stable")[:labels]
+    return {**data, "train": train.take(np.sort(taken))}
 
 
 def counts(data: TaskData) -> dict[str, dict[str, int]]:
@@ -94,7 +120,7 @@ def counts(data: TaskData) -> dict[str, dict[str, int]]:
 def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
     """Says why a task cannot be trained and scored, and what would help.
 
-    No source has it, a split lacks a class, or the training rows kept do. Empty if the task can.
+    No source has it, a split lacks a class, or the training rows drawn do. Empty if the task can.
     """
     whole = shards.manifest.tasks[task]
     found = counts(data)
@@ -107,7 +133,7 @@ def hindrance(shards: OpenShards, task: Task, data: TaskData) -> str:
     if whole.hindrance or rows == whole.rows["train"] or 0 < positives < rows:
         return read.hindrance
     return (
-        f"the first {rows:,} training rows are all of one class "
+        f"the {rows:,} labelled training rows that were drawn are all of one class "
         f"({whole.positives['train']:,} of {whole.rows['train']:,} are positive); "
         "give a larger --finetune.labels"
     )

@@ -3,6 +3,7 @@
 The manifest is content only: nothing in it depends on workers, buckets, paths or time.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,9 @@ from medhmp.tables.schema import SYNTHETIC
 FORMAT: Final = 4
 FROZEN: Final = "features.frozen"
 """The name, among the inputs of shards, of the shards whose featurizer made them."""
+
+EVENT: Final = re.compile(r"^(?!.*_value).*(_mask$|_delta_time(_|$))")
+"""FIDDLE's names of hourly features that tell of a measurement: masks, and bins since a reading."""
 
 VARIABLES: Final = "tables.variables"
 """The same, of the file of plausible ranges."""
@@ -117,6 +121,7 @@ class Manifest:
             demographics=len(self.demographics),
             diagnoses=len(self.diagnoses),
             drugs=len(self.drugs),
+            events=tuple(i for i, name in enumerate(self.features) if EVENT.search(name)),
         )
 
     def rows_per_file(self, table: str, splits: Sequence[str] = SPLITS) -> dict[str, int]:

@@ -5,7 +5,8 @@ object per row; ``batch(rows)`` gives the tensors of ``medhmp/batch.py``. Nested
 are ragged rows over a flat inner table.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from medhmp.batch import (
     NOTE_VECTOR,
     STAY_SLOT,
     SUBJECT_ID,
+    TOKENS,
+    VISIT_DAYS,
     VISIT_OFFSETS,
     CsrKeys,
 )
@@ -85,6 +88,24 @@ class Stays:
             values = self.demographic_values[self.demographics.positions(rows)]
             batch[DEMOGRAPHICS.values] = torch.from_numpy(values)
         return batch
+
+    def take(self, rows: Ints) -> "Stays":
+        """Copies the given stays."""
+        steps = self.hours_per_stay
+        hours = (rows[:, None] * steps + np.arange(steps)).ravel()
+        of_features, of_demographics = self.feature_values, self.demographic_values
+        if of_features is not None:
+            of_features = of_features[self.hours.positions(hours)]
+        if of_demographics is not None:
+            of_demographics = of_demographics[self.demographics.positions(rows)]
+        return Stays(
+            self.subject_id[rows],
+            self.row_id[rows],
+            self.hours.take(hours),
+            self.demographics.take(rows),
+            of_features,
+            of_demographics,
+        )
 
     def shuffled(self, generator: np.random.Generator) -> "Stays":
         """The control: deals the content of each hour to the same hour of some stay.
@@ -159,6 +180,21 @@ class Admissions:
             SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
 
+    def take(self, rows: Ints) -> "Admissions":
+        """Copies the given admissions, with the stays of theirs that are kept."""
+        own = self.stay_rows.take(rows)
+        return replace(
+            self,
+            subject_id=self.subject_id[rows],
+            row_id=self.row_id[rows],
+            icd=self.icd.take(rows),
+            drug=self.drug.take(rows),
+            note=self.note[rows],
+            has_note=self.has_note[rows],
+            stays=self.stays.take(own.values.astype(np.int64)),
+            stay_rows=Csr(own.offsets, np.arange(len(own.values))),
+        )
+
     def shuffled(self, generator: np.random.Generator) -> "Admissions":
         """The control: deals codes, drugs and hours to other admissions.
 
@@ -185,6 +221,7 @@ class Patients:
     subject_id: Ints  # (n)
     visits: Csr  # row i: the rows of ``icd`` that are patient i's admissions
     icd: Csr  # a row per admission
+    days: Floats32  # a value per admission: days from it to the patient's last one that is seen
 
     @staticmethod
     def from_arrow(
@@ -209,12 +246,16 @@ class Patients:
         place = np.cumsum(kept) - np.repeat(np.cumsum(after) - after, np.diff(offsets))
         kept &= place > after[owner] - max_visits
         icd = Csr.from_arrow(inner.field(ICD.ids)).take(np.flatnonzero(kept))
+        admitted = inner.field("admitted").to_numpy(zero_copy_only=False)[kept]
         visible = ~np.isin(icd.values, hidden)
         row = np.repeat(np.arange(len(icd)), icd.lengths)[visible]
         lengths = np.bincount(owner[kept], minlength=len(table))
+        visits = Csr(from_lengths(lengths), np.arange(len(icd)))
+        last = admitted[np.repeat(visits.offsets[1:] - 1, lengths)]
         return Patients(
             subject_id=_ints(table, "subject_id"),
-            visits=Csr(from_lengths(lengths), np.arange(len(icd))),
+            visits=visits,
+            days=((last - admitted) / np.timedelta64(1, "D")).astype(np.float32),
             icd=Csr(from_lengths(np.bincount(row, minlength=len(icd))), icd.values[visible]),
         )
 
@@ -225,11 +266,18 @@ class Patients:
     def __len__(self) -> int:
         return len(self.visits)
 
+    def take(self, rows: Ints) -> "Patients":
+        """Copies the given patients with their admissions."""
+        visits = self.visits.take(rows)
+        icd, days = self.icd.take(visits.values), self.days[visits.values]
+        return Patients(self.subject_id[rows], Csr(visits.offsets, np.arange(len(icd))), icd, days)
+
     def batch(self, rows: Ints) -> Batch:
         """The keys of patients for the given rows."""
         visits = self.visits.take(rows)
         return {
             VISIT_OFFSETS: torch.from_numpy(visits.offsets),
+            VISIT_DAYS: torch.from_numpy(self.days[visits.values]),
             **_tensors(ICD, self.icd.take(visits.values)),
             SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
@@ -262,6 +310,30 @@ class NoteVectors:
         has = self.hadm_id[at] == hadm
         note[has] = self.embedding[at[has]]
         return note, has
+
+
+@dataclass(frozen=True)
+class RowNotes:
+    """The notes of n rows in the forms that models read, beside the rows themselves."""
+
+    vectors: tuple[Floats32, npt.NDArray[np.bool_]] | None = None  # (n, E), and which have one
+    tokens: Mapping[str, Csr] = field(default_factory=dict)  # family -> a row per row (n)
+
+    def take(self, rows: Ints) -> "RowNotes":
+        """Copies the notes of the given rows."""
+        vectors = self.vectors and (self.vectors[0][rows], self.vectors[1][rows])
+        return RowNotes(vectors, {name: of.take(rows) for name, of in self.tokens.items()})
+
+    def batch(self, rows: Ints) -> Batch:
+        """The keys of notes for the given rows."""
+        batch: Batch = {}
+        if self.vectors is not None:
+            note, has_note = self.vectors
+            batch[NOTE_VECTOR] = torch.from_numpy(note[rows])
+            batch[HAS_NOTE] = torch.from_numpy(has_note[rows])
+        for family, tokens in self.tokens.items():
+            batch |= _tensors(TOKENS[family], tokens.take(rows))
+        return batch
 
 
 def _deal(codes: Csr, generator: np.random.Generator) -> Csr:

@@ -25,6 +25,16 @@ def counted(rows: Stays | Admissions | Patients, widths: Widths) -> Floats32:
     return np.hstack([*stays, *codes, rows.note])
 
 
+def blocks(rows: Stays | Admissions | Patients, widths: Widths) -> tuple[int, ...]:
+    """Columns of ``counted`` by kind: of stays, of diagnoses, of drugs, of the note."""
+    stays = widths.features + widths.demographics
+    if isinstance(rows, Stays):
+        return (stays,)
+    if isinstance(rows, Patients):
+        return (widths.diagnoses,)
+    return (stays, widths.diagnoses, widths.drugs, rows.note.shape[1])
+
+
 def _stay_counts(stays: Stays, widths: Widths) -> tuple[Floats32, Floats32]:
     """Counts (n, F) of hours with each feature on, or sums of its values; demographics (n, P)."""
     whole = Csr(stays.hours.offsets[:: max(stays.hours_per_stay, 1)], stays.hours.values)

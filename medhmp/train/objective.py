@@ -37,6 +37,7 @@ STAGE_TWO_ALONE: Final = (
     "contrast_weight",
     "mcp_reduction",
     "nce_denominator",
+    "code_prior",
 )
 """Fields of ``Model`` that only stage two reads."""
 

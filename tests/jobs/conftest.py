@@ -30,8 +30,11 @@ ARGUMENTS = shlex.split("""
     --splits.test 0.3 --shards.files 6 --shards.bucket-stays 200 --model.width 16
     --pretrain-stay.epochs 8 --pretrain-stay.batch-size 32
     --pretrain-admission.epochs 2 --pretrain-admission.batch-size 32
-    --finetune.epochs 2 --tune.seeds 2 --tune.models medhmp hist_gradient_boosting
-    --tune.search medhmp.batch_size=32 medhmp.learning_rate=5e-3,2e-2 --report.draws 100
+    --finetune.epochs 2 --tune.replicates 2 --tune.models medhmp hist_gradient_boosting
+    --tune.search medhmp.batch_size=32 medhmp.learning_rate=5e-3,2e-2
+    hist_gradient_boosting.learning_rate=0.05 hist_gradient_boosting.max_leaf_nodes=4
+    hist_gradient_boosting.max_features=0.3 hist_gradient_boosting.components=30
+    --report.draws 100
 """)
 
 

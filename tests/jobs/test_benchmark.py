@@ -41,6 +41,15 @@ def test_synthesize_tells_speed_and_memory_of_each_size(
     assert all(value > 0 for value in found.values())
 
 
+def test_bootstrap_tells_its_seconds_and_is_that_of_scikit_learn(
+    measured: Callable[..., dict[str, float]],
+) -> None:
+    sizes = ("--rows", "400", "--draws", "30", "--compared", "5", "--repeats", "1")
+    found = measured("bootstrap", *sizes)
+    assert set(found) == {"seconds", "loop_s", "largest_difference_e12"}
+    assert found["largest_difference_e12"] < 1000  # 1e-9
+
+
 @pytest.mark.ray
 def test_featurize_tells_what_the_job_takes_of_each_size(
     measured: Callable[..., dict[str, float]],
@@ -118,9 +127,8 @@ def test_what_to_measure_has_to_be_said(
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("python -m jobs.benchmark: ")
-    assert (
-        "synthesize, featurize, soak-featurize, soak-train, soak-nodes, train, fuzz, soak" in said
-    )
+    names = ", ".join(name for name in MEASUREMENTS)
+    assert f"{names}, soak" in said
 
 
 def test_every_measurement_is_there() -> None:

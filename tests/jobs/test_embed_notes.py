@@ -170,7 +170,7 @@ def test_another_encoder_is_refused_and_vectors_without_text_are_not_overwritten
         embed_notes(replace(other, overwrite=True))
     assert read(run).num_rows == len(TEXTS)  # still there
     (Folder(run.out) / "shards" / "note_embeddings").remove()
-    with pytest.raises(Refusal, match=r"run jobs\.featurize with --overwrite first"):
+    with pytest.raises(Refusal, match=r"remove the shards and run jobs\.featurize first"):
         embed_notes(run)
 
 

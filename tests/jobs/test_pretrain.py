@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
+from jobs.tune import tune
 from medhmp.benchmark.soak_train import content
+from medhmp.refusal import Refusal
 from medhmp.run import Loop, Run
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder
@@ -99,6 +102,38 @@ def test_the_whole_stay_encoder_arrives_in_stage_two(pretrained: Run) -> None:
         for model in (begun, scratch)
     )
     assert moved < apart / 3
+
+
+def test_more_pretrainings_leave_the_first_and_differ_in_their_seed(
+    pretrained: Run, branch: Callable[..., Run]
+) -> None:
+    """The replicates of a grid begin from one after the other."""
+    tuned = replace(pretrained.tune, starts=("stay",), tasks=("mortality",), models=("medhmp",))
+    run = branch(pretrained, "shards", "pretrain_stay", pretrain_seeds=2, tune=tuned)
+    root = Path(run.out)
+    before = (root / "pretrain_stay" / COMPLETE).stat().st_mtime_ns
+    pretrain_stay(run)
+    assert (root / "pretrain_stay" / COMPLETE).stat().st_mtime_ns == before
+    records = [
+        json.loads((root / place / COMPLETE).read_text())
+        for place in ("pretrain_stay", "seed-1/pretrain_stay")
+    ]
+    seeds = [record["fields"].pop("pretrain_stay.seed") for record in records]
+    assert seeds == [0, 1]
+    assert records[0]["fields"] == records[1]["fields"]
+    weights = [
+        sha256(root / place / "pretrain_stay/model.safetensors") for place in (".", "seed-1")
+    ]
+    assert weights[0] != weights[1]
+    told = json.loads((root / "seed-1/pretrain_stay/run.json").read_text())
+    assert told["pretrain_stay"]["seed"] == 1
+    tune(run)
+    grid = json.loads((root / "tune/mortality/medhmp/stay" / COMPLETE).read_text())
+    assert [grid["inputs"][name] for name in ("start", "seed-1/start")] == weights
+    shutil.rmtree(root / "seed-1")
+    run_again = replace(run, overwrite=True)
+    with pytest.raises(Refusal, match="seed-1/pretrain_stay is missing or not whole"):
+        tune(run_again)
 
 
 def test_without_steps_it_tells_the_rate_of_ingest_and_leaves_nothing(

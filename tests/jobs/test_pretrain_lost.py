@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,21 @@ pytestmark = pytest.mark.ray
 Steps = list[tuple[int, int]]
 
 
+@dataclass(frozen=True)
 class Faulty(Stage):
     """A stage whose workers note every step of rank 0, and meet faults. Pickled by value.
 
-    A worker asks for its model once, before its first step.
+    A worker asks for its model once, before its first step. Faults are ``before_step(rank, at)``,
+    ``before_record(at)``, before a checkpoint is whole, and ``at_start(rank)``.
     """
 
-    def __init__(self, name: Any, folder: str, notes: Path, **faults: Callable[..., None]) -> None:
-        """``before_step(rank, at)`` and ``before_record(at)``: before a checkpoint is whole;
-        ``at_start(rank)``."""
-        super().__init__(name, folder)
-        object.__setattr__(self, "plan", (os.getpid(), notes, faults))
+    notes: Path = Path()
+    faults: Mapping[str, Callable[..., None]] = field(default_factory=dict)
+    driver: int = field(default_factory=os.getpid)
 
     def build(self, model: Model, widths: Widths) -> Any:
-        driver, notes, faults = self.plan  # type: ignore[attr-defined]
-        if os.getpid() != driver:
+        notes, faults = self.notes, self.faults
+        if os.getpid() != self.driver:
             worker = ray.train.get_context().get_world_rank()
             faults.get("at_start", lambda rank: None)(worker)
             seed_step, publish = ranks.seed_step, checkpoint.publish
@@ -142,7 +142,7 @@ def test_one_worker_loses_its_driver_its_newest_checkpoints_and_itself(
             once(second, delete)
 
     faults = {"before_step": lose, "before_record": lose_writing}
-    train(run, Faulty("pretrain_stay", folder.uri, notes, **faults))
+    train(run, Faulty("pretrain_stay", folder.uri, notes=notes, faults=faults))
     said = capsys.readouterr().out
     assert f"{newest} is not used: its model.safetensors is missing or not what was" in said
     assert first.exists()
@@ -183,7 +183,7 @@ def test_two_workers_take_equal_steps_and_either_may_be_lost(
             once(second, die)
 
     there, faults = Folder(s3) / "lost", {"before_step": lose, "before_record": lose_writing}
-    train(replace(run, overwrite=False), Faulty(name, there.uri, notes, **faults))
+    train(replace(run, overwrite=False), Faulty(name, there.uri, notes=notes, faults=faults))
     assert first.exists()
     assert second.exists()
     steps = steps_of(notes)
@@ -207,7 +207,12 @@ def test_what_one_worker_refuses_ends_the_job_at_once(
 
     two = replace(cohort.pretrain_stay, workers=2, epochs=1)
     run = branch(cohort, "shards", pretrain_stay=two)
-    stage = Faulty("pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", at_start=refuse)
+    stage = Faulty(
+        "pretrain_stay",
+        f"{run.out}/pretrain_stay",
+        notes=tmp_path / "steps",
+        faults={"at_start": refuse},
+    )
     with pytest.raises(ray.train.ControllerError) as ended:
         train(run, stage)
     assert str(find_refusal(ended.value)) == "rank 1 has nothing to read; give it something"
@@ -232,7 +237,10 @@ def test_a_rank_that_hangs_is_named(
     two = replace(cohort.pretrain_stay, workers=2, epochs=1)
     run = branch(cohort, "shards", pretrain_stay=two)
     stage = Faulty(
-        "pretrain_stay", f"{run.out}/pretrain_stay", tmp_path / "steps", before_step=hang
+        "pretrain_stay",
+        f"{run.out}/pretrain_stay",
+        notes=tmp_path / "steps",
+        faults={"before_step": hang},
     )
     with pytest.raises(ray.train.ControllerError, match=r"worker 0 .* in vain for worker 1"):
         train(run, stage)

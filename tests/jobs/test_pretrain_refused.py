@@ -25,6 +25,13 @@ def test_every_stage_without_steps_is_refused(
     assert "loop.skip_step trains nothing that later stages could read" in sentence
 
 
+def test_text_that_a_model_reads_must_be_kept(refused: Callable[..., str], tmp_path: Path) -> None:
+    arguments = ["smoke", "--out", str(tmp_path), "--tune.models", "medhmp", "star_bert"]
+    sentence = refused(run_all, *arguments, needs_ray=False)
+    assert "tune.models has star_bert, which read the text of notes" in sentence
+    assert "give --notes.keep-text" in sentence
+
+
 def test_a_loss_that_diverges_ends_the_job_in_one_sentence(
     featurized: Run, branch: Callable[..., Run], refused: Callable[..., str], arguments: list[str]
 ) -> None:

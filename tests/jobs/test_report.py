@@ -38,6 +38,7 @@ STARTS = ("none", "stay", "admission", "both", "shuffled")
 SHIFT = {"none": 0.8, "stay": 0.9, "admission": 1.2, "both": 1.6, "shuffled": 0.8}
 """Distance between the classes' normal scores; AUROC = Phi(shift / sqrt 2)."""
 PREVALENCE = 0.2
+BEST = {"batch_size": 32, "mean_val_loss": 0.4, "mean_base_loss": 0.5}
 SKIPPED = {
     "task": "shock",
     "reason": "a split has no positive or no negative row",
@@ -98,19 +99,19 @@ def write_grid(
     folder = out / "tune" / task / model / start
     rate = 0.0 if model == "hist_gradient_boosting" else 5e-3
     trials = [
-        {"batch_size": 32, "lr": lr, "seed": 0, "val_loss": 0.4, "val_auroc": 0.7, "epochs": 9,
-         "status": "finished"}
+        {"cell": f"lr-{lr:g}", "batch_size": 32, "lr": lr, "seed": 0, "val_loss": 0.4,
+         "base_loss": 0.5, "val_auroc": 0.7, "epochs": 9, "status": "finished"}
         for lr in (1e-3, rate)
     ]  # fmt: skip
     entries = [
-        folder.write_json("best.json", {"batch_size": 32, "learning_rate": rate}),
+        folder.write_json("best.json", BEST | {"learning_rate": rate}),
         folder.write_parquet("trials.parquet", pa.Table.from_pylist(trials, TRIAL_COLUMNS)),
         folder.write_parquet("predictions.parquet", table),
     ]
     inputs = {"shards": shards}
     if start != "none":
         inputs["start"] = hashlib.sha256(STARTED_FROM[start].encode()).hexdigest()
-    fields = {"tune.seeds": len(table["seed"].unique()), "finetune.labels": 77}
+    fields = {"tune.replicates": len(table["seed"].unique()), "finetune.labels": 77}
     publish(folder, Stamp(fields, inputs), entries)
 
 
@@ -232,27 +233,39 @@ def test_rows_are_in_order_and_have_every_field(results: dict[str, Any]) -> None
     medhmp = [(t, "medhmp", s) for t in TASKS for s in STARTS]
     trees = [(t, "hist_gradient_boosting", "none") for t in TASKS]
     assert keys == [*medhmp[:5], trees[0], *medhmp[5:], trees[1]]
-    plain = {"task", "level", "model", "start", "seeds", "n", "events", "best_achievable", "paper"}
+    plain = {
+        "task",
+        "level",
+        "model",
+        "start",
+        "replicates",
+        "n",
+        "events",
+        "best_achievable",
+        "paper",
+    }
     for row in results["rows"]:
-        assert plain | set(METRICS) <= set(row)
+        assert plain | {"paper"} | set(METRICS) <= set(row)
         for metric in METRICS:
-            assert set(row[metric]) == {"mean", "sd", "value", "low", "high", "se"}
-            assert row[metric]["low"] <= row[metric]["high"]
+            figure = row[metric]
+            assert set(figure) == {"mean", "sd", "value", "low", "high", "se", "chance", "why"}
+            assert figure["low"] <= figure["value"] == figure["mean"] <= figure["high"]
+            assert figure["chance"] == ["test patients", "replicates"]
+        assert (row["validation_loss"], row["base_rate_loss"]) == (0.4, 0.5)
+        assert row["drawn"][0] == "labelled rows"
+        assert "pretraining" not in row["drawn"]  # there is one
 
 
 def test_scores_are_those_of_the_predictions(results: dict[str, Any]) -> None:
     table = pl.from_arrow(predictions("mortality", "both", 2, 300))
     test = table.filter(pl.col("split") == "test")
     by_seed = [roc_auc_score(t["label"], t["score"]) for _, t in test.group_by("seed")]
-    averaged = test.group_by("row_id").agg(pl.col("label").first(), pl.col("score").mean())
     row = row_of(results, "mortality", "both")
     assert row["n"] == 300
-    assert row["events"] == averaged["label"].sum()
+    assert row["events"] == test.filter(seed=0)["label"].sum()
     assert row["auroc"]["mean"] == pytest.approx(np.mean(by_seed), abs=1e-7)
     assert row["auroc"]["sd"] == pytest.approx(np.std(by_seed, ddof=1), abs=1e-7)
-    expected = roc_auc_score(averaged["label"], averaged["score"])
-    assert row["auroc"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert row["auroc"]["low"] < expected < row["auroc"]["high"]
+    assert row["auroc"]["low"] < row["auroc"]["value"] < row["auroc"]["high"]
     assert row["few_events"] == (row["events"] < 100)
     assert row["paper"] is None  # these patients are not the paper's
 
@@ -291,7 +304,7 @@ def test_stay_start_of_a_patient_task_repeats_none(results: dict[str, Any]) -> N
 
 
 def values_of(results: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """AUROC of medhmp's seed-averaged score by task and start."""
+    """Mean AUROC of medhmp's replicates by task and start."""
     return {(t, s): row_of(results, t, s)["auroc"]["value"] for t in TASKS for s in STARTS}
 
 
@@ -313,15 +326,12 @@ def test_gain_control_and_learned(results: dict[str, Any]) -> None:
 def test_console_headline_and_learned_are_of_one_figure(
     run: Run, results: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The seed-averaged score's AUROC, which differs here from the mean over seeds."""
     report(replace(run, quiet=False))
     lines = [re.split(r"\s*│\s*", line) for line in capsys.readouterr().out.splitlines()]
     shown = {cells[1]: [float(cell) for cell in cells[2:-1]] for cells in lines if len(cells) > 1}
     values = values_of(results)
     for start in STARTS:
         assert shown[f"MedHMP, {start}"] == [round(values[task, start], 3) for task in TASKS]
-        means = [row_of(results, task, start)["auroc"]["mean"] for task in TASKS]
-        assert shown[f"MedHMP, {start}"] != [round(mean, 3) for mean in means]
     gain = np.mean([values[task, "both"] - values[task, "none"] for task in TASKS])
     best = shown["best achievable"]
     pairs = zip(shown["MedHMP, both"], best, strict=True)
@@ -332,7 +342,9 @@ def test_console_headline_and_learned_are_of_one_figure(
     assert headline[f"{results['learned']['value']:.0%}"].startswith("of what can be learned")
 
 
-def test_a_mean_over_seeds_is_called_so(run: Run, results: dict[str, Any]) -> None:
+def test_the_page_shows_the_figure_with_its_interval_and_its_sd(
+    run: Run, results: dict[str, Any]
+) -> None:
     page, auroc = page_of(run), row_of(results, "mortality", "both")["auroc"]
     table = page.partition('<section id="discrimination"')[2].partition("</table>")[0]
     columns = re.findall(r'<th scope="col">(.*?)</th>', table)
@@ -340,7 +352,60 @@ def test_a_mean_over_seeds_is_called_so(run: Run, results: dict[str, Any]) -> No
     assert cells is not None
     by_column = dict(zip(columns[1:5], re.findall(r"<td>(.*?)</td>", cells[1]), strict=False))
     assert by_column["AUROC (95 %)"].startswith(f"{auroc['value']:.3f} (")
-    assert by_column["Mean ± SD over seeds"] == f"{auroc['mean']:.3f} ± {auroc['sd']:.3f}"
+    assert by_column["SD over replicates"] == f"{auroc['sd']:.3f}"
+    assert (
+        "Intervals hold the chance of the test patients and of the replicates, each of which drew "
+        "anew: labelled rows, order of the rows, initial weights, random choices of the fit. "
+        "Pretraining was made once, and its chance is in no interval."
+    ) in page
+
+
+def test_differences_are_of_the_most_pretrained_row_and_holm_corrected(
+    results: dict[str, Any],
+) -> None:
+    values = values_of(results)
+    for task in TASKS:
+        table = [d for d in results["differences"] if (d["task"], d["metric"]) == (task, "auroc")]
+        assert {d["a"]["start"] for d in table} == {"both"}
+        others = {(d["b"]["model"], d["b"]["start"]) for d in table}
+        assert len(others) == len(table) == (5 if task == "mortality" else 4)
+        for line in table:
+            assert line["low"] < line["value"] < line["high"]
+            assert line["p"] <= line["p_holm"] <= min(1, len(table) * line["p"]) + 1e-12
+            if line["b"]["model"] == "medhmp":
+                expected = values[task, "both"] - values[task, line["b"]["start"]]
+                assert line["value"] == pytest.approx(expected, abs=1e-9)
+    floor = results["gain_over_floor"]
+    assert floor["over"] == dict.fromkeys(TASKS, "hist_gradient_boosting")
+    assert floor["chance"] == ["test patients", "replicates"]
+    assert floor["p"] <= floor["p_holm"]
+
+
+def test_a_task_with_few_events_stays_out_of_the_headline(tmp_path: Path) -> None:
+    """Of 80 rows a fifth are events; with so few patients of a class there is no interval."""
+    run = write_tree(tmp_path, ("mortality",), n=30, seeds=2)
+    report(run)
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    row = row_of(results, "mortality", "both")
+    assert row["events"] < 10
+    assert (row["auroc"]["low"], row["auroc"]["se"]) == (None, None)
+    for key in ("gain", "gain_over_floor", "control"):
+        assert results[key]["value"] is None
+        assert results[key]["left_out"] == [{"task": "mortality", "events": row["events"]}]
+    assert results["learned"]["value"] is None
+    assert f"{row['auroc']['value']:.3f} (no interval)" in page_of(run)
+    assert "there are" in page_of(run)
+    assert 'class="card"' not in page_of(run)
+
+
+def test_a_loss_above_the_base_rate_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BEST, "mean_val_loss", 0.6)
+    run = write_tree(tmp_path, ("mortality",), n=80, seeds=1)
+    report(run)
+    assert "above the base rate" in page_of(run)
+    assert "Intervals hold the chance of the test patients alone" in page_of(run)
 
 
 def test_a_model_of_the_catalog_needs_no_other_entry(
@@ -488,7 +553,7 @@ def test_results_say_what_made_them_and_not_what_the_report_was_called_with(
     assert said["splits"] == whole["splits"]
     assert said["pretrain_stay"] == said["pretrain_admission"] == {"epochs": 6}
     for row in results["rows"]:
-        assert row["fields"] == {"tune": {"seeds": 2}, "finetune": {"labels": 77}}
+        assert row["fields"] == {"tune": {"replicates": 2}, "finetune": {"labels": 77}}
     assert run.out not in json.dumps(results)
 
 

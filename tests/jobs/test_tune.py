@@ -22,7 +22,7 @@ from medhmp.recipes import PLANTED
 from medhmp.run import Run
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import open_shards
-from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
+from medhmp.storage import COMPLETE, Folder, Output, Stamp, publish
 from medhmp.train.finetune import grid as grid_module
 from medhmp.train.finetune.estimators import FitSettings
 from medhmp.train.finetune.grid import Shared, TrialLines, run_cell
@@ -53,12 +53,13 @@ def test_every_task_and_start_is_whole_and_of_the_schemas(tuned: Run) -> None:
         assert pq.read_schema(path / "trials.parquet") == TRIAL_COLUMNS
         assert pq.read_schema(path / "predictions.parquet") == PREDICTION_COLUMNS
         best = json.loads((path / "best.json").read_text())
-        if best["learning_rate"]:
-            cell = f"batch-{best['batch_size']}-lr-{best['learning_rate']:g}"
-            kept = {f"{cell}-seed-{seed}.safetensors" for seed in range(tuned.tune.seeds)}
-        else:
-            assert pl.read_parquet(path / "trials.parquet")["lr"].to_list() == [None]
-            kept = {"default-seed-0.skops"}
+        cell = f"batch-{best['batch_size']}-lr-{best['learning_rate']:g}"
+        suffix = "safetensors"
+        if best["batch_size"] is None:
+            cell = "lr-{learning_rate:g}-max_leaf_nodes-{max_leaf_nodes:g}-max_features-"
+            cell = (cell + "{max_features:g}-components-{components:g}").format(**best)
+            suffix = "skops"
+        kept = {f"{cell}-seed-{seed}.{suffix}" for seed in range(tuned.tune.replicates)}
         assert {file.name for file in path.glob("trials/*-seed-*")} == kept
 
 
@@ -68,7 +69,7 @@ def test_the_cell_of_lowest_mean_validation_loss_is_chosen(
 ) -> None:
     folder = grid_of(tuned, task, start)
     trials = pl.read_parquet(folder / "trials.parquet")
-    assert trials.height == 2 * tuned.tune.seeds
+    assert trials.height == 2 * tuned.tune.replicates
     assert trials["status"].unique().to_list() == ["finished"]
     mean = trials.group_by("batch_size", "lr").agg(pl.col("val_loss").mean()).sort("val_loss")
     best = json.loads((folder / "best.json").read_text())
@@ -87,10 +88,10 @@ def test_only_the_chosen_cell_scores_each_row_once_per_seed(
     labels = pl.read_parquet(f"{tuned.out}/shards/labels/{task}.parquet")
     held_out = labels.filter(pl.col("split") != "train")
     keys = ["subject_id", "row_id", "split", "label"]
-    for seed in range(tuned.tune.seeds):
+    for seed in range(tuned.tune.replicates):
         own = predictions.filter(pl.col("seed") == seed)
         assert own.select(keys).sort(keys).equals(held_out.select(keys).sort(keys))
-    assert predictions.height == tuned.tune.seeds * held_out.height
+    assert predictions.height == tuned.tune.replicates * held_out.height
     assert predictions["score"].is_between(0, 1).all()
     best = json.loads((folder / "best.json").read_text())
     trials = pl.read_parquet(folder / "trials.parquet").filter(
@@ -132,9 +133,9 @@ def only_grid(run: Run) -> tuple[Grid, Shared]:
     """The one grid of the run, and what its trials read."""
     shards = open_shards(run)
     (grid,) = grids_of(run, "mortality", FitInputs(Folder(run.out), shards, run.pretrain_on))
-    rows = read_task(shards, "mortality", run.cohort, run.model, run.finetune.labels)
+    rows = read_task(shards, "mortality", run.cohort, run.model)
     settings = FitSettings(run.model, run.finetune, shards.widths)
-    return grid, Shared({"mortality": rows}, settings, {"none": None})
+    return grid, Shared({"mortality": rows}, settings, {("none", 0): None})
 
 
 def rates_of(run: Run) -> tuple[float, ...]:
@@ -205,7 +206,7 @@ def test_a_narrower_search_fits_its_choice_again_if_the_weights_are_gone(
     (other,) = set(rates_of(run)) - {best}
     tune(one_grid(run, search=searching(other)))
     assert json.loads((folder / "best.json").read_text())["learning_rate"] == other
-    assert len(list(folder.glob("trials/*.safetensors"))) == run.tune.seeds
+    assert len(list(folder.glob("trials/*.safetensors"))) == run.tune.replicates
     was = pl.read_parquet(grid_of(tuned, "mortality", "none") / "trials.parquet").filter(lr=other)
     assert pl.read_parquet(folder / "trials.parquet").equals(was)
 
@@ -268,10 +269,13 @@ def test_cells_done_are_told_and_one_that_diverges_is_recorded_and_not_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = branch(one_grid(cohort, search=searching(1e30, 5e-3)), "shards", quiet=False)
+    run = branch(
+        one_grid(cohort, search=searching(1e30, 5e-3), replicates=1), "shards", quiet=False
+    )
     monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
     tune(run)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tune ")]
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if re.match(r"tune \d+/\d+ cells ", line)]
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
         assert line.startswith(f"tune {number}/2 cells  mortality medhmp none batch-32-lr-")
@@ -284,14 +288,15 @@ def test_cells_done_are_told_and_one_that_diverges_is_recorded_and_not_chosen(
     folder = grid_of(run, "mortality", "none")
     trials = pl.read_parquet(folder / "trials.parquet")
     diverged = trials.filter(lr=1e30)
-    assert diverged["status"].to_list() == ["diverged"] * run.tune.seeds
-    assert diverged["val_loss"].null_count() == run.tune.seeds
+    assert diverged["status"].to_list() == ["diverged"] * run.tune.replicates
+    assert diverged["val_loss"].null_count() == run.tune.replicates
     assert json.loads((folder / "best.json").read_text())["learning_rate"] == 5e-3
 
 
 def publish_again(run: Run, *changed: str) -> None:
     """Vouches for files of the shards that a test has changed."""
-    shards = opened(Folder(run.out) / "shards", "featurize")
+    shards = Output.of(Folder(run.out) / "shards")
+    assert shards is not None
     files = {**shards.files, **{name: shards.folder.entry(name) for name in changed}}
     publish(shards.folder, Stamp(shards.fields, shards.inputs), list(files.values()))
 

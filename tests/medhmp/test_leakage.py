@@ -104,7 +104,7 @@ def test_shuffled_labels_teach_nothing(run: Run) -> None:
     """The mean over five shuffles, against twice the standard error of one: with a random ranking
     of n1 positives and n0 negatives that is sqrt((n1 + n0 + 1) / (12 n1 n0)) (Mann-Whitney)."""
     shards = open_shards(run)
-    data = read_task(shards, "mortality", run.cohort, run.model, run.finetune.labels)
+    data = read_task(shards, "mortality", run.cohort, run.model)
     settings = FitSettings(run.model, run.finetune, shards.widths)
     point = {"batch_size": 16, "learning_rate": 1e-2}
     label = data["test"].label

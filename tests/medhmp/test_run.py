@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medhmp.legend import LEVELS
-from medhmp.recipes import PLANTED, RECIPES
+from medhmp.recipes import PLANTED, RECIPES, smoke
 from medhmp.refusal import Refusal
 from medhmp.run import (
     Cohort,
@@ -71,7 +71,9 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         (Run(finetune=Finetune(epochs=0)), "finetune.epochs must be at least 1"),
         (Run(fit=Fit(batch_size=0)), "fit.batch_size must be at least 1"),
         (Run(finetune=Finetune(labels=0)), "finetune.labels must be at least 1"),
-        (Run(tune=Tune(seeds=0)), "tune.seeds must be at least 1"),
+        (Run(tune=Tune(replicates=0)), "tune.replicates must be at least 1"),
+        (Run(pretrain_seeds=0), "pretrain_seeds must be at least 1"),
+        (Run(model=replace(smoke().model, code_prior=1.0)), "model.code_prior is a probability"),
         (
             Run(tune=Tune(models=("medhmp", "lstm"))),
             "tune.models has 'lstm'; the models are medhmp,",

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from medhmp.model.catalog import MODELS
+from medhmp.model.catalog import MODELS, USUAL
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
 
 RATES = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
-OF_F_LSTM = (1e-4, 1e-3, 1e-2)
+OF_F_LSTM = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+TEN = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
 def test_what_is_not_named_is_the_catalog_s():
@@ -46,7 +47,8 @@ def test_values_are_of_the_catalog_s_kind_in_their_order_and_once():
         ("medhmp/.batch_size=16", "the starts are none"),
         ("f_lstm/both.batch_size=16", "f_lstm is not pretrained; write f_lstm alone"),
         ("medhmp.rate=1e-3", "medhmp has batch_size, learning_rate to search"),
-        ("hist_gradient_boosting.batch_size=16", "hist_gradient_boosting has nothing to search"),
+        ("logistic_regression.batch_size=16", "logistic_regression has nothing to search"),
+        ("hist_gradient_boosting.components=-1", "give whole numbers from 0 on"),
         ("medhmp.learning_rate=", "give numbers with commas between them"),
         ("medhmp.learning_rate=1e-3,", "give numbers with commas"),
         ("medhmp.learning_rate=low", "give numbers with commas"),
@@ -71,13 +73,13 @@ def test_two_entries_of_one_name_are_refused():
     ("recipe", "model", "start", "sizes", "rates"),
     [
         ("smoke", "medhmp", "both", (16,), (5e-3, 1e-2)),
-        ("smoke", "f_lstm", "none", (16,), (1e-3,)),
+        ("smoke", "f_lstm", "none", (16,), (1e-3, 1e-2)),
         ("mimic3_demo", "medhmp", "none", (16,), (5e-3, 1e-2)),
         ("physionet2012", "medhmp", "stay", (32,), (2e-3, 5e-3, 1e-2)),
-        ("physionet2012", "f_lstm", "none", (32,), (1e-3,)),
+        ("physionet2012", "f_lstm", "none", (32,), (1e-4, 1e-3, 1e-2)),
         ("evidence", "medhmp", "shuffled", (16,), RATES),
         ("evidence", "medhmp", "none", (16,), (*RATES, 1e-2, 5e-2, 2e-1, 1.0)),
-        ("evidence", "f_lstm", "none", (16,), OF_F_LSTM),
+        ("evidence", "f_lstm", "none", (16,), TEN),
         ("paper", "medhmp", "none", (16, 32, 64), RATES),
         ("paper", "f_lstm", "none", (16, 32, 64), OF_F_LSTM),
     ],
@@ -87,7 +89,8 @@ def test_recipes_search_what_is_published_of_them(recipe, model, start, sizes, r
     assert searched == {"batch_size": sizes, "learning_rate": rates}
 
 
-def test_every_recipe_runs_every_model():
+def test_every_recipe_runs_the_usual_models_and_any_that_is_named():
     for recipe in RECIPES.values():
-        assert recipe().tune.models == tuple(MODELS)
+        assert recipe().tune.models == USUAL
+        replace(recipe().tune, models=tuple(MODELS)).check()
         replace(recipe().tune, models=()).check()

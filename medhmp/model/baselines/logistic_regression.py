@@ -10,6 +10,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from medhmp.model.baselines.table import Table
+
 Matrix = npt.NDArray[np.float32]
 
 STRENGTHS: Final = tuple(float(c) for c in np.logspace(-4, 0, 9))
@@ -20,18 +22,19 @@ FOLDS: Final = 5
 ITERATIONS: Final = 200
 
 
-def fit_logistic_regression(features: Matrix, label: npt.NDArray[np.float32]) -> Pipeline:
+def fit_logistic_regression(train: Table, validation: Table, seed: int) -> Pipeline:
     """Fits standardised logarithms of counts, with the C of lowest cross-validated log loss.
 
     A column that is constant in the training rows gets a coefficient of zero.
 
     Args:
-        features: (n, D) counts; of real values, the logarithm keeps the sign.
-        label: (n) in {0, 1}, both of them present.
+        train: counts; of real values, the logarithm keeps the sign.
+        validation: not used, as folds of the training rows choose C.
+        seed: deals the training rows to folds.
     """
     pipeline = make_pipeline(FunctionTransformer(signed_log1p), StandardScaler(), _model(UNCHOSEN))
-    scaled = pipeline[:-1].fit_transform(features)
-    pipeline[-1].set_params(C=_choose_strength(scaled, label)).fit(scaled, label)
+    scaled = pipeline[:-1].fit_transform(train.features)
+    pipeline[-1].set_params(C=_choose_strength(scaled, train.label, seed)).fit(scaled, train.label)
     return pipeline
 
 
@@ -40,12 +43,12 @@ def signed_log1p(x: Matrix) -> Matrix:
     return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
-def _choose_strength(scaled: Matrix, label: npt.NDArray[np.float32]) -> float:
+def _choose_strength(scaled: Matrix, label: npt.NDArray[np.float32], seed: int) -> float:
     """C of lowest log loss, mean over stratified folds that each hold out both classes."""
     folds = min(FOLDS, int(label.sum()), int((1 - label).sum()))
     if folds < 2:
         return UNCHOSEN
-    splits = StratifiedKFold(folds, shuffle=True, random_state=0).split(scaled, label)
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(scaled, label)
     losses = [_losses(scaled, label, fitted, held_out) for fitted, held_out in splits]
     return STRENGTHS[int(np.mean(losses, axis=0).argmin())]
 

@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -23,11 +23,13 @@ from torch import Tensor
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, Split, Task, Widths
+from medhmp.model.baselines.table import Table
 from medhmp.model.catalog import MODELS, Optimizer
-from medhmp.model.heads import load_start
-from medhmp.run import Finetune, Fit, Model
+from medhmp.model.starts import load_start
+from medhmp.notes.encoder import load_trainable
+from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.tabular import counted
+from medhmp.shards.tabular import blocks, counted
 from medhmp.train.checkpoint import dump_weights
 from medhmp.train.finetune.fit import FitResult, fit_network, logits_of
 from medhmp.train.objective import Classification, build_classifier
@@ -52,6 +54,7 @@ class FitSettings:
     model: Model
     finetune: Finetune
     widths: Widths
+    notes: Notes = field(default_factory=Notes)
 
 
 class Estimator(Protocol):
@@ -109,6 +112,13 @@ def point_of(fit: Fit) -> Point:
 def suffix_of(model: str) -> str:
     """The end of the name of a fitted model's file."""
     return "safetensors" if MODELS[model].is_network else "skops"
+
+
+def base_rate_loss(data: TaskData) -> float:
+    """Cross-entropy of the validation rows if each has the labelled training rows' share of
+    events: what a model without a feature would have."""
+    share = np.full(len(data["validation"]), data["train"].label.mean(dtype=np.float64))
+    return _cross_entropy(share, data["validation"])
 
 
 def predict_held_out(estimator: Estimator, data: TaskData, seed: int) -> pa.Table:
@@ -178,7 +188,11 @@ class Network:
 
     def _fresh(self) -> Classification:
         settings = self._settings
-        more = {name: value for name, value in self._point.items() if name not in TRAINING}
+        more: dict[str, Any] = {
+            name: value for name, value in self._point.items() if name not in TRAINING
+        }
+        if family := MODELS[self._model].text_read(settings.notes.fine_tune):
+            more["encoder"] = load_trainable(getattr(settings.notes, family), family)
         return build_classifier(self._task, self._model, settings.model, settings.widths, **more)
 
 
@@ -194,7 +208,7 @@ def _optimizer(
 
 
 class CountsModel:
-    """A scikit-learn classifier on counted features. Nothing in its fit is drawn from a seed."""
+    """A scikit-learn classifier on counted features."""
 
     def __init__(self, task: Task, model: str, point: Point, settings: FitSettings) -> None:
         self._entry, self._point, self._widths = MODELS[model], point, settings.widths
@@ -204,9 +218,12 @@ class CountsModel:
     def fit(
         self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
     ) -> FitResult:
-        train, validation = data["train"], data["validation"]
-        build = self._entry.builder(self._level)
-        self._fitted = build(counted(train.rows, self._widths), train.label, **self._point)
+        validation = data["validation"]
+        tables = [
+            Table(counted(part.rows, self._widths), part.label, blocks(part.rows, self._widths))
+            for part in (data["train"], validation)
+        ]
+        self._fitted = self._entry.builder(self._level)(*tables, seed, **self._point)
         score = self.score(validation)
         area = auroc(validation.label.astype(int), score)
         row = {"val_loss": _cross_entropy(score, validation), "val_auroc": area}

@@ -1,10 +1,14 @@
-"""Grids as Ray Tune trials: a trial is a cell with all its seeds.
+"""Grids as Ray Tune trials: a trial is a cell with all its replicates.
+
+A replicate draws everything anew: the labelled rows, the initial weights, the order of the rows
+and, with ``pretrain_seeds`` above one, the pretraining that it begins from. The same replicate of
+every model and start has the same labelled rows.
 
 Cells of every task run in one Tuner on reused actors. A finished cell is ``trials/<cell>.json``,
 sealed, with the SHA-256 of its fitted models, so a grid begun again, also with more values to
-search, goes on with the cells that are missing, torn or altered. A cell
-is chosen by its mean validation cross-entropy over the seeds. Only then does its fitted model score
-the test split, once; its files stay.
+search, goes on with the cells that are missing, torn or altered. A cell is chosen by its mean
+validation cross-entropy over the replicates. Only then does its fitted model score the test split,
+once; its files stay.
 """
 
 import tempfile
@@ -23,16 +27,17 @@ from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
 from medhmp.legend import Start, Task
-from medhmp.model.heads import load_start
+from medhmp.model.starts import load_start
 from medhmp.progress import Pace, Progress
 from medhmp.refusal import Refusal
 from medhmp.replacing import room_for
-from medhmp.shards.labelled import TaskData
+from medhmp.shards.labelled import TaskData, draw
 from medhmp.storage import Folder, Output, damaged, publish
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune.estimators import (
     Estimator,
     FitSettings,
+    base_rate_loss,
     estimator_of,
     predict_held_out,
 )
@@ -44,8 +49,9 @@ GPU_SHARE: Final = 0.25
 """Share of a GPU that a trial reserves by default: one fit does not fill a GPU."""
 
 Record = dict[str, Any]
-"""A finished cell: the hash of its stamp, a row per seed, the mean validation cross-entropy, the
-SHA-256 of each fitted model by the name of its file."""
+"""A finished cell: the hash of its stamp, a row per replicate, its mean validation cross-entropy,
+the mean of what the labelled rows' share of events has there, and the SHA-256 of each fitted model
+by the name of its file."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Shared:
 
     data: Mapping[Task, TaskData]
     settings: FitSettings
-    starts: Mapping[Start, Mapping[str, Tensor] | None]  # pretrained tensors
+    starts: Mapping[tuple[Start, int], Mapping[str, Tensor] | None]  # tensors of each pretraining
 
     def estimator(self, cell: Cell) -> Estimator:
         """The model of a cell, on the device that Ray reserved for this process."""
@@ -100,7 +106,9 @@ def run_grids(grids: list[Grid], shared: Shared, gpus: float | None, progress: P
         _tune(cells, shared, reserved, progress)
     reference = ray.put(shared)
     finish = ray.remote(_finish).options(num_cpus=reserved["CPU"], num_gpus=reserved["GPU"])
-    ray.get([finish.remote(grid, reference) for grid in grids])
+    for said in ray.get([finish.remote(grid, reference) for grid in grids]):
+        if said:
+            progress.say(said)
 
 
 def gpu_share(given: float | None) -> float:
@@ -125,7 +133,7 @@ def _check_starts(grids: list[Grid], shared: Shared) -> None:
     """Refuses pretrained weights that do not fit the model, here and not in every trial."""
     settings = shared.settings
     for grid in grids:
-        if weights := shared.starts[grid.start]:
+        if weights := shared.starts[grid.start, 0]:
             network = build_classifier(grid.task, grid.model, settings.model, settings.widths)
             load_start(network.model, weights)
 
@@ -232,31 +240,41 @@ def _short_name(trial: Any) -> str:
 
 
 def run_cell(config: dict[str, int], cells: list[Cell], shared: Shared) -> dict[str, Any]:
-    """One trial: every seed of the cell. Its last write is ``trials/<cell>.json``."""
+    """One trial: every replicate of the cell. Its last write is ``trials/<cell>.json``."""
     cell = cells[config["number"]]
     trials = cell.grid.trials
     if trials.exists(cell.record):  # of another fit: it would vouch for the models below
         trials.delete(cell.record)
     files: dict[str, str] = {}
-    rows = [_one_seed(cell, seed, shared, files) for seed in range(cell.grid.seeds)]
+    rows = [_replicate(cell, seed, shared, files) for seed in range(cell.grid.replicates)]
     record = {
         "hash": cell.stamp.hash,
         "rows": rows,
         "mean_val_loss": _mean_loss(rows),
+        "mean_base_loss": float(np.mean([row["base_loss"] for row in rows])),
         "files": files,
     }
     trials.write_record(cell.record, record)
     return {"mean_val_loss": record["mean_val_loss"]}
 
 
-def _one_seed(cell: Cell, seed: int, shared: Shared, files: dict[str, str]) -> dict[str, Any]:
-    """Fits one seed, writes its model, adds its SHA-256 to ``files``, and gives its row of
+def _replicate(cell: Cell, seed: int, shared: Shared, files: dict[str, str]) -> dict[str, Any]:
+    """Fits one replicate, writes its model, adds its SHA-256 to ``files``, and gives its row of
     ``trials.parquet``."""
     grid, estimator = cell.grid, shared.estimator(cell)
-    row = {"batch_size": cell.point.get("batch_size"), "lr": cell.point.get("learning_rate")}
-    row |= {"seed": seed, "val_loss": None, "val_auroc": None, "epochs": 0}
+    data = draw(shared.data[grid.task], shared.settings.finetune.labels, seed)
+    row = {
+        "cell": cell.name,
+        "batch_size": cell.point.get("batch_size"),
+        "lr": cell.point.get("learning_rate"),
+        "seed": seed,
+        "val_loss": None,
+        "base_loss": base_rate_loss(data),
+        "val_auroc": None,
+        "epochs": 0,
+    }
     try:
-        result = estimator.fit(shared.data[grid.task], seed, shared.starts[grid.start])
+        result = estimator.fit(data, seed, shared.starts[grid.start, seed % grid.pretrainings])
     except Diverged:
         return {**row, "status": "diverged"}
     written = grid.trials.write_bytes(cell.files[seed], estimator.save())
@@ -272,7 +290,7 @@ def _one_seed(cell: Cell, seed: int, shared: Shared, files: dict[str, str]) -> d
 
 
 def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
-    """Mean over the seeds; None if one of them diverged."""
+    """Mean over the replicates; None if one of them diverged."""
     losses = [row["val_loss"] for row in rows]
     return None if None in losses else float(np.mean(losses))
 
@@ -289,9 +307,10 @@ def choose(records: list[tuple[Cell, Record]]) -> tuple[Cell, Record]:
     return min(usable, key=lambda pair: pair[1]["mean_val_loss"])
 
 
-def _finish(grid: Grid, shared: Shared) -> None:
+def _finish(grid: Grid, shared: Shared) -> str:
     """Chooses the cell, scores validation and test once, publishes, drops the other cells' models
-    and what an earlier search has left."""
+    and what an earlier search has left. Returns a line where the choice is no better than the base
+    rate, else nothing."""
     records = _records(grid)
     best, record = choose(records)
     kept = [*(cell.record for cell in grid.cells), *best.files]
@@ -305,6 +324,17 @@ def _finish(grid: Grid, shared: Shared) -> None:
     publish(grid.folder, grid.stamp, entries)
     for name in set(grid.trials.names()) - set(kept):  # not before: a choice repeated needs them
         grid.trials.delete(name)
+    return _warning(grid, record)
+
+
+def _warning(grid: Grid, record: Record) -> str:
+    loss, base = record["mean_val_loss"], record["mean_base_loss"]
+    if loss <= base:
+        return ""
+    return (
+        f"tune {grid.task} {grid.model} {grid.start}: the validation loss {loss:.4g} of the best "
+        f"cell is above the base rate's {base:.4g}"
+    )
 
 
 def _best(best: Cell, record: Record, records: list[tuple[Cell, Record]]) -> dict[str, Any]:
@@ -313,6 +343,7 @@ def _best(best: Cell, record: Record, records: list[tuple[Cell, Record]]) -> dic
         "learning_rate": None,
         **best.point,
         "mean_val_loss": record["mean_val_loss"],
+        "mean_base_loss": record["mean_base_loss"],
         "arrived": record["rows"][0].get("arrived", []),
         "cells": [{"cell": cell.name, "mean_val_loss": r["mean_val_loss"]} for cell, r in records],
     }
@@ -324,10 +355,10 @@ def _trials_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _predictions(best: Cell, record: Record, shared: Shared) -> pa.Table:
-    """The chosen cell's scores of the held-out splits, for every seed. Refuses a model that is not
-    the one that the record names."""
+    """The chosen cell's scores of the held-out splits, for every replicate. Refuses a model that is
+    not the one that the record names."""
     data, tables = shared.data[best.grid.task], []
-    for seed in range(best.grid.seeds):
+    for seed in range(best.grid.replicates):
         estimator = shared.estimator(best)
         model = _model(best, record, best.files[seed])
         if model is None:

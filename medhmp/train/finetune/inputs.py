@@ -1,15 +1,18 @@
 """Outputs of earlier jobs that a fit reads: the shards, the notes, the weights it begins from."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any, Final
 
 from torch import Tensor
 
-from medhmp.layout import STARTED_FROM
+from medhmp.layout import STARTED_FROM, seeded
 from medhmp.legend import LEVELS, Level, Start, Task
 from medhmp.model.catalog import MODELS
-from medhmp.run import Run, fields_of
+from medhmp.notes.encoder import check_trainable, load_trainable
+from medhmp.run import Notes, Run, fields_of
 from medhmp.shards.manifest import OpenShards
+from medhmp.shards.row_notes import NotesRead
 from medhmp.storage import Folder
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import model_fields
@@ -28,34 +31,69 @@ class FitInputs:
     def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
         self._shards = shards
         self._start = functools.cache(
-            lambda start: pretrained(
-                out / STARTED_FROM[start], _job_of(start), shards.fingerprint, pretrain_on
+            lambda start, number: pretrained(
+                place_of(out, start, number), _job_of(start), shards.fingerprint, pretrain_on
             )
         )
 
-    def of(self, task: Task, start: Start) -> dict[str, str]:
-        """The inputs of a fit. Refuses parts not whole, or pretrained on other shards."""
-        inputs = {"shards": self._shards.fingerprint}
-        if LEVELS[task] == "admission":
+    def of(
+        self,
+        task: Task,
+        start: Start,
+        model: str,
+        notes: Notes,
+        numbers: Iterable[int] = (0,),
+    ) -> dict[str, str]:
+        """The inputs of fits that begin from the pretrainings of these numbers.
+
+        Refuses parts not whole, or pretrained on other shards.
+        """
+        inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
+        if family := entry.text_read(notes.fine_tune):
+            inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
+        if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
         if start != "none":
-            inputs["start"] = self._start(start)
+            inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
         return inputs
 
 
 def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     """The fields of a run that a fit depends on, beside those that are searched."""
     rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
+    if MODELS[model].text:
+        rows |= fields_of(run, "notes.fine_tune", "notes.max_tokens")
     if not MODELS[model].is_network:
         return rows
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
 
 
-def start_weights(out: Folder, start: Start) -> dict[str, Tensor] | None:
-    """A start's pretrained tensors; None for *none*."""
+def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
+    """What the models of a task read of notes; None where they read none."""
+    entries = [MODELS[model] for model in models if LEVELS[task] in MODELS[model].builders]
+    fine_tune = run.notes.fine_tune
+    families = {family for entry in entries if (family := entry.text_read(fine_tune))}
+    vectors = any(entry.vectors_read(fine_tune) for entry in entries)
+    if not families and not vectors:
+        return None
+    encoders = {family: _encoder(getattr(run.notes, family), family) for family in sorted(families)}
+    return NotesRead(vectors, encoders, run.notes.max_tokens)
+
+
+_encoder = functools.cache(load_trainable)
+_fingerprint = functools.cache(check_trainable)
+
+
+def start_weights(out: Folder, start: Start, number: int) -> dict[str, Tensor] | None:
+    """The tensors of a start's pretraining of this number; None for *none*."""
     if start == "none":
         return None
-    return read_weights(out / STARTED_FROM[start], _job_of(start))
+    return read_weights(place_of(out, start, number), _job_of(start))
+
+
+def place_of(out: Folder, start: Start, number: int) -> Folder:
+    """The folder of the pretraining that a start takes."""
+    return out / seeded(STARTED_FROM[start], number)
 
 
 def _job_of(start: Start) -> str:

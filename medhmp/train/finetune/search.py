@@ -1,7 +1,7 @@
 """Grids and their cells: what is searched for a task, and what each cell depends on.
 
 A cell is one point of the searched fields, of a network a batch size and a learning rate, with all
-its seeds.
+its replicates.
 """
 
 import itertools
@@ -31,7 +31,8 @@ class Grid:
     folder: Folder
     fit: Stamp  # what every cell depends on beside its own point
     search: Mapping[str, tuple[float, ...]]  # field -> its values
-    seeds: int  # fits of each cell
+    replicates: int  # fits of each cell
+    pretrainings: int = 1  # of the start; a replicate takes one after the other
 
     @property
     def stamp(self) -> Stamp:
@@ -70,9 +71,9 @@ class Cell:
 
     @property
     def files(self) -> list[str]:
-        """The name of each seed's fitted model in ``trials/``."""
+        """The name of each replicate's fitted model in ``trials/``."""
         suffix = suffix_of(self.grid.model)
-        return [f"{self.name}-seed-{seed}.{suffix}" for seed in range(self.grid.seeds)]
+        return [f"{self.name}-seed-{seed}.{suffix}" for seed in range(self.grid.replicates)]
 
     @property
     def stamp(self) -> Stamp:
@@ -99,16 +100,17 @@ def _starts(model: str, task: Task, asked: tuple[Start, ...]) -> tuple[Start, ..
 
 
 def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> Grid:
-    fields = fit_fields(run, task, model)
-    if MODELS[model].is_network:
-        fields |= fields_of(run, "tune.seeds")
+    pretrainings = min(run.pretrain_seeds, run.tune.replicates)
     return Grid(
         task,
         model,
         start,
         folder=Folder(run.out) / grid_of(task, model, start),
-        fit=Stamp(fields, inputs.of(task, start)),
+        fit=Stamp(
+            fit_fields(run, task, model) | fields_of(run, "tune.replicates"),
+            inputs.of(task, start, model, run.notes, range(pretrainings)),
+        ),
         search=run.tune.searched(model, start),
-        # Nothing is drawn in a fit on counted features.
-        seeds=run.tune.seeds if MODELS[model].is_network else 1,
+        replicates=run.tune.replicates,
+        pretrainings=pretrainings,
     )

@@ -23,6 +23,7 @@ def run_fit(
     settings: FitSettings,
     data: TaskData,
     out: Folder,
+    number: int,
     folder: Folder,
     stamp: Stamp,
     run_json: str,
@@ -34,6 +35,7 @@ def run_fit(
         settings: the sections that any fit reads.
         data: the labelled rows of the task.
         out: root of outputs, with the weights of the start.
+        number: of the pretraining that the fit begins from.
         folder: where the output is made.
         stamp: of the output.
         run_json: the text of ``run.json``.
@@ -43,7 +45,8 @@ def run_fit(
     """
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     task = ray.remote(_fit).options(num_cpus=1, num_gpus=gpus)
-    summary: str = ray.get(task.remote(fit, settings, data, out, folder, stamp, run_json))
+    given = (fit, settings, data, out, number, folder, stamp, run_json)
+    summary: str = ray.get(task.remote(*given))
     return summary
 
 
@@ -52,12 +55,13 @@ def _fit(
     settings: FitSettings,
     data: TaskData,
     out: Folder,
+    number: int,
     folder: Folder,
     stamp: Stamp,
     run_json: str,
 ) -> str:
     estimator = estimator_of(fit.task, fit.model, point_of(fit), settings, reserved_device())
-    result = estimator.fit(data, fit.seed, start_weights(out, fit.start))
+    result = estimator.fit(data, fit.seed, start_weights(out, fit.start, number))
     predictions = predict_held_out(estimator, data, fit.seed)
     name = f"model.{suffix_of(fit.model)}"
     entries = write_model(folder, estimator.save(), run_json, result.metrics, name)

@@ -1,10 +1,10 @@
 """A stage of pretraining: what it reads, what decides its output, what it trains."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from medhmp.legend import SPLITS, Widths
-from medhmp.model.heads import load_start
+from medhmp.model.starts import load_start
 from medhmp.progress import Progress
 from medhmp.provenance import run_json
 from medhmp.run import Loop, Model, Pretrain, Run, fields_of
@@ -32,6 +32,7 @@ class Stage:
     folder: str  # URI of its output
     start: str | None = None  # URI of a stage-one output whose stay encoder it begins from
     shuffled: bool = False  # the control: data shuffled between patients
+    number: int = 0  # of pretrain_seeds; it is added to the seed
 
     @property
     def table(self) -> TableName:
@@ -66,6 +67,7 @@ class Setup:
 
 def setup_of(run: Run, stage: Stage) -> Setup:
     """The settings that a stage of a run reads."""
+    run = _with_seed(run, stage)
     return Setup(
         stage,
         getattr(run, stage.name),
@@ -80,6 +82,7 @@ def setup_of(run: Run, stage: Stage) -> Setup:
 
 def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
     """The stamp of an output or a checkpoint of this run. Refuses inputs that are not whole."""
+    run = _with_seed(run, stage)
     fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
     fields |= model_fields(run, stage.name)
     for name in ("keep", "checkpoint_steps"):  # fields that shape no weights
@@ -91,6 +94,13 @@ def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
         begun = Folder(stage.start)
         inputs["start"] = pretrained(begun, "pretrain_stay", inputs["shards"], run.pretrain_on)
     return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
+
+
+def _with_seed(run: Run, stage: Stage) -> Run:
+    """The run with the stage's own seed: that of the run, plus the number of the pretraining."""
+    settings: Pretrain = getattr(run, stage.name)
+    own: dict[str, Any] = {stage.name: replace(settings, seed=settings.seed + stage.number)}
+    return replace(run, **own)
 
 
 def rows_to_read(setup: Setup, shards: OpenShards) -> Plan:

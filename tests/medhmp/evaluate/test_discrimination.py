@@ -49,15 +49,15 @@ def test_weighted_metrics_are_those_of_scikit_learn(
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     label, score, weight = rows
-    ours = Ranking(label, score).all(weight[:, None])
+    ours = Ranking(label, score).all(weight[None], THRESHOLD)
     precision, recall, _ = metrics.precision_recall_curve(label, score, sample_weight=weight)
     expected = {
         "auroc": metrics.roc_auc_score(label, score, sample_weight=weight),
         "aupr": metrics.auc(recall, precision),
         "average_precision": metrics.average_precision_score(label, score, sample_weight=weight),
     }
-    assert {name: value[0] for name, value in ours.items()} == pytest.approx(expected, abs=1e-12)
-    assert Ranking(label, score).auroc(weight[:, None])[0] == ours["auroc"][0]
+    assert {name: ours[name][0] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert Ranking(label, score).auroc(weight[None])[0] == ours["auroc"][0]
 
 
 @settings(max_examples=50, deadline=None)
@@ -67,7 +67,7 @@ def test_weights_count_rows(rows: tuple[np.ndarray, np.ndarray, np.ndarray]) -> 
     label, score, weight = rows
     times = weight.astype(int)
     repeated = discrimination.auroc(np.repeat(label, times), np.repeat(score, times))
-    assert Ranking(label, score).auroc(weight[:, None])[0] == pytest.approx(repeated, abs=1e-12)
+    assert Ranking(label, score).auroc(weight[None])[0] == pytest.approx(repeated, abs=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
@@ -76,7 +76,7 @@ def test_weighted_f1_and_kappa_are_those_of_scikit_learn(
     rows: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float
 ) -> None:
     label, score, weight = rows
-    f1, kappa = discrimination.at_threshold(label, score, threshold, weight[:, None])
+    f1, kappa = Ranking(label, score).at_threshold(weight[None], threshold)
     flagged = score >= threshold
     expected = metrics.f1_score(label, flagged, sample_weight=weight, zero_division=0)
     assert f1[0] == pytest.approx(expected, abs=1e-12)
@@ -87,16 +87,16 @@ def test_weighted_f1_and_kappa_are_those_of_scikit_learn(
 def test_every_draw_is_computed_on_its_own() -> None:
     rng = np.random.default_rng(0)
     label, score = rng.integers(2, size=60), rng.random(60).round(1)
-    weights = rng.integers(3, size=(60, 7)).astype(float)
-    together = Ranking(label, score).all(weights)
+    weights = rng.integers(3, size=(7, 60)).astype(np.uint8)
+    together = Ranking(label, score).all(weights, 0.3)
     for i in range(7):
-        alone = Ranking(label, score).all(weights[:, i : i + 1])
+        alone = Ranking(label, score).all(weights[i : i + 1], 0.3)
         expected = {name: values[0] for name, values in alone.items()}
         assert {name: values[i] for name, values in together.items()} == pytest.approx(expected)
 
 
 def test_a_draw_of_one_class_has_no_auroc() -> None:
-    weights = np.array([[1.0, 1.0], [0.0, 1.0]])
+    weights = np.array([[1.0, 0.0], [1.0, 1.0]])
     assert np.isnan(Ranking(np.array([1, 0]), np.array([0.2, 0.1])).auroc(weights)).tolist() == [
         True,
         False,

@@ -32,7 +32,7 @@ def test_few_rows_of_any_kind_have_measures_in_strict_json(seed: int) -> None:
         return ScoredSplit(subject, np.arange(n), label, risks[rng.integers(5)][None])
 
     test = split()
-    made = Predictions("arf", "medhmp", "none", [0], split(), test, None, {})
+    made = Predictions("arf", "medhmp", "none", [0], split(), test, None, 0.5, 0.6, 0, {})
     sexes = rng.choice(["F", "M"], len(test.label))
     sex = (
         frame_of(ATTRIBUTE_COLUMNS.empty_table())
@@ -54,7 +54,9 @@ def test_maps_and_thresholds_come_from_validation_rows() -> None:
     )
     other = ScoredSplit(test.subject, test.row, 1 - test.label, test.scores)
     found, second = (
-        measures(Predictions("arf", "medhmp", "none", [0], validation, t, None, {}), None)
+        measures(
+            Predictions("arf", "medhmp", "none", [0], validation, t, None, 0.5, 0.6, 0, {}), None
+        )
         for t in (test, other)
     )
     for name in ("intercept", "slope"):

@@ -30,6 +30,7 @@ def frame() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PREDICTION_COLUMNS.names, orient="row")
 
 
+BEST = {"batch_size": 16, "mean_val_loss": 0.4, "mean_base_loss": 0.5}
 KEY: GridKey = ("arf", "medhmp", "both")
 
 
@@ -39,7 +40,7 @@ def write(root: Path, table: pl.DataFrame, start: str = "both", rate: float = 1e
     entries = [
         folder.write_parquet("predictions.parquet", table.to_arrow().cast(PREDICTION_COLUMNS)),
         folder.write_parquet("trials.parquet", rates.to_arrow()),
-        folder.write_json("best.json", {"batch_size": 16, "learning_rate": rate}),
+        folder.write_json("best.json", BEST | {"learning_rate": rate}),
     ]
     publish(folder, Stamp({}, {"shards": "aa"}), entries)
     return opened(folder, "tune")
@@ -48,6 +49,7 @@ def write(root: Path, table: pl.DataFrame, start: str = "both", rate: float = 1e
 def test_rows_are_in_order_of_row_id_for_every_seed(tmp_path: Path) -> None:
     read = predictions.read(KEY, write(tmp_path, frame()))
     assert read.seeds == [0, 1]
+    assert (read.validation_loss, read.base_rate_loss) == (0.4, 0.5)
     assert read.test.row.tolist() == [10, 11, 12]
     assert read.test.subject.tolist() == [2, 1, 1]
     assert read.test.label.tolist() == [0, 0, 1]
@@ -95,7 +97,7 @@ def test_grids_are_in_the_order_of_the_legend_and_the_catalog() -> None:
 
 first = pl.int_range(pl.len()) == 0
 FAULTS = {
-    "a row that one seed lacks": (frame().slice(1), "same rows for every seed"),
+    "a row that one seed lacks": (frame().slice(1), "same rows for every replicate"),
     "one class only": (
         frame().with_columns(label=pl.when(pl.col("split") == "test").then(0).otherwise("label")),
         "1 classes",
@@ -103,11 +105,11 @@ FAULTS = {
     "no validation rows": (frame().filter(pl.col("split") == "test"), "0 validation rows"),
     "rows that differ by seed": (
         frame().with_columns(row_id=pl.when(first).then(13).otherwise("row_id")),
-        "test rows that differ by seed",
+        "test rows that differ by replicate",
     ),
     "labels that differ by seed": (
         frame().with_columns(label=pl.when(first).then(0).otherwise("label")),
-        "test rows that differ by seed",
+        "test rows that differ by replicate",
     ),
     "a score above 1": (
         frame().with_columns(score=pl.when(first).then(1.5).otherwise("score")),

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from medhmp.model.admission import (
-    NOTE_PROJECTION,
     AdmissionEncoder,
     MaskedCodePrediction,
     draw_salts,
@@ -12,6 +11,7 @@ from medhmp.model.admission import (
     squared_error_of_sets,
 )
 from medhmp.model.sparse import Sparse
+from medhmp.model.starts import NOTE_PROJECTION
 from medhmp.run import Model
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -213,3 +213,14 @@ def test_squared_error_of_sets_has_the_gradient_of_the_dense_form():
     (mine,) = torch.autograd.grad(ours @ weight, [logits])
     (other,) = torch.autograd.grad(theirs @ weight, [logits])
     torch.testing.assert_close(mine, other)
+
+
+def test_the_prior_of_codes_is_a_field(records):
+    def biases(prior):
+        torch.manual_seed(0)
+        predict = MaskedCodePrediction(records.widths, replace(MODEL, code_prior=prior))
+        return torch.cat([predict.diagnoses.bias, predict.drugs.bias]).sigmoid()
+
+    assert biases(0.2).tolist() == pytest.approx([0.2] * len(biases(0.2)))
+    assert (biases(None) - 0.5).abs().max() < 0.15  # PyTorch's own
+    assert len(set(biases(None).tolist())) > 1

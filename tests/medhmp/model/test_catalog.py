@@ -8,6 +8,7 @@ import torch
 
 from medhmp.legend import LEVELS
 from medhmp.model.catalog import MODELS
+from medhmp.notes.encoder import load_trainable
 from medhmp.run import Model
 
 HEAVY = ("torch", "sklearn", "ray")
@@ -27,8 +28,10 @@ def test_every_builder_is_there_for_each_level_of_its_optimizers(name):
 
 def test_networks_are_built_from_widths_and_the_model_section(records):
     for entry in MODELS.values():
+        more = {"encoder": load_trainable(None, entry.text)} if entry.text else {}
         for level in entry.builders if entry.is_network else ():
-            network = entry.builder(level)(records.widths, Model(width=8, demographic_hidden=4))
+            model = Model(width=8, demographic_hidden=4)
+            network = entry.builder(level)(records.widths, model, **more)
             assert isinstance(network, torch.nn.Module)
 
 

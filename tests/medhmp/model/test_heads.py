@@ -5,7 +5,8 @@ import torch
 
 from medhmp.model.admission import AdmissionEncoder
 from medhmp.model.baselines.f_lstm import FLSTM
-from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier, load_start
+from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
+from medhmp.model.starts import load_start
 from medhmp.refusal import Refusal
 from medhmp.run import Model
 from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining

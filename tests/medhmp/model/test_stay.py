@@ -162,3 +162,19 @@ def test_no_stays_give_no_rows_and_zero_gradients(records):
     assert b.shape == (0, 8)
     b.sum().backward()
     assert all(torch.count_nonzero(p.grad) == 0 for p in encoder.parameters())
+
+
+def test_forget_gates_begin_open_or_as_pytorch_has_them(records):
+    """By hours that a cell state lasts, 1 / (1 - the gate): all of them, or two."""
+    lasting = {}
+    for begun in ("open", "halving"):
+        torch.manual_seed(0)
+        model = Model(width=64, encoder_layers=3, forget_gates=begun)
+        encoder = StayEncoder(records.widths, model)
+        biases = [b_ih + b_hh for _, _, b_ih, b_hh in encoder.lstm.all_weights]
+        biases += [b_ih + b_hh for _, _, b_ih, b_hh in encoder.upper.all_weights]
+        biases.append(StayDecoder(records.widths, model).bias)
+        gates = torch.stack([bias[64:128].sigmoid() for bias in biases])
+        lasting[begun] = (1 / (1 - gates)).mean(1)
+    assert (lasting["open"] > 0.4 * records.widths.hours).all()
+    assert (lasting["halving"] < 2.2).all()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medhmp.notes.encoder import check_encoder, embed, load_encoder, width_of
+from medhmp.notes.encoder import check_encoder, embed, load_encoder, load_trainable, width_of
 from medhmp.refusal import Refusal
 from medhmp.run import Notes
 from medhmp.storage import Folder
@@ -200,3 +200,34 @@ def test_missing_weights_are_refused(t5, tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(Refusal, match="lacks 1 of the encoder's weights"):
         load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("as_flax", [False, True])
+def test_a_bert_is_fine_tuned_with_its_own_pooler_where_it_has_one(tmp_path, as_flax):
+    folder = make_bert(tmp_path / "bert", head=False)
+    tensors = load_file(f"{folder}/model.safetensors")
+    if as_flax:
+        to_flax(folder)
+    encoder = load_trainable(folder, "bert")
+    for ours, name in zip(encoder.pooler, ("weight", "bias"), strict=True):
+        assert torch.equal(ours, tensors[f"pooler.dense.{name}"])
+    assert all(p.requires_grad for p in encoder.model.parameters())
+    assert load_trainable(make_bert(tmp_path / "head"), "bert").pooler is None
+
+
+def test_an_encoder_of_the_other_family_is_refused_naming_its_field(t5, tmp_path):
+    with pytest.raises(Refusal, match=r"notes\.bert '.*' is a 't5' model; give the folder of"):
+        load_trainable(t5, "bert")
+    with pytest.raises(Refusal, match=r"notes\.t5 '.*' is a 'bert' model"):
+        load_trainable(make_bert(tmp_path), "t5")
+    with pytest.raises(Refusal, match=r"notes\.t5 '/nowhere' has no config\.json"):
+        load_trainable("/nowhere", "t5")
+
+
+def test_a_t5_is_fine_tuned_from_its_own_weights(t5):
+    encoder = load_trainable(t5, "t5")
+    whole = load_encoder(t5)
+    ids = torch.tensor([[3, 4, 5, 1]])
+    with torch.no_grad():
+        expected = whole.model(ids).last_hidden_state
+        assert torch.equal(encoder.model.eval()(ids).last_hidden_state, expected)

@@ -13,7 +13,8 @@ THERE = {"code": "0.1.0", "python": "3.11.9", "gpu": "H100"}
 
 
 def origins(provenance: dict[str, Any]) -> Section:
-    results = {"rows": [], "skipped": [], "learned": {"beside": {}}, "provenance": provenance}
+    results = {"rows": [], "differences": [], "skipped": [], "learned": {"beside": {}}}
+    results["provenance"] = provenance
     (section,) = sections(results, manifest())
     return section
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from medhmp import layout
 from medhmp.layout import note_embedding_columns
@@ -16,8 +17,10 @@ from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
-from medhmp.shards.labelled import Labelled, counts, hindrance, read_task
+from medhmp.shards.labelled import Labelled, counts, draw, hindrance, read_task
 from medhmp.shards.manifest import File, OpenShards, TaskCounts, content_of, open_shards
+from medhmp.shards.row_notes import NotesRead
+from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
@@ -29,8 +32,9 @@ FAILING = {"core": {1, 3, 4}, "broad": {1, 3, 4, 5}}
 EPOCH = datetime(2100, 1, 1)
 
 
-def data_of(run, task="mortality"):
-    return read_task(open_shards(run), task, run.cohort, run.model, run.finetune.labels)
+def data_of(run, task="mortality", seed=0):
+    whole = read_task(open_shards(run), task, run.cohort, run.model)
+    return draw(whole, run.finetune.labels, seed)
 
 
 def stage_one(run):
@@ -252,6 +256,28 @@ def test_heart_failure_sees_neither_later_visits_nor_target_codes(
     assert batch["visit_offsets"].diff().tolist() == [len(of) for of in visits]
     shown = [[i for i in v["icd_ids"] if i not in FAILING[codes]] for of in visits for v in of]
     assert sets(batch, "icd") == shown
+    days = [(of[-1]["admitted"] - v["admitted"]).days for of in visits for v in of]
+    assert batch["visit_days"].tolist() == days
+
+
+@pytest.mark.parametrize("task", ["mortality", "readmission"])
+def test_a_stay_has_the_note_of_its_admission(run, cohort, labels, task):
+    shards = open_shards(labelling(run, None))
+    read = NotesRead(vectors=True)
+    data = read_task(shards, task, run.cohort, run.model, None, read)
+    known = read_notes(shards.folder)
+    rows, key = {
+        "mortality": (cohort.stays, "stay_id"),
+        "readmission": (cohort.admissions, "hadm_id"),
+    }[task]
+    for split, part in data.items():
+        expected = [row for row, _ in expected_rows(rows, key, labels[task], split)]
+        note, has_note = known.of(np.array([row["hadm_id"] for row in expected]))
+        batch = everything(part)
+        assert batch["has_note"].tolist() == has_note.tolist()
+        assert batch["note"].tolist() == note.tolist()
+    assert has_note.any()
+    assert not has_note.all()
 
 
 def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
@@ -274,14 +300,33 @@ def test_a_task_without_a_case_has_no_rows_and_a_reason(run):
     assert counts(data) == {split: {"rows": 0, "positive": 0} for split in SPLITS}
 
 
-def test_few_labels_are_the_first_training_rows_and_leave_the_other_splits_alone(run):
+@pytest.mark.parametrize("task", ["mortality", "readmission", "heart_failure"])
+def test_labels_are_drawn_by_the_seed_patient_by_patient(run, task):
+    whole = data_of(labelling(run, None), task)["train"]
+    subject, row_id = whole.rows.subject_id, whole.rows.row_id.tolist()
+    found = set()
+    for seed in range(6):
+        few, again = (data_of(labelling(run, 9), task, seed)["train"] for _ in range(2))
+        at = [row_id.index(row) for row in few.rows.row_id.tolist()]
+        assert at == sorted(set(at))  # in the order of the shards
+        assert few.rows.row_id.tolist() == again.rows.row_id.tolist()
+        assert few.label.tolist() == whole.label[at].tolist()
+        batch, of_whole = few.batch(np.arange(9)), whole.batch(np.array(at))
+        assert batch.keys() == of_whole.keys()
+        assert all(torch.equal(batch[key], of_whole[key]) for key in batch)
+        taken = few.rows.subject_id
+        cut = [s for s in set(taken.tolist()) if (subject == s).sum() > (taken == s).sum()]
+        assert len(cut) <= 1  # only the last patient's rows may not all be taken
+        found.add(tuple(at))
+    assert len(found) > 1
+
+
+def test_few_labels_leave_the_other_splits_alone(run):
     whole, few = (data_of(labelling(run, n)) for n in (None, 7))
-    assert few["train"].rows.row_id.tolist() == whole["train"].rows.row_id[:7].tolist()
-    assert few["train"].label.tolist() == whole["train"].label[:7].tolist()
     for split in ("validation", "test"):
         assert few[split].rows.row_id.tolist() == whole[split].rows.row_id.tolist()
     found = counts(few)
-    assert found["train"] == {"rows": 7, "positive": int(whole["train"].label[:7].sum())}
+    assert found["train"] == {"rows": 7, "positive": int(few["train"].label.sum())}
     assert len(data_of(labelling(run, 10**6))["train"]) == len(whole["train"])
 
 
@@ -325,7 +370,8 @@ def test_labels_cut_to_one_class_are_said_with_their_field():
     assert hindrance(shards, "mortality", dict.fromkeys(SPLITS, two)) == ""
     data = {**dict.fromkeys(SPLITS, two), "train": cut}
     assert hindrance(shards, "mortality", data) == (
-        "the first 2 training rows are all of one class (1 of 3 are positive); "
+        "the 2 labelled training rows that were drawn are all of one class "
+        "(1 of 3 are positive); "
         "give a larger --finetune.labels"
     )
 

@@ -1,6 +1,7 @@
 """Rows in memory against plain Python lists."""
 
 import itertools
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -125,6 +126,7 @@ def test_patient_rows_hide_later_visits_old_visits_and_target_codes():
     ]
     for v in visit:
         v["discharged"] = np.datetime64(v["discharged"], "s").item()
+        v["admitted"] = v["discharged"] - timedelta(days=v["hadm_id"], hours=12)
     table = pa.Table.from_pylist(
         [{"source": "s", "subject_id": 5, "split": "train", "visits": visit}], schema.patients(9)
     )
@@ -134,6 +136,7 @@ def test_patient_rows_hide_later_visits_old_visits_and_target_codes():
     assert batch["visit_offsets"].tolist() == [0, 2]
     assert batch["icd_offsets"].tolist() == [0, 1, 2]  # visits 2 and 3, code 2 hidden
     assert batch["icd_ids"].tolist() == [1, 3]
+    assert batch["visit_days"].tolist() == [27, 0]  # 28 from discharge to discharge
 
 
 def stays_rows(n, seed):

@@ -237,6 +237,7 @@ OTHER = Model(
     mcp_reduction="sum",
     nce_denominator="include_positive",
     head_dropout=0.5,
+    code_prior=0.3,
 )
 
 

@@ -108,7 +108,7 @@ def test_stage_two_takes_the_stays_values(run, manifest):
 @pytest.mark.parametrize("model", ["medhmp", "f_lstm"])
 def test_classifiers_and_counts_take_them_too(run, manifest, model):
     torch.manual_seed(0)
-    data = read_task(open_shards(run), "mortality", run.cohort, run.model, run.finetune.labels)
+    data = read_task(open_shards(run), "mortality", run.cohort, run.model)
     part, widths = data["train"], manifest.widths
     batch = part.batch(np.arange(len(part)))
     objective = build_classifier("mortality", model, MODEL, widths)

@@ -491,7 +491,7 @@ def test_featurized(ray, tmp_path):
     assert dict(pairs) == deaths
     assert sum(manifest.tasks["mortality"].positives.values()) == sum(deaths.values())
     shards = open_shards(run)
-    data = read_task(shards, "mortality", run.cohort, run.model, run.finetune.labels)
+    data = read_task(shards, "mortality", run.cohort, run.model)
     assert hindrance(shards, "mortality", data) == ""
     variables = {name.split("_")[0] for name in (*manifest.features, *manifest.demographics)}
     assert variables <= {*MEASURED, "Age", "Gender", "Height", "ICUType"}

@@ -8,10 +8,11 @@ import torch
 from medhmp.layout import STARTED_FROM
 from medhmp.recipes import smoke
 from medhmp.refusal import Refusal
+from medhmp.run import Notes
 from medhmp.shards.manifest import OpenShards
 from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.checkpoint import dump_weights, write_model
-from medhmp.train.finetune.inputs import FitInputs, start_weights
+from medhmp.train.finetune.inputs import FitInputs, notes_read, start_weights
 from tests.manifests import manifest
 
 
@@ -29,13 +30,23 @@ def out(tmp_path):
 
 def inputs(out, pretrain_on="train"):
     shards = OpenShards(opened(out / "shards", "featurize"), manifest())
-    return FitInputs(out, shards, pretrain_on)
+    return Inputs(FitInputs(out, shards, pretrain_on))
+
+
+class Inputs:
+    """The inputs of the fits of a model that reads no notes of stays, unless another is named."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def of(self, task, start, model="medhmp", notes=None):
+        return self.found.of(task, start, model, notes or Notes())
 
 
 def test_start_weights_are_read_from_the_folder_of_the_start(out):
-    assert start_weights(out, "none") is None
+    assert start_weights(out, "none", 0) is None
     for number, start in enumerate(STARTED_FROM):
-        assert start_weights(out, start)["w"].tolist() == [number, number]
+        assert start_weights(out, start, 0)["w"].tolist() == [number, number]
 
 
 def test_each_start_has_its_own_weights_and_none_has_no_input(out):
@@ -65,3 +76,29 @@ def test_each_output_is_opened_once_and_notes_only_for_admissions(out, monkeypat
 def test_weights_that_saw_other_patients_are_refused(out):
     with pytest.raises(Refusal, match="made with pretrain_on 'train' and this run has 'all'"):
         inputs(out, pretrain_on=replace(smoke(), pretrain_on="all").pretrain_on).of("arf", "both")
+
+
+def test_a_model_of_notes_depends_on_what_it_reads_of_them(out):
+    found, frozen = inputs(out), Notes(fine_tune=False)
+    assert found.of("arf", "none", "clinical_bert").keys() == {"shards", "notes.bert"}
+    assert found.of("arf", "none", "clinical_t5", frozen).keys() == {"shards", "notes.t5"}
+    assert found.of("arf", "none", "bert_lstm").keys() == {"shards", "notes.bert"}
+    for model in ("bert_lstm", "medhmp_notes"):
+        with pytest.raises(Refusal, match="note_embeddings is missing or not whole"):
+            found.of("arf", "none", model, frozen)
+    publish(out / "shards/note_embeddings", Stamp({}, {}), [])
+    for model in ("bert_lstm", "medhmp_notes"):
+        assert found.of("arf", "none", model, frozen).keys() == {"shards", "note_embeddings"}
+    with pytest.raises(Refusal, match=r"notes\.bert '/nowhere' has no config\.json"):
+        found.of("arf", "none", "star_bert", Notes(bert="/nowhere"))
+
+
+def test_a_task_reads_of_notes_what_its_models_do():
+    run = smoke()
+    assert notes_read(run, "mortality", ("medhmp", "f_cnn", "dipole")) is None
+    assert notes_read(run, "heart_failure", ("clinical_bert", "dipole")) is None
+    read = notes_read(run, "mortality", ("clinical_t5", "star_bert"))
+    assert (read.vectors, sorted(read.encoders)) == (False, ["bert", "t5"])
+    frozen = replace(run, notes=Notes(fine_tune=False))
+    read = notes_read(frozen, "readmission", ("star_bert", "clinical_t5"))
+    assert (read.vectors, sorted(read.encoders)) == (True, ["t5"])
