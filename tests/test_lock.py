@@ -55,7 +55,10 @@ def test_each_package_is_in_one_file_with_the_hashes_of_the_lock() -> None:
     assert sum(len(part) for part in PARTS.values()) == len(LOCKED)
     assert LOCKED.keys() == LOCK.keys() - {"medhmp"}
     for name, lines in LOCKED.items():
-        files = [*LOCK[name]["wheels"], *([LOCK[name]["sdist"]] if "sdist" in LOCK[name] else [])]
+        files = [
+            *LOCK[name]["wheels"],
+            *([LOCK[name]["sdist"]] if "sdist" in LOCK[name] else []),
+        ]
         assert set(re.findall(r"--hash=(\S+)", lines)) == {file["hash"] for file in files}
         assert Requirement(lines.partition(" \\")[0]).specifier == f"=={LOCK[name]['version']}"
 

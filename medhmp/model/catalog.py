@@ -25,7 +25,7 @@ class ModelEntry:
     A network's builder is called with (widths, model), and gets what is searched beside batch size
     and learning rate by name, and as ``encoder`` the encoder of notes that it fine-tunes, if it
     does. That of a model on counted features is called with (training rows, validation rows, seed),
-    two ``baselines.table.Table``, and gets all that is searched; it gives the fitted classifier.
+    two ``table.Table``, and gets all that is searched; it gives the fitted classifier.
     """
 
     title: str  # in tables and figures
@@ -63,7 +63,7 @@ RATES: Final = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
 OF_MEDHMP: Final = {"batch_size": SIZES, "learning_rate": RATES}
 OF_FIDDLE: Final = {"batch_size": SIZES, "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}
 """Three of the rates are those of Tang et al. 2020; as many cells as MedHMP."""
-OF_TEXT: Final = {"batch_size": SIZES, "learning_rate": (2e-5, 5e-5, 1e-4, 5e-4)}
+OF_TEXT: Final = {"batch_size": SIZES, "learning_rate": (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4)}
 """Around the rates that encoders of text are fine-tuned with; Yang and Wu 2021 have 1e-4."""
 
 

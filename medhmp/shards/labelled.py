@@ -16,7 +16,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead, read_row_notes
-from medhmp.shards.rows import Admissions, Batch, Patients, RowNotes, Stays
+from medhmp.shards.rows import Admissions, Batch, NoteVectors, Patients, RowNotes, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.tasks.patients import target_codes
@@ -160,7 +160,8 @@ def _rows(
     if level == "stay":
         return Stays.from_arrow(table)
     if level == "admission":
-        return Admissions.from_arrow(table, model.max_stays, read_notes(shards.note_embeddings))
+        notes = read_notes(shards.note_embeddings) if len(table) else NoteVectors.none()
+        return Admissions.from_arrow(table, model.max_stays, notes)
     targets = target_codes(task, cohort)
     diagnoses = shards.manifest.diagnoses
     hidden = [i for i, code in enumerate(diagnoses) if code.startswith(targets)]

@@ -128,6 +128,7 @@ def test_fields_of_flattens_what_is_nested_and_makes_tuples_lists():
         "tables.sources": ["a=b"],
         "tables.optional": [],
         "tables.variables": "default",
+        "tables.checksums": True,
         "tables.synthetic.patients": 2000,
         "tables.synthetic.seed": 0,
         "tables.synthetic.density": 1.0,

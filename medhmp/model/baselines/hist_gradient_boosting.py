@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from medhmp.arrays import Floats32
 from medhmp.model.baselines.logistic_regression import signed_log1p
-from medhmp.model.baselines.table import Table
+from medhmp.model.table import Table
 
 ITERATIONS: Final = 300
 """Trees at most."""

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from medhmp.model.baselines.table import Table
+from medhmp.model.table import Table
 
 Matrix = npt.NDArray[np.float32]
 

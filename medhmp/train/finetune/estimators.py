@@ -23,9 +23,9 @@ from torch import Tensor
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, Split, Task, Widths
-from medhmp.model.baselines.table import Table
 from medhmp.model.catalog import MODELS, Optimizer
 from medhmp.model.starts import load_start
+from medhmp.model.table import Table
 from medhmp.notes.encoder import load_trainable
 from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData

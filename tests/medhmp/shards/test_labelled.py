@@ -264,7 +264,7 @@ def test_heart_failure_sees_neither_later_visits_nor_target_codes(
 def test_a_stay_has_the_note_of_its_admission(run, cohort, labels, task):
     shards = open_shards(labelling(run, None))
     read = NotesRead(vectors=True)
-    data = read_task(shards, task, run.cohort, run.model, None, read)
+    data = read_task(shards, task, run.cohort, run.model, read)
     known = read_notes(shards.folder)
     rows, key = {
         "mortality": (cohort.stays, "stay_id"),

@@ -23,9 +23,13 @@ def shards(tmp_path):
     """Shards with three notes in two files."""
     folder = Folder(str(tmp_path)) / "shards"
     rows = [{"hadm_id": h, "note_hash": str(h), "text": t} for h, t in TEXTS.items()]
-    for name, part in (("part-0", rows[:2]), ("part-1", rows[2:])):
-        table = pa.Table.from_pylist(part, NOTE_COLUMNS)
-        (folder / "notes").write_parquet(f"{name}.parquet", table, row_group_size=1)
+    text = [
+        (folder / "notes").write_parquet(
+            f"{name}.parquet", pa.Table.from_pylist(part, NOTE_COLUMNS), row_group_size=1
+        )
+        for name, part in (("part-0", rows[:2]), ("part-1", rows[2:]))
+    ]
+    publish(folder / "notes", Stamp({}, {}), text)
     publish(folder, Stamp({}, {}), [])
     return OpenShards(opened(folder, "featurize"), manifest(notes=3))
 

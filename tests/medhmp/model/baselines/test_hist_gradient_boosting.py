@@ -13,7 +13,7 @@ from medhmp.model.baselines.hist_gradient_boosting import (
     PENALTY,
     fit_trees,
 )
-from medhmp.model.baselines.table import Table
+from medhmp.model.table import Table
 
 
 def tables(features, label, train, blocks):

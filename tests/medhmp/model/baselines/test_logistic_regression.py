@@ -12,7 +12,7 @@ from medhmp.model.baselines.logistic_regression import (
     fit_logistic_regression,
     signed_log1p,
 )
-from medhmp.model.baselines.table import Table
+from medhmp.model.table import Table
 
 
 def counts(rows, columns=30, seed=0):

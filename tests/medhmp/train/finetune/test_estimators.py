@@ -9,8 +9,8 @@ from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, SPLITS, Widths
 from medhmp.model.baselines.hist_gradient_boosting import fit_trees
-from medhmp.model.baselines.table import Table
 from medhmp.model.catalog import MODELS
+from medhmp.model.table import Table
 from medhmp.run import Finetune, Fit, Model
 from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.labelled import Labelled
@@ -168,7 +168,12 @@ def test_a_model_that_is_saved_and_loaded_scores_the_same(name, level):
 def test_trees_are_those_of_the_counts_and_no_pickle():
     data, estimator = data_of("stay"), made("hist_gradient_boosting", "stay")
     estimator.fit(data, 0)
-    of = [Table(counted(data[s].rows, WIDTHS), data[s].label, (17,)) for s in SPLITS[:2]]
+    of = [
+        Table(
+            counted(data[s].rows, WIDTHS), data[s].label, (WIDTHS.features + WIDTHS.demographics,)
+        )
+        for s in SPLITS[:2]
+    ]
     slow = fit_trees(*of, 0, **POINT)
     expected = slow.predict_proba(counted(data["test"].rows, WIDTHS))[:, 1]
     assert estimator.score(data["test"]).tolist() == expected.tolist()

@@ -1,5 +1,7 @@
 """Failures of workers that end a run, and those that do not."""
 
+import uuid
+
 import pytest
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
@@ -34,10 +36,24 @@ def lost(preempted):
     [
         lost(preempted=False),
         RuntimeError("connection closed"),
-        Unusable("cannot write under 's3://bucket/run'"),
     ],
 )
 def test_a_run_goes_on_while_it_gets_on(folder, error):
+    goes_on_while_it_gets_on(folder, error)
+
+
+@pytest.mark.s3
+def test_a_bucket_that_fails_may_answer_again(s3):
+    folder = Folder(f"{s3}/{uuid.uuid4().hex}")
+    goes_on_while_it_gets_on(folder, Unusable(f"cannot write under '{folder}'"))
+
+
+def test_a_disk_that_cannot_be_written_to_ends_it_at_once(folder):
+    with pytest.raises(Unusable, match="cannot write under"):
+        fail(Failures(folder, quiet=True), Unusable(f"cannot write under '{folder}'"))
+
+
+def goes_on_while_it_gets_on(folder, error):
     failures = Failures(folder, quiet=True)
     for step in range(1, 5):
         save(folder, step)
