@@ -265,7 +265,7 @@ def test_a_stay_has_the_note_of_its_admission(run, cohort, labels, task):
     shards = open_shards(labelling(run, None))
     read = NotesRead(vectors=True)
     data = read_task(shards, task, run.cohort, run.model, read)
-    known = read_notes(shards.folder)
+    known = read_notes(shards.note_embeddings)
     rows, key = {
         "mortality": (cohort.stays, "stay_id"),
         "readmission": (cohort.admissions, "hadm_id"),

@@ -168,12 +168,8 @@ def test_a_model_that_is_saved_and_loaded_scores_the_same(name, level):
 def test_trees_are_those_of_the_counts_and_no_pickle():
     data, estimator = data_of("stay"), made("hist_gradient_boosting", "stay")
     estimator.fit(data, 0)
-    of = [
-        Table(
-            counted(data[s].rows, WIDTHS), data[s].label, (WIDTHS.features + WIDTHS.demographics,)
-        )
-        for s in SPLITS[:2]
-    ]
+    blocks = (WIDTHS.features + WIDTHS.demographics,)
+    of = [Table(counted(data[s].rows, WIDTHS), data[s].label, blocks) for s in SPLITS[:2]]
     slow = fit_trees(*of, 0, **POINT)
     expected = slow.predict_proba(counted(data["test"].rows, WIDTHS))[:, 1]
     assert estimator.score(data["test"]).tolist() == expected.tolist()
