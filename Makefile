@@ -52,7 +52,7 @@ help:
 demo: .venv/installed
 	$(BIN)/python -m jobs.all smoke --out runs/demo
 
-soak: .venv/installed-test
+soak: .venv/installed
 	$(BIN)/python -m jobs.benchmark soak-faults
 
 test: .venv/installed-dev
