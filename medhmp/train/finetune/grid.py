@@ -7,6 +7,7 @@ is chosen by its mean validation cross-entropy over the seeds. Only then does it
 the test split, once; its files stay.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -145,6 +146,8 @@ def _tune(
         ray.tune.with_parameters(run_cell, cells=cells, shared=shared), reserved
     )
     space = {"number": ray.tune.grid_search(list(range(len(cells))))}
+    # An error of a trial is raised below, and told once.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as scratch:  # Tune's own logs; results are in trials/
         results = ray.tune.Tuner(
             trainable,
