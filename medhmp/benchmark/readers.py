@@ -440,7 +440,7 @@ def _read_rows(place: Path) -> dict[str, str]:
 
 def _read_labels(place: Path) -> dict[str, str]:
     shards, found = _shards(place), {}
-    for task in ("mortality", "readmission", "heart_failure"):
+    for task in shards.manifest.tasks:
         data = read_task(shards, task, RUN.cohort, RUN.model)
         for split, part in data.items():
             found[f"{task} {split}"] = digest([part.rows.row_id.tolist(), part.label.tolist()])

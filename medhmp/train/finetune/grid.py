@@ -11,6 +11,7 @@ validation cross-entropy over the replicates. Only then does its fitted model sc
 once; its files stay.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -184,6 +185,8 @@ def _tune(
         ray.tune.with_parameters(run_cell, cells=cells, shared=shared), reserved
     )
     space = {"number": ray.tune.grid_search(list(range(len(cells))))}
+    # An error of a trial is raised below, and told once.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as scratch:  # Tune's own logs; results are in trials/
         results = ray.tune.Tuner(
             trainable,
