@@ -32,7 +32,7 @@ define INSTALL
 @echo "installing into .venv (once; a few minutes)"
 $(HASHED) $(foreach part,$(1),-r requirements/$(part).txt)
 $(NAMED)
-$(PIP) --no-deps --no-build-isolation -e .
+PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation -e .
 $(BIN)/python -m pip check
 @touch $@
 endef

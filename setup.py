@@ -6,6 +6,10 @@ Everything else about the distribution is in pyproject.toml.
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["medhmp", "medhmp.*"]), "medhmp.jobs"],
+    packages=[
+        *find_packages(include=["medhmp", "medhmp.*"]),
+        "medhmp.report.templates",
+        "medhmp.jobs",
+    ],
     package_dir={"medhmp.jobs": "jobs"},
 )

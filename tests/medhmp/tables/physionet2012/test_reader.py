@@ -507,7 +507,13 @@ def test_featurized(ray, tmp_path):
 
 def results_of(run):
     """``results.json`` of a report without a row."""
-    return {"rows": [], "skipped": [], "learned": {"beside": {}}, "provenance": {}}
+    return {
+        "rows": [],
+        "differences": [],
+        "skipped": [],
+        "learned": {"beside": {}},
+        "provenance": {},
+    }
 
 
 def test_the_published_sets(shared):
