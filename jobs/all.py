@@ -67,9 +67,9 @@ def run_all(run: Run) -> None:
             continue
         started = time.perf_counter()
         stage(run)
-        progress.say(f"[dim]{stage.__name__}: {time.perf_counter() - started:.1f} s[/dim]")
+        progress.say(f"{stage.__name__}: {time.perf_counter() - started:.1f} s", style="dim")
     seconds, page = time.perf_counter() - begun, Folder(run.out) / REPORT / PAGE
-    progress.say(f"[bold]{seconds:.0f} s in all; the report: {page}[/bold]")
+    progress.say(f"{seconds:.0f} s in all; the report: {page}", style="bold")
 
 
 def main() -> NoReturn:

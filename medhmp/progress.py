@@ -18,11 +18,15 @@ class Progress:
 
     quiet: bool = False
 
-    def say(self, text: str) -> None:
-        """Prints one line about the work. Never an identifier, a note or a credential."""
+    def say(self, text: str, style: str | None = None) -> None:
+        """Prints one line about the work. Never an identifier, a note or a credential.
+
+        ``style``: rich's name of a look of the whole line, such as ``dim``.
+        """
         if not self.quiet:
             # A path stays on one line, and brackets and colons in it are no markup.
-            rich.get_console().print(text, soft_wrap=True, markup=False, emoji=False)
+            console = rich.get_console()
+            console.print(text, style=style, soft_wrap=True, markup=False, emoji=False)
 
     @property
     def is_watched(self) -> bool:

@@ -72,3 +72,5 @@ def test_brackets_and_colons_of_a_path_are_said_as_they_are(capsys):
     said = "report: runs/a[/b]/[bold]c[/bold]:smile:/index.html"
     Progress().say(said)
     assert capsys.readouterr().out == said + "\n"
+    Progress().say(said, style="dim")
+    assert capsys.readouterr().out == said + "\n"
