@@ -1,6 +1,8 @@
 """Fixtures of the whole suite: one real Ray, an S3 endpoint, the shared data where there is any."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -68,10 +70,13 @@ def pytest_terminal_summary(
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A free port below those that the system gives out: minutes pass before the server takes it,
+    in which a Ray may be given any of those."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no port from 20000 to 31999 is free")
 
 
 def _wait_for(url: str, seconds: float = 60) -> None:
