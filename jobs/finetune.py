@@ -34,7 +34,7 @@ def finetune(run: Run) -> None:
     from medhmp.storage import Folder, Stamp, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
     from medhmp.train.finetune.inputs import FitInputs, fit_fields, notes_read
-    from medhmp.train.finetune.single import place_of, run_fit
+    from medhmp.train.finetune.single import SingleFit, place_of, run_fit
 
     fit, out, shards, progress = run.fit, Folder(run.out), open_shards(run), Progress(run.quiet)
     fields = fields_of(run, "fit") | fit_fields(run, fit.task, fit.model)
@@ -51,7 +51,8 @@ def finetune(run: Run) -> None:
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
     settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
-    summary = run_fit(fit, settings, data, out, number, room, stamp, run_json(run))
+    given = SingleFit(fit, settings, data, out, number, room, stamp, run_json(run))
+    summary = run_fit(given)
     move_in(folder)
     progress.say(f"finetune {fit.task}: {summary}, {folder}")
 

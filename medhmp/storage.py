@@ -567,20 +567,6 @@ def opened(folder: Folder, made_by: str) -> Output:
     return output
 
 
-def is_done(folder: Folder, stamp: Stamp) -> bool:
-    """True if ``folder`` holds a whole output of this stamp, so that the stage is skipped.
-
-    False if there is none. An output of another run, or a damaged one, is refused; the refusal
-    names the first field or input that differs.
-    """
-    output = Output.of(folder)
-    if output is None:
-        return False
-    if fault := fault_of(output, stamp):
-        raise Refusal(fault)
-    return True
-
-
 def made_elsewhere(folder: Folder) -> str:
     """`` (made by version X, commit Y)`` for an output of another version of this code, else empty.
 

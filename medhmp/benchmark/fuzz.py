@@ -31,13 +31,8 @@ from medhmp.benchmark.readers import Case, cases_of, write_inputs
 from medhmp.refusal import Refusal
 
 TINY: Final = shlex.split("""
-    smoke --quiet --tables.synthetic.patients 120 --tables.synthetic.density 0.3
-    --splits.train 0.5 --splits.validation 0.2 --splits.test 0.3 --shards.files 4 --model.width 8
-    --pretrain-stay.epochs 2 --pretrain-stay.batch-size 16 --pretrain-stay.checkpoint-steps 2
-    --pretrain-admission.epochs 1 --pretrain-admission.batch-size 16 --notes.max-tokens 32
-    --finetune.epochs 1 --tune.tasks mortality --tune.models medhmp logistic_regression
-    --tune.starts none --tune.replicates 1 --tune.search medhmp.batch_size=16
-    medhmp.learning_rate=1e-2,1e-3 --report.draws 20
+    tiny --quiet --tune.models medhmp logistic_regression --tune.starts none
+    --tune.search medhmp.batch_size=16 medhmp.learning_rate=1e-2,1e-3
 """)
 """The run whose outputs are damaged."""
 FINE: Final = ("same", "refused", "made again", "another result")

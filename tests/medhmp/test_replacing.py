@@ -7,7 +7,7 @@ import pytest
 from medhmp import replacing
 from medhmp.refusal import Refusal
 from medhmp.replacing import beside, move_in, room_for
-from medhmp.storage import COMPLETE, Folder, Output, Stamp, is_done, publish
+from medhmp.storage import COMPLETE, Folder, Output, Stamp, publish
 
 OLD, NEW = Stamp({"epochs": 3}, {}), Stamp({"epochs": 4}, {})
 
@@ -41,10 +41,10 @@ def test_another_run_s_output_is_refused_or_replaced_when_the_new_one_is_whole(f
     room = room_for(folder, NEW, overwrite=True)
     room.write_bytes("a", b"half of it")
     move_in(folder)  # nothing to move: it is not whole
-    assert is_done(folder, OLD)
+    assert room_for(folder, OLD) is None
     make(room, NEW)
     move_in(folder)
-    assert is_done(folder, NEW)
+    assert room_for(folder, NEW) is None
     assert folder.names() == ["a", COMPLETE, "deep/b"]
     assert room.names() == []
 
@@ -65,7 +65,7 @@ def test_what_a_killed_replacement_has_left_goes_on_or_is_removed(folder, resume
     room.write_bytes("checkpoints/1", b"-")
     assert room_for(folder, OLD, resumes=resumes) is None  # given up: the old one was wanted
     assert room.names() == []
-    assert is_done(folder, OLD)
+    assert room_for(folder, OLD) is None
 
 
 class Killed(BaseException):
@@ -107,7 +107,7 @@ def test_killed_at_any_step_the_old_one_or_the_new_one_is_whole_and_it_goes_on(f
         stamps = {o.hash for o in map(Output.of, (folder, beside(folder))) if o and not o.damaged()}
         assert stamps & {OLD.hash, NEW.hash}
         assert room_for(folder, NEW, overwrite=True) is None
-        assert is_done(folder, NEW)
+        assert room_for(folder, NEW) is None
         assert beside(folder).names() == Folder(f"{folder}.old").names() == []
         if left:
             break

@@ -16,6 +16,7 @@ import pytest
 
 from medhmp import storage
 from medhmp.refusal import Failure, Refusal, find_failure
+from medhmp.replacing import room_for
 from medhmp.storage import (
     ATTEMPTS,
     COMPLETE,
@@ -23,7 +24,6 @@ from medhmp.storage import (
     Folder,
     Stamp,
     Unusable,
-    is_done,
     made_elsewhere,
     opened,
     patiently,
@@ -138,9 +138,9 @@ def test_remove_deletes_all_below_and_nothing_beside(folder):
 
 def test_an_output_is_done_once_published(folder):
     entries = [folder.write_bytes("a", b"1")]
-    assert not is_done(folder, stamp())
+    assert room_for(folder, stamp()) is not None
     publish(folder, stamp(), entries)
-    assert is_done(folder, stamp())
+    assert room_for(folder, stamp()) is None
     record = folder.read_json(COMPLETE)
     assert record["hash"] == stamp().hash
     assert record["files"] == [{"name": "a", "size": 1, "sha256": hashlib.sha256(b"1").hexdigest()}]
@@ -164,12 +164,12 @@ def test_the_record_does_not_depend_on_the_order_of_writing(folder):
 def test_an_output_of_another_run_is_refused(folder, other, difference):
     written(folder)
     with pytest.raises(Refusal) as refused:
-        is_done(folder, other)
+        room_for(folder, other)
     assert str(refused.value) == (
         f"{folder} holds an output of another run ({difference}); "
         "pass --overwrite to replace it, or another --out"
     )
-    assert is_done(folder, stamp())  # a refusal changes nothing
+    assert room_for(folder, stamp()) is None  # a refusal changes nothing
 
 
 @pytest.mark.parametrize("damage", [b"tw", b"tow", None], ids=["shorter", "other", "missing"])
@@ -182,17 +182,17 @@ def test_a_damaged_output_is_refused(folder, damage):
     with pytest.raises(
         Refusal, match=r"is damaged: b\.bin is missing or not what was written; pass"
     ):
-        is_done(folder, stamp())
+        room_for(folder, stamp())
 
 
 def test_only_so_many_bytes_are_hashed_and_small_files_first(folder, monkeypatch):
     monkeypatch.setattr(storage, "HASHED", 4)
     publish(folder, stamp(), [folder.write_bytes("a", b"large"), folder.write_bytes("b", b"few")])
     folder.write_bytes("a", b"LARGE")
-    assert is_done(folder, stamp())
+    assert room_for(folder, stamp()) is None
     folder.write_bytes("b", b"FEW")
     with pytest.raises(Refusal, match=r"is damaged: b is missing"):
-        is_done(folder, stamp())
+        room_for(folder, stamp())
 
 
 @pytest.mark.parametrize("cut", [0, 20, -3])
@@ -200,17 +200,17 @@ def test_a_torn_record_is_none(folder, cut):
     """Then the stage is made again, as after an interruption, and nobody reads what is there."""
     entries = written(folder)
     folder.write_bytes(COMPLETE, folder.read_bytes(COMPLETE)[:cut])
-    assert not is_done(folder, stamp())
+    assert room_for(folder, stamp()) is not None
     with pytest.raises(Refusal, match=r"missing or not whole; run jobs\.featurize first"):
         opened(folder, "featurize")
     publish(folder, stamp(), entries)
-    assert is_done(folder, stamp())
+    assert room_for(folder, stamp()) is None
 
 
 @pytest.mark.parametrize("record", [{}, [], {"hash": "", "fields": {}, "inputs": {}, "files": [1]}])
 def test_a_record_of_another_form_is_none(folder, record):
     folder.write_json(COMPLETE, record)
-    assert not is_done(folder, stamp())
+    assert room_for(folder, stamp()) is not None
 
 
 def test_what_is_read_of_an_output_is_what_was_published(folder):
@@ -268,7 +268,7 @@ def test_an_output_tells_where_it_comes_from_and_that_decides_nothing(folder, ma
     first = opened(folder, "a_job")
     assert first.provenance == {"version": "0.1.0", "commit": "a" * 40}
     made_by(version="9", commit="b" * 40)
-    assert is_done(folder, stamp())
+    assert room_for(folder, stamp()) is None
     folder.remove()
     written(folder)
     again = opened(folder, "a_job")
@@ -303,7 +303,7 @@ def test_a_value_altered_anywhere_in_a_record_is_noticed(folder, part):
     with pytest.raises(Refusal, match=r"complete\.json is not what was written; run jobs\.a_job"):
         opened(folder, "a_job")
     with pytest.raises(Refusal, match=r"pass --overwrite to make it again"):
-        is_done(folder, stamp())
+        room_for(folder, stamp())
 
 
 def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):

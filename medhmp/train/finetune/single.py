@@ -1,5 +1,7 @@
 """The one fit of ``jobs.finetune``, as a Ray task: fitted, scored and published."""
 
+from dataclasses import dataclass
+
 import ray
 
 from medhmp.layout import PREDICTIONS, fit_of
@@ -18,54 +20,35 @@ from medhmp.train.finetune.estimators import (
 from medhmp.train.finetune.inputs import start_weights
 
 
-def run_fit(
-    fit: Fit,
-    settings: FitSettings,
-    data: TaskData,
-    out: Folder,
-    number: int,
-    folder: Folder,
-    stamp: Stamp,
-    run_json: str,
-) -> str:
-    """Makes the fit, on a GPU where the cluster has one.
+@dataclass(frozen=True)
+class SingleFit:
+    """All that the task needs."""
 
-    Args:
-        fit: task, model, start, seed, batch size and rate.
-        settings: the sections that any fit reads.
-        data: the labelled rows of the task.
-        out: root of outputs, with the weights of the start.
-        number: of the pretraining that the fit begins from.
-        folder: where the output is made.
-        stamp: of the output.
-        run_json: the text of ``run.json``.
+    fit: Fit  # task, model, start, seed, batch size and rate
+    settings: FitSettings  # the sections that any fit reads
+    data: TaskData  # the labelled rows of the task
+    out: Folder  # root of outputs, with the weights of the start
+    number: int  # of the pretraining that the fit begins from
+    folder: Folder  # where the output is made
+    stamp: Stamp  # of the output
+    run_json: str  # the text of ``run.json``
 
-    Returns:
-        A summary in a few words.
-    """
+
+def run_fit(given: SingleFit) -> str:
+    """Makes the fit, on a GPU where the cluster has one; a summary in a few words."""
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    task = ray.remote(_fit).options(num_cpus=1, num_gpus=gpus)
-    given = (fit, settings, data, out, number, folder, stamp, run_json)
-    summary: str = ray.get(task.remote(*given))
+    summary: str = ray.get(ray.remote(_fit).options(num_cpus=1, num_gpus=gpus).remote(given))
     return summary
 
 
-def _fit(
-    fit: Fit,
-    settings: FitSettings,
-    data: TaskData,
-    out: Folder,
-    number: int,
-    folder: Folder,
-    stamp: Stamp,
-    run_json: str,
-) -> str:
+def _fit(given: SingleFit) -> str:
+    fit, settings, data, folder = given.fit, given.settings, given.data, given.folder
     estimator = estimator_of(fit.task, fit.model, point_of(fit), settings, reserved_device())
-    result = estimator.fit(data, fit.seed, start_weights(out, fit.start, number))
+    result = estimator.fit(data, fit.seed, start_weights(given.out, fit.start, given.number))
     predictions = predict_held_out(estimator, data, fit.seed)
     name = f"model.{suffix_of(fit.model)}"
-    entries = write_model(folder, estimator.save(), run_json, result.metrics, name)
-    publish(folder, stamp, [*entries, folder.write_parquet(PREDICTIONS, predictions)])
+    entries = write_model(folder, estimator.save(), given.run_json, result.metrics, name)
+    publish(folder, given.stamp, [*entries, folder.write_parquet(PREDICTIONS, predictions)])
     return f"{len(result.metrics)} epochs, validation AUROC {result.val_auroc:.3f}"
 
 

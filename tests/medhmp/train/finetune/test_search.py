@@ -10,9 +10,10 @@ from medhmp.model.catalog import MODELS as CATALOG
 from medhmp.progress import Progress
 from medhmp.recipes import RECIPES, smoke
 from medhmp.refusal import Refusal
+from medhmp.replacing import room_for
 from medhmp.run import Tune
 from medhmp.shards.manifest import OpenShards, content_of
-from medhmp.storage import Folder, Stamp, is_done, opened, publish
+from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.finetune.grid import _to_fit, choose, pending
 from medhmp.train.finetune.inputs import FitInputs
 from medhmp.train.finetune.search import Cell, Grid, grids_of
@@ -207,7 +208,7 @@ def test_a_grid_of_another_search_is_made_beside_the_old_one_and_takes_over_its_
     assert made.folder == Folder(f"{other.folder}.new")
     assert made.trials.names() == sorted([*kept.files, kept.record])
     assert first.folder.names() == before
-    assert is_done(first.folder, first.stamp)
+    assert room_for(first.folder, first.stamp) is None
 
 
 def test_a_grid_depends_on_its_own_start_and_on_notes_only_where_they_are_read(run):
