@@ -37,7 +37,8 @@ class Synthetic:
 class Tables:
     """The raw tables: where they are, how they are made or read."""
 
-    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu, clif, meds, physionet2012 or fiddle; none:
+    # synthetic
     sources: tuple[str, ...] = ()
 
     # names of tables that features alone need and that a source may lack: LABEVENTS, lab, ...

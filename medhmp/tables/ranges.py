@@ -20,7 +20,7 @@ import yaml
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 
-SOURCES: Final = ("mimic", "eicu", "meds", "physionet2012")
+SOURCES: Final = ("mimic", "eicu", "clif", "meds", "physionet2012")
 """Sources whose variables an entry can name; ``mimic`` is MIMIC-III and IV, which share items."""
 
 ENTRY: Final = ("unit", "range", "reference", "names")
