@@ -17,7 +17,7 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-from medhmp.features import fiddle, hierarchy, repeats
+from medhmp.features import drift, fiddle, hierarchy, repeats
 from medhmp.features.codes import KINDS
 from medhmp.features.filled import Filled, filled
 from medhmp.features.fitted import FittedFeatures, Transformed
@@ -116,6 +116,7 @@ def build(
     )
     if frozen:
         refuse_unfilled(asked.features.min_filled, of_sources, frozen, index, buckets, pool)
+    drifted = _drift(frozen, of_sources, index, buckets, pool) if frozen else {}
     pool.stopwatch.begin("files")
     entries, tables = _files(asked.shards, rows, buckets, shards, journal, pool)
     pool.stopwatch.begin("labels")
@@ -135,6 +136,7 @@ def build(
         tasks=counted,
         notes=sum(written.values()),
         filled={source: of.counts() for source, of in of_sources.items()},
+        drift=drifted,
     )
     entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
     return Built(manifest, entries, notes, pool.peak, pool.stopwatch.stages)
@@ -309,6 +311,28 @@ def filled_by_source(
         source: filled(features.recorded, (sources == source).to_numpy(), fitted.elapsed).to_json()
         for source in sources.unique().sort()
     }
+
+
+def _drift(
+    frozen: Featurizer,
+    of_sources: Mapping[str, Filled],
+    index: Index,
+    buckets: Sequence[Bucket],
+    pool: Pool,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Source -> what its stays have of each hourly variable of the frozen features."""
+    fit = drift.Fit.of(frozen.fitted, frozen.indicators)
+    count = functools.partial(_readings, tuple(fit.features))
+    found = {}
+    for source, of in of_sources.items():
+        stays = index.stays.filter(pl.col("source") == source)
+        own = [(b, stays.filter(pl.col("bucket") == b.number)["id"]) for b in buckets]
+        found[source] = fit.against(of.features, drift.added(list(pool.each(count, own))))
+    return found
+
+
+def _readings(names: tuple[str, ...], bucket: Bucket, ids: pl.Series) -> drift.Readings:
+    return drift.readings(names, bucket.read("resolved"), ids)
 
 
 def _files(

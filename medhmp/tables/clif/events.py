@@ -46,9 +46,7 @@ from medhmp.tables.readings import (
 )
 
 KEY: Final = "hospitalization_id"
-FACTS: Final = (
-    *("GENDER", "FIRST_CAREUNIT", "ADMISSION_TYPE", "LANGUAGE", "ETHNICITY"),
-)
+FACTS: Final = (*("GENDER", "FIRST_CAREUNIT", "ADMISSION_TYPE", "LANGUAGE", "ETHNICITY"),)
 """The facts of ``STATIC`` that CLIF has."""
 
 HIDDEN: Final = "___"
@@ -111,14 +109,12 @@ class ClifEvents:
     def _static(self) -> Iterator[pa.RecordBatch]:
         small, texts = self.tables, {name: STATIC[name] for name in FACTS}
         known = (small.stays, small.patients, small.admissions, texts)
-        yield from batches(
-            static_events(*known, self.settings.facts, self.counts), schema.EVENTS
-        )
+        yield from batches(static_events(*known, self.settings.facts, self.counts), schema.EVENTS)
 
     def _batches(
         self, table: str, scan: Callable[[str], Iterator[pl.DataFrame]]
     ) -> Iterator[pa.RecordBatch]:
-        ranges = Ranges.of(self.settings.variables, "clif")
+        ranges = Ranges.of(self.settings.variables, "clif", self.settings.names)
         for frame in scan(table):
             yield from batches(ranges.plausible(frame, self.counts), schema.EVENTS)
         self.counts |= self.raw.rows

@@ -94,9 +94,7 @@ def _patients(people: pl.DataFrame, hospitalizations: pl.DataFrame) -> pl.DataFr
     latest = (pl.col("admitted") - pl.duration(days=days)).min().alias("latest")
     ages = hospitalizations.group_by("subject_id").agg(latest)
     known = people.join(ages, on="subject_id", how="left", maintain_order="left")
-    return conformed(
-        known.with_columns(birth=pl.coalesce("birth_date", "latest")), schema.PATIENTS
-    )
+    return conformed(known.with_columns(birth=pl.coalesce("birth_date", "latest")), schema.PATIENTS)
 
 
 def _admissions(people: pl.DataFrame, hospitalizations: pl.DataFrame) -> pl.DataFrame:
@@ -132,8 +130,7 @@ def _stays(raw: RawTables, names: pl.DataFrame, counts: dict[str, int]) -> pl.Da
     columns = {"hospitalization_id": TEXT, "in_dttm": TIME, "out_dttm": TIME}
     columns |= {"location_category": TEXT, "location_type": TEXT}
     blocks = [
-        block.filter(word("location_category") == "icu")
-        for block in raw.scan("CLIF_ADT", columns)
+        block.filter(word("location_category") == "icu") for block in raw.scan("CLIF_ADT", columns)
     ]
     rows = pl.concat(blocks)
     known = rows.join(names, on="hospitalization_id", maintain_order="left")

@@ -160,9 +160,9 @@ def test_events_are_those_of_the_files(events: pl.DataFrame, stays: pl.DataFrame
     for column in (c for c in dialysis.columns if c.endswith(("_rate", "_out"))):
         assert counted.pop(f"crrt|{column}", 0) == dialysis[column].count()
     assert counted.pop("crrt|crrt_mode_category") == dialysis["crrt_mode_category"].count()
-    assert counted == dict.fromkeys(
-        ["AGE", "HADM_to_ICU_time", *reader.FACTS], stays.height
-    ), "and what holds for a whole stay"
+    assert counted == dict.fromkeys(["AGE", "HADM_to_ICU_time", *reader.FACTS], stays.height), (
+        "and what holds for a whole stay"
+    )
 
 
 def test_onsets_are_those_of_the_files(source: schema.Source, stays: pl.DataFrame) -> None:
@@ -221,7 +221,9 @@ def as_3(folder: Path, place: Path, key: Callable[[pl.Expr], pl.Expr] = lambda e
         frame.drop("lab_value_numeric", strict=False).write_parquet(place / path.name)
 
 
-def test_version_3_reads_as_2_1(source: schema.Source, events: pl.DataFrame, tmp_path: Path) -> None:
+def test_version_3_reads_as_2_1(
+    source: schema.Source, events: pl.DataFrame, tmp_path: Path
+) -> None:
     as_3(CLIF_DEMO, tmp_path / "3")
     labs = pl.read_parquet(CLIF_DEMO / "clif_labs.parquet")
     number = pl.col("lab_value_numeric").cast(pl.String)  # 3.0 need not have that column
@@ -272,7 +274,8 @@ def test_refusals(tmp_path: Path) -> None:
 
     chicago = pl.col("in_dttm").dt.convert_time_zone("America/Chicago")
     said = refused(lambda folder: write(folder, "adt", chicago))
-    assert "IN_DTTM" in said and "America/Chicago" in said
+    assert "IN_DTTM" in said
+    assert "America/Chicago" in said
     ward = pl.lit("ward").alias("location_category")
     assert "no time in an icu" in refused(lambda folder: write(folder, "adt", ward))
     lost = pl.col("diagnosis_code").str.strip_chars_start("0")
