@@ -168,7 +168,7 @@ def _drift(manifest: Manifest) -> Iterator[str]:
         unlike = [f"{n} {v.ratio:.2g}" for n, v in found.items() if v.looks_different]
         if unlike:
             yield (
-                f"{source}: {len(unlike):,} look as if in another unit (median here over the fit's): "
+                f"{source}: {len(unlike):,} look as if in another unit (median over the fit's): "
                 f"{', '.join(unlike[:MOST])}"
             )
 

@@ -6,7 +6,7 @@ Every ETL names its codes as it likes; the standard fixes only MEDS_BIRTH and ME
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from medhmp.refusal import Refusal
 
@@ -39,8 +39,8 @@ a code is tried against them."""
 
 
 _INPATIENT: Final = r"(Visit//?(IP|ERIP|9201|262|8717|8971|32037)|[^/]*_vis_[^/]*//[^/]+)"
-"""Visits in hospital: inpatient, emergency and inpatient, intensive care; or a source's own kind, in
-a vocabulary such as mimiciv_vis_admission_type."""
+"""Visits in hospital: inpatient, emergency and inpatient, intensive care; or a source's own kind,
+in a vocabulary such as mimiciv_vis_admission_type."""
 
 _PRESSORS: Final = (
     r"(RxNorm//?(1321341|1343916|1337860|1507835|1135766|7512|3992|3628|11149|8163)"
@@ -161,7 +161,11 @@ def of_etl(meds: Meds) -> Meds:
     if meds.patterns == "mimic4":
         return meds
     default = Meds()
-    own = {n: p for n, p in _OMOP.items() if getattr(meds, n) == getattr(default, n)}
+    own: dict[str, Any] = {
+        name: pattern
+        for name, pattern in _OMOP.items()
+        if getattr(meds, name) == getattr(default, name)
+    }
     return replace(meds, **own)
 
 

@@ -8,24 +8,33 @@ of its numbers. Counts add up over buckets, and do not depend on them.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
-from medhmp.features.columns import Column
 from medhmp.features.fitted import FittedFeatures
 
 UNLIKE: Final = 2.0
 """Medians that differ by this factor or more look like two units: Fahrenheit and Celsius, pounds
 and kilograms differ by little more."""
+FEW: Final = 10
+"""Stays on either side below which medians are not compared."""
 
 STEPS: Final = 100
 """Steps of a factor of ten in which numbers are counted: a median is within 1.2 % of the exact."""
 _ZERO: Final = 400 * STEPS
 """Place of 10^0 on the scale; below 0 are the negative numbers, mirrored."""
+
+
+@dataclass(frozen=True)
+class Typical:
+    """The readings of one hourly variable in some stays."""
+
+    stays: int  # with a reading
+    median: float | None  # of the numbers; none: there are none
 
 
 @dataclass(frozen=True)
@@ -35,23 +44,24 @@ class Variable:
     columns: int  # its features, the bins since a reading apart
     filled: int  # of these, those that any stay of the other data has
     stays: int  # stays of the other data with a reading
-    fitted: float | None  # middle of its numbers when it was fitted; none: no bins
-    median: float | None  # of its numbers in the other data
+    median: float | None  # of its numbers there
+    fitted_stays: int  # the same of the training stays of the fit
+    fitted_median: float | None
 
     @property
     def ratio(self) -> float | None:
-        """Median here over the middle of the fit; none where either is missing or not positive."""
-        if self.fitted is None or self.median is None or min(self.fitted, self.median) <= 0:
+        """Median there over that of the fit; none where either is missing or not positive."""
+        if self.median is None or self.fitted_median is None:
             return None
-        return self.median / self.fitted
+        positive = min(self.median, self.fitted_median) > 0
+        return self.median / self.fitted_median if positive else None
 
     @property
     def looks_different(self) -> bool:
         """True where the two may be in different units."""
-        return self.ratio is not None and not 1 / UNLIKE < self.ratio < UNLIKE
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        if self.ratio is None or min(self.stays, self.fitted_stays) < FEW:
+            return False
+        return not 1 / UNLIKE < self.ratio < UNLIKE
 
 
 @dataclass(frozen=True)
@@ -79,14 +89,18 @@ def readings(names: Collection[str], events: pl.DataFrame, ids: pl.Series) -> Re
     return Readings(stays, counts.agg(readings=pl.len().cast(pl.Int64)))
 
 
-def medians(places: pl.DataFrame) -> dict[str, float]:
-    """Variable -> the median of its numbers, from ``Readings.places``."""
-    ordered = places.sort("variable", "place").with_columns(
+def typical(found: Readings) -> dict[str, Typical]:
+    """Variable -> how many stays have it, and its median; in the order of the names."""
+    ordered = found.places.sort("variable", "place").with_columns(
         upto=pl.col("readings").cum_sum().over("variable"),
         half=pl.col("readings").sum().over("variable") / 2,
     )
-    middle = ordered.filter(pl.col("upto") >= pl.col("half")).group_by("variable").first()
-    return {name: _number(place) for name, place in middle.select("variable", "place").iter_rows()}
+    reached = ordered.filter(pl.col("upto") >= pl.col("half"))
+    middle = dict(reached.group_by("variable").agg(pl.col("place").first()).iter_rows())
+    return {
+        name: Typical(stays, _number(middle[name]) if name in middle else None)
+        for name, stays in found.stays.sort("variable").iter_rows()
+    }
 
 
 def _number(place: int) -> float:
@@ -97,53 +111,53 @@ def _number(place: int) -> float:
     return math.copysign(size, place)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The hourly variables of a fit by the names that events have."""
+def features_of(fitted: FittedFeatures, indicators: Sequence[str]) -> dict[str, frozenset[int]]:
+    """Hourly variable, as events name it -> the ids of its features; of those that have any.
 
-    features: Mapping[str, frozenset[int]]  # variable -> ids of its hourly features
-    middles: Mapping[str, float]  # variable -> the middle of its numbers
+    ``indicators`` are the variables that became one variable per value.
+    """
+    plan, table = fitted.plan, fitted.hourly
+    owners = {f"{name}_value": name for name in (*plan.hourly, *plan.frequent)}
+    owners |= {f"{n}_{of}": n for n in plan.frequent for of in plan.settings.statistics}
+    known = (*indicators, *plan.types.of)
+    ids = {place: number for number, place in enumerate(table.kept)}
+    found: dict[str, set[int]] = {}
+    for column in table.columns:
+        if owner := owners.get(column.name):
+            own = {ids[p] for p in (*column.features, *column.text_features) if p in ids}
+            found.setdefault(_recorded(owner, known), set()).update(own)
+    for name in plan.frequent:
+        mask = table.names_all.index(f"{name}_mask") if f"{name}_mask" in table.names_all else -1
+        found.setdefault(name, set()).update({ids[mask]} if mask in ids else ())
+    return {name: frozenset(own) for name, own in sorted(found.items()) if own}
 
-    @staticmethod
-    def of(fitted: FittedFeatures, indicators: Sequence[str]) -> "Fit":
-        """The variables that have a feature. ``indicators`` became one variable per value."""
-        plan, table = fitted.plan, fitted.hourly
-        owners = {f"{name}_value": name for name in (*plan.hourly, *plan.frequent)}
-        owners |= {f"{n}_{of}": n for n in plan.frequent for of in plan.settings.statistics}
-        known = (*indicators, *plan.types.of)
-        ids = {place: number for number, place in enumerate(table.kept)}
-        features: dict[str, set[int]] = {}
-        middles = {}
-        for column in table.columns:
-            if (owner := owners.get(column.name)) is None:
-                continue
-            places = [*column.features, *column.text_features]
-            own = {ids[place] for place in places if place in ids}
-            features.setdefault(_recorded(owner, known), set()).update(own)
-            middle = _middle(column)
-            if column.name == f"{owner}_value" and middle is not None:
-                middles[owner] = middle
-        for name in plan.frequent:
-            mask = table.names_all.index(f"{name}_mask")
-            features.setdefault(name, set()).update({ids[mask]} if mask in ids else ())
-        return Fit({name: frozenset(of) for name, of in features.items() if of}, middles)
 
-    def against(self, filled: Collection[int], found: Readings) -> dict[str, dict[str, Any]]:
-        """Variable -> ``Variable``, as JSON, in the order of the names.
+def compared(
+    features: Mapping[str, frozenset[int]],
+    fitted: Mapping[str, Typical],
+    filled: Collection[int],
+    found: Mapping[str, Typical],
+) -> dict[str, Variable]:
+    """What other data have of each variable of a fit.
 
-        ``filled`` are the features that the other data have, ``found`` their readings.
-        """
-        stays, there = dict(found.stays.iter_rows()), medians(found.places)
-        return {
-            name: Variable(
-                columns=len(own),
-                filled=len(own.intersection(filled)),
-                stays=stays.get(name, 0),
-                fitted=self.middles.get(name),
-                median=there.get(name),
-            ).to_json()
-            for name, own in sorted(self.features.items())
-        }
+    Args:
+        features: as ``features_of``.
+        fitted: the readings of its training stays.
+        filled: ids of the features that the other data have.
+        found: their readings.
+    """
+    nothing = Typical(0, None)
+    return {
+        name: Variable(
+            columns=len(own),
+            filled=len(own.intersection(filled)),
+            stays=found.get(name, nothing).stays,
+            median=found.get(name, nothing).median,
+            fitted_stays=fitted.get(name, nothing).stays,
+            fitted_median=fitted.get(name, nothing).median,
+        )
+        for name, own in features.items()
+    }
 
 
 def added(parts: Sequence[Readings]) -> Readings:
@@ -153,14 +167,5 @@ def added(parts: Sequence[Readings]) -> Readings:
 
 def _recorded(name: str, known: Sequence[str]) -> str:
     """The variable that a renamed one (``rhythm: AF``, ``ROUTE:IV``) was made of."""
-    owners = [of for of in known if name.startswith((f"{of}:", f"{of}: ")) or name == of]
+    owners = [of for of in known if name == of or name.startswith(f"{of}:")]
     return min(owners, key=len, default=name)
-
-
-def _middle(column: Column) -> float | None:
-    """The middle of the numbers that a column was fitted to: of its third of five bins."""
-    if column.edges:
-        half = len(column.edges) // 2
-        odd = len(column.edges) % 2
-        return column.edges[half] if odd else (column.edges[half - 1] + column.edges[half]) / 2
-    return column.median if column.span is not None else None

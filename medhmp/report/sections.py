@@ -9,7 +9,7 @@ from medhmp.legend import SPLITS, Task
 from medhmp.report.evaluation import evaluation, heading
 from medhmp.report.names import TASK_NAMES, title_of
 from medhmp.report.results import FEW_EVENTS, Record
-from medhmp.report.section import DASH, Section, chance_said, number
+from medhmp.report.section import DASH, Section, chance_said, figure, number
 from medhmp.report.tripod import tripod
 from medhmp.shards.manifest import Manifest, TaskCounts
 
@@ -176,12 +176,12 @@ def _drift(drift: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Section:
                 f"{name} {DAGGER}" if v.looks_different else name,
                 f"{v.stays:,}",
                 f"{v.filled:,} of {v.columns:,}",
-                *(number(of) for of in (v.fitted, v.median, v.ratio)),
+                *(figure(of) for of in (v.fitted_median, v.median, v.ratio)),
             ]
             for name, v in found.items()
         ]
-    columns = ("Variable", "Stays that have it", "Columns filled", "Middle of the fit",
-               "Median here", "Ratio")  # fmt: skip
+    columns = ("Variable", "Stays with it", "Columns filled", "Median of the fit", "Median here",
+               "Ratio")  # fmt: skip
     note = f"{DAGGER} medians differ by a factor of {UNLIKE:g} or more: perhaps another unit."
     return Section("Drift", columns, groups, note, collapsed=True)
 

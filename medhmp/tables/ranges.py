@@ -108,6 +108,10 @@ class Ranges:
         return columns.with_columns(
             variable=pl.when(is_shared).then("name").otherwise("variable"),
             number=pl.when(is_shared).then(number).otherwise("number"),
+            # two variables of a source may now be one, so no row may go for another's sake
+            repeats=pl.when(is_shared & (pl.col("repeats") != "sum"))
+            .then(pl.lit("apart"))
+            .otherwise("repeats"),
         ).select(events.columns)
 
     def _in_range(self, events: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:

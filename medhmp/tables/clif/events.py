@@ -26,7 +26,7 @@ from medhmp.tables.clif.words import (
     unit,
     word,
 )
-from medhmp.tables.csv import INTEGER, NUMBER, TEXT, TIME, RawTables
+from medhmp.tables.csv import NUMBER, TEXT, TIME, RawTables
 from medhmp.tables.facts import static_events
 from medhmp.tables.hours import hours_between, until_discharge
 from medhmp.tables.integrity import CheckedTables
@@ -60,6 +60,9 @@ VENTILATOR: Final = (
     "mean_airway_pressure_obs",
 )
 """Numbers of RESPIRATORY_SUPPORT. A table of 2.1 may lack some."""
+
+TRUTHS: Final = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0}
+"""How 2.1 and 3.0 write a truth, in Parquet and in CSV."""
 
 DIALYSIS: Final = (
     *("blood_flow_rate", "pre_filter_replacement_fluid_rate"),
@@ -179,7 +182,7 @@ class ClifEvents:
         there = self.raw.columns(table)
         numbers = tuple(name for name in VENTILATOR if name in there or name == "peep_set")
         columns = {"recorded_dttm": TIME, "device_category": TEXT, "mode_category": TEXT}
-        columns |= {"tracheostomy": INTEGER} | dict.fromkeys(numbers, NUMBER)
+        columns |= {"tracheostomy": TEXT} | dict.fromkeys(numbers, NUMBER)
         ventilated = word("device_category").is_in(VENTILATION).fill_null(False)
         sign = ventilated | pl.col("peep_set").is_not_null()
         told = tuple(name for name in numbers if name not in PEEP)
@@ -191,7 +194,9 @@ class ClifEvents:
                 continue
             device = pl.when(~ventilated).then("device_category").alias("device_category")
             count(self.counts, "rows that are signals of a task", rows.filter(sign).height)
-            rows = rows.with_columns(device, pl.col("tracheostomy").cast(pl.Float64))
+            rows = rows.with_columns(
+                device, word("tracheostomy").replace_strict(TRUTHS, default=None)
+            )
             words = ("device_category", "mode_category")
             yield self._cells(rows, "respiratory", (*told, "tracheostomy"), words)
 

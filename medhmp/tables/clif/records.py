@@ -71,11 +71,11 @@ def _people(raw: RawTables) -> pl.DataFrame:
     frame = raw.whole("CLIF_PATIENT", columns)
     sex = pl.col("sex_category").str.strip_chars().str.to_titlecase()
     hispanic = word("ethnicity_category").eq_missing("hispanic")
-    ethnicity = pl.when(hispanic).then("ethnicity_category").otherwise("race_category")
+    ethnicity = pl.when(hispanic).then(pl.lit("hispanic")).otherwise(word("race_category"))
     return frame.with_columns(
         sex=sex.replace({"Male": "M", "Female": "F"}),
         ethnicity=ethnicity.str.replace_all("_", " ", literal=True),
-        language=pl.col("language_category").str.replace_all("_", " ", literal=True),
+        language=word("language_category").str.replace_all("_", " ", literal=True),
         death=pl.col("death_dttm"),
     )
 

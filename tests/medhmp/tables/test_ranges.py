@@ -149,12 +149,14 @@ SHARED = [
 @pytest.mark.parametrize(("source", "variable", "value", "name", "number"), SHARED)
 def test_shared_names_have_one_unit(source, variable, value, name, number):
     given = events((variable, value), (variable, "clotted"), (variable, value)).with_columns(
-        hours=pl.Series([1.0, 2.0, None])
+        hours=pl.Series([1.0, 2.0, None]), repeats=pl.lit("median")
     )
     frame = Ranges.of(OURS, source, "shared").plausible(given, {})
     assert frame["variable"].to_list() == [name, name, variable]  # a fact keeps its name
     assert frame["number"][0] == pytest.approx(number)
     assert frame["text"].to_list() == [None, "clotted", None]
+    way = "median" if name == variable else "apart"
+    assert frame["repeats"].to_list() == [way, way, "median"]
     assert frame.columns == given.columns
 
 

@@ -1,6 +1,6 @@
 """Shared names: what is fitted to the MIMIC-III demo has something to read in two other sources."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from medhmp.features import drift, fiddle, repeats
-from medhmp.features.drift import Fit, Variable
+from medhmp.features.drift import Variable
 from medhmp.features.fitted import FittedFeatures
 from medhmp.features.settings import settings_of
 from medhmp.recipes import mimic3_demo
@@ -31,22 +31,32 @@ def read_by_id(source: Source) -> tuple[pl.DataFrame, np.ndarray]:
     return repeats.resolve(named, []), source.stays["stay_id"].sort().to_numpy()
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What is fitted to the demo of MIMIC-III."""
+
+    fitted: FittedFeatures
+    features: dict[str, frozenset[int]]
+    typical: dict[str, drift.Typical]
+
+
 @pytest.fixture(scope="module")
-def fitted(shared: Path) -> FittedFeatures:
+def fit(shared: Path) -> Fit:
     raw = shared / "data" / "mimic-iii-demo-1.4"
     if not raw.is_dir():
         pytest.skip(f"needs {raw}, which is not here")
-    read = read_by_id(mimic3.read("mimic3", str(raw), RUN))
-    return fiddle.fit([read], settings_of(RUN.cohort.hours, RUN.features)).published()
+    events, ids = read_by_id(mimic3.read("mimic3", str(raw), RUN))
+    fitted = fiddle.fit([(events, ids)], settings_of(RUN.cohort.hours, RUN.features)).published()
+    features = drift.features_of(fitted, ())
+    return Fit(fitted, features, drift.typical(drift.readings(features, events, pl.Series(ids))))
 
 
-def found_in(source: Source, fitted: FittedFeatures) -> dict[str, Variable]:
+def found_in(source: Source, fit: Fit) -> dict[str, Variable]:
     events, ids = read_by_id(source)
-    features = fiddle.transform(events, ids, fitted)
-    fit = Fit.of(fitted, ())
-    readings = drift.readings(tuple(fit.features), events, pl.Series(ids))
-    filled = np.unique(features.recorded.features).tolist()
-    return {name: Variable(**raw) for name, raw in fit.against(filled, readings).items()}
+    made = fiddle.transform(events, ids, fit.fitted)
+    there = drift.typical(drift.readings(fit.features, events, pl.Series(ids)))
+    filled = np.unique(made.recorded.features).tolist()
+    return drift.compared(fit.features, fit.typical, filled, there)
 
 
 def shared_filled(found: dict[str, Variable]) -> set[str]:
@@ -55,25 +65,25 @@ def shared_filled(found: dict[str, Variable]) -> set[str]:
 
 
 def test_the_challenge_fills_what_mimic_3_was_fitted_to(
-    shared: Path, fitted: FittedFeatures, tmp_path: Path
+    shared: Path, fit: Fit, tmp_path: Path
 ) -> None:
     for name in ("set-b.tar.gz", "Outcomes-b.txt.gz"):
         (tmp_path / name).symlink_to(shared / "data" / "physionet-2012" / name)
-    found = found_in(physionet2012.read("physionet2012", str(tmp_path), RUN), fitted)
+    found = found_in(physionet2012.read("physionet2012", str(tmp_path), RUN), fit)
     filled = shared_filled(found)
     assert len(filled) >= 30, sorted(NAMES - filled)
     unlike = {name for name in filled if found[name].looks_different}
     assert unlike <= {"troponin T", "troponin I", "urine", "alanine aminotransferase"}
 
 
-def test_clif_fills_what_mimic_3_was_fitted_to(fitted: FittedFeatures) -> None:
-    found = found_in(clif.read("clif", str(CLIF_DEMO), RUN), fitted)
+def test_clif_fills_what_mimic_3_was_fitted_to(fit: Fit) -> None:
+    found = found_in(clif.read("clif", str(CLIF_DEMO), RUN), fit)
     filled = shared_filled(found)
     assert len(filled) >= 40, sorted(NAMES - filled)
     unlike = {name for name in filled if found[name].looks_different}
     assert unlike <= {"troponin T", "alanine aminotransferase", "aspartate aminotransferase"}
 
 
-def test_names_of_their_own_share_next_to_nothing(fitted: FittedFeatures) -> None:
+def test_names_of_their_own_share_nothing(fit: Fit) -> None:
     own: Run = replace(RUN, features=replace(RUN.features, names="own"))
-    assert shared_filled(found_in(clif.read("clif", str(CLIF_DEMO), own), fitted)) == set()
+    assert shared_filled(found_in(clif.read("clif", str(CLIF_DEMO), own), fit)) == set()
