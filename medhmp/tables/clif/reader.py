@@ -1,9 +1,9 @@
 """Reads CLIF 2.1 and 3.0, the Common Longitudinal ICU Format, as the consortium names its files.
 
 A table is ``clif_vitals.parquet`` or ``.csv``, a patient a ``patient_id``, an admission a
-``hospitalization_id``; a stay is what ``records.py`` makes of ADT. Times are in UTC, as the format
-asks. There are no notes and no observation stays. A missing optional table is reported, and the run
-goes on without its part of the record.
+``hospitalization_id`` or several that the site has joined; a stay is what ``records.py`` makes of
+ADT. Times are in UTC, as the format asks. There are no notes and no observation stays. A missing
+optional table is reported, and the run goes on without its part of the record.
 """
 
 from collections.abc import Collection

@@ -49,10 +49,13 @@ def small_tables(raw: RawTables, counts: dict[str, int]) -> tuple[CheckedTables,
     own = hospitalizations["hospitalization_id"]
     hospitalizations = hospitalizations.with_columns(
         subject_id=numbered(ids, hospitalizations["patient_id"]), hadm_id=numbered(own, own)
-    )
+    ).sort("admitted", "hadm_id", nulls_last=True)
+    part_of = pl.coalesce("hospitalization_joined_id", "hospitalization_id")
+    hospitalizations = hospitalizations.with_columns(pl.col("hadm_id").first().over(part_of))
     names = hospitalizations.select("subject_id", "hadm_id", "hospitalization_id").unique(
-        "hadm_id", keep="first", maintain_order=True
+        "hospitalization_id", keep="first", maintain_order=True
     )
+    hospitalizations = _joined(hospitalizations)
     tables = CheckedTables.of(
         _patients(people, hospitalizations),
         _admissions(people, hospitalizations),
@@ -84,8 +87,22 @@ def _hospitalizations(raw: RawTables) -> pl.DataFrame:
     texts = ("patient_id", "hospitalization_id", "admission_type_category", "discharge_category")
     columns = dict.fromkeys(texts, TEXT) | {"age_at_admission": INTEGER}
     columns |= {"admission_dttm": TIME, "discharge_dttm": TIME}
-    frame = raw.whole("CLIF_HOSPITALIZATION", columns)
+    joined = "hospitalization_joined_id"
+    there = joined in raw.columns("CLIF_HOSPITALIZATION")
+    frame = raw.whole("CLIF_HOSPITALIZATION", columns | ({joined: TEXT} if there else {}))
+    frame = frame if there else frame.with_columns(pl.lit(None, pl.String).alias(joined))
     return frame.rename({"admission_dttm": "admitted", "discharge_dttm": "discharged"})
+
+
+def _joined(hospitalizations: pl.DataFrame) -> pl.DataFrame:
+    """Hospitalizations in the order of their admission, those that a site has joined as one: such
+    as an emergency visit and the admission that it ended in."""
+    open_ended = pl.col("discharged").is_null().any()
+    return hospitalizations.group_by("hadm_id", "subject_id", maintain_order=True).agg(
+        pl.col("admitted", "age_at_admission", "admission_type_category").first(),
+        pl.col("discharge_category").last(),
+        discharged=pl.when(~open_ended).then(pl.col("discharged").max()),
+    )
 
 
 def _patients(people: pl.DataFrame, hospitalizations: pl.DataFrame) -> pl.DataFrame:

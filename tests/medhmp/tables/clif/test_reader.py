@@ -256,6 +256,25 @@ def test_texts_as_identifiers_are_numbered_in_their_order(
     assert found == counted
 
 
+def test_joined_hospitalizations_are_one_admission(tmp_path: Path) -> None:
+    shutil.copytree(CLIF_DEMO, tmp_path / "clif")
+    path = tmp_path / "clif" / "clif_hospitalization.parquet"
+    rows = pl.read_parquet(path).sort("admission_dttm")
+    two = rows.filter(pl.col("patient_id") == "10000032")["hospitalization_id"][:2].to_list()
+    is_joined = pl.col("hospitalization_id").is_in(two)
+    joined = pl.when(is_joined).then(pl.lit("J1")).alias("hospitalization_joined_id")
+    rows.with_columns(joined).write_parquet(path)
+    source = reader.read("clif", str(tmp_path / "clif"), RUN)
+    assert source.admissions.height == 309
+    one = source.admissions.filter(pl.col("hadm_id") == int(two[0]))
+    spans = table("hospitalization").filter(is_joined)
+    assert one["admitted"].item() == spans["admission_dttm"].min()
+    assert one["discharged"].item() == spans["discharge_dttm"].max()
+    codes = source.codes.filter(pl.col("hadm_id") == int(two[0]), kind="diagnosis")["code"]
+    own = table("hospital_diagnosis").filter(is_joined)
+    assert len(codes) == own.select("diagnosis_code", "diagnosis_code_format").unique().height
+
+
 def test_refusals(tmp_path: Path) -> None:
     def refused(change: Callable[[Path], None], run: Run = RUN) -> str:
         shutil.rmtree(tmp_path / "clif", ignore_errors=True)
