@@ -88,7 +88,7 @@ class ClifEvents:
     def streams(self) -> dict[str, schema.Stream]:
         """Raw table -> its EVENTS with 0 <= hours < ``settings.hours``, before discharge, without
         task signals. What holds for a whole stay comes first."""
-        scans = {
+        scans: dict[str, Callable[[str], Iterator[pl.DataFrame]]] = {
             "VITALS": self._vitals,
             "LABS": self._labs,
             "MEDICATION_ADMIN_CONTINUOUS": self._infusions,
