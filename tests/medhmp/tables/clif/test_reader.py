@@ -318,7 +318,6 @@ def test_the_demo_to_shards(ray: object, tmp_path: Path, source: schema.Source) 
     assert (counts["patients"], counts["admissions"], counts["stays"]) == (100, 310, 141)
     assert manifest.filled["clif"]["stays with an hourly feature"] > 130
     for task in ("mortality", "readmission", "heart_failure"):
-        events_of(source)
         own = cohort.label(task, source, source.onsets(), run.cohort, icd9_only=False)
         assert sum(manifest.tasks[task].rows.values()) == own.rows.height > 20
     assert not [name for name in manifest.features if re.search("peep|norepinephrine", name)]
