@@ -92,7 +92,7 @@ def _frozen(run: Run, shards: Folder) -> Output | None:
     if not run.features.frozen:
         return None
     frozen = Folder(run.features.frozen)
-    if frozen.resolve()[1] == shards.resolve()[1]:
+    if frozen.is_same(shards):
         raise Refusal(
             f"features.frozen is {shards}, which this run would replace; give another --out"
         )

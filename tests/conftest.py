@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
@@ -121,6 +122,14 @@ def s3(_s3_server: None) -> Iterator[str]:
     fs.create_dir(bucket)
     yield f"s3://{bucket}"
     fs.delete_dir(bucket)
+
+
+@pytest.fixture
+def faulty(_s3_server: None) -> Any:
+    """``with faulty(rate=0.05) as faults``: the S3 endpoint fails now and then meanwhile."""
+    from tests.faults import faulty_endpoint
+
+    return faulty_endpoint
 
 
 @pytest.fixture(scope="session")

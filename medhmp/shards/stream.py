@@ -27,7 +27,7 @@ from medhmp.refusal import Refusal
 from medhmp.shards.datasource import ShardFiles
 from medhmp.shards.prefetch import Ahead
 from medhmp.shards.rows import Admissions, Batch, NoteVectors, Stays
-from medhmp.storage import Folder, Output, opened, patiently
+from medhmp.storage import Folder, Output, opened
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
@@ -129,7 +129,7 @@ class Share:
         notes = NoteVectors.none()
         if self.plan.table == "admissions":
             vectors = Folder(self.plan.shards) / NOTE_EMBEDDINGS
-            notes = read_notes(patiently(vectors, lambda: opened(vectors, "embed_notes")))
+            notes = read_notes(opened(vectors, "embed_notes"))
         is_kept = self.is_kept
         if is_kept:
             made = functools.partial(self._in_memory, self._kept(notes), steps, for_gpu)
@@ -313,7 +313,5 @@ def pinned(batch: Batch) -> Batch:
 def read_notes(vectors: Output) -> NoteVectors:
     """Reads all published vectors of a run's notes. Refuses a file that is missing or altered."""
     names = [name for name in vectors.files if name.endswith(".parquet")]
-    tables = [
-        patiently(vectors.folder, functools.partial(vectors.read_parquet, name)) for name in names
-    ]
+    tables = [vectors.read_parquet(name) for name in names]
     return NoteVectors.from_arrow(pa.concat_tables(tables)) if tables else NoteVectors.none()

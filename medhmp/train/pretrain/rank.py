@@ -18,7 +18,7 @@ from medhmp.progress import Pace
 from medhmp.ray_session import hush_ray_data
 from medhmp.shards.rows import Batch
 from medhmp.shards.stream import Batches, Plan, Share
-from medhmp.storage import Folder, Stamp, patiently
+from medhmp.storage import Folder, Stamp
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Checkpoint, Metrics, Position
 from medhmp.train.loop import Diverged, ingest, train
@@ -121,8 +121,7 @@ def _begun(given: Assignment, rank: int) -> Checkpoint | None:
     """The checkpoint to go on from: for all ranks the newest that rank 0 finds undamaged."""
     folder, found = Folder(given.setup.stage.folder), None
     if rank == 0:
-        tell = given.pace.say
-        found = patiently(folder, lambda: checkpoint.newest(folder, given.stamp, tell=tell))
+        found = checkpoint.newest(folder, given.stamp, tell=given.pace.say)
     # [4] the others take it from rank 0
     at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
     if rank == 0:
@@ -138,9 +137,7 @@ def _writer(given: Assignment, begun: Checkpoint | None) -> Writer:
     def write(now: Checkpoint) -> None:
         checkpoint.save(folder, now, setup.run_json, given.stamp, setup.pretrain.keep)
 
-    return Writer(
-        lambda now: patiently(folder, lambda: write(now)), begun.position if begun else None
-    )
+    return Writer(write, begun.position if begun else None)
 
 
 def _watch(given: Assignment, rank: int, state: TrainingState, writer: Writer) -> Watch:
