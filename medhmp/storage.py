@@ -178,15 +178,16 @@ class Folder:
 
     def check_access(self, writes: bool = False) -> None:
         """Refuses a place in a bucket that cannot be used as a job will: one without its bucket,
-        denied, or that holds nothing to read. ``writes``: tries to write an object there."""
+        denied, or that holds nothing to read. ``writes``: writes a probe there and deletes it."""
         if self.is_local:
             return
         if writes:
-            probe = f".probe-{os.urandom(8).hex()}"
-            self.write_bytes(probe, b"")
-            self.names()
-            self.delete(probe)
-        elif not self.exists():
+            fs, path = self.resolve()
+            probe = f"{path}/.probe-{os.urandom(8).hex()}"
+            self._ask("write", lambda: fs.pipe_file(probe, b""))
+            self.entries()
+            self._ask("write", lambda: fs.rm_file(probe))
+        elif not self.entries() and not self.exists():  # a listing says more than a look
             raise Unusable(f"there is nothing at '{self.uri}'; check the key, letter by letter")
 
     def exists(self, name: str = "") -> bool:

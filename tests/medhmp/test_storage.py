@@ -409,9 +409,7 @@ def test_a_place_in_a_bucket_is_known_to_be_there_before_it_is_used(s3):
         place.check_access()
     place.write_bytes("a", b"1")
     place.check_access()
-    with pytest.raises(
-        Unusable, match=r"'s3://medhmp-nowhere/run/\.probe-\w+' is in no bucket that"
-    ):
+    with pytest.raises(Unusable, match=r"'s3://medhmp-nowhere/run' is in no bucket that"):
         Folder("s3://medhmp-nowhere/run").check_access(writes=True)
 
 

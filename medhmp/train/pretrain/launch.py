@@ -52,6 +52,10 @@ def pretrain(setup: Setup, shards: OpenShards, stamp: Stamp, overwrite: bool) ->
     # Before workers start: refuses another run's, and says what is damaged. Nothing that could be
     # refused comes after it, as under overwrite it removes.
     checkpoint.newest(room, stamp, overwrite, progress.say)
+    if left := plan.rows - settings.workers * plan.rows_per_rank(settings.workers):
+        progress.say(
+            f"{stage.name}: {plan.rows:,} rows; every epoch leaves out {left}, not always the same"
+        )
     setup = replace(setup, stage=replace(stage, folder=room.uri))
     metrics = _run_ranks(setup, shards, stamp, plan)
     last = checkpoint.newest(room, stamp)

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from medhmp import patience
-from medhmp.shards.datasource import rows_of
+from medhmp.shards.datasource import Part, rows_of
 from medhmp.storage import Folder
 
 MANY, GROUP = 33, 8  # rows of the file, of a row group
@@ -17,8 +17,8 @@ def table():
     return pa.table({"row": range(MANY), "split": [SPLITS[row % 4] for row in range(MANY)]})
 
 
-def rows(folder, sha256, *splits):
-    tables = list(rows_of(folder, NAME, sha256, splits))
+def rows(folder, sha256, *splits, start=0, stop=MANY):
+    tables = list(rows_of(folder, Part(NAME, start, stop), sha256, splits))
     assert max(table.num_rows for table in tables) <= GROUP
     return pa.concat_tables(tables)["row"].to_pylist()
 
@@ -28,6 +28,15 @@ def test_the_rows_of_the_splits_in_order(table, tmp_path):
     sha256 = folder.write_parquet(NAME, table, row_group_size=GROUP).sha256
     assert rows(folder, sha256, "train") == [row for row in range(MANY) if row % 2 == 0]
     assert rows(folder, sha256, "test", "validation") == [row for row in range(MANY) if row % 2]
+
+
+def test_the_rows_of_a_part_alone(table, tmp_path):
+    folder = Folder(str(tmp_path))
+    sha256 = folder.write_parquet(NAME, table, row_group_size=GROUP).sha256
+    whole = rows(folder, sha256, "train")
+    for start in range(len(whole)):
+        for stop in range(start + 1, len(whole) + 1):
+            assert rows(folder, sha256, "train", start=start, stop=stop) == whole[start:stop]
 
 
 @pytest.mark.s3
