@@ -25,6 +25,7 @@ from typing import Any, Final, NoReturn
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from medhmp import requests
 from medhmp.interruption import Interruption, interruptible
 from medhmp.progress import Progress
 from medhmp.recipes import RECIPES
@@ -69,12 +70,11 @@ def main(
             if run.private:
                 os.umask(0o077)  # of all that is written from here on, and of Ray's own files
             _check_access(run, reads)
-            with _leased(run, interruption):
-                if needs_ray:
-                    with _on_ray(run, interruption):
-                        work(run)
-                else:
-                    work(run)
+            on_ray = _on_ray(run, interruption) if needs_ray else contextlib.nullcontext()
+            with _leased(run, interruption), on_ray:
+                work(run)
+                if asked := requests.in_words(requests.total()):
+                    Progress(run.quiet).say(f"in all{asked}", style="dim")
         except Exception as error:
             refusal = find_refusal(error)
             told = refusal or find_failure(error, run.out if run else "")

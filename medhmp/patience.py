@@ -2,21 +2,20 @@
 
 A store that denies, or has no such object, has answered, and that is final at once. One that fails
 (5xx, 429, a broken connection, a body cut short) is asked again, after longer and longer waits, for
-``LIMIT`` seconds in which it gives no good answer. All requests are counted.
+``LIMIT`` seconds in which it gives no good answer.
 """
 
 import contextlib
 import os
 import random
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
 from medhmp.refusal import Failure
+from medhmp.requests import AGAIN, count
 
 LIMIT: Final = 120.0
 """Seconds without a good answer after which a store is given up."""
@@ -29,29 +28,11 @@ by chance, so that many workers do not come back at once."""
 SILENT: Final = 5.0
 """Seconds of failures after which a line is said, and between two lines at least."""
 
-ASKED: Final = "asked"
-AGAIN: Final = "again"
-"""What is counted: requests, and those among them that repeat a failed one."""
-
 T = TypeVar("T")
 
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
 _current: ContextVar["Waits | None"] = ContextVar("waits", default=None)
-_counts: Final = Counter[str]()
-_lock: Final = threading.Lock()
 _said = -SILENT
-
-
-def count(what: str) -> None:
-    """Counts a request of this process."""
-    with _lock:
-        _counts[what] += 1
-
-
-def counts() -> dict[str, int]:
-    """Requests of this process so far: all, and those that repeat a failed one."""
-    with _lock:
-        return {ASKED: _counts[ASKED], AGAIN: _counts[AGAIN]}
 
 
 @contextlib.contextmanager

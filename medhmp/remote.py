@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from medhmp import patience
-from medhmp.patience import ASKED, count
 from medhmp.refusal import Failure, Refusal
+from medhmp.requests import ASKED, count
 
 PART: Final = 16 << 20
 """Bytes of a part of an upload, held in memory until it is sent; less is one request."""

@@ -38,7 +38,7 @@ from medhmp.recipes import smoke
 from medhmp.report.material import find_results, gather
 from medhmp.run import Notes, Synthetic, digest
 from medhmp.shards.build.journal import Journal
-from medhmp.shards.datasource import rows_of
+from medhmp.shards.datasource import Part, rows_of
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import OpenShards, manifest_in
 from medhmp.shards.split import assert_disjoint, splits_in
@@ -431,8 +431,9 @@ def _read_rows(place: Path) -> dict[str, str]:
     for table, files in shards.manifest.tables.items():
         assert_disjoint(splits_in(shards, table))
         for name, file in files.items():
+            part = Part(name, 0, shards.manifest.rows_per_file(table)[name])
             rows = rows_of(
-                shards.folder / table, name, file.sha256, ("train", "validation", "test")
+                shards.folder / table, part, file.sha256, ("train", "validation", "test")
             )
             found[f"{table}/{name}"] = _of(rows)
     return found
