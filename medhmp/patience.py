@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
-from medhmp.refusal import Failure
+from medhmp.refusal import Failure, Refusal
 from medhmp.requests import AGAIN, count
 
 LIMIT: Final = 120.0
@@ -47,8 +47,11 @@ def hasty(seconds: float) -> Iterator[None]:
 
 def limit() -> float:
     """Seconds without a good answer after which a store is given up here."""
-    given = _limit.get()
-    return given if given is not None else float(os.environ.get(VARIABLE, LIMIT))
+    given, text = _limit.get(), os.environ.get(VARIABLE, str(LIMIT))
+    try:
+        return given if given is not None else float(text)
+    except ValueError:
+        raise Refusal(f"{VARIABLE} is '{text}'; give a number of seconds") from None
 
 
 class Waits:

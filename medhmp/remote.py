@@ -112,6 +112,8 @@ def s3() -> Any:
         except ImportError:
             raise Refusal("s3:// needs the package s3fs; install it: pip install s3fs") from None
         except Exception as error:
+            if not _OF_STORES.match(type(error).__module__):
+                raise
             raise _without_credentials(error) from None
 
 
@@ -435,6 +437,10 @@ class Ranges(io.RawIOBase):
         data = ask(self._uri, "read", functools.partial(self._range, self._at, wanted))
         self._at += len(data)
         return data
+
+    def close(self) -> None:
+        self._file = None
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
