@@ -68,6 +68,7 @@ def _of_environment(process: int, environment: tuple[tuple[str, str], ...], opti
             config_kwargs={**given, **own},
             **more,
         )
+        fs.retries = 2  # of answers whose text is cut short, which botocore never asks again
         fs.connect()
         return fs
 
@@ -191,9 +192,9 @@ def resolve(uri: str) -> tuple[Any, str]:
             )
         return s3(), path.rstrip("/")
     import fsspec
+    from fsspec.registry import known_implementations, registry
 
-    known = fsspec.registry.known_implementations
-    if protocol not in known and protocol not in fsspec.registry.registry:
+    if protocol not in known_implementations and protocol not in registry:
         raise Refusal(
             f"'{uri}' is neither a local folder nor a place that fsspec knows; give a folder, or "
             "s3://bucket/key"
@@ -201,7 +202,9 @@ def resolve(uri: str) -> tuple[Any, str]:
     try:
         fs, found = fsspec.core.url_to_fs(f"{protocol}://{path}", use_listings_cache=False)
     except ImportError:
-        needs = known.get(protocol, {}).get("err", f"install the package for {protocol}")
+        needs = known_implementations.get(protocol, {}).get(
+            "err", f"install the package for {protocol}"
+        )
         raise Refusal(f"'{uri}' cannot be opened here: {str(needs).rstrip('.').lower()}") from None
     except Exception as error:
         raise Unusable(

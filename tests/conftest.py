@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: one real Ray, an S3 endpoint, the shared data where there is any."""
 
 import contextlib
+import functools
 import os
 import random
 import socket
@@ -125,11 +126,11 @@ def s3(_s3_server: None) -> Iterator[str]:
 
 
 @pytest.fixture
-def faulty(_s3_server: None) -> Any:
+def faulty(_s3_server: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     """``with faulty(rate=0.05) as faults``: the S3 endpoint fails now and then meanwhile."""
     from tests.faults import faulty_endpoint
 
-    return faulty_endpoint
+    return functools.partial(faulty_endpoint, monkeypatch.setenv)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -72,7 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = self.server.next()
         if self.server.answers:
             status, code = self.server.answers
-            self._give(status, {}, f"<Error><Code>{code}</Code></Error>".encode())
+            known = {"x-amz-bucket-region": "eu-west-1"} if status == 301 else {}
+            self._give(status, known, f"<Error><Code>{code}</Code></Error>".encode())
             return
         if kind == "delay":
             time.sleep(self.server.delay)
@@ -138,16 +140,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def faulty_endpoint(rate: float = 0.0, delay: float = 0.05, seed: int = 0) -> Any:
-    """The endpoint of this environment becomes one that fails, until the block ends."""
+def faulty_endpoint(
+    put: Callable[[str, str], None], rate: float = 0.0, delay: float = 0.05, seed: int = 0
+) -> Iterator[Faults]:
+    """The endpoint of this environment becomes one that fails, until the block ends.
+
+    ``put`` sets a variable of the environment.
+    """
     store = os.environ["AWS_ENDPOINT_URL"]
     server = Faults(store, rate, delay, seed)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    os.environ["AWS_ENDPOINT_URL"] = server.url
+    put("AWS_ENDPOINT_URL", server.url)
     try:
         yield server
     finally:
-        os.environ["AWS_ENDPOINT_URL"] = store
+        put("AWS_ENDPOINT_URL", store)
         server.shutdown()
         server.server_close()

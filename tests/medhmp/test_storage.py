@@ -502,5 +502,5 @@ def test_a_full_disk_and_a_read_only_one_are_told_with_their_place(tiny_disk):
     with pytest.raises(OSError, match="Read-only") as caught:
         folder.delete("small")
     said = str(find_failure(caught.value, folder.uri))
-    assert said.startswith("cannot write a file of '" + folder.uri)
+    assert said.startswith(f"cannot write '{folder.uri}/small'")
     assert "(Read-only file system); check that you may write it" in said
