@@ -479,13 +479,15 @@ class Upload(io.RawIOBase):
 
     def __init__(self, uri: str) -> None:
         self._uri, (self._fs, self._path) = uri, resolve(uri)
-        self._held, self._file = bytearray(), None  # type: bytearray, Any
+        self._held, self._size = bytearray(), 0
+        self._file: Any = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self._held += data
+        self._size += len(data)
         if len(self._held) >= PART:
             self._pour()
         return len(data)
@@ -495,7 +497,8 @@ class Upload(io.RawIOBase):
         if self._file is None:
             self._file = self._fs.open(self._path, "wb", autocommit=False, block_size=PART)
         held, self._held = bytes(self._held), bytearray()
-        self._send(functools.partial(self._file.write, held))
+        for at in range(0, len(held), PART):
+            self._send(functools.partial(self._file.write, held[at : at + PART]))
 
     def commit(self) -> None:
         """Makes the object visible, whole."""
@@ -505,11 +508,16 @@ class Upload(io.RawIOBase):
             return
         self._pour()
         self._send(self._file.close)
-        self._send(self._file.commit)
+        try:
+            self._send(self._file.commit)
+        except FileNotFoundError:  # asked again, as the answer to the first time was lost
+            if ask(self._uri, "read", lambda: self._fs.info(self._path))["size"] != self._size:
+                raise
 
     def discard(self) -> None:
         if self._file is not None:
             self._file.discard()
+            self._file.closed = True  # or it would flush when it is collected
 
     def _send(self, work: Callable[[], Any]) -> None:
         """Sends a part; each of its requests is repeated by itself."""

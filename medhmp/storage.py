@@ -227,8 +227,8 @@ class Folder:
     def _sizes_on_disk(self) -> dict[str, int]:
         path, found = self.path(), dict[str, int]()
         try:
-            if not os.path.isdir(path):
-                os.scandir(path)  # raises what is wrong
+            with os.scandir(path):  # raises what is wrong, which ``os.walk`` would not
+                pass
             for place, _, names in os.walk(path, onerror=_raise, followlinks=True):
                 for name in names:
                     full = posixpath.join(place, name)
