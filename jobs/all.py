@@ -61,14 +61,15 @@ def run_all(run: Run) -> None:
             f"tune.models has {', '.join(readers)}, which read the text of notes, which is "
             "deleted once it is embedded; give --notes.keep-text"
         )
-    progress, begun = Progress(run.quiet), time.perf_counter()
+    progress, begun, before = Progress(run.quiet), time.perf_counter(), requests.total()
     for stage in STAGES:
         if stage is synthesize.synthesize and run.tables.sources:
             continue
-        started, before = time.perf_counter(), requests.total()
+        started = time.perf_counter()
         stage(run)
         seconds = time.perf_counter() - started
-        asked = requests.in_words(requests.total() - before)
+        now = requests.total()
+        asked, before = requests.in_words(now - before), now
         progress.say(f"{stage.__name__}: {seconds:.1f} s{asked}", style="dim")
     seconds, page = time.perf_counter() - begun, Folder(run.out) / REPORT / PAGE
     progress.say(f"{seconds:.0f} s in all; the report: {page}", style="bold")

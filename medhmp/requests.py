@@ -1,7 +1,7 @@
 """Requests to object storage, counted over all processes of a job.
 
-Every process counts its own. Those of Ray's workers leave their counts, twice a second while they
-change, in the key-value store of the cluster, from which the driver adds them up.
+Every process counts its own. Those of Ray's workers leave their counts, several times a second
+while they change, in the key-value store of the cluster, from which the driver adds them up.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any, Final
 ASKED: Final = "asked"
 AGAIN: Final = "again"
 """What is counted: requests, and those among them that repeat a failed one."""
-EVERY: Final = 0.5
+EVERY: Final = 0.2
 """Seconds between two looks of a process at its counts."""
 
 _counts: Final = Counter[str]()
@@ -44,7 +44,7 @@ def total() -> Counter[str]:
     """Requests of all processes of this job so far."""
     found = counts()
     if found and _is_on_ray():
-        time.sleep(2 * EVERY)
+        time.sleep(2 * EVERY)  # until the last counts have arrived
         kv, own = _store(), _key()
         for key in kv._internal_kv_list(_prefix()):
             if key != own:
