@@ -121,7 +121,8 @@ def tell(progress: Progress, manifest: Manifest, features: Features) -> None:
     )
     if not sizes.demographics:
         progress.say("  no demographic feature is left; the model learns from the hours alone")
-    for line in (*_filled(manifest, features), _frequent(manifest, features), *_empty(manifest)):
+    lines = (*_filled(manifest, features), *_drift(manifest))
+    for line in (*lines, _frequent(manifest, features), *_empty(manifest)):
         progress.say(f"  {line}")
     for task, of in manifest.tasks.items():
         if of.without_rows:
@@ -154,6 +155,22 @@ def _filled(manifest: Manifest, features: Features) -> Iterator[str]:
                 yield f"{source}: {beyond:,} {every} are{BEYOND}, and {fate}"
             if unknown := of[values + UNKNOWN]:
                 yield f"{source}: {unknown:,} {every} are{UNKNOWN}, and have no feature"
+
+
+def _drift(manifest: Manifest) -> Iterator[str]:
+    """What each source has of the variables of frozen features."""
+    from medhmp.features.drift import Variable
+
+    for source, of in manifest.drift.items():
+        found = {name: Variable(**of_name) for name, of_name in of.items()}
+        there = [name for name, variable in found.items() if variable.filled]
+        yield f"{source}: {len(there):,} of the {len(found):,} frozen hourly variables have columns"
+        unlike = [f"{n} {v.ratio:.2g}" for n, v in found.items() if v.looks_different]
+        if unlike:
+            yield (
+                f"{source}: {len(unlike):,} look as if in another unit (median over the fit's): "
+                f"{', '.join(unlike[:MOST])}"
+            )
 
 
 def _frequent(manifest: Manifest, features: Features) -> str:

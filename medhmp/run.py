@@ -37,7 +37,8 @@ class Synthetic:
 class Tables:
     """The raw tables: where they are, how they are made or read."""
 
-    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu, clif, meds, physionet2012 or fiddle; none:
+    # synthetic
     sources: tuple[str, ...] = ()
 
     # names of tables that features alone need and that a source may lack: LABEVENTS, lab, ...
@@ -144,6 +145,9 @@ class Features:
     # shared: one vocabulary for the facts of a stay (admission, person, unit), so that they do not
     # tell the database; what one database alone has is left out. own: each source's own, as paper
     facts: Literal["shared", "own"] = "shared"
+    # shared: one name and unit for the hourly readings that tables.variables knows in every source,
+    # so that what is fitted to one has something to read in another. own: each source's own
+    names: Literal["own", "shared"] = "own"
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
     min_filled: float = 0.5  # frozen: share of a source's stays that must have an hourly feature
 
@@ -391,6 +395,11 @@ class Run:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()
         self.features.types()
+        if self.features.names == "shared" and self.tables.variables == "none":
+            raise Refusal(
+                "features.names is shared and tables.variables, which has the shared names, is "
+                "none; give --tables.variables default, or a file of your own"
+            )
         if not 0 <= self.features.min_filled <= 1:
             raise Refusal("features.min_filled is a share of stays; give a number from 0 to 1")
         if self.features.dt <= 0 or self.model.temperature <= 0:

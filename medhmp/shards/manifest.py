@@ -107,6 +107,10 @@ class Manifest:
     tasks: Mapping[Task, TaskCounts]
     # source -> what its stays fill of the columns (features/filled.py)
     filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    # hourly variable -> training stays that have it, and the median of its numbers there
+    typical: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # of frozen features: source -> hourly variable -> what its stays have of it (features/drift.py)
+    drift: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     # ICD-10 diagnosis -> the ICD-9 ones it became
     icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # ICD-9 diagnosis with an id -> the training admissions that have it
