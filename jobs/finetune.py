@@ -45,7 +45,7 @@ def finetune(run: Run) -> None:
     room = room_for(folder, stamp, run.overwrite)
     if room is None:
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
-    notes = notes_read(run, fit.task, (fit.model,))
+    notes = notes_read(run, run.cohort.level(fit.task), (fit.model,))
     data = read_task(shards, fit.task, run.cohort, run.model, notes)
     data = draw(data, run.finetune.labels, fit.seed)
     if reason := hindrance(shards, fit.task, data):

@@ -71,7 +71,7 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, T
 
     data = {}
     for task in run.tune.tasks:
-        notes = notes_read(run, task, run.tune.models)
+        notes = notes_read(run, run.cohort.level(task), run.tune.models)
         rows = read_task(shards, task, run.cohort, run.model, notes)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)

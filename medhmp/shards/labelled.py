@@ -88,10 +88,9 @@ def read_task(
         table = rows.filter(pc.equal(rows["split"], split))
         own = _labels_of_rows(labelled, table[ROW_ID[level]])
         label = own["label"].to_numpy().astype(np.float32)
-        read = _rows(shards, task, cohort, model, table, own)
-        data[split] = Labelled(_as_known(shards, task, read, own), label)
+        data[split] = Labelled(_rows(shards, task, cohort, model, table, own), label)
         if notes and level != "patient":
-            hadm = np.where(_over(own), table["hadm_id"].to_numpy(), NO_ADMISSION)
+            hadm = noted_admissions(table, own)
             data[split] = replace(data[split], notes=read_row_notes(shards, hadm, notes))
     return data
 
@@ -154,12 +153,18 @@ def _labels_of_rows(labels: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
     return labels.take(order[np.searchsorted(known, rows.to_numpy(), sorter=order)])
 
 
-def _as_known(shards: OpenShards, task: Task, rows: Rows, labels: pa.Table) -> Rows:
-    """The rows of a task without what lies after their prediction times.
+def noted_admissions(table: pa.Table, labels: pa.Table) -> Ints:
+    """The admission of each row whose note may be read: ``NO_ADMISSION`` where it was not over at
+    the time of prediction."""
+    return np.where(_over(labels), table["hadm_id"].to_numpy(), NO_ADMISSION)
 
-    The built-in tasks predict where what their rows hold ends, and so do patients.
-    """
-    if task not in shards.own or isinstance(rows, Patients):
+
+def _as_known(
+    shards: OpenShards, task: Task, rows: Stays | Admissions, labels: pa.Table
+) -> Stays | Admissions:
+    """The rows of a task without what lies after their prediction times; the built-in tasks
+    predict where what their rows hold ends."""
+    if task not in shards.own:
         return rows
     cut = shards.own[task].read_parquet(CUT)
     if isinstance(rows, Stays):
@@ -190,10 +195,11 @@ def _rows(
 ) -> Rows:
     level = shards.level(task)
     if level == "stay":
-        return Stays.from_arrow(table)
+        return _as_known(shards, task, Stays.from_arrow(table), labels)
     if level == "admission":
         notes = read_notes(shards.note_embeddings) if len(table) else NoteVectors.none()
-        return Admissions.from_arrow(table, model.max_stays, notes)
+        admissions = Admissions.from_arrow(table, model.max_stays, notes)
+        return _as_known(shards, task, admissions, labels)
     targets = target_codes(task, cohort)
     diagnoses = shards.manifest.diagnoses
     hidden = [i for i, code in enumerate(diagnoses) if code.startswith(targets)]

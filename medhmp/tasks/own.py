@@ -135,7 +135,8 @@ def _cut(level: Level, rows: pl.DataFrame, source: Source, hours: int, dt: float
         return pl.DataFrame(schema=schema)
     own = rows.select(pl.col("row_id").alias(ROW_ID[level]), WHEN)
     stays = source.stays.join(own, on=ROW_ID[level])
-    passed = (pl.col(WHEN) - pl.col("intime")) / pl.duration(hours=1)
-    bins = pl.when(passed > 0).then((passed / dt).floor()).otherwise(-1)
+    # In whole milliseconds: 30 hours over one hour as floats are a little less than 30.
+    passed = (pl.col(WHEN) - pl.col("intime")).dt.total_milliseconds()
+    bins = pl.when(passed > 0).then(passed // round(dt * 3_600_000)).otherwise(-1)
     known = stays.select("stay_id", bins=bins.clip(-1, round(hours / dt)).cast(pl.Int32))
     return known.filter(pl.col("bins") < round(hours / dt)).sort("stay_id")

@@ -70,9 +70,8 @@ def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
 
 
-def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
-    """What the models of a task read of notes; None where they read none."""
-    level = run.cohort.level(task)
+def notes_read(run: Run, level: Level, models: Iterable[str]) -> NotesRead | None:
+    """What the models of a task of this level read of notes; None where they read none."""
     entries = [MODELS[model] for model in models if level in MODELS[model].builders]
     fine_tune = run.notes.fine_tune
     families = {family for entry in entries if (family := entry.text_read(fine_tune))}

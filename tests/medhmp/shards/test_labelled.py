@@ -387,9 +387,7 @@ def test_a_patient_s_own_task_has_its_admissions_and_hides_no_code(run, own, coh
 
 def test_labels_of_other_shards_and_levels_are_not_the_run_s(run, own):
     asked = replace(run, cohort=Cohort(tasks=("own_stay=patient:/labels",)))
-    with pytest.raises(
-        Refusal, match=r"cohort\.tasks 'own_stay=stay' and this run has 'own"
-    ):
+    with pytest.raises(Refusal, match=r"cohort\.tasks 'own_stay=stay' and this run has 'own"):
         open_shards(asked)
     assert set(open_shards(run).own) == {"own_stay", "own_admission", "own_patient"}
     assert open_shards(run).manifest.tasks["own_stay"].rows == dict.fromkeys(SPLITS, 1)
@@ -538,7 +536,7 @@ def test_labels_and_rows_that_are_not_those_written_are_refused(run, tmp_path, n
 
 
 def test_a_task_without_labels_is_refused(run):
-    with pytest.raises(Refusal, match=r"no shock.parquet; run jobs.featurize"):
+    with pytest.raises(Refusal, match=r"has no labels of shock; run jobs\.featurize"):
         data_of(run, "shock")
 
 
