@@ -19,7 +19,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "private", "fit", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -45,13 +45,15 @@ def finetune(run: Run) -> None:
     room = room_for(folder, stamp, run.overwrite)
     if room is None:
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
-    notes = notes_read(run, fit.task, (fit.model,))
+    notes = notes_read(run, run.cohort.level(fit.task), (fit.model,))
     data = read_task(shards, fit.task, run.cohort, run.model, notes)
     data = draw(data, run.finetune.labels, fit.seed)
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
     settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
-    given = SingleFit(fit, settings, data, out, number, room, stamp, run_json(run))
+    given = SingleFit(
+        shards.level(fit.task), fit, settings, data, out, number, room, stamp, run_json(run)
+    )
     summary = run_fit(given)
     move_in(folder)
     progress.say(f"finetune {fit.task}: {summary}, {folder}")

@@ -28,7 +28,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "private", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -71,7 +71,7 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, T
 
     data = {}
     for task in run.tune.tasks:
-        notes = notes_read(run, task, run.tune.models)
+        notes = notes_read(run, run.cohort.level(task), run.tune.models)
         rows = read_task(shards, task, run.cohort, run.model, notes)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)

@@ -1,7 +1,8 @@
 """Every place below the root of a run, and the columns of every small table, each spelled once.
 
     raw/                                        synthetic tables and truth.parquet
-    shards/                                     manifest.json, tables, labels/, attributes/, notes/
+    shards/                                     manifest.json, tables, labels/, attributes/, notes/,
+                                                own_tasks/<task>/
     pretrain_stay/                              stage one
     pretrain_admission/{from_stay,from_scratch}/  stage two
     control/                                    both stages on data shuffled between patients
@@ -31,6 +32,13 @@ SHARDS: Final = "shards"
 MANIFEST: Final = "manifest.json"
 NOTES: Final = "notes"
 """The text of discharge notes, in ``shards/``, until it is embedded."""
+OWN_TASKS: Final = "own_tasks"
+"""The tasks that ``cohort.tasks`` names, in ``shards/``."""
+OWN_LABELS: Final = "labels.parquet"
+OWN_ATTRIBUTES: Final = "attributes.parquet"
+CUT: Final = "cut.parquet"
+"""The hours that lie after a row's prediction time."""
+COUNTS: Final = "counts.json"
 NOTE_EMBEDDINGS: Final = "note_embeddings"
 """Their vectors, in ``shards/``."""
 NOTE_WIDTH_FIELD: Final = "notes.width"
@@ -90,6 +98,12 @@ def attributes_of(task: Task) -> str:
     return f"attributes/{task}.parquet"
 
 
+def own_task_of(task: Task) -> str:
+    """The folder of a task of the run's own, in ``shards/``: an output beside the tables, so that
+    another task makes neither them nor what was pretrained on them anew."""
+    return f"{OWN_TASKS}/{task}"
+
+
 def grid_of(task: Task, model: str, start: Start) -> str:
     """The folder of a grid."""
     return f"{TUNE}/{task}/{model}/{start}"
@@ -131,6 +145,18 @@ LABEL_COLUMNS: Final = pa.schema(
         "prediction_time": TIME,
     }
 )
+OWN_LABEL_COLUMNS: Final = LABEL_COLUMNS.append(
+    # the admission was over at the prediction time: its codes, drugs and note were known
+    pa.field("over", pa.bool_())
+)
+"""Labels of a task of the run's own."""
+CUT_COLUMNS: Final = pa.schema(
+    {
+        "stay_id": pa.int64(),
+        "bins": pa.int32(),  # bins that ended by the prediction time; -1: the stay began later
+    }
+)
+"""Stays of labelled rows of which the window has more than was known."""
 ATTRIBUTE_COLUMNS: Final = pa.schema(
     {
         "row_id": pa.int64(),  # of the task's labels, in their order

@@ -9,12 +9,13 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from medhmp import meds_patterns, searches
-from medhmp.legend import LEVELS, PatientTask, Start, Task
+from medhmp.legend import LEVELS, ROW_ID, Level, PatientTask, Start, Task
 from medhmp.meds_patterns import Meds
 from medhmp.model.catalog import MODELS, USUAL
 from medhmp.refusal import Refusal
@@ -22,6 +23,11 @@ from medhmp.uris import refuse_credential
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
 """Types that the values of a variable can be declared to have."""
+
+
+_OWN_TASK: Final = re.compile(
+    rf"(?P<name>[a-z][a-z0-9_]*)=(?P<level>{'|'.join(ROW_ID)}):(?P<uri>.+)"
+)
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,21 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class OwnTask:
+    """A task of the run's own."""
+
+    level: Level
+    uri: str  # of its labels: a file or a folder
+
+
+@dataclass(frozen=True)
 class Cohort:
     """Members of each task, and what is known at the prediction time."""
 
+    # NAME=LEVEL:URI ...; own tasks, beside the built-in ones: LEVEL is stay, admission or patient,
+    # URI a file or folder of labels, Parquet or CSV, with stay_id or hadm_id (or subject_id and
+    # prediction_time, as MEDS has them), and label or boolean_value
+    tasks: tuple[str, ...] = ()
     label_sources: tuple[str, ...] = ()  # names of sources whose rows are labelled; none: all
     hours: int = 48  # T: hours observed from unit admission; stay tasks predict at this hour
     min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
@@ -101,6 +119,38 @@ class Cohort:
     amnesia_codes: Literal["core", "broad"] = "core"  # broad: that by alcohol and drugs, too
     task_signals: Literal["paper", "strict"] = "paper"  # items removed before features are fitted
     recording_hospitals: bool = True  # arf, shock: only hospitals that record its signs (eICU)
+
+    def own_tasks(self) -> dict[Task, OwnTask]:
+        """Name -> level and place of the labels, of each entry of ``tasks``.
+
+        Refuses an entry that is not NAME=LEVEL:URI, a built-in name, and two of one name.
+        """
+        found: dict[Task, OwnTask] = {}
+        for entry in self.tasks:
+            parts = _OWN_TASK.fullmatch(entry)
+            if not parts:
+                raise Refusal(
+                    f"cohort.tasks has the entry '{entry}'; write it as NAME=LEVEL:URI, NAME in "
+                    f"small letters, digits and _, LEVEL one of {', '.join(ROW_ID)}"
+                )
+            name = parts["name"]
+            if name in LEVELS or name in found:
+                taken = "is built in" if name in LEVELS else "is there twice"
+                raise Refusal(f"cohort.tasks has the name {name}, which {taken}; give another")
+            found[name] = OwnTask(cast(Level, parts["level"]), parts["uri"])
+        return found
+
+    def level(self, task: Task, named_by: str = "the run") -> Level:
+        """The level of a task. Refuses one that is neither built in nor in ``tasks``."""
+        own = self.own_tasks()
+        if task in own:
+            return own[task].level
+        if task not in LEVELS:
+            raise Refusal(
+                f"{named_by} has the task '{task}'; the tasks are {', '.join([*LEVELS, *own])}"
+                " (--cohort.tasks NAME=LEVEL:URI adds one of your own)"
+            )
+        return LEVELS[task]
 
 
 @dataclass(frozen=True)
@@ -236,17 +286,17 @@ class Loop:
 class Fit:
     """The one fit that ``jobs.finetune`` makes."""
 
-    task: Task = "mortality"  # what is predicted
+    task: Task = "mortality"  # what is predicted: a built-in task, or one of cohort.tasks
     model: str = "medhmp"  # a name of model/catalog.py
     start: Start = "both"  # where its weights begin; none for a model that is not pretrained
     seed: int = 0  # labelled rows, initial weights, order, and which pretraining it begins from
     batch_size: int = 32  # rows per step, of a network
     learning_rate: float = 1e-3  # of a network's optimizer
 
-    def check(self) -> None:
-        """Refuses an unknown model, and a task or a start that the model does not take."""
+    def check(self, cohort: Cohort) -> None:
+        """Refuses an unknown model or task, and a task or a start that the model does not take."""
         _check_models("fit.model", (self.model,))
-        level = LEVELS[self.task]
+        level = cohort.level(self.task, "fit.task")
         if level not in MODELS[self.model].builders:
             able = [name for name, entry in MODELS.items() if level in entry.builders]
             raise Refusal(
@@ -277,7 +327,7 @@ class Finetune:
 class Tune:
     """The grid. A cell is chosen by mean validation cross-entropy over its replicates."""
 
-    tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
+    tasks: tuple[Task, ...] = tuple(LEVELS)  # to run: built-in ones, and those of cohort.tasks
     models: tuple[str, ...] = USUAL  # names of model/catalog.py to run; it has more
     starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of models that take them
     # MODEL.FIELD=V,V,... or MODEL/START.FIELD=V,V,... for one start; others: as model/catalog.py
@@ -287,9 +337,12 @@ class Tune:
     replicates: int = 5
     gpus_per_trial: float | None = None  # share of a GPU that a trial reserves; none: 0.25, if any
 
-    def check(self) -> None:
-        """Refuses an unknown model, a search that is none, and a control without its like."""
+    def check(self, cohort: Cohort) -> None:
+        """Refuses an unknown model or task, a search that is none, and a control without its
+        like."""
         _check_models("tune.models", self.models)
+        for task in self.tasks:
+            cohort.level(task, "tune.tasks")
         searches.parse(self.search)
         if "shuffled" in self.starts and "both" not in self.starts:
             raise Refusal(
@@ -360,7 +413,8 @@ class Run:
             "tables.variables": self.tables.variables,
         }
         sources = [("tables.sources", source) for source in self.tables.sources]
-        return [(name, uri) for name, uri in fields.items() if uri] + sources
+        labels = [("cohort.tasks", own.uri) for own in self.cohort.own_tasks().values()]
+        return [(name, uri) for name, uri in fields.items() if uri] + sources + labels
 
     def check(self) -> None:
         """Refuses a run that cannot work, before any time is spent on it."""
@@ -412,8 +466,8 @@ class Run:
                 f"cohort.hours {self.cohort.hours} is not a whole number of bins of features.dt "
                 f"{self.features.dt} hours; choose a dt that divides it"
             )
-        self.fit.check()
-        self.tune.check()
+        self.fit.check(self.cohort)
+        self.tune.check(self.cohort)
 
     def _check_counts(self) -> None:
         """Refuses a count that is too small for anything to come of it."""

@@ -41,7 +41,7 @@ from medhmp.run import Notes, Synthetic, digest
 from medhmp.shards.build.journal import Journal
 from medhmp.shards.datasource import Part, rows_of
 from medhmp.shards.labelled import read_task
-from medhmp.shards.manifest import OpenShards, manifest_in
+from medhmp.shards.manifest import OpenShards, with_own_tasks
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
@@ -488,7 +488,7 @@ def _reading(name: str) -> Callable[[Path], dict[str, str]]:
 
 def _shards(place: Path) -> OpenShards:
     output = opened(Folder(str(place)), "featurize")
-    return OpenShards(output, manifest_in(output))
+    return with_own_tasks(output)
 
 
 def _read_rows(place: Path) -> dict[str, str]:

@@ -28,8 +28,8 @@ from medhmp.report.names import (
     PRETRAININGS,
     STAGES,
     START_COLORS,
-    TASK_NAMES,
     color_of,
+    task_name,
     title_of,
 )
 
@@ -146,10 +146,10 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     ends = [end for r in rows for end in (*_limits(r["auroc"]), r["best_achievable"] or 0.5)]
     span = min(0.5, *ends) - 0.03, max(ends) + 0.03
     panels = []
-    for task, name in TASK_NAMES.items():
-        if of_task := [r for r in rows if r["task"] == task]:
-            own = [k for k in keys if any((r["model"], r["start"]) == k for r in of_task)]
-            panels.append(_of_task(name, of_task, own, span))
+    for task in dict.fromkeys(r["task"] for r in rows):
+        of_task = [r for r in rows if r["task"] == task]
+        own = [k for k in keys if any((r["model"], r["start"]) == k for r in of_task)]
+        panels.append(_of_task(task_name(task), of_task, own, span))
     return panels
 
 

@@ -23,6 +23,12 @@ TASK_NAMES: Final[dict[Task, str]] = {
     "amnesia": f"Amnesia{NOT_TRINETX}",
 }
 
+
+def task_name(task: Task) -> str:
+    """The name of a task; of one of the run's own as the run gives it."""
+    return TASK_NAMES.get(task, task)
+
+
 # Colors that people with color blindness tell apart, as are those of the catalog.
 START_COLORS: Final[dict[Start, str]] = {
     "none": "#8a8f98",

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.batch import LABEL, SUBJECT_ID
-from medhmp.legend import LEVELS, Task, Widths
+from medhmp.legend import Level, Widths
 from medhmp.model.admission import (
     DIAGNOSES,
     AdmissionEncoder,
@@ -188,10 +188,10 @@ def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretra
 
 
 def build_classifier(
-    task: Task, name: str, model: Model, widths: Widths, **more: Any
+    level: Level, name: str, model: Model, widths: Widths, **more: Any
 ) -> Classification:
-    """Builds a network of the catalog for a task whose level it has, with fresh weights.
+    """Builds a network of the catalog for a level that it has, with fresh weights.
 
     ``more`` goes to the network's builder.
     """
-    return Classification(MODELS[name].builder(LEVELS[task])(widths, model, **more))
+    return Classification(MODELS[name].builder(level)(widths, model, **more))

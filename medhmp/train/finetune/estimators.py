@@ -22,7 +22,7 @@ from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
-from medhmp.legend import LEVELS, Split, Task, Widths
+from medhmp.legend import Level, Split, Widths
 from medhmp.model.catalog import MODELS, Optimizer
 from medhmp.model.starts import load_start
 from medhmp.model.table import Table
@@ -83,16 +83,16 @@ class Estimator(Protocol):
 
 
 def estimator_of(
-    task: Task,
+    level: Level,
     model: str,
     point: Point,
     settings: FitSettings,
     device: torch.device | None = None,
 ) -> Estimator:
-    """The estimator of a model of the catalog that has the task's level.
+    """The estimator of a model of the catalog.
 
     Args:
-        task: decides the level.
+        level: of the task, which the model has.
         model: its name in the catalog.
         point: fields that a grid searches, of a network ``batch_size`` and ``learning_rate`` among
             them; the others go to the model's builder.
@@ -100,8 +100,8 @@ def estimator_of(
         device: where a network computes; none: the CPU.
     """
     if MODELS[model].is_network:
-        return Network(task, model, point, settings, device)
-    return CountsModel(task, model, point, settings)
+        return Network(level, model, point, settings, device)
+    return CountsModel(level, model, point, settings)
 
 
 def point_of(fit: Fit) -> Point:
@@ -143,13 +143,13 @@ class Network:
 
     def __init__(
         self,
-        task: Task,
+        level: Level,
         model: str,
         point: Point,
         settings: FitSettings,
         device: torch.device | None,
     ) -> None:
-        self._task, self._model, self._settings = task, model, settings
+        self._level, self._model, self._settings = level, model, settings
         self._device = device
         self._point = point
         self._objective: Classification
@@ -161,7 +161,7 @@ class Network:
         self._objective = self._fresh()
         arrived = load_start(self._objective.model, start) if start else []
         self._objective.to(self._device)
-        kind = MODELS[self._model].optimizers[LEVELS[self._task]]
+        kind = MODELS[self._model].optimizers[self._level]
         finetune, rate = self._settings.finetune, self._point["learning_rate"]
         loss, area, metrics = fit_network(
             self._objective,
@@ -193,7 +193,7 @@ class Network:
         }
         if family := MODELS[self._model].text_read(settings.notes.fine_tune):
             more["encoder"] = load_trainable(getattr(settings.notes, family), family)
-        return build_classifier(self._task, self._model, settings.model, settings.widths, **more)
+        return build_classifier(self._level, self._model, settings.model, settings.widths, **more)
 
 
 def _optimizer(
@@ -210,9 +210,9 @@ def _optimizer(
 class CountsModel:
     """A scikit-learn classifier on counted features."""
 
-    def __init__(self, task: Task, model: str, point: Point, settings: FitSettings) -> None:
+    def __init__(self, level: Level, model: str, point: Point, settings: FitSettings) -> None:
         self._entry, self._point, self._widths = MODELS[model], point, settings.widths
-        self._level = LEVELS[task]
+        self._level = level
         self._fitted: Any
 
     def fit(

@@ -66,7 +66,7 @@ class Shared:
     def estimator(self, cell: Cell) -> Estimator:
         """The model of a cell, on the device that Ray reserved for this process."""
         grid = cell.grid
-        return estimator_of(grid.task, grid.model, cell.point, self.settings, reserved_device())
+        return estimator_of(grid.level, grid.model, cell.point, self.settings, reserved_device())
 
 
 def pending(grid: Grid, overwrite: bool, progress: Progress) -> Grid | None:
@@ -135,7 +135,7 @@ def _check_starts(grids: list[Grid], shared: Shared) -> None:
     settings = shared.settings
     for grid in grids:
         if weights := shared.starts[grid.start, 0]:
-            network = build_classifier(grid.task, grid.model, settings.model, settings.widths)
+            network = build_classifier(grid.level, grid.model, settings.model, settings.widths)
             load_start(network.model, weights)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from medhmp.layout import STARTED_FROM, seeded
-from medhmp.legend import LEVELS, Level, Start, Task
+from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.notes.encoder import check_trainable, load_trainable
 from medhmp.run import Notes, Run, fields_of
@@ -49,9 +49,11 @@ class FitInputs:
         Refuses parts not whole, or pretrained on other shards.
         """
         inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
+        if own := self._shards.own.get(task):
+            inputs["labels"] = own.fingerprint
         if family := entry.text_read(notes.fine_tune):
             inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
-        if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
+        if self._shards.level(task) == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
         if start != "none":
             inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
@@ -60,7 +62,7 @@ class FitInputs:
 
 def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     """The fields of a run that a fit depends on, beside those that are searched."""
-    rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
+    rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[run.cohort.level(task)])
     if MODELS[model].text:
         rows |= fields_of(run, "notes.fine_tune", "notes.max_tokens")
     if not MODELS[model].is_network:
@@ -68,9 +70,9 @@ def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
 
 
-def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
-    """What the models of a task read of notes; None where they read none."""
-    entries = [MODELS[model] for model in models if LEVELS[task] in MODELS[model].builders]
+def notes_read(run: Run, level: Level, models: Iterable[str]) -> NotesRead | None:
+    """What the models of a task of this level read of notes; None where they read none."""
+    entries = [MODELS[model] for model in models if level in MODELS[model].builders]
     fine_tune = run.notes.fine_tune
     families = {family for entry in entries if (family := entry.text_read(fine_tune))}
     vectors = any(entry.vectors_read(fine_tune) for entry in entries)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from medhmp.layout import TRIALS, grid_of
-from medhmp.legend import LEVELS, Start, Task
+from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Stamp
@@ -28,6 +28,7 @@ class Grid:
     task: Task
     model: str
     start: Start
+    level: Level  # of the task
     folder: Folder
     fit: Stamp  # what every cell depends on beside its own point
     search: Mapping[str, tuple[float, ...]]  # field -> its values
@@ -83,20 +84,21 @@ class Cell:
 
 def grids_of(run: Run, task: Task, inputs: FitInputs) -> list[Grid]:
     """The grids of a task: of each model that has its level, every start that the model takes."""
+    level = run.cohort.level(task)
     pairs = [
         (model, start)
         for model in run.tune.models
-        if LEVELS[task] in MODELS[model].builders
-        for start in _starts(model, task, run.tune.starts)
+        if level in MODELS[model].builders
+        for start in _starts(model, level, run.tune.starts)
     ]
     return [_grid(run, task, model, start, inputs) for model, start in pairs]
 
 
-def _starts(model: str, task: Task, asked: tuple[Start, ...]) -> tuple[Start, ...]:
+def _starts(model: str, level: Level, asked: tuple[Start, ...]) -> tuple[Start, ...]:
     if not MODELS[model].takes_starts:
         return ("none",)
     # A patient task takes nothing from stage one: "stay" is "none", and not trained twice.
-    return tuple(s for s in asked if not (s == "stay" and LEVELS[task] == "patient"))
+    return tuple(s for s in asked if not (s == "stay" and level == "patient"))
 
 
 def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> Grid:
@@ -105,6 +107,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         task,
         model,
         start,
+        level=run.cohort.level(task),
         folder=Folder(run.out) / grid_of(task, model, start),
         fit=Stamp(
             fit_fields(run, task, model) | fields_of(run, "tune.replicates"),

@@ -90,7 +90,7 @@ def data_of(level, make=labelled, sizes=(60, 30, 31)):
 def made(name, level, settings=SETTINGS, **more):
     point = {field: values[-1] for field, values in MODELS[name].search.items()}
     point |= POINT if name == "hist_gradient_boosting" else {}
-    return estimator_of(TASK_OF[level], name, {**point, **more}, settings)
+    return estimator_of(level, name, {**point, **more}, settings)
 
 
 def with_id(csr, rows, code):

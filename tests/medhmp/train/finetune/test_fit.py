@@ -64,7 +64,7 @@ def data():
 
 def fitted(data, finetune=FINETUNE, start=None, seed=0, model="medhmp", **point):
     settings = FitSettings(MODEL, finetune, WIDTHS)
-    network = estimator_of("mortality", model, POINT | point, settings)
+    network = estimator_of("stay", model, POINT | point, settings)
     return Fitted(network, network.fit(data, seed, start))
 
 
@@ -136,7 +136,7 @@ def test_pretrained_weights_arrive_and_nothing_else_changes(data, stage):
     assert sorted(found.result.arrived) == sorted(expected)
     assert equal({name: found.weights[name] for name in expected}, expected)
     torch.manual_seed(0)
-    fresh = build_classifier("mortality", "medhmp", MODEL, WIDTHS).model.state_dict()
+    fresh = build_classifier("stay", "medhmp", MODEL, WIDTHS).model.state_dict()
     rest = fresh.keys() - expected.keys()
     assert rest == {"head.weight", "head.bias"}
     assert all(torch.equal(found.weights[name], fresh[name]) for name in rest)
