@@ -262,7 +262,7 @@ def over_floor(rows: Sequence[Record]) -> dict[Task, Record]:
     found: dict[Task, Record] = {}
     for row in rows:
         best = found.get(row["task"])
-        if not MODELS[row["model"]].is_network and (
+        if MODELS[row["model"]].is_floor and (
             best is None or row["validation_loss"] < best["validation_loss"]
         ):
             found[row["task"]] = row

@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ import skops.io
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load as load_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
@@ -31,7 +31,7 @@ from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.tabular import blocks, counted
 from medhmp.train.checkpoint import dump_weights
-from medhmp.train.finetune.fit import FitResult, fit_network, logits_of
+from medhmp.train.finetune.fit import FitResult, fit_network, logits_of, outputs_of
 from medhmp.train.objective import Classification, build_classifier
 
 Point = Mapping[str, float]
@@ -101,6 +101,8 @@ def estimator_of(
     """
     if MODELS[model].is_network:
         return Network(task, model, point, settings, device)
+    if MODELS[model].embedders:
+        return Frozen(task, model, point, settings, device)
     return CountsModel(task, model, point, settings)
 
 
@@ -219,18 +221,19 @@ class CountsModel:
         self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
     ) -> FitResult:
         validation = data["validation"]
-        tables = [
-            Table(counted(part.rows, self._widths), part.label, blocks(part.rows, self._widths))
-            for part in (data["train"], validation)
-        ]
+        tables = [self._table(data["train"]), self._table(validation)]
         self._fitted = self._entry.builder(self._level)(*tables, seed, **self._point)
         score = self.score(validation)
         area = auroc(validation.label.astype(int), score)
         row = {"val_loss": _cross_entropy(score, validation), "val_auroc": area}
         return FitResult(**row, metrics=[{"epoch": 0, **row}], arrived=[])
 
+    def _table(self, part: Labelled) -> Table:
+        rows = part.rows
+        return Table(counted(rows, self._widths), part.label, blocks(rows, self._widths))
+
     def score(self, part: Labelled) -> npt.NDArray[np.float64]:
-        probabilities = self._fitted.predict_proba(counted(part.rows, self._widths))
+        probabilities = self._fitted.predict_proba(self._table(part).features)
         return np.asarray(probabilities[:, 1], np.float64)
 
     def save(self) -> bytes:
@@ -238,6 +241,59 @@ class CountsModel:
 
     def load(self, data: bytes) -> None:
         self._fitted = skops.io.loads(data, trusted=list(self._entry.trusted))
+
+
+class Frozen(CountsModel):
+    """A scikit-learn classifier on counted features and the outputs of a frozen network.
+
+    Without a start, or where the start has nothing for the network, on counted features alone.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: str,
+        point: Point,
+        settings: FitSettings,
+        device: torch.device | None,
+    ) -> None:
+        super().__init__(task, model, point, settings)
+        self._model, self._device = settings.model, device
+        self._embedder: nn.Module | None = None
+
+    def fit(
+        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+    ) -> FitResult:
+        embedder = self._fresh()
+        arrived = load_start(embedder, start) if start else []
+        self._embedder = embedder.to(self._device) if arrived else None
+        return replace(super().fit(data, seed), arrived=arrived)
+
+    def _fresh(self) -> nn.Module:
+        network: nn.Module = self._entry.beginner(self._level)(self._widths, self._model)
+        return network
+
+    def _table(self, part: Labelled) -> Table:
+        table = super()._table(part)
+        if self._embedder is None:
+            return table
+        embedding = outputs_of(self._embedder, part, self._device).numpy()
+        features = np.hstack([table.features, embedding])
+        return Table(features, table.label, (*table.blocks, embedding.shape[1]))
+
+    def save(self) -> bytes:
+        weights = self._embedder.state_dict() if self._embedder else {}
+        tensors = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+        return _renumbered(skops.io.dumps({"classifier": self._fitted, "embedder": tensors}))
+
+    def load(self, data: bytes) -> None:
+        found = skops.io.loads(data, trusted=list(self._entry.trusted))
+        self._fitted, self._embedder = found["classifier"], None
+        if found["embedder"]:
+            tensors = {name: torch.from_numpy(array) for name, array in found["embedder"].items()}
+            self._embedder = self._fresh()
+            self._embedder.load_state_dict(tensors, strict=True)
+            self._embedder.to(self._device)
 
 
 def _cross_entropy(score: npt.NDArray[np.float64], part: Labelled) -> float:

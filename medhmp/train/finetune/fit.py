@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from medhmp.evaluate.discrimination import auroc
 from medhmp.run import Finetune
@@ -88,15 +88,20 @@ def fit_network(
     return stop.best_loss, metrics[stop.best_epoch]["val_auroc"], metrics
 
 
-@torch.inference_mode()
 def logits_of(objective: Classification, part: Labelled, device: torch.device | None) -> Tensor:
     """Logits (n) of the rows of one split, on the CPU."""
-    objective.eval()
+    return outputs_of(objective.model, part, device)
+
+
+@torch.inference_mode()
+def outputs_of(network: nn.Module, part: Labelled, device: torch.device | None) -> Tensor:
+    """A network's outputs (n, ...) for the rows of one split, on the CPU."""
+    network.eval()
     rows = np.arange(len(part))
     parts: list[Any] = [torch.zeros(0)]
     for at in range(0, len(rows), SCORING_BATCH):
         batch = to_device(part.batch(rows[at : at + SCORING_BATCH]), device)
-        parts.append(objective.model(batch).float().cpu())
+        parts.append(network(batch).float().cpu())
     return torch.cat(parts)
 
 

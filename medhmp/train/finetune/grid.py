@@ -27,7 +27,8 @@ from ray.tune.execution import class_cache
 from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
-from medhmp.legend import Start, Task
+from medhmp.legend import LEVELS, Start, Task
+from medhmp.model.catalog import MODELS
 from medhmp.model.starts import load_start
 from medhmp.progress import Pace, Progress
 from medhmp.refusal import Refusal
@@ -44,7 +45,6 @@ from medhmp.train.finetune.estimators import (
 )
 from medhmp.train.finetune.search import Cell, Grid
 from medhmp.train.loop import Diverged
-from medhmp.train.objective import build_classifier
 
 GPU_SHARE: Final = 0.25
 """Share of a GPU that a trial reserves by default: one fit does not fill a GPU."""
@@ -135,8 +135,8 @@ def _check_starts(grids: list[Grid], shared: Shared) -> None:
     settings = shared.settings
     for grid in grids:
         if weights := shared.starts[grid.start, 0]:
-            network = build_classifier(grid.task, grid.model, settings.model, settings.widths)
-            load_start(network.model, weights)
+            beginner = MODELS[grid.model].beginner(LEVELS[grid.task])
+            load_start(beginner(settings.widths, settings.model), weights)
 
 
 def _to_fit(grid: Grid, progress: Progress) -> list[Cell]:

@@ -63,8 +63,10 @@ def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
     if MODELS[model].text:
         rows |= fields_of(run, "notes.fine_tune", "notes.max_tokens")
-    if not MODELS[model].is_network:
+    if MODELS[model].is_floor:
         return rows
+    if MODELS[model].embedders:
+        return rows | model_fields(run, "fit")
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
 
 
