@@ -2,6 +2,7 @@
 
     raw/                                        synthetic tables and truth.parquet
     shards/                                     manifest.json, tables, labels/, attributes/, notes/
+    targets/                                    auxiliary targets of training stays
     pretrain_stay/                              stage one
     pretrain_admission/{from_stay,from_scratch}/  stage two
     control/                                    both stages on data shuffled between patients
@@ -35,6 +36,10 @@ NOTE_EMBEDDINGS: Final = "note_embeddings"
 """Their vectors, in ``shards/``."""
 NOTE_WIDTH_FIELD: Final = "notes.width"
 """The field of their stamp that has their width, where it is not ``legend.NOTE_WIDTH``."""
+
+AUXILIARY: Final = "targets"
+"""Auxiliary targets of training stays, beside ``shards/``: no other stay has a row there."""
+TARGET_TABLE: Final = "stays.parquet"
 
 STAY_PRETRAINING: Final = "pretrain_stay"
 ADMISSION_PRETRAINING: Final = "pretrain_admission"
@@ -140,6 +145,23 @@ ATTRIBUTE_COLUMNS: Final = pa.schema(
         "ethnicity": pa.string(),
         "insurance": pa.string(),
         "care_unit": pa.string(),  # the first of the stay, or of the admission's first stay
+    }
+)
+TARGETS: Final = (
+    "log_length_of_stay",  # log(1 + days) from unit admission
+    "saps_i",
+    "sofa",
+    "death_30_days",  # 1: died within so many days of unit admission; 0: known to have lived
+    "death_90_days",
+    "death_365_days",
+)
+"""Auxiliary targets of a stay, known after the prediction time or computed by others: what a model
+may be trained to say beside its task, and never a value that it reads."""
+TARGET_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "stay_id": pa.int64(),
+        **dict.fromkeys(TARGETS, pa.float32()),  # null: unknown
     }
 )
 PREDICTION_COLUMNS: Final = pa.schema(

@@ -110,6 +110,10 @@ class Splits:
     train: float = 0.8  # share of patients
     validation: float = 0.1  # share of patients
     test: float = 0.1  # share of patients
+    # cross-validation: patients in so many folds by the same hash; the test split is one of them,
+    # and train and validation share the others as they share what is not test; 0: no folds
+    folds: int = 0
+    fold: int = 0  # the fold that is the test split, from 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,9 @@ class Features:
     # shared: one vocabulary for the facts of a stay (admission, person, unit), so that they do not
     # tell the database; what one database alone has is left out. own: each source's own, as paper
     facts: Literal["shared", "own"] = "shared"
+    # beside the bins, the last number of each hour and variable, statistics of them, and auxiliary
+    # targets: for models of ours that read numbers
+    numbers: bool = False
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
     min_filled: float = 0.5  # frozen: share of a source's stays that must have an hourly feature
 
