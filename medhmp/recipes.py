@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Final
 
 from medhmp.legend import Task
-from medhmp.model.catalog import USUAL
 from medhmp.run import (
     Cohort,
     Features,
@@ -55,7 +54,7 @@ def smoke() -> Run:
         finetune=Finetune(labels=300),
         tune=Tune(
             tasks=PLANTED,
-            models=(*USUAL, "frozen"),
+            models=(*Tune().models, "frozen"),
             search=(
                 "medhmp.batch_size=16",
                 "medhmp.learning_rate=5e-3,1e-2",
@@ -147,7 +146,7 @@ def evidence() -> Run:
         finetune=Finetune(labels=400),
         tune=Tune(
             tasks=PLANTED,
-            models=(*USUAL, "frozen"),
+            models=(*Tune().models, "frozen"),
             starts=("none", "stay", "admission", "both", "shuffled"),
             search=(
                 "medhmp.batch_size=16",
