@@ -36,21 +36,28 @@ class ModelEntry:
     optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # of a network alone
     search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # field -> its values
     takes_starts: bool = False  # begins from pretraining
+    has_members: bool = False  # a network whose members its objective trains, and reads numbers
     embedders: Mapping[Level, str] = field(default_factory=dict)  # builders of what stays frozen
     text: TextFamily | None = None  # fine-tunes an encoder of notes of this family
     vectors: bool = False  # reads the frozen vectors of notes; with ``text``, if asked to
+    parts: tuple[str, ...] = ()  # models whose logits it averages; ``builders`` are of the first
     on_request: bool = False  # runs only where the run names it
     trusted: tuple[str, ...] = ()  # types in its file that skops does not trust by itself
 
     @property
     def is_network(self) -> bool:
-        """True for a network, false for a model on counted features."""
+        """True for a network alone."""
         return bool(self.optimizers)
+
+    @property
+    def has_network(self) -> bool:
+        """True if a network is trained, by itself or as a part."""
+        return self.is_network or bool(self.parts)
 
     @property
     def is_floor(self) -> bool:
         """True for a model on counted features alone, which a claim has to beat."""
-        return not self.is_network and not self.embedders
+        return not self.has_network and not self.embedders
 
     def text_read(self, fine_tune: bool) -> TextFamily | None:
         """The family of the encoder that a network gets. ``fine_tune``: a run's field."""
@@ -87,6 +94,12 @@ _TREES_TRUSTED: Final = (
     "medhmp.model.baselines.logistic_regression.signed_log1p",
 )
 """Types in the file of fitted trees."""
+
+
+_OF_MEDHMP_S: Final[Mapping[Level, str]] = {
+    "stay": "medhmp_s:NumberStayClassifier",
+    "admission": "medhmp_s:NumberAdmissionClassifier",
+}
 
 
 def _baseline(
@@ -156,6 +169,25 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         search=OF_MEDHMP,
         takes_starts=True,
         vectors=True,
+        on_request=True,
+    ),
+    "medhmp_s": ModelEntry(
+        title="MedHMP-S",
+        color="#007f5f",
+        builders=_OF_MEDHMP_S,
+        optimizers={"stay": "adamw", "admission": "adamw"},
+        search={"batch_size": (128,), "learning_rate": (1e-3, 2e-3)},
+        takes_starts=True,
+        has_members=True,
+        on_request=True,
+    ),
+    "hybrid": ModelEntry(
+        title="MedHMP-S and trees",
+        color="#b5179e",
+        builders=_OF_MEDHMP_S,
+        search={"batch_size": (128,), "learning_rate": (1e-3, 2e-3)},
+        takes_starts=True,
+        parts=("medhmp_s", "hist_gradient_boosting_statistics"),
         on_request=True,
     ),
     "frozen": ModelEntry(

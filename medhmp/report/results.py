@@ -170,9 +170,9 @@ def drawn_anew(predictions: Predictions, fields: Mapping[str, Any]) -> list[str]
     found = []
     if fields.get("finetune", {}).get("labels") is not None:
         found.append("labelled rows")
-    if MODELS[predictions.model].is_network:
+    if MODELS[predictions.model].has_network:
         found += ["order of the rows", "initial weights"]
-    else:
+    if not MODELS[predictions.model].is_network:
         found.append("random choices of the fit")
     if predictions.pretrainings > 1:
         found.append("pretraining")

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.batch import LABEL, SUBJECT_ID
+from medhmp.batch import TARGETS as TARGETS_KEY
+from medhmp.layout import TARGETS
 from medhmp.legend import LEVELS, Task, Widths
 from medhmp.model.admission import (
     DIAGNOSES,
@@ -176,6 +178,66 @@ class Classification(nn.Module):
         return loss, {"loss": loss.detach()}
 
 
+AUXILIARY_WEIGHT: Final = 0.6
+"""Of the mean error of auxiliary targets, beside the cross-entropy of the task."""
+IS_EVENT: Final = tuple(name.startswith("death_") for name in TARGETS)
+"""Which auxiliary targets are 0 or 1; the others are numbers."""
+
+
+class MemberClassification(Classification):
+    """Mean cross-entropy of a classifier's members, and of what they say of auxiliary targets.
+
+    Heads of auxiliary targets read the members' hidden states. They are of this objective, not of
+    the model: what is kept of a fit has none, and no row but a training row's needs a target.
+
+    Args:
+        model: has ``members``.
+        width: R.
+    """
+
+    def __init__(self, model: nn.Module, width: int) -> None:
+        super().__init__(model)
+        self.auxiliary = nn.Linear(width, len(TARGETS))
+        self.register_buffer("mean", torch.zeros(len(TARGETS)))
+        self.register_buffer("deviation", torch.ones(len(TARGETS)))
+
+    def scale(self, targets: Tensor) -> None:
+        """Takes mean and standard deviation of numbers from the targets (n, K) of training rows,
+        NaN where unknown."""
+        known = ~targets.isnan()
+        count = known.sum(0).clamp(min=1)
+        mean = targets.nan_to_num().sum(0) / count
+        variance = ((targets - mean).nan_to_num().square()).sum(0) / count
+        plain = torch.tensor(IS_EVENT) | (variance == 0)
+        self.mean = torch.where(plain, 0, mean)
+        self.deviation = torch.where(plain, 1, variance.sqrt())
+
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
+        """A batch with labels -> the loss; reports ``loss`` and its terms."""
+        hidden, logits = self.model.members(batch)  # (B, K, R), (B, K)
+        label = batch[LABEL].to(logits.dtype).unsqueeze(1).expand_as(logits)
+        loss = task = F.binary_cross_entropy_with_logits(logits, label)
+        report = {"task": task.detach()}
+        if TARGETS_KEY in batch:
+            auxiliary = self.auxiliary_error(hidden, batch[TARGETS_KEY])
+            loss = task + AUXILIARY_WEIGHT * auxiliary
+            report["auxiliary"] = auxiliary.detach()
+        return loss, {"loss": loss.detach(), **report}
+
+    def auxiliary_error(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Mean over rows, members and targets; an unknown target has no error.
+
+        Squared error of standardised numbers, cross-entropy of events.
+        """
+        said = self.auxiliary(hidden)  # (B, members, K)
+        wanted = ((targets - self.mean) / self.deviation).unsqueeze(1).expand_as(said)
+        known, wanted = ~wanted.isnan(), wanted.nan_to_num()
+        is_event = torch.tensor(IS_EVENT, device=said.device)
+        of_event = F.binary_cross_entropy_with_logits(said, wanted.clamp(0, 1), reduction="none")
+        error = torch.where(is_event, of_event, (said - wanted).square())
+        return (error * known).mean()
+
+
 def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
     """Builds stage one with fresh weights."""
     return StayReconstruction(widths, model)
@@ -194,4 +256,7 @@ def build_classifier(
 
     ``more`` goes to the network's builder.
     """
-    return Classification(MODELS[name].builder(LEVELS[task])(widths, model, **more))
+    network = MODELS[name].builder(LEVELS[task])(widths, model, **more)
+    if MODELS[name].has_members:
+        return MemberClassification(network, model.width)
+    return Classification(network)

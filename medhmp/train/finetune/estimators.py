@@ -24,6 +24,7 @@ from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, Split, Task, Widths
 from medhmp.model.catalog import MODELS, Optimizer
+from medhmp.model.frozen import mean_logit
 from medhmp.model.starts import load_start
 from medhmp.model.table import Table
 from medhmp.notes.encoder import load_trainable
@@ -32,7 +33,7 @@ from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.tabular import blocks, counted
 from medhmp.train.checkpoint import dump_weights
 from medhmp.train.finetune.fit import FitResult, fit_network, logits_of, outputs_of
-from medhmp.train.objective import Classification, build_classifier
+from medhmp.train.objective import Classification, MemberClassification, build_classifier
 
 Point = Mapping[str, float]
 """Field -> value of what a grid searches, for one fit."""
@@ -101,6 +102,8 @@ def estimator_of(
     """
     if MODELS[model].is_network:
         return Network(task, model, point, settings, device)
+    if MODELS[model].parts:
+        return Hybrid(task, model, point, settings, device)
     if MODELS[model].embedders:
         return Frozen(task, model, point, settings, device)
     return CountsModel(task, model, point, settings)
@@ -108,11 +111,13 @@ def estimator_of(
 
 def point_of(fit: Fit) -> Point:
     """The point of the one fit of ``jobs.finetune``: of its fields those that its model reads."""
-    return {name: getattr(fit, name) for name in TRAINING if MODELS[fit.model].is_network}
+    return {name: getattr(fit, name) for name in TRAINING if MODELS[fit.model].has_network}
 
 
 def suffix_of(model: str) -> str:
     """The end of the name of a fitted model's file."""
+    if MODELS[model].parts:
+        return "zip"
     return "safetensors" if MODELS[model].is_network else "skops"
 
 
@@ -162,6 +167,9 @@ class Network:
         torch.manual_seed(seed)
         self._objective = self._fresh()
         arrived = load_start(self._objective.model, start) if start else []
+        targets = data["train"].targets
+        if isinstance(self._objective, MemberClassification) and targets is not None:
+            self._objective.scale(torch.from_numpy(targets))
         self._objective.to(self._device)
         kind = MODELS[self._model].optimizers[LEVELS[self._task]]
         finetune, rate = self._settings.finetune, self._point["learning_rate"]
@@ -241,6 +249,53 @@ class CountsModel:
 
     def load(self, data: bytes) -> None:
         self._fitted = skops.io.loads(data, trusted=list(self._entry.trusted))
+
+
+class Hybrid:
+    """The mean logit of other models, with equal weights. Its file is an archive of theirs.
+
+    The first is fitted at the point and from the start; the others are not searched.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: str,
+        point: Point,
+        settings: FitSettings,
+        device: torch.device | None,
+    ) -> None:
+        first, *others = MODELS[model].parts
+        self._parts = {first: estimator_of(task, first, point, settings, device)}
+        self._parts |= {name: estimator_of(task, name, {}, settings, device) for name in others}
+
+    def fit(
+        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+    ) -> FitResult:
+        first, *others = self._parts.values()
+        result = first.fit(data, seed, start)
+        for part in others:
+            part.fit(data, seed)
+        validation = data["validation"]
+        score = self.score(validation)
+        area = auroc(validation.label.astype(int), score)
+        return replace(result, val_loss=_cross_entropy(score, validation), val_auroc=area)
+
+    def score(self, part: Labelled) -> npt.NDArray[np.float64]:
+        return mean_logit([model.score(part) for model in self._parts.values()])
+
+    def save(self) -> bytes:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, model in self._parts.items():
+                # A plain ZipInfo has the date 1980, whatever the clock says.
+                archive.writestr(zipfile.ZipInfo(f"{name}.{suffix_of(name)}"), model.save())
+        return packed.getvalue()
+
+    def load(self, data: bytes) -> None:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name, model in self._parts.items():
+                model.load(archive.read(f"{name}.{suffix_of(name)}"))
 
 
 class Frozen(CountsModel):
