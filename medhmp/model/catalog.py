@@ -36,7 +36,7 @@ class ModelEntry:
     optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # of a network alone
     search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # field -> its values
     takes_starts: bool = False  # begins from pretraining
-    has_members: bool = False  # a network whose members its objective trains, and reads numbers
+    reads_numbers: bool = False  # MedHMP-S and what begins from its pretraining
     embedders: Mapping[Level, str] = field(default_factory=dict)  # builders of what stays frozen
     text: TextFamily | None = None  # fine-tunes an encoder of notes of this family
     vectors: bool = False  # reads the frozen vectors of notes; with ``text``, if asked to
@@ -178,7 +178,7 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         optimizers={"stay": "adamw", "admission": "adamw"},
         search={"batch_size": (128,), "learning_rate": (1e-3, 2e-3)},
         takes_starts=True,
-        has_members=True,
+        reads_numbers=True,
         on_request=True,
     ),
     "hybrid": ModelEntry(
@@ -187,6 +187,7 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         builders=_OF_MEDHMP_S,
         search={"batch_size": (128,), "learning_rate": (1e-3, 2e-3)},
         takes_starts=True,
+        reads_numbers=True,
         parts=("medhmp_s", "hist_gradient_boosting_statistics"),
         on_request=True,
     ),

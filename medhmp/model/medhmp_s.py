@@ -81,13 +81,18 @@ def piecewise(ranks: Tensor) -> Tensor:
 class ReadingsEncoder(nn.Module):
     """The readings of a stay -> states of its hours (S, T, R) and their pooled readout (S, R)."""
 
-    def __init__(self, widths: Widths, model: Model) -> None:
+    def __init__(self, widths: Widths, model: Model, dropout: float = DROPOUT) -> None:
         super().__init__()
+        if not widths.numbers:
+            raise Refusal(
+                "these shards have no numbers, which medhmp_s reads; featurize with "
+                "--features.numbers"
+            )
         R = model.width
         self.hours, self.numbers = widths.hours, widths.numbers
         self.lstm = nn.LSTM(3 * widths.numbers, R, batch_first=True)
         remember(self.lstm, widths.hours)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(3 * R, R)
 
     def grid_of(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -106,11 +111,6 @@ class NumberStayEncoder(nn.Module):
 
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
-        if not widths.numbers:
-            raise Refusal(
-                "these shards have no numbers, which medhmp_s reads; featurize with "
-                "--features.numbers"
-            )
         R = model.width
         self.readings = ReadingsEncoder(widths, model)
         self.statistics = nn.Linear(widths.statistics * (KNOTS + 1), R)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medhmp.batch import LABEL, SUBJECT_ID
+from medhmp.batch import LABEL, STATISTICS, SUBJECT_ID
 from medhmp.batch import TARGETS as TARGETS_KEY
 from medhmp.layout import TARGETS
 from medhmp.legend import LEVELS, Task, Widths
@@ -27,6 +27,8 @@ from medhmp.model.admission import (
 )
 from medhmp.model.catalog import MODELS
 from medhmp.model.contrast import contrastive_loss
+from medhmp.model.masked_readings import ReadingsDecoder, hide
+from medhmp.model.medhmp_s import NumberAdmissionEncoder, ReadingsEncoder, carried
 from medhmp.model.stay import StayDecoder, StayEncoder
 from medhmp.run import Model, Run, fields_of
 
@@ -60,6 +62,29 @@ class StayReconstruction(nn.Module):
         return loss, {"loss": loss.detach(), "per_feature": loss.detach() / self.features}
 
 
+class NumberReconstruction(nn.Module):
+    """Stage one of MedHMP-S: hide readings of a stay, say them and what the stay is like.
+
+    What is hidden comes from PyTorch's own generator, as dropout does: it differs between ranks and
+    between chunks. The encoder drops nothing else.
+    """
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        self.readings = ReadingsEncoder(widths, model, dropout=0)
+        self.decoder = ReadingsDecoder(widths, model.width)
+
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
+        """A batch of stays -> the sum of the errors; reports ``loss`` and each error."""
+        values, observed = self.readings.grid_of(batch)
+        hidden = hide(observed)
+        shown = observed & ~hidden
+        states, readout = self.readings(carried(values * shown, shown))
+        errors = self.decoder(states, readout, (values, observed), hidden, batch[STATISTICS])
+        loss = torch.stack([*errors.values()]).sum()
+        return loss, {"loss": loss.detach()} | {name: e.detach() for name, e in errors.items()}
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Inputs of the contrast, of B admissions and K modalities."""
@@ -84,15 +109,18 @@ class Whole:
 class AdmissionPretraining(nn.Module):
     """Stage two, Eq. 11: masked code prediction and inter-modality contrast.
 
+    With ``numbers`` the stays are read as MedHMP-S reads them.
+
     Masks come from the generator ``masks`` alone, which must be in the same state on all processes.
     PyTorch's own generator would not be: dropout draws from it once per stay.
     """
 
-    def __init__(self, widths: Widths, model: Model) -> None:
+    def __init__(self, widths: Widths, model: Model, numbers: bool = False) -> None:
         super().__init__()
         self.settings = model
         self.masks = torch.Generator()
-        self.admission = AdmissionEncoder(widths, model)
+        encoder = NumberAdmissionEncoder if numbers else AdmissionEncoder
+        self.admission = encoder(widths, model)
         self.masked_codes = MaskedCodePrediction(widths, model)
 
     def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> LossTerms:
@@ -146,17 +174,21 @@ def _drawn_from(*numbers: int) -> int:
     return int(seed)
 
 
-UNREAD: Final[dict[Literal["pretrain_stay", "pretrain_admission", "fit"], tuple[str, ...]]] = {
+Reader = Literal["pretrain_stay", "pretrain_numbers", "pretrain_admission", "fit"]
+"""What reads fields of ``Model``."""
+UNREAD: Final[dict[Reader, tuple[str, ...]]] = {
     "pretrain_stay": ("max_stays", *STAGE_TWO_ALONE, "head_dropout"),
+    "pretrain_numbers": (
+        *("demographic_hidden", "encoder_layers", "max_stays", *STAGE_TWO_ALONE),
+        *("head_dropout", "forget_gates"),
+    ),
     "pretrain_admission": ("head_dropout",),
     "fit": STAGE_TWO_ALONE,
 }
 """Fields of ``Model`` that an objective never reads: a change of them makes no output anew."""
 
 
-def model_fields(
-    run: Run, objective: Literal["pretrain_stay", "pretrain_admission", "fit"]
-) -> dict[str, Any]:
+def model_fields(run: Run, objective: Reader) -> dict[str, Any]:
     """Fields of ``Model`` for the stamp of what an objective trains."""
     fields = fields_of(run, "model")
     for name in UNREAD[objective]:
@@ -243,10 +275,17 @@ def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
     return StayReconstruction(widths, model)
 
 
-def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretraining:
+def build_number_pretraining(model: Model, widths: Widths) -> NumberReconstruction:
+    """Builds stage one of MedHMP-S with fresh weights."""
+    return NumberReconstruction(widths, model)
+
+
+def build_admission_pretraining(
+    model: Model, widths: Widths, numbers: bool = False
+) -> AdmissionPretraining:
     """Builds stage two with fresh weights. ``load_start(objective.admission, tensors)`` then copies
-    those of stage one."""
-    return AdmissionPretraining(widths, model)
+    those of stage one. ``numbers``: of MedHMP-S."""
+    return AdmissionPretraining(widths, model, numbers)
 
 
 def build_classifier(
@@ -257,6 +296,6 @@ def build_classifier(
     ``more`` goes to the network's builder.
     """
     network = MODELS[name].builder(LEVELS[task])(widths, model, **more)
-    if MODELS[name].has_members:
+    if MODELS[name].reads_numbers:
         return MemberClassification(network, model.width)
     return Classification(network)

@@ -153,8 +153,8 @@ def test_a_hidden_variable_tells_nothing_in_readings_or_statistics(monkeypatch):
     random = np.random.default_rng(4)
     rows = stays_of(random, 12)
     monkeypatch.setattr(medhmp_s, "VARIABLE_DROPOUT", 1.0)
-    monkeypatch.setattr(medhmp_s, "DROPOUT", 0.0)
     encoder = NumberStayEncoder(WIDTHS, MODEL).train()
+    encoder.readings.dropout.p = 0.0
     batch = rows.batch(np.arange(12))
     other = {**batch, NUMBERS.values: -batch[NUMBERS.values]}
     other[STATISTICS] = batch[STATISTICS].clone()
