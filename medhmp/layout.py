@@ -147,13 +147,13 @@ ATTRIBUTE_COLUMNS: Final = pa.schema(
         "care_unit": pa.string(),  # the first of the stay, or of the admission's first stay
     }
 )
+DAYS: Final = (30, 90, 365)
+"""Days from unit admission within which a death is an auxiliary target."""
 TARGETS: Final = (
-    "log_length_of_stay",  # log(1 + days) from unit admission
+    "log_length_of_stay",  # log(1 + days) from unit admission to discharge from hospital
     "saps_i",
     "sofa",
-    "death_30_days",  # 1: died within so many days of unit admission; 0: known to have lived
-    "death_90_days",
-    "death_365_days",
+    *(f"death_{days}_days" for days in DAYS),  # 1: died by then; 0: known to have lived
 )
 """Auxiliary targets of a stay, known after the prediction time or computed by others: what a model
 may be trained to say beside its task, and never a value that it reads."""

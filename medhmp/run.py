@@ -382,6 +382,12 @@ class Run:
                 f"splits.train, validation and test are {shares}; "
                 "give three positive shares that sum to 1"
             )
+        folds, fold = self.splits.folds, self.splits.fold
+        if folds == 1 or folds < 0 or not 0 <= fold < max(folds, 1):
+            raise Refusal(
+                f"splits.folds is {folds} and splits.fold {fold}; give two folds or more, or 0, "
+                "and a fold from 0 below their number"
+            )
         for name in ("pretrain_stay", "pretrain_admission"):
             stage: Pretrain = getattr(self, name)
             if stage.workers < 1 or stage.batch_size % stage.workers:

@@ -16,6 +16,8 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 EVERY_LEVEL: Final[tuple[Level, ...]] = ("stay", "admission", "patient")
 NOTED: Final[tuple[Level, ...]] = ("stay", "admission")
 """Levels whose rows have a note, a stay that of its admission."""
+STATISTICAL: Final[tuple[Level, ...]] = ("stay", "admission")
+"""Levels whose rows have numbers, an admission those of its stays."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class ModelEntry:
     takes_starts: bool = False  # begins from pretraining
     text: TextFamily | None = None  # fine-tunes an encoder of notes of this family
     vectors: bool = False  # reads the frozen vectors of notes; with ``text``, if asked to
+    statistics: bool = False  # reads statistics of numbers (``features.numbers``), not counts
     on_request: bool = False  # runs only where the run names it
     trusted: tuple[str, ...] = ()  # types in its file that skops does not trust by itself
 
@@ -195,6 +198,36 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
             EVERY_LEVEL, "baselines.logistic_regression:fit_logistic_regression"
         ),
         trusted=("medhmp.model.baselines.logistic_regression.signed_log1p",),
+    ),
+    "hist_gradient_boosting_statistics": ModelEntry(
+        title="Gradient boosting on statistics",
+        color="#f08c3c",
+        builders=dict.fromkeys(
+            STATISTICAL, "baselines.hist_gradient_boosting_statistics:fit_trees_statistics"
+        ),
+        search={
+            "iterations": (100, 300),
+            "learning_rate": (0.04,),
+            "max_leaf_nodes": (4, 8),
+            "max_features": (0.1, 0.3),
+        },
+        statistics=True,
+        on_request=True,
+        trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+    ),
+    "logistic_regression_statistics": ModelEntry(
+        title="Logistic regression on statistics",
+        color="#b59352",
+        builders=dict.fromkeys(
+            STATISTICAL,
+            "baselines.logistic_regression_statistics:fit_logistic_regression_statistics",
+        ),
+        statistics=True,
+        on_request=True,
+        trusted=(
+            "medhmp.model.baselines.logistic_regression.signed_log1p",
+            "medhmp.model.baselines.logistic_regression_statistics.piecewise_linear",
+        ),
     ),
 }
 """By name, in the order of tables and figures."""

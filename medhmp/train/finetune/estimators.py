@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from medhmp.arrays import Floats32
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
 from medhmp.legend import LEVELS, Split, Task, Widths
@@ -29,7 +30,7 @@ from medhmp.model.table import Table
 from medhmp.notes.encoder import load_trainable
 from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.tabular import blocks, counted
+from medhmp.shards.tabular import blocks, counted, statistics_blocks, with_statistics
 from medhmp.train.checkpoint import dump_weights
 from medhmp.train.finetune.fit import FitResult, fit_network, logits_of
 from medhmp.train.objective import Classification, build_classifier
@@ -208,7 +209,7 @@ def _optimizer(
 
 
 class CountsModel:
-    """A scikit-learn classifier on counted features."""
+    """A scikit-learn classifier on counted features, or on statistics."""
 
     def __init__(self, task: Task, model: str, point: Point, settings: FitSettings) -> None:
         self._entry, self._point, self._widths = MODELS[model], point, settings.widths
@@ -219,8 +220,9 @@ class CountsModel:
         self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
     ) -> FitResult:
         validation = data["validation"]
+        of = statistics_blocks if self._entry.statistics else blocks
         tables = [
-            Table(counted(part.rows, self._widths), part.label, blocks(part.rows, self._widths))
+            Table(self._columns(part), part.label, of(part.rows, self._widths))
             for part in (data["train"], validation)
         ]
         self._fitted = self._entry.builder(self._level)(*tables, seed, **self._point)
@@ -230,8 +232,13 @@ class CountsModel:
         return FitResult(**row, metrics=[{"epoch": 0, **row}], arrived=[])
 
     def score(self, part: Labelled) -> npt.NDArray[np.float64]:
-        probabilities = self._fitted.predict_proba(counted(part.rows, self._widths))
+        probabilities = self._fitted.predict_proba(self._columns(part))
         return np.asarray(probabilities[:, 1], np.float64)
+
+    def _columns(self, part: Labelled) -> Floats32:
+        """The matrix (n, D) that the model reads."""
+        read = with_statistics if self._entry.statistics else counted
+        return read(part.rows, self._widths)
 
     def save(self) -> bytes:
         return _renumbered(skops.io.dumps(self._fitted))

@@ -10,6 +10,7 @@ from medhmp.layout import STARTED_FROM, seeded
 from medhmp.legend import LEVELS, Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.notes.encoder import check_trainable, load_trainable
+from medhmp.refusal import Refusal
 from medhmp.run import Notes, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead
@@ -49,6 +50,11 @@ class FitInputs:
         Refuses parts not whole, or pretrained on other shards.
         """
         inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
+        if entry.statistics and not self._shards.manifest.numbers:
+            raise Refusal(
+                f"{model} reads statistics of numbers, and the shards in {self._shards.folder} "
+                "have none; run jobs.featurize with --features.numbers, or leave the model out"
+            )
         if family := entry.text_read(notes.fine_tune):
             inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
         if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
