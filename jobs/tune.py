@@ -54,8 +54,8 @@ def tune(run: Run) -> None:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
-        needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
-        starts = {(start, n): start_weights(out, start, n) for start, n in needed}
+        needed = {g.begins(n) for g in missing for n in range(g.pretrainings)}
+        starts = {key: start_weights(out, *key) for key in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
         for grid in grids:

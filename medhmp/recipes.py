@@ -47,7 +47,7 @@ def smoke() -> Run:
         name="smoke",
         tables=Tables(synthetic=Synthetic(patients=1200)),
         splits=Splits(train=0.6, validation=0.1, test=0.3),
-        features=Features(theta_1=0.02, theta_2=0.005),
+        features=Features(theta_1=0.02, theta_2=0.005, numbers=True),
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=40, batch_size=32, learning_rate=3e-3),
         pretrain_admission=Pretrain(epochs=25, batch_size=64, learning_rate=5e-4),
@@ -115,7 +115,7 @@ def physionet2012() -> Run:
         name="physionet2012",
         cohort=Cohort(min_age=15),
         splits=Splits(train=0.7, validation=0.1, test=0.2),
-        features=Features(theta_1=0.02, theta_2=0.005),
+        features=Features(theta_1=0.02, theta_2=0.005, numbers=True),
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=15, batch_size=64, learning_rate=3e-3),
         tune=Tune(

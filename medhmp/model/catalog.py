@@ -16,6 +16,8 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 EVERY_LEVEL: Final[tuple[Level, ...]] = ("stay", "admission", "patient")
 NOTED: Final[tuple[Level, ...]] = ("stay", "admission")
 """Levels whose rows have a note, a stay that of its admission."""
+STATISTICAL: Final[tuple[Level, ...]] = ("stay", "admission")
+"""Levels whose rows have numbers, an admission those of its stays."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ModelEntry:
     text: TextFamily | None = None  # fine-tunes an encoder of notes of this family
     vectors: bool = False  # reads the frozen vectors of notes; with ``text``, if asked to
     parts: tuple[str, ...] = ()  # models whose logits it averages; ``builders`` are of the first
+    statistics: bool = False  # reads statistics of numbers (``features.numbers``), not counts
     on_request: bool = False  # runs only where the run names it
     trusted: tuple[str, ...] = ()  # types in its file that skops does not trust by itself
 
@@ -204,6 +207,24 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         on_request=True,
         trusted=(*_TREES_TRUSTED, "medhmp.model.frozen.MeanLogit"),
     ),
+    "frozen_s": ModelEntry(
+        title="Frozen MedHMP-S",
+        color="#9d4edd",
+        builders=dict.fromkeys(STATISTICAL, "frozen:fit_frozen_statistics"),
+        takes_starts=True,
+        reads_numbers=True,
+        statistics=True,
+        embedders={
+            "stay": "frozen:NumberStayEmbedding",
+            "admission": "frozen:NumberAdmissionEmbedding",
+        },
+        on_request=True,
+        trusted=(
+            *_TREES_TRUSTED,
+            "medhmp.model.baselines.logistic_regression_statistics.piecewise_linear",
+            "medhmp.model.frozen.MeanLogit",
+        ),
+    ),
     "f_cnn": _baseline("F-CNN", "#c98500", "f_cnn:FCNN", ("stay",), "adam", OF_FIDDLE),
     "raim": _baseline("RAIM", "#7b4ea3", "raim:Raim", ("stay",), "adam"),
     "dcmn": _baseline("DCMN", "#a64d79", "dcmn:DCMN", ("stay",), "adam"),
@@ -260,6 +281,36 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
             EVERY_LEVEL, "baselines.logistic_regression:fit_logistic_regression"
         ),
         trusted=("medhmp.model.baselines.logistic_regression.signed_log1p",),
+    ),
+    "hist_gradient_boosting_statistics": ModelEntry(
+        title="Gradient boosting on statistics",
+        color="#f08c3c",
+        builders=dict.fromkeys(
+            STATISTICAL, "baselines.hist_gradient_boosting_statistics:fit_trees_statistics"
+        ),
+        search={
+            "iterations": (100, 300),
+            "learning_rate": (0.04,),
+            "max_leaf_nodes": (4, 8),
+            "max_features": (0.1, 0.3),
+        },
+        statistics=True,
+        on_request=True,
+        trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+    ),
+    "logistic_regression_statistics": ModelEntry(
+        title="Logistic regression on statistics",
+        color="#b59352",
+        builders=dict.fromkeys(
+            STATISTICAL,
+            "baselines.logistic_regression_statistics:fit_logistic_regression_statistics",
+        ),
+        statistics=True,
+        on_request=True,
+        trusted=(
+            "medhmp.model.baselines.logistic_regression.signed_log1p",
+            "medhmp.model.baselines.logistic_regression_statistics.piecewise_linear",
+        ),
     ),
 }
 """By name, in the order of tables and figures."""

@@ -1,17 +1,18 @@
-"""A frozen encoder beside counts: ours, not the paper's.
+"""A frozen encoder beside counts or statistics: ours, not the paper's.
 
 With some hundred labelled rows fine-tuning moves an encoder by noise. Here it stays as pretraining
-left it. Its embedding of a row becomes further columns beside the counts, on which both floors are
-fitted: ridge logistic regression and gradient boosting. The probability is that of the mean of
+left it. Its embedding of a row becomes further columns beside the counts or, of an encoder of
+numbers, the statistics, on which both floors are fitted: ridge logistic regression and gradient
+boosting. The probability is that of the mean of
 their two logits; no weight is fitted. Without a start there is no embedding, and what remains is
 the same blend of both floors, so that the difference is pretraining's own share.
 """
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from medhmp.arrays import Floats, Floats32
@@ -19,13 +20,28 @@ from medhmp.batch import ICD, VISIT_OFFSETS
 from medhmp.legend import Widths
 from medhmp.model.admission import AdmissionEncoder
 from medhmp.model.baselines.hist_gradient_boosting import fit_trees
+from medhmp.model.baselines.hist_gradient_boosting_statistics import fit_trees_statistics
 from medhmp.model.baselines.logistic_regression import fit_logistic_regression
+from medhmp.model.baselines.logistic_regression_statistics import (
+    fit_logistic_regression_statistics,
+)
 from medhmp.model.blocks import CodeMLP
-from medhmp.model.starts import ADMISSION_ENCODER, DIAGNOSES, STAY_ENCODER
+from medhmp.model.medhmp_s import NumberAdmissionEncoder, ReadingsEncoder, carried, pooled
+from medhmp.model.starts import (
+    ADMISSION_ENCODER,
+    DIAGNOSES,
+    NUMBER_ADMISSION_ENCODER,
+    READINGS_ENCODER,
+    STAY_ENCODER,
+)
 from medhmp.model.stay import StayEncoder
 from medhmp.model.table import Table
 from medhmp.model.visits import VisitGrid
 from medhmp.run import Model
+
+
+SHALLOW: Final = 4
+"""Leaves of a tree."""
 
 
 class StayEmbedding(nn.Module):
@@ -60,6 +76,31 @@ class AdmissionEmbedding(nn.Module):
         return torch.cat((a, shown.flatten(1)), dim=1)
 
 
+class NumberStayEmbedding(nn.Module):
+    """Stays -> last, largest and mean state of the hours, as MedHMP-S pools them."""
+
+    taken = READINGS_ENCODER
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        self.readings = ReadingsEncoder(widths, model)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """A batch of stays -> (B, 3R)."""
+        states, _ = self.readings(carried(*self.readings.grid_of(batch)))
+        return pooled(states)
+
+
+class NumberAdmissionEmbedding(AdmissionEmbedding):
+    """The same of admissions whose stays are read as numbers."""
+
+    taken = NUMBER_ADMISSION_ENCODER
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        nn.Module.__init__(self)
+        self.admission = NumberAdmissionEncoder(widths, model)
+
+
 class PatientEmbedding(nn.Module):
     """Patients -> mean and maximum over visits of c = MLP_c of a visit's diagnoses."""
 
@@ -82,7 +123,7 @@ class PatientEmbedding(nn.Module):
 class MeanLogit:
     """Fitted classifiers whose logits are averaged with equal weights."""
 
-    parts: list[Pipeline]
+    parts: list[Any]  # each has ``predict_proba``
 
     def predict_proba(self, features: Floats32) -> Floats:
         """Probabilities (n, 2) of both classes."""
@@ -95,6 +136,19 @@ def mean_logit(scores: list[Floats]) -> Floats:
     clipped = np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
     logits = np.mean(np.log(clipped) - np.log1p(-clipped), axis=0)
     return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def fit_frozen_statistics(train: Table, validation: Table, seed: int) -> MeanLogit:
+    """Fits both floors on statistics as ``fit_frozen`` does on counts; the trees are shallow.
+
+    Args:
+        train: statistics are the first of its ``blocks``, the embedding is the last.
+        validation: not used.
+        seed: of both fits.
+    """
+    linear = fit_logistic_regression_statistics(train, validation, seed)
+    trees = fit_trees_statistics(train, validation, seed, max_leaf_nodes=SHALLOW)
+    return MeanLogit([linear, trees])
 
 
 def fit_frozen(train: Table, validation: Table, seed: int) -> MeanLogit:

@@ -78,6 +78,11 @@ def piecewise(ranks: Tensor) -> Tensor:
     return torch.cat((pieces, missing.unsqueeze(2).to(pieces.dtype)), dim=2).flatten(1)
 
 
+def pooled(states: Tensor) -> Tensor:
+    """The last, the largest and the mean of the hours' states (S, T, R): (S, 3R)."""
+    return torch.cat((states[:, -1], states.amax(1), states.mean(1)), dim=1)
+
+
 class ReadingsEncoder(nn.Module):
     """The readings of a stay -> states of its hours (S, T, R) and their pooled readout (S, R)."""
 
@@ -102,8 +107,7 @@ class ReadingsEncoder(nn.Module):
     def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         """``carried`` channels (S, T, 3U) -> hidden states (S, T, R) and r (S, R)."""
         hidden, _ = run_dense(self.lstm, channels)
-        pooled = torch.cat((hidden[:, -1], hidden.amax(1), hidden.mean(1)), dim=1)
-        return hidden, F.relu(self.readout(self.dropout(pooled)))
+        return hidden, F.relu(self.readout(self.dropout(pooled(hidden))))
 
 
 class NumberStayEncoder(nn.Module):

@@ -45,6 +45,11 @@ ADMISSION_ENCODER: Final[Taken] = {
 """The admission encoder of a model; from stage one its stay encoder."""
 READINGS_OF_STAGE_ONE: Final[Taken] = {"one": (Part("readings.", "stay.readings"),)}
 """What stage two of MedHMP-S begins with: the encoder of readings."""
+READINGS_ENCODER: Final[Taken] = {
+    "one": (Part("readings.", "readings"),),
+    "two": (Part("admission.stay.readings.", "readings"),),
+}
+"""The encoder of readings itself."""
 NUMBER_STAY_ENCODER: Final[Taken] = {
     **READINGS_OF_STAGE_ONE,
     "two": (Part("admission.stay.", "stay"),),

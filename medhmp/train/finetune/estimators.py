@@ -30,7 +30,7 @@ from medhmp.model.table import Table
 from medhmp.notes.encoder import load_trainable
 from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.tabular import blocks, counted
+from medhmp.shards.tabular import blocks, counted, statistics_blocks, with_statistics
 from medhmp.train.checkpoint import dump_weights
 from medhmp.train.finetune.fit import FitResult, fit_network, logits_of, outputs_of
 from medhmp.train.objective import Classification, MemberClassification, build_classifier
@@ -218,7 +218,7 @@ def _optimizer(
 
 
 class CountsModel:
-    """A scikit-learn classifier on counted features."""
+    """A scikit-learn classifier on counted features, or on statistics."""
 
     def __init__(self, task: Task, model: str, point: Point, settings: FitSettings) -> None:
         self._entry, self._point, self._widths = MODELS[model], point, settings.widths
@@ -237,8 +237,11 @@ class CountsModel:
         return FitResult(**row, metrics=[{"epoch": 0, **row}], arrived=[])
 
     def _table(self, part: Labelled) -> Table:
-        rows = part.rows
-        return Table(counted(rows, self._widths), part.label, blocks(rows, self._widths))
+        """What the model reads, (n, D), with the labels."""
+        read, of = (
+            (with_statistics, statistics_blocks) if self._entry.statistics else (counted, blocks)
+        )
+        return Table(read(part.rows, self._widths), part.label, of(part.rows, self._widths))
 
     def score(self, part: Labelled) -> npt.NDArray[np.float64]:
         probabilities = self._fitted.predict_proba(self._table(part).features)

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from medhmp.layout import STARTED_FROM, seeded
+from medhmp.layout import seeded, started_from
 from medhmp.legend import LEVELS, Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.notes.encoder import check_trainable, load_trainable
+from medhmp.refusal import Refusal
 from medhmp.run import Notes, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead
@@ -31,8 +32,11 @@ class FitInputs:
     def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
         self._shards = shards
         self._start = functools.cache(
-            lambda start, number: pretrained(
-                place_of(out, start, number), _job_of(start), shards.fingerprint, pretrain_on
+            lambda start, numbers, number: pretrained(
+                out / started_from(start, numbers, number),
+                _job_of(start),
+                shards.fingerprint,
+                pretrain_on,
             )
         )
 
@@ -49,12 +53,20 @@ class FitInputs:
         Refuses parts not whole, or pretrained on other shards.
         """
         inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
+        if entry.statistics and not self._shards.manifest.numbers:
+            raise Refusal(
+                f"{model} reads statistics of numbers, and the shards in {self._shards.folder} "
+                "have none; run jobs.featurize with --features.numbers, or leave the model out"
+            )
         if family := entry.text_read(notes.fine_tune):
             inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
         if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
         if start != "none":
-            inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
+            inputs |= {
+                seeded("start", number): self._start(start, entry.reads_numbers, number)
+                for number in numbers
+            }
         return inputs
 
 
@@ -86,16 +98,14 @@ _encoder = functools.cache(load_trainable)
 _fingerprint = functools.cache(check_trainable)
 
 
-def start_weights(out: Folder, start: Start, number: int) -> dict[str, Tensor] | None:
-    """The tensors of a start's pretraining of this number; None for *none*."""
+def start_weights(
+    out: Folder, start: Start, number: int, numbers: bool = False
+) -> dict[str, Tensor] | None:
+    """The tensors of a start's pretraining of this number, of MedHMP-S with ``numbers``; None for
+    *none*."""
     if start == "none":
         return None
-    return read_weights(place_of(out, start, number), _job_of(start))
-
-
-def place_of(out: Folder, start: Start, number: int) -> Folder:
-    """The folder of the pretraining that a start takes."""
-    return out / seeded(STARTED_FROM[start], number)
+    return read_weights(out / started_from(start, numbers, number), _job_of(start))
 
 
 def _job_of(start: Start) -> str:

@@ -26,7 +26,7 @@ from medhmp.train.finetune.estimators import (
 
 WIDTHS = Widths(
     hours=4, features=40, demographics=5, diagnoses=9, drugs=7,
-    numbers=3, statistics=7, statistic_of=(0, 0, 1, 1, 2, 2, 3),
+    numbers=6, statistics=12, statistic_of=(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 6),
 )  # fmt: skip
 SETTINGS = FitSettings(Model(width=8, demographic_hidden=4), Finetune(epochs=2), WIDTHS)
 TASK_OF = {"stay": "mortality", "admission": "readmission", "patient": "heart_failure"}
@@ -43,8 +43,8 @@ def ragged(random, rows, width, at_most=4):
 def stays_of(random, rows):
     hours = ragged(random, rows * WIDTHS.hours, WIDTHS.features)
     numbers = ragged(random, rows * WIDTHS.hours, WIDTHS.numbers)
-    statistics = random.random((rows, WIDTHS.statistics)).astype(np.float32)
-    statistics[random.random(statistics.shape) < 0.2] = np.nan
+    ranks = random.random((rows, WIDTHS.statistics)).astype(np.float32)
+    ranks[random.random(ranks.shape) < 0.2] = np.nan
     return Stays(
         np.arange(rows),
         np.arange(rows),
@@ -52,7 +52,7 @@ def stays_of(random, rows):
         ragged(random, rows, WIDTHS.demographics),
         numbers=numbers,
         number_values=random.normal(size=len(numbers.values)).astype(np.float32),
-        statistics=statistics,
+        statistics=ranks,
     )
 
 
@@ -137,7 +137,9 @@ def planted(level, rows, seed):
     for feature in (3, 23):  # one of each stream
         hours = with_id(stays.hours, np.repeat(is_case, WIDTHS.hours), feature)
         stays = replace(stays, hours=hours)
-    stays = replace(stays, statistics=(stays.statistics + is_case[:, None]) / 2)
+    ranks = stays.statistics.copy()
+    ranks[:, 2] = 0.1 + 0.8 * is_case
+    stays = replace(stays, statistics=ranks)
     if level == "stay":
         return replace(found, rows=stays, notes=notes)
     own = {"icd": with_id(found.rows.icd, is_case, 3), "note": vectors}
