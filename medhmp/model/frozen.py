@@ -39,7 +39,6 @@ from medhmp.model.table import Table
 from medhmp.model.visits import VisitGrid
 from medhmp.run import Model
 
-
 SHALLOW: Final = 4
 """Leaves of a tree."""
 
