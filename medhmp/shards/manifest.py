@@ -126,6 +126,7 @@ class Manifest:
             events=tuple(i for i, name in enumerate(self.features) if EVENT.search(name)),
             numbers=len(self.numbers.get("variables", ())),
             statistics=len(self.numbers.get("statistics", ())),
+            statistic_of=tuple(self.numbers.get("statistic_of", ())),
         )
 
     def rows_per_file(self, table: str, splits: Sequence[str] = SPLITS) -> dict[str, int]:
