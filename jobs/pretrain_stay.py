@@ -19,6 +19,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "private"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers", "model.forget_gates"),
     *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_stay", "pretrain_numbers"),
+    *("cohort.max_visits", "model.max_stays"),
     *("loop", "tune.starts", "tune.models"),
 )
 """Sections and fields of a run that this job reads."""

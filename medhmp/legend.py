@@ -41,7 +41,7 @@ class Widths:
     events: tuple[int, ...] = ()  # hourly features that tell of a measurement, not of its value
     numbers: int = 0  # U; 0: the shards have no numbers
     statistics: int = 0  # Q
-    statistic_of: tuple[int, ...] = ()  # (Q) the numeric variable of each, U where of no single one
+    statistic_of: tuple[int, ...] = ()  # (Q) the variable of each, 0..U-1; U: one without a time
 
 
 TextFamily = Literal["t5", "bert"]

@@ -38,6 +38,8 @@ SHARES: Final = np.array([0.0, *_CDF, 1.0])
 """Shares of the training numbers up to those quantiles; the ends are the lowest and highest."""
 RANKS: Final = np.linspace(0, 1, 33)
 """Values of a rank at the quantiles of a statistic, which are at these shares."""
+LISTS: Final = ("variables", "statistics", "kept", "statistic_of")
+"""Fields of a fit that are plain lists."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class FittedNumbers:
     variables: tuple[str, ...]  # U names, by id
     statistics: tuple[str, ...]  # Q names, in their order
     kept: tuple[int, ...]  # their places among ``plan.columns``
+    # of each statistic the id of its variable, the first of a derived one; U: it has no time
+    statistic_of: tuple[int, ...]
     of_numbers: tuple[tuple[float, ...], ...]  # quantiles of each variable at ``SHARES``
     of_statistics: tuple[tuple[float, ...], ...]  # and of each statistic at ``RANKS``
 
@@ -85,7 +89,7 @@ class FittedNumbers:
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> "FittedNumbers":
         """Reads what ``to_json`` gave."""
-        lists = {name: tuple(raw[name]) for name in ("variables", "statistics", "kept")}
+        lists = {name: tuple(raw[name]) for name in LISTS}
         ends = {name: tuple(map(tuple, raw[name])) for name in ("of_numbers", "of_statistics")}
         return FittedNumbers(NumberPlan.from_json(raw["plan"]), **lists, **ends)
 
@@ -157,12 +161,17 @@ def fit(read: Sample, plan: NumberPlan) -> FittedNumbers:
     numbers, cells = counted["number"].to_numpy(), counted["cells"].to_numpy()
     spans = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
     kept = [at for at, column in enumerate(read.statistics.T) if _varies(column)]
-    names = plan.columns
+    names, variables = plan.columns, tuple(plan.variables[place] for place in places)
+    owners = [*plan.variables, *(of.of[0] for of in plan.derived)]
+    ids = {name: at for at, name in enumerate(variables)}
+    of = [ids.get(name, len(variables)) for name in owners for _ in STATISTICS]
+    of += [len(variables)] * len(plan.static)
     return FittedNumbers(
         plan,
-        variables=tuple(plan.variables[place] for place in places),
+        variables=variables,
         statistics=tuple(names[at] for at in kept),
         kept=tuple(kept),
+        statistic_of=tuple(of[at] for at in kept),
         of_numbers=tuple(_short(quantiles(numbers[own], cells[own], SHARES)) for own in spans),
         of_statistics=tuple(_short(_quantiles(read.statistics[:, at])) for at in kept),
     )

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from medhmp.features.statistics import STATISTICS
 from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, NOTE_WIDTH_FIELD, SHARDS
 from medhmp.legend import NOTE_WIDTH, SPLITS, Task, Widths
 from medhmp.refusal import Refusal
@@ -127,15 +126,8 @@ class Manifest:
             events=tuple(i for i, name in enumerate(self.features) if EVENT.search(name)),
             numbers=len(self.numbers.get("variables", ())),
             statistics=len(self.numbers.get("statistics", ())),
-            statistic_of=self._statistic_of,
+            statistic_of=tuple(self.numbers.get("statistic_of", ())),
         )
-
-    @property
-    def _statistic_of(self) -> tuple[int, ...]:
-        """The numeric variable of each statistic, U where it is of no single one: series by series,
-        those of the variables first."""
-        last = len(self.numbers.get("variables", ()))
-        return tuple(min(at // len(STATISTICS), last) for at in self.numbers.get("kept", ()))
 
     def rows_per_file(self, table: str, splits: Sequence[str] = SPLITS) -> dict[str, int]:
         """File name -> its rows of these splits."""

@@ -7,7 +7,7 @@ from medhmp.legend import SPLITS, Widths
 from medhmp.model.starts import load_start
 from medhmp.progress import Progress
 from medhmp.provenance import run_json
-from medhmp.run import Loop, Model, Pretrain, Run, fields_of
+from medhmp.run import Cohort, Loop, Model, Pretrain, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import Plan, TableName
@@ -66,6 +66,7 @@ class Setup:
     loop: Loop
     pretrain_on: Literal["train", "all"]
     share_budget_gib: float
+    cohort: Cohort  # of the probe's labels
     run_json: str  # the text of run.json
     progress: Progress
 
@@ -80,6 +81,7 @@ def setup_of(run: Run, stage: Stage) -> Setup:
         run.loop,
         run.pretrain_on,
         run.share_budget_gib,
+        run.cohort,
         run_json(run),
         Progress(run.quiet),
     )

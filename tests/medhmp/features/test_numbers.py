@@ -106,6 +106,9 @@ def test_statistics_are_ranks_among_the_fitted_stays():
     assert found.statistics[known].max() <= 1
     none = np.array([EVENTS.filter(id=i, variable="HR")["number"].count() == 0 for i in IDS])
     assert np.isnan(found.statistics[none, FITTED.statistics.index("HR mean")]).all()
+    owners = (*FITTED.variables, "AGE")
+    names = zip(FITTED.statistics, FITTED.statistic_of, strict=True)
+    assert all(name.startswith(owners[of]) for name, of in names)
     assert not any(name.startswith("never") for name in FITTED.statistics)
 
 
