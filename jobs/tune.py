@@ -65,14 +65,13 @@ def tune(run: Run) -> None:
 
 def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:
     """The labelled rows of each task that can be trained; says and records why another cannot."""
-    from medhmp.shards.labelled import counts, read_task
+    from medhmp.shards.labelled import counts
     from medhmp.storage import Folder
-    from medhmp.train.finetune.inputs import notes_read
+    from medhmp.train.finetune.inputs import read_data
 
     data = {}
     for task in run.tune.tasks:
-        notes = notes_read(run, task, run.tune.models)
-        rows = read_task(shards, task, run.cohort, run.model, notes)
+        rows = read_data(run, shards, task, run.tune.models)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
         if reason:

@@ -12,8 +12,10 @@ from medhmp.model.catalog import MODELS
 from medhmp.notes.encoder import check_trainable, load_trainable
 from medhmp.refusal import Refusal
 from medhmp.run import Notes, Run, fields_of
+from medhmp.shards.labelled import TaskData, read_task
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead
+from medhmp.shards.targets import open_targets, with_targets
 from medhmp.storage import Folder
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import model_fields
@@ -30,7 +32,7 @@ class FitInputs:
     """Fingerprints of what the fits of a run read. Each output is opened once."""
 
     def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
-        self._shards = shards
+        self._out, self._shards = out, shards
         self._start = functools.cache(
             lambda start, numbers, number: pretrained(
                 out / started_from(start, numbers, number),
@@ -53,15 +55,17 @@ class FitInputs:
         Refuses parts not whole, or pretrained on other shards.
         """
         inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
-        if entry.statistics and not self._shards.manifest.numbers:
+        if (entry.statistics or entry.reads_numbers) and not self._shards.manifest.numbers:
             raise Refusal(
-                f"{model} reads statistics of numbers, and the shards in {self._shards.folder} "
+                f"{model} reads numbers or their statistics, and the shards in {self._shards.folder} "
                 "have none; run jobs.featurize with --features.numbers, or leave the model out"
             )
         if family := entry.text_read(notes.fine_tune):
             inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
         if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
+        if reads_targets(task, model):
+            inputs["targets"] = open_targets(self._out, self._shards).fingerprint
         if start != "none":
             inputs |= {
                 seeded("start", number): self._start(start, entry.reads_numbers, number)
@@ -80,6 +84,24 @@ def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     if MODELS[model].embedders:
         return rows | model_fields(run, "fit")
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
+
+
+def reads_targets(task: Task, model: str) -> bool:
+    """True if the fit of a model trains on auxiliary targets."""
+    entry = MODELS[model]
+    return entry.reads_numbers and entry.has_network and LEVELS[task] == "stay"
+
+
+def read_data(run: Run, shards: OpenShards, task: Task, models: Iterable[str]) -> TaskData:
+    """The rows of a task in all splits, with what these models read beside them.
+
+    Refuses what ``read_task`` refuses, and auxiliary targets of other shards.
+    """
+    models = tuple(models)
+    data = read_task(shards, task, run.cohort, run.model, notes_read(run, task, models))
+    if any(reads_targets(task, model) for model in models):
+        data = with_targets(data, open_targets(Folder(run.out), shards))
+    return data
 
 
 def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
