@@ -13,12 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from medhmp.arrays import Floats32
-from medhmp.model.baselines.logistic_regression import (
-    ITERATIONS,
-    choose_strength,
-    ridge,
-    signed_log1p,
-)
+from medhmp.model.baselines.logistic_regression import fit_ridge, signed_log1p
 from medhmp.model.table import Table
 
 PIECES: Final = 8
@@ -43,11 +38,9 @@ def fit_logistic_regression_statistics(train: Table, validation: Table, seed: in
     parts: list[Any] = [("statistics", FunctionTransformer(piecewise_linear), ranks)]
     if others:
         parts.append(("counts", counts, others))
-    pipeline = make_pipeline(ColumnTransformer(parts), ridge(STRENGTHS[0]))
-    rows = pipeline[:-1].fit_transform(train.features)
-    strength = choose_strength(rows, train.label, seed, STRENGTHS)
-    pipeline[-1].set_params(C=strength, max_iter=ITERATIONS).fit(rows, train.label)
-    return pipeline
+    encoding = ColumnTransformer(parts)
+    rows = encoding.fit_transform(train.features)
+    return make_pipeline(encoding, fit_ridge(rows, train.label, seed, STRENGTHS))
 
 
 def piecewise_linear(ranks: Floats32) -> Floats32:

@@ -57,8 +57,8 @@ class FitInputs:
         inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
         if (entry.statistics or entry.reads_numbers) and not self._shards.manifest.numbers:
             raise Refusal(
-                f"{model} reads numbers or their statistics, and the shards in {self._shards.folder} "
-                "have none; run jobs.featurize with --features.numbers, or leave the model out"
+                f"{model} reads numbers, and the shards in {self._shards.folder} have none; "
+                "run jobs.featurize with --features.numbers, or leave the model out"
             )
         if family := entry.text_read(notes.fine_tune):
             inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
