@@ -4,10 +4,10 @@ Bins cost what their edges cut away. So a stay has, beside its features, the las
 hour and variable as its rank-Gaussian, and statistics of its readings as ranks. Both maps are
 linear between quantiles of training stays, which the manifest keeps: they give the numbers back.
 
-A fit is one pass, whose results add up over buckets. It reads the ``SAMPLE`` training stays that
-come first in the order of the shards, which is that of a hash: all of them where there are no more,
-else as good as a random draw, so that a rank is off by less than a hundredth. What it keeps is
-bounded by the sample, whatever the size of the data.
+A fit is one pass, whose results add up over buckets. It reads the training stays that come first in
+the order of the shards, which is that of a hash: all of them where there are no more than
+``NumberPlan.sampled``, else as good as a random draw, so that a rank is off by about a hundredth.
+What it keeps is bounded by that number, whatever the size of the data.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,7 +30,9 @@ from medhmp.tables.hours import bin_of
 from medhmp.tables.ranges import Variable
 
 SAMPLE: Final = 8192
-"""Training stays that a fit reads."""
+"""Training stays that a fit reads, at most."""
+CELLS: Final = 1 << 26
+"""Statistics of them that it holds, at most: a quarter of a GiB."""
 GAUSSIAN: Final = np.linspace(-3, 3, 49)
 """Values of the rank-Gaussian at the quantiles of a variable's numbers."""
 _CDF: Final = [NormalDist().cdf(z) for z in GAUSSIAN[1:-1].tolist()]
@@ -62,6 +64,11 @@ class NumberPlan:
         """The name of every statistic, before any is dropped."""
         series = (*self.variables, *(of.name for of in self.derived))
         return [f"{name} {of}" for name in series for of in STATISTICS] + list(self.static)
+
+    @property
+    def sampled(self) -> int:
+        """Training stays that a fit reads, at most."""
+        return min(SAMPLE, CELLS // max(len(self.columns), 1))
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> "NumberPlan":

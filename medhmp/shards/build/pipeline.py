@@ -187,7 +187,7 @@ def _fit_numbers(
     plan: NumberPlan, index: Index, buckets: Sequence[Bucket], journal: Journal, pool: Pool
 ) -> FittedNumbers:
     """Fits the maps of numbers on training stays, of which it reads the first of their order."""
-    sampled = _training(index).head(numbers.SAMPLE)
+    sampled = _training(index).head(plan.sampled)
     own = [sampled.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
     items = [(bucket, ids) for bucket, ids in zip(buckets, own, strict=True) if len(ids)]
     read_sample = functools.partial(_sampled, plan)
