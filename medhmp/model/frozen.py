@@ -8,10 +8,12 @@ their two logits; no weight is fitted. Without a start there is no embedding, an
 the same blend of both floors, so that the difference is pretraining's own share.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -130,7 +132,7 @@ class MeanLogit:
         return np.stack((1 - score, score), axis=1)
 
 
-def mean_logit(scores: list[Floats]) -> Floats:
+def mean_logit(scores: Sequence[npt.NDArray[np.floating[Any]]]) -> Floats:
     """The probabilities (n) whose logits are the means of those of ``scores``, each (n)."""
     clipped = np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
     logits = np.mean(np.log(clipped) - np.log1p(-clipped), axis=0)

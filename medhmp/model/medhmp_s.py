@@ -113,6 +113,8 @@ class ReadingsEncoder(nn.Module):
 class NumberStayEncoder(nn.Module):
     """One ICU stay, its numbers, statistics and demographics -> b (S, R)."""
 
+    owner: Tensor  # (Q) the variable of each statistic, U where of none
+
     def __init__(self, widths: Widths, model: Model) -> None:
         super().__init__()
         R = model.width

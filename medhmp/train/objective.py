@@ -227,6 +227,9 @@ class MemberClassification(Classification):
         width: R.
     """
 
+    mean: Tensor  # (K) of the targets
+    deviation: Tensor  # (K)
+
     def __init__(self, model: nn.Module, width: int) -> None:
         super().__init__(model)
         self.auxiliary = nn.Linear(width, len(TARGETS))
@@ -246,7 +249,8 @@ class MemberClassification(Classification):
 
     def forward(self, batch: dict[str, Tensor]) -> LossTerms:
         """A batch with labels -> the loss; reports ``loss`` and its terms."""
-        hidden, logits = self.model.members(batch)  # (B, K, R), (B, K)
+        members: Any = self.model.members
+        hidden, logits = members(batch)  # (B, members, R), (B, members)
         label = batch[LABEL].to(logits.dtype).unsqueeze(1).expand_as(logits)
         loss = task = F.binary_cross_entropy_with_logits(logits, label)
         report = {"task": task.detach()}
