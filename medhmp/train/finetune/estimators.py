@@ -181,6 +181,7 @@ class Network:
             int(self._point["batch_size"]),
             seed,
             self._device,
+            averaged=MODELS[self._model].reads_numbers,
         )
         return FitResult(loss, area, metrics, arrived)
 

@@ -12,7 +12,7 @@ from medhmp.model.baselines.hist_gradient_boosting import fit_trees
 from medhmp.model.baselines.logistic_regression import fit_logistic_regression
 from medhmp.model.blocks import CodeMLP
 from medhmp.model.catalog import MODELS
-from medhmp.model.frozen import AdmissionEmbedding, MeanLogit, fit_frozen, mean_logit
+from medhmp.model.frozen import RATE, AdmissionEmbedding, MeanLogit, fit_frozen, mean_logit
 from medhmp.model.table import Table
 from medhmp.run import Finetune, Model
 from medhmp.shards.csr import Csr, from_lengths
@@ -122,7 +122,10 @@ def test_both_floors_are_fitted_on_counts_and_then_the_embedding(stage_of):
         b = encoder(rows.batch(np.arange(80))).numpy()
     plain = counted(rows, WIDTHS)
     table = Table(np.hstack([plain, b]), part.label, (plain.shape[1], R))
-    floors = [fit(table, table, 0) for fit in (fit_logistic_regression, fit_trees)]
+    floors = [
+        fit_logistic_regression(table, table, 0),
+        fit_trees(table, table, 0, learning_rate=RATE),
+    ]
     logits = [np.log(p[:, 1] / p[:, 0]) for p in (f.predict_proba(table.features) for f in floors)]
     expected = 1 / (1 + np.exp(-(logits[0] + logits[1]) / 2))
     assert estimator.score(part) == pytest.approx(expected, abs=1e-6)
