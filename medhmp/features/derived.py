@@ -21,7 +21,9 @@ QUANTITIES: Final = {
     "P/F of percent": ("ratio", "oxygen tension", "inspired oxygen"),
     "BUN/creatinine": ("ratio", "urea nitrogen", "creatinine"),
 }
-"""Name -> how, and the two quantities."""
+"""Name -> how, and the two quantities. Where two names would be of the same variables, since what
+one source calls a quantity another calls one of its like in another unit, the first is kept: a
+rank does not know units."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def derivable(known: Sequence[Variable], variables: Collection[str]) -> tuple[De
         Derived(name, how, names.get(of, ()), names.get(by, ()))  # type: ignore[arg-type]
         for name, (how, of, by) in QUANTITIES.items()
     )
-    return tuple(derived for derived in found if derived.of and derived.by)
+    of_variables = {(d.how, d.of, d.by): d for d in reversed([*found]) if d.of and d.by}
+    return tuple(reversed(of_variables.values()))
 
 
 def _names(of: Variable, variables: Collection[str]) -> tuple[str, ...]:

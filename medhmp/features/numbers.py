@@ -96,9 +96,9 @@ class FittedNumbers:
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> "FittedNumbers":
         """Reads what ``to_json`` gave."""
-        lists = {name: tuple(raw[name]) for name in LISTS}
-        ends = {name: tuple(map(tuple, raw[name])) for name in ("of_numbers", "of_statistics")}
-        return FittedNumbers(NumberPlan.from_json(raw["plan"]), **lists, **ends)
+        known: dict[str, Any] = {name: tuple(raw[name]) for name in LISTS}
+        known |= {name: tuple(map(tuple, raw[name])) for name in ("of_numbers", "of_statistics")}
+        return FittedNumbers(NumberPlan.from_json(raw["plan"]), **known)
 
 
 @dataclass(frozen=True)

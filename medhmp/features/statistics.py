@@ -103,7 +103,8 @@ def _mean_of(chosen: npt.NDArray[np.bool_], number: Floats, starts: Ints) -> Flo
     """Mean of the chosen readings of each group, NaN without one."""
     counts = np.add.reduceat(chosen, starts, dtype=np.int64)
     total = np.add.reduceat(np.where(chosen, number, 0.0), starts)
-    return np.divide(total, counts, out=np.full(len(starts), np.nan), where=counts > 0)
+    none = np.full(len(starts), np.nan)
+    return np.asarray(np.divide(total, counts, out=none, where=counts > 0))
 
 
 def _slope(t: Floats, away: Floats, starts: Ints, counts: Ints) -> Floats:
@@ -111,8 +112,8 @@ def _slope(t: Floats, away: Floats, starts: Ints, counts: Ints) -> Floats:
     after = t - np.repeat(np.add.reduceat(t, starts) / counts, counts)
     spread = np.add.reduceat(after**2, starts)
     together = np.add.reduceat(after * away, starts)
-    few = spread > 1e-6
-    return np.divide(together, spread, out=np.full(len(starts), np.nan), where=few)
+    none = np.full(len(starts), np.nan)
+    return np.asarray(np.divide(together, spread, out=none, where=spread > 1e-6))
 
 
 def _percentile(ascending: Floats, starts: Ints, counts: Ints, share: int) -> Floats:

@@ -36,12 +36,13 @@ def blocks(rows: Stays | Admissions | Patients, widths: Widths) -> tuple[int, ..
     return (stays, widths.diagnoses, widths.drugs, rows.note.shape[1])
 
 
-def with_statistics(rows: Stays | Admissions, widths: Widths) -> Floats32:
+def with_statistics(rows: Stays | Admissions | Patients, widths: Widths) -> Floats32:
     """Statistics as ranks (n, Q), NaN where there is none, then counts of what is no number.
 
     Those are demographics for stays; for admissions, whose statistics are means over their stays,
     also diagnoses, drugs and the note.
     """
+    assert not isinstance(rows, Patients)  # the catalog has no such model of patients
     if isinstance(rows, Stays):
         assert rows.statistics is not None
         return np.hstack([rows.statistics, _stay_counts(rows, widths)[1]])
@@ -52,8 +53,9 @@ def with_statistics(rows: Stays | Admissions, widths: Widths) -> Floats32:
     return np.hstack([of_stays, demographics, *codes, rows.note])
 
 
-def statistics_blocks(rows: Stays | Admissions, widths: Widths) -> tuple[int, ...]:
+def statistics_blocks(rows: Stays | Admissions | Patients, widths: Widths) -> tuple[int, ...]:
     """Columns of ``with_statistics`` by kind, the statistics first."""
+    assert not isinstance(rows, Patients)
     of_stays = (widths.statistics, widths.demographics)
     if isinstance(rows, Stays):
         return of_stays

@@ -80,7 +80,7 @@ def choose_strength(
     if folds < 2:
         return UNCHOSEN
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(scaled, label)
-    losses = [_losses(scaled, label, *split, strengths) for split in splits]
+    losses = [_losses(scaled, label, fitted, held, strengths) for fitted, held in splits]
     return strengths[int(np.mean(losses, axis=0).argmin())]
 
 

@@ -330,7 +330,7 @@ def _rows(
     """Writes one bucket's rows of every table; returns how many, and each source's ``Filled``."""
     events, ids = bucket.read("resolved"), stays["id"].to_numpy()
     features = fiddle.transform(events, ids, fitted)
-    known = fitted_numbers and numbers.transform(events, ids, fitted_numbers)
+    known = numbers.transform(events, ids, fitted_numbers) if fitted_numbers else None
     rows = write.stays_table(stays, features, schemas["stays"], known)
     tables = {
         "stays": rows,

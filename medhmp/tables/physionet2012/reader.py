@@ -9,7 +9,7 @@ Survival tell what happened after hour 48; SAPS-I and SOFA are scores computed b
 auxiliary targets, of training stays alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -121,7 +121,7 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
     return facts.join(deaths, on="stay_id", maintain_order="left")
 
 
-def _targets(sets: list[Set]) -> pl.DataFrame:
+def _targets(sets: Sequence[Set]) -> pl.DataFrame:
     """``stay_id`` and ``layout.TARGETS`` of every record.
 
     Survival is days from unit admission to death; where it is unknown no death is recorded, in

@@ -80,3 +80,6 @@ def test_what_is_derived_follows_from_the_variables_that_are_there():
         "BUN/creatinine": (("BUN",), ("Creatinine",)),
     }
     assert not derivable(known, ["HR"])
+    for names in (["PaO2", "FiO2"], ["50821", "50816"]):  # a fraction, a percentage
+        (found,) = derivable(known, names)
+        assert found.name.startswith("P/F")
