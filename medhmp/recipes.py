@@ -28,6 +28,15 @@ from medhmp.run import (
 PLANTED: Final[tuple[Task, ...]] = ("arf", "shock", "mortality", "readmission", "heart_failure")
 """The tasks whose outcomes the synthetic cohort draws from known probabilities."""
 
+ON_NUMBERS: Final = (
+    "medhmp_s",
+    "hybrid",
+    "frozen_s",
+    "hist_gradient_boosting_statistics",
+    "logistic_regression_statistics",
+)
+"""Models of ours that read numbers, and their floors."""
+
 FEW_LABELS: Final = (
     "hist_gradient_boosting.max_leaf_nodes=2,4,8",
     "hist_gradient_boosting.components=30",
@@ -120,8 +129,12 @@ def physionet2012() -> Run:
         pretrain_stay=Pretrain(epochs=15, batch_size=64, learning_rate=3e-3),
         tune=Tune(
             tasks=("mortality",),
+            models=(*Tune().models, *ON_NUMBERS),
             starts=("none", "stay"),
             search=(
+                "hist_gradient_boosting_statistics.iterations=300",
+                "hist_gradient_boosting_statistics.max_leaf_nodes=8",
+                "hist_gradient_boosting_statistics.max_features=0.1",
                 "medhmp.batch_size=32",
                 "medhmp.learning_rate=2e-3,5e-3,1e-2",
                 "f_lstm.batch_size=32",
