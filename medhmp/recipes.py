@@ -127,6 +127,7 @@ def physionet2012() -> Run:
         features=Features(theta_1=0.02, theta_2=0.005, numbers=True),
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=15, batch_size=64, learning_rate=3e-3),
+        pretrain_numbers=Pretrain(epochs=48, learning_rate=2e-3, weight_decay=1e-2, probe_epochs=8),
         tune=Tune(
             tasks=("mortality",),
             models=(*Tune().models, *ON_NUMBERS),
