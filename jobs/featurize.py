@@ -11,6 +11,7 @@ Reads   the raw tables of the sources, or OUT/raw where none is named; a name de
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
         OUT/shards/featurize.json (workers, memory, seconds of each stage)
+        OUT/targets/stays.parquet with features.numbers: what came later of training stays alone
 
 Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
@@ -45,7 +46,7 @@ MOST: Final = 8
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    from medhmp.layout import SHARDS
+    from medhmp.layout import AUXILIARY, SHARDS
     from medhmp.replacing import move_in, room_for
     from medhmp.shards.build.own_tasks import make_own_tasks
     from medhmp.shards.build.pipeline import Sections
@@ -55,6 +56,7 @@ def featurize(run: Run) -> None:
     from medhmp.storage import Folder, Stamp, made_elsewhere, opened
     from medhmp.tables import checksums
     from medhmp.tables.ranges import fingerprint as ranges_fingerprint
+    from medhmp.tables.ranges import read_variables
     from medhmp.tables.sources import READERS, folders_of, identify, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
@@ -76,11 +78,13 @@ def featurize(run: Run) -> None:
         progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     else:
         featurizer = frozen_featurizer(frozen, fields) if frozen else None
-        asked = Sections(run.cohort, run.splits, run.features, run.shards)
+        quantities = read_variables(run.tables.variables)
+        asked = Sections(run.cohort, run.splits, run.features, run.shards, quantities)
         for name, folder in folders.items() if run.tables.checksums else ():
             if said := checksums.check(folder, READERS[name].files(folder)):
                 progress.say(f"{name}: {said}")
-        manifest, seconds = make_shards(asked, stamp, sources, room, progress, featurizer)
+        targets = root / AUXILIARY
+        manifest, seconds = make_shards(asked, stamp, sources, room, targets, progress, featurizer)
         move_in(shards)
         progress.say(f"tables are known again by: {checked}")
         tell(progress, manifest, run.features)
@@ -125,6 +129,8 @@ def tell(progress: Progress, manifest: Manifest, features: Features) -> None:
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
+    if sizes.numbers:
+        progress.say(f"  {sizes.numbers:,} numeric variables, {sizes.statistics:,} statistics")
     if not sizes.demographics:
         progress.say("  no demographic feature is left; the model learns from the hours alone")
     lines = (*_filled(manifest, features), *_drift(manifest))
