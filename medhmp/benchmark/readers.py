@@ -39,9 +39,9 @@ from medhmp.recipes import smoke
 from medhmp.report.material import find_results, gather
 from medhmp.run import Notes, Synthetic, digest
 from medhmp.shards.build.journal import Journal
-from medhmp.shards.datasource import rows_of
+from medhmp.shards.datasource import Part, rows_of
 from medhmp.shards.labelled import read_task
-from medhmp.shards.manifest import OpenShards, manifest_in
+from medhmp.shards.manifest import OpenShards, with_own_tasks
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import read_notes
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
@@ -488,7 +488,7 @@ def _reading(name: str) -> Callable[[Path], dict[str, str]]:
 
 def _shards(place: Path) -> OpenShards:
     output = opened(Folder(str(place)), "featurize")
-    return OpenShards(output, manifest_in(output))
+    return with_own_tasks(output)
 
 
 def _read_rows(place: Path) -> dict[str, str]:
@@ -497,8 +497,9 @@ def _read_rows(place: Path) -> dict[str, str]:
     for table, files in shards.manifest.tables.items():
         assert_disjoint(splits_in(shards, table))
         for name, file in files.items():
+            part = Part(name, 0, shards.manifest.rows_per_file(table)[name])
             rows = rows_of(
-                shards.folder / table, name, file.sha256, ("train", "validation", "test")
+                shards.folder / table, part, file.sha256, ("train", "validation", "test")
             )
             found[f"{table}/{name}"] = _of(rows)
     return found

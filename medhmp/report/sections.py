@@ -7,7 +7,7 @@ from typing import Any, Final
 from medhmp.features.drift import UNLIKE, Variable
 from medhmp.legend import SPLITS, Task
 from medhmp.report.evaluation import evaluation, heading
-from medhmp.report.names import TASK_NAMES, title_of
+from medhmp.report.names import task_name, title_of
 from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.report.section import DASH, Section, chance_said, figure, number
 from medhmp.report.tripod import tripod
@@ -105,7 +105,7 @@ def _differences(differences: Sequence[Record]) -> Section:
     groups: dict[str, list[list[str]]] = {}
     for line in differences:
         first, other = (title_of(line[side]["model"], line[side]["start"]) for side in "ab")
-        head = f"{TASK_NAMES[line['task']]}, {names[line['metric']]}: {first} less"
+        head = f"{task_name(line['task'])}, {names[line['metric']]}: {first} less"
         limits = NO_INTERVAL
         if line["low"] is not None:
             limits = f"{signed(line['low'])} to {signed(line['high'])}"
@@ -221,13 +221,13 @@ def _skipped(skipped: Sequence[Record]) -> Section:
     rows = []
     for task in skipped:
         counts = ", ".join(f"{name} {count:,}" for name, count in flatten(task["counts"]))
-        rows.append([TASK_NAMES[task["task"]], task["reason"], counts])
+        rows.append([task_name(task["task"]), task["reason"], counts])
     return Section("Tasks not trained", ("Task", "Reason", "Counts"), {"": rows})
 
 
 def _tasks(tasks: Mapping[Task, TaskCounts]) -> Section:
     """Each task's exclusion steps, then its splits."""
-    groups = {TASK_NAMES[task]: _steps(counts) for task, counts in tasks.items()}
+    groups = {task_name(task): _steps(counts) for task, counts in tasks.items()}
     return Section("Who is in each task", ("Step or split", "Rows left", "Positive"), groups)
 
 

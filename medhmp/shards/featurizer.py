@@ -8,6 +8,7 @@ from typing import Any
 from medhmp.features.codes import FittedCodes, Kind, Vocabulary
 from medhmp.features.drift import Typical
 from medhmp.features.fitted import FittedFeatures
+from medhmp.features.numbers import FittedNumbers
 from medhmp.refusal import Refusal
 from medhmp.shards.manifest import Manifest, manifest_in
 from medhmp.storage import Output
@@ -24,6 +25,7 @@ class Featurizer:
     icd9_seen: Mapping[str, int]  # ICD-9 diagnosis -> the training admissions that have it
     # hourly variable -> the readings of the training stays
     typical: Mapping[str, Typical] = field(default_factory=dict)
+    numbers: FittedNumbers | None = None  # none: without features.numbers
 
     @property
     def codes(self) -> FittedCodes:
@@ -39,7 +41,8 @@ class Featurizer:
         fitted = FittedFeatures.from_json(json.dumps(manifest.fiddle))
         mapping = manifest.icd9_of, manifest.icd9_seen
         typical = {name: Typical(**of) for name, of in manifest.typical.items()}
-        return Featurizer(manifest.indicators, fitted, vocabularies, *mapping, typical)
+        numbers = FittedNumbers.from_json(manifest.numbers) if manifest.numbers else None
+        return Featurizer(manifest.indicators, fitted, vocabularies, *mapping, typical, numbers)
 
 
 def frozen_featurizer(shards: Output, fields: Mapping[str, Any]) -> Featurizer:

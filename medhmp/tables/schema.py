@@ -134,6 +134,11 @@ class Source:
     unrecorded: Mapping[Task, pl.DataFrame] = field(default_factory=dict)
     # subject_id, split (one of legend.SPLITS) of every patient; none: a hash decides
     splits: pl.DataFrame | None = None
+    # true where deaths after discharge are recorded, too, so that who has none has lived on
+    follows_up: bool = False
+    # stay_id and layout.TARGETS, where the source has them of its own; none: they follow from the
+    # times of its stays, admissions and deaths
+    targets: Callable[[], pl.DataFrame] | None = None
     # stream -> the share of it, 0 to 1, that has been read so far, where that is known
     shares: Mapping[str, float] = field(default_factory=dict)
 

@@ -161,9 +161,10 @@ def _raised(source: Source, by: int) -> Source:
         codes=_frame_raised(source.codes, by),
         streams={name: partial(_batches_raised, s, by) for name, s in source.streams.items()},
         notes=partial(_batches_raised, source.notes, by),
-        onsets=partial(_onsets_raised, source.onsets, by),
+        onsets=partial(_made_raised, source.onsets, by),
         unrecorded={kind: _frame_raised(of, by) for kind, of in source.unrecorded.items()},
         splits=None if source.splits is None else _frame_raised(source.splits, by),
+        targets=source.targets and partial(_made_raised, source.targets, by),
     )
 
 
@@ -171,8 +172,8 @@ def _frame_raised(frame: pl.DataFrame, by: int) -> pl.DataFrame:
     return frame.with_columns(pl.col(name) + by for name in ID_COLUMNS if name in frame.columns)
 
 
-def _onsets_raised(onsets: Callable[[], pl.DataFrame], by: int) -> pl.DataFrame:
-    return _frame_raised(onsets(), by)
+def _made_raised(make: Callable[[], pl.DataFrame], by: int) -> pl.DataFrame:
+    return _frame_raised(make(), by)
 
 
 def _batches_raised(stream: Stream, by: int) -> Iterator[pa.RecordBatch]:
