@@ -28,6 +28,8 @@ from medhmp.run import (
 PLANTED: Final[tuple[Task, ...]] = ("arf", "shock", "mortality", "readmission", "heart_failure")
 """The tasks whose outcomes the synthetic cohort draws from known probabilities."""
 
+ON_STATISTICS: Final = ("hist_gradient_boosting_statistics", "logistic_regression_statistics")
+"""Floors that read numbers."""
 FEW_LABELS: Final = (
     "hist_gradient_boosting.max_leaf_nodes=2,4,8",
     "hist_gradient_boosting.components=30",
@@ -119,6 +121,7 @@ def physionet2012() -> Run:
         pretrain_stay=Pretrain(epochs=15, batch_size=64, learning_rate=3e-3),
         tune=Tune(
             tasks=("mortality",),
+            models=(*Tune().models, *ON_STATISTICS),
             starts=("none", "stay"),
             search=(
                 "medhmp.batch_size=32",

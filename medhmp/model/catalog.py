@@ -222,6 +222,7 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
             STATISTICAL,
             "baselines.logistic_regression_statistics:fit_logistic_regression_statistics",
         ),
+        search={"strength": (1e-3, 3e-3, 1e-2, 3e-2)},
         statistics=True,
         on_request=True,
         trusted=(

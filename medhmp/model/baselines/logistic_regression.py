@@ -32,9 +32,9 @@ def fit_logistic_regression(train: Table, validation: Table, seed: int) -> Pipel
         validation: not used, as folds of the training rows choose C.
         seed: deals the training rows to folds.
     """
-    pipeline = make_pipeline(FunctionTransformer(signed_log1p), StandardScaler(), ridge(UNCHOSEN))
+    pipeline = make_pipeline(FunctionTransformer(signed_log1p), StandardScaler(), _model(UNCHOSEN))
     scaled = pipeline[:-1].fit_transform(train.features)
-    pipeline[-1].set_params(C=choose_strength(scaled, train.label, seed)).fit(scaled, train.label)
+    pipeline[-1].set_params(C=_choose_strength(scaled, train.label, seed)).fit(scaled, train.label)
     return pipeline
 
 
@@ -43,22 +43,14 @@ def signed_log1p(x: Matrix) -> Matrix:
     return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
-def choose_strength(
-    scaled: Matrix,
-    label: npt.NDArray[np.float32],
-    seed: int,
-    strengths: tuple[float, ...] = STRENGTHS,
-) -> float:
-    """C of lowest log loss, mean over stratified folds that each hold out both classes.
-
-    ``strengths`` are its candidates, the strongest penalty first.
-    """
+def _choose_strength(scaled: Matrix, label: npt.NDArray[np.float32], seed: int) -> float:
+    """C of lowest log loss, mean over stratified folds that each hold out both classes."""
     folds = min(FOLDS, int(label.sum()), int((1 - label).sum()))
     if folds < 2:
         return UNCHOSEN
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(scaled, label)
-    losses = [_losses(scaled, label, fitted, held, strengths) for fitted, held in splits]
-    return strengths[int(np.mean(losses, axis=0).argmin())]
+    losses = [_losses(scaled, label, fitted, held_out) for fitted, held_out in splits]
+    return STRENGTHS[int(np.mean(losses, axis=0).argmin())]
 
 
 def _losses(
@@ -66,17 +58,15 @@ def _losses(
     label: npt.NDArray[np.float32],
     fitted: npt.NDArray[np.int64],
     held_out: npt.NDArray[np.int64],
-    strengths: tuple[float, ...],
 ) -> list[float]:
     """Log loss of the rows held out for each C; each fit begins where the one before ended."""
-    model: Any = ridge(strengths[0])
+    model: Any = _model(STRENGTHS[0])
     rows, losses = scaled[fitted], []
-    for strength in strengths:
+    for strength in STRENGTHS:
         model.set_params(C=strength).fit(rows, label[fitted])
         losses.append(float(log_loss(label[held_out], model.predict_proba(scaled[held_out])[:, 1])))
     return losses
 
 
-def ridge(strength: float) -> LogisticRegression:
-    """Logistic regression with the inverse penalty C, whose next fit begins where one ended."""
+def _model(strength: float) -> LogisticRegression:
     return LogisticRegression(C=strength, max_iter=ITERATIONS, warm_start=True)
