@@ -53,7 +53,8 @@ SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 Level = Literal["stay", "admission", "patient"]
 
 PatientTask = Literal["heart_failure", "copd", "amnesia"]
-Task = Literal["arf", "shock", "mortality", "readmission", PatientTask]
+Task = str
+"""The name of a task: one of ``LEVELS``, or one of a run's own (``cohort.tasks``)."""
 LEVELS: Final[dict[Task, Level]] = {
     "arf": "stay",
     "shock": "stay",

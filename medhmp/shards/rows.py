@@ -130,6 +130,18 @@ class Stays:
             None if self.statistics is None else self.statistics[rows],
         )
 
+    def until(self, bins: Ints) -> "Stays":
+        """The stays without what is in bin ``bins[i]`` of stay i and in later ones: the hours that
+        lie after a prediction time."""
+        kept = (np.arange(self.hours_per_stay) < bins[:, None]).ravel()
+        lengths = self.hours.lengths
+        on, values = np.repeat(kept, lengths), self.feature_values
+        return replace(
+            self,
+            hours=Csr(from_lengths(np.where(kept, lengths, 0)), self.hours.values[on]),
+            feature_values=None if values is None else values[on],
+        )
+
     def shuffled(self, generator: np.random.Generator) -> "Stays":
         """The control: deals the content of each hour to the same hour of some stay, and each
         statistic to some stay.
@@ -229,6 +241,27 @@ class Admissions:
             has_note=self.has_note[rows],
             stays=self.stays.take(own.values.astype(np.int64)),
             stay_rows=Csr(own.offsets, np.arange(len(own.values))),
+        )
+
+    def until(self, bins: Ints, over: npt.NDArray[np.bool_]) -> "Admissions":
+        """The admissions as they were known at the time of prediction.
+
+        Args:
+            bins: of each row of ``stays`` those that are known; -1: the stay began later, and is
+                none of its admission's.
+            over: (n) which admissions had ended: of the others no code, drug or note is known.
+        """
+        begun = bins[self.stay_rows.values] >= 0
+        owner = np.repeat(np.arange(len(self)), self.stay_rows.lengths)[begun]
+        counts = np.bincount(owner, minlength=len(self))
+        return replace(
+            self,
+            icd=_only(self.icd, over),
+            drug=_only(self.drug, over),
+            note=np.where(over[:, None], self.note, np.float32(0)),
+            has_note=self.has_note & over,
+            stays=self.stays.until(bins),
+            stay_rows=Csr(from_lengths(counts), self.stay_rows.values[begun]),
         )
 
     def shuffled(self, generator: np.random.Generator) -> "Admissions":
@@ -370,6 +403,12 @@ class RowNotes:
         for family, tokens in self.tokens.items():
             batch |= _tensors(TOKENS[family], tokens.take(rows))
         return batch
+
+
+def _only(codes: Csr, rows: npt.NDArray[np.bool_]) -> Csr:
+    """The same matrix, empty but in these rows."""
+    kept = np.repeat(rows, codes.lengths)
+    return Csr(from_lengths(np.where(rows, codes.lengths, 0)), codes.values[kept])
 
 
 def _deal(codes: Csr, generator: np.random.Generator) -> Csr:

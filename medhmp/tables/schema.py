@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from medhmp.layout import TIME
 from medhmp.legend import Task
-from medhmp.meds_patterns import Meds
+from medhmp.meds_patterns import Meds, of_etl
 from medhmp.progress import Progress
 from medhmp.run import Run
 from medhmp.tables.ranges import Variable, read_variables
@@ -91,7 +91,8 @@ class ReaderSettings:
     value_types: Mapping[str, str]  # variable -> declared type of its values
     meds: Meds  # what the codes of a MEDS dataset mean
     facts: Literal["shared", "own"]  # the words of facts (tables/facts.py)
-    variables: tuple[Variable, ...]  # ranges of plausible readings
+    variables: tuple[Variable, ...]  # ranges of plausible readings, and shared names
+    names: Literal["own", "shared"]  # of hourly readings (tables/ranges.py)
     progress: Progress
 
     @staticmethod
@@ -104,9 +105,10 @@ class ReaderSettings:
             task_signals=cohort.task_signals,
             drug_key=features.drug_key,
             value_types=features.types(),
-            meds=run.tables.meds,
+            meds=of_etl(run.tables.meds),
             facts=features.facts,
             variables=read_variables(run.tables.variables),
+            names=features.names,
             progress=Progress(run.quiet),
         )
 

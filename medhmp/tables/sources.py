@@ -19,6 +19,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run, Tables, digest
 from medhmp.storage import Folder, Trace, opened
 from medhmp.tables import fiddle
+from medhmp.tables.clif import reader as clif
 from medhmp.tables.csv import table_of
 from medhmp.tables.eicu import reader as eicu
 from medhmp.tables.meds import reader as meds
@@ -49,6 +50,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "mimic3": mimic3,
     "mimic4": mimic4,
     "eicu": eicu,
+    "clif": clif,
     "physionet2012": physionet2012,
     "meds": meds,
     "fiddle": fiddle,
@@ -57,7 +59,7 @@ READERS: Final[Mapping[str, Reader]] = {
 """Name of a source -> its reader."""
 
 
-_OF_TABLES: Final = (mimic3, mimic4, eicu)
+_OF_TABLES: Final = (mimic3, mimic4, eicu, clif)
 WAIVABLE: Final = tuple(dict.fromkeys(table_of(n) for of in _OF_TABLES for n in of.FOR_FEATURES))
 """Tables that ``tables.optional`` may name."""
 _FOR_LABELS: Final = {table_of(name) for of in _OF_TABLES for name in of.FOR_LABELS}

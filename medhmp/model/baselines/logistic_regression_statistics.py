@@ -9,30 +9,28 @@ from typing import Any, Final
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from medhmp.arrays import Floats32
-from medhmp.model.baselines.logistic_regression import ITERATIONS, signed_log1p
+from medhmp.model.baselines.logistic_regression import fit_ridge, signed_log1p
 from medhmp.model.table import Table
 
 PIECES: Final = 8
 """Bins of a statistic; a rank's are of equal width."""
+STRENGTHS: Final = tuple(float(c) for c in np.logspace(-3.5, -1, 6))
+"""Candidates for C, the inverse of the penalty, the strongest penalty first."""
 
 
-def fit_logistic_regression_statistics(
-    train: Table, validation: Table, seed: int, strength: float = 0.01
-) -> Pipeline:
-    """Fits encoded statistics beside standardised logarithms of counts.
+def fit_logistic_regression_statistics(train: Table, validation: Table, seed: int) -> Pipeline:
+    """Fits encoded statistics beside standardised logarithms of counts, with the C of lowest
+    cross-validated log loss.
 
     Args:
         train: its first block are statistics as ranks from 0 to 1, NaN where there is none, the
             others counts.
-        validation: not used: the grid chooses by it. Folds of the training rows would take five
-            fits of some thousand columns for each strength.
-        seed: not used, as the fit draws nothing.
-        strength: C, the inverse of the penalty.
+        validation: not used, as folds of the training rows choose C.
+        seed: deals the training rows to folds.
     """
     ranks = list(range(train.blocks[0]))
     others = list(range(train.blocks[0], train.features.shape[1]))
@@ -40,8 +38,9 @@ def fit_logistic_regression_statistics(
     parts: list[Any] = [("statistics", FunctionTransformer(piecewise_linear), ranks)]
     if others:
         parts.append(("counts", counts, others))
-    model = LogisticRegression(C=strength, max_iter=ITERATIONS)
-    return make_pipeline(ColumnTransformer(parts), model).fit(train.features, train.label)
+    encoding = ColumnTransformer(parts)
+    rows = encoding.fit_transform(train.features)
+    return make_pipeline(encoding, fit_ridge(rows, train.label, seed, STRENGTHS))
 
 
 def piecewise_linear(ranks: Floats32) -> Floats32:

@@ -11,14 +11,14 @@ import functools
 import itertools
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 
-from medhmp.features import fiddle, hierarchy, numbers, repeats
+from medhmp.features import drift, fiddle, hierarchy, numbers, repeats
 from medhmp.features.codes import KINDS
 from medhmp.features.filled import Filled, filled
 from medhmp.features.fitted import FittedFeatures, Transformed
@@ -122,6 +122,7 @@ def build(
     rows, of_sources = _gather(featurizer, schemas, coded.admissions, index, buckets, journal, pool)
     if frozen:
         refuse_unfilled(asked.features.min_filled, of_sources, frozen, index, buckets, pool)
+    drifted = _drift(frozen, of_sources, index, buckets, pool) if frozen else {}
     pool.stopwatch.begin("files")
     entries, tables = _files(asked.shards, rows, buckets, shards, journal, pool)
     pool.stopwatch.begin("labels")
@@ -143,6 +144,7 @@ def build(
         tasks=counted,
         notes=sum(written.values()),
         filled={source: of.counts() for source, of in of_sources.items()},
+        drift=drifted,
     )
     entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
     return Built(manifest, entries, notes, auxiliary, pool.peak, pool.stopwatch.stages)
@@ -223,12 +225,14 @@ def _featurizer(
     settings, codes = settings_of(asked.cohort.hours, asked.features), coded.fitted
     indicators, fitted = _fit(settings, index, buckets, journal, pool)
     refuse_no_feature(fitted, index, buckets, pool)
+    names = drift.features_of(fitted, indicators)
+    typical = _typical(names, _training(index), buckets, pool)
     of_numbers = None
     if asked.features.numbers:
         plan = numbers.number_plan(fitted.plan, indicators, asked.quantities)
         of_numbers = _fit_numbers(plan, index, buckets, journal, pool)
     of_codes = (codes.vocabularies, codes.icd9_of, codes.icd9_seen)
-    return Featurizer(indicators, fitted, *of_codes, of_numbers)
+    return Featurizer(indicators, fitted, *of_codes, typical, of_numbers)
 
 
 def _training(index: Index) -> pl.DataFrame:
@@ -352,6 +356,37 @@ def filled_by_source(
     }
 
 
+def _drift(
+    frozen: Featurizer,
+    of_sources: Mapping[str, Filled],
+    index: Index,
+    buckets: Sequence[Bucket],
+    pool: Pool,
+) -> dict[str, dict[str, Any]]:
+    """Source -> what its stays have of each hourly variable of the frozen features, as JSON."""
+    features = drift.features_of(frozen.fitted, frozen.indicators)
+    found = {}
+    for source, of in of_sources.items():
+        stays = index.stays.filter(pl.col("source") == source)
+        there = _typical(features, stays, buckets, pool)
+        both = drift.compared(features, frozen.typical, of.features, there)
+        found[source] = {name: asdict(variable) for name, variable in both.items()}
+    return found
+
+
+def _typical(
+    names: Iterable[str], stays: pl.DataFrame, buckets: Sequence[Bucket], pool: Pool
+) -> dict[str, drift.Typical]:
+    """The readings of stays of the index under these names."""
+    own = [(b, stays.filter(pl.col("bucket") == b.number)["id"]) for b in buckets]
+    count = functools.partial(_readings, tuple(names))
+    return drift.typical(drift.added(list(pool.each(count, own))))
+
+
+def _readings(names: tuple[str, ...], bucket: Bucket, ids: pl.Series) -> drift.Readings:
+    return drift.readings(names, bucket.read("resolved"), ids)
+
+
 def _files(
     sizes: Shards,
     rows: Mapping[str, list[int]],
@@ -422,5 +457,6 @@ def _content(featurizer: Featurizer) -> dict[str, Any]:
         "icd9_seen": featurizer.icd9_seen,
         "indicators": featurizer.indicators,
         "fiddle": json.loads(fitted.to_json()),
+        "typical": {name: asdict(of) for name, of in featurizer.typical.items()},
         "numbers": featurizer.numbers.to_json() if featurizer.numbers else {},
     }

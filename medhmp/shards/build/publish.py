@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import ray
 
-from medhmp.layout import NOTES
+from medhmp.layout import NOTES, OWN_TASKS
 from medhmp.progress import Progress
 from medhmp.refusal import find_refusal
 from medhmp.run import digest
@@ -79,5 +79,5 @@ def _journal(shards: Folder, build: str, progress: Progress) -> Journal:
 
 
 def _clear(shards: Folder) -> None:
-    for name in (FOLDER, *TABLES, "labels", "attributes", NOTES):
+    for name in (FOLDER, *TABLES, "labels", "attributes", NOTES, OWN_TASKS):
         (shards / name).remove()

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
@@ -169,9 +168,9 @@ class Set:
         return self.records.lower().endswith(".zip")
 
     def _stream(self) -> Any:
-        fs, path = self.folder.resolve(self.records)
+        stream = pa.BufferedInputStream(self.folder.open(self.records), READ)
         zipped = self.records.lower().endswith("gz")
-        return fs.open_input_stream(path, compression="gzip" if zipped else None)
+        return pa.CompressedInputStream(stream, "gzip") if zipped else stream
 
     def _damaged(self) -> Refusal:
         kind = "zip" if self._is_zip else "tar"
@@ -301,15 +300,13 @@ def find(folder: Folder) -> tuple[Set, ...]:
 
 
 def _listed(folder: Folder) -> list[str]:
-    fs, path = folder.resolve()
     try:
-        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        return list(folder.entries())
     except OSError as error:
         raise Refusal(
             f"'{folder}' cannot be listed ({type(error).__name__}); "
             "give the folder that holds set-a.tar.gz and Outcomes-a.txt, and check access to it"
         ) from None
-    return sorted(info.base_name for info in infos)
 
 
 def _by_letter(names: list[str], pattern: str) -> Mapping[str, str]:

@@ -175,7 +175,7 @@ class _Readings:
 
     def of(self, part: Set) -> Iterator[pa.RecordBatch]:
         """EVENTS batches: descriptors without a time, readings with 0 <= hours < T."""
-        ranges = Ranges.of(self.settings.variables, "physionet2012")
+        ranges = Ranges.of(self.settings.variables, "physionet2012", self.settings.names)
         seen: dict[str, int] = {part.name: 0}
         odd: dict[str, int] = {}
         for block in part.blocks():

@@ -25,8 +25,9 @@ from medhmp.train.finetune.estimators import (
 )
 
 WIDTHS = Widths(
-    hours=4, features=40, demographics=5, diagnoses=9, drugs=7, numbers=6, statistics=12
-)
+    hours=4, features=40, demographics=5, diagnoses=9, drugs=7,
+    numbers=6, statistics=12, statistic_of=(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 6),
+)  # fmt: skip
 SETTINGS = FitSettings(Model(width=8, demographic_hidden=4), Finetune(epochs=2), WIDTHS)
 TASK_OF = {"stay": "mortality", "admission": "readmission", "patient": "heart_failure"}
 POINT = {"learning_rate": 0.1, "max_leaf_nodes": 4, "max_features": 0.3, "components": 3}
@@ -103,7 +104,7 @@ def data_of(level, make=labelled, sizes=(60, 30, 31)):
 def made(name, level, settings=SETTINGS, **more):
     point = {field: values[-1] for field, values in MODELS[name].search.items()}
     point |= POINT if name == "hist_gradient_boosting" else {}
-    return estimator_of(TASK_OF[level], name, {**point, **more}, settings)
+    return estimator_of(level, name, {**point, **more}, settings)
 
 
 def with_id(csr, rows, code):
