@@ -132,14 +132,25 @@ class Stays:
 
     def until(self, bins: Ints) -> "Stays":
         """The stays without what is in bin ``bins[i]`` of stay i and in later ones: the hours that
-        lie after a prediction time."""
+        lie after a prediction time.
+
+        Statistics are of all hours, so a stay that is cut has none.
+        """
         kept = (np.arange(self.hours_per_stay) < bins[:, None]).ravel()
-        lengths = self.hours.lengths
-        on, values = np.repeat(kept, lengths), self.feature_values
+        hours, values = _kept_rows(self.hours, kept, self.feature_values)
+        numbers, of_numbers, statistics = self.numbers, self.number_values, self.statistics
+        if numbers is not None:
+            numbers, of_numbers = _kept_rows(numbers, kept, of_numbers)
+        if statistics is not None:
+            is_whole = bins[:, None] >= self.hours_per_stay
+            statistics = np.where(is_whole, statistics, np.float32(np.nan))
         return replace(
             self,
-            hours=Csr(from_lengths(np.where(kept, lengths, 0)), self.hours.values[on]),
-            feature_values=None if values is None else values[on],
+            hours=hours,
+            feature_values=values,
+            numbers=numbers,
+            number_values=of_numbers,
+            statistics=statistics,
         )
 
     def shuffled(self, generator: np.random.Generator) -> "Stays":
@@ -422,6 +433,16 @@ def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
 
 def _ints(table: pa.Table, name: str) -> Ints:
     return np.asarray(table[name].to_numpy(), np.int64)
+
+
+def _kept_rows(
+    csr: Csr, kept: npt.NDArray[np.bool_], values: Floats32 | None
+) -> tuple[Csr, Floats32 | None]:
+    """The matrix and its values with the other rows emptied."""
+    lengths = csr.lengths
+    on = np.repeat(kept, lengths)
+    emptied = Csr(from_lengths(np.where(kept, lengths, 0)), csr.values[on])
+    return emptied, None if values is None else values[on]
 
 
 def _by_hour(table: pa.Table, keys: CsrKeys) -> Csr:

@@ -257,6 +257,20 @@ def test_numbers_and_statistics_follow_their_stays():
     assert joined.equal(stays.batch(rows)["number_values"])
 
 
+def test_nothing_of_numbers_after_a_prediction_time_is_left():
+    records, stays = numbered_stays(np.random.default_rng(2))
+    bins = np.array([0, 1, 2, HOURS, -1, HOURS])
+    batch = stays.until(bins).batch(np.arange(6))
+    ends, ids = batch["number_offsets"].tolist(), batch["number_ids"].tolist()
+    values = batch["number_values"].tolist()
+    found = [[*zip(ids[a:b], values[a:b], strict=True)] for a, b in itertools.pairwise(ends)]
+    for place, (record, known) in enumerate(zip(records, bins, strict=True)):
+        cells = [hour if at < known else [] for at, hour in enumerate(record["cells"])]
+        own = found[place * HOURS : (place + 1) * HOURS]
+        assert own == [[(v, np.float32(x)) for v, x in hour] for hour in cells]
+    assert np.isnan(batch["statistics"].numpy()).all(axis=1).tolist() == (bins < HOURS).tolist()
+
+
 def test_the_control_deals_numbers_within_their_hour():
     _, stays = numbered_stays(np.random.default_rng(1), rows=40)
     dealt = stays.shuffled(np.random.default_rng(0))
