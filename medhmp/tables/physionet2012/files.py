@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
-from medhmp.tables.csv import INTEGER, RawTables
+from medhmp.tables.csv import INTEGER, NUMBER, RawTables
 from medhmp.tables.csv_file import READ
 
 HEADER: Final = "Time,Parameter,Value"
@@ -36,6 +36,9 @@ which tarfile would read whole whatever their size, and what follows the last me
 END_OF_ARCHIVE: Final = bytes(512)
 """End of every whole tar archive. tarfile does not notice where it is cut off."""
 
+OUTCOMES: Final = ("saps-i", "sofa", "length_of_stay", "survival")
+"""Outcomes that are no label; -1 is unknown."""
+
 TOO_LARGE: Final = f"a file of more than {LARGEST:,} bytes"
 
 _AGAIN: Final = "download the set again"
@@ -48,7 +51,7 @@ class Set:
     folder: Folder
     name: str  # SET-A
     records: str  # name of the archive, or of the folder that it unpacks to
-    outcomes: str  # name of the file with the table OUTCOMES-A
+    outcomes_file: str  # name of the file with the table OUTCOMES-A
 
     @property
     def table(self) -> str:
@@ -62,11 +65,11 @@ class Set:
     def sizes(self) -> dict[str, int | None]:
         """Size in bytes of each file of the set, by name."""
         files = [self.records] if self.is_archive else self._unpacked()
-        return {name: self.folder.size(name) for name in (*files, self.outcomes)}
+        return {name: self.folder.size(name) for name in (*files, self.outcomes_file)}
 
     def deaths(self, counts: dict[str, int]) -> pl.DataFrame:
         """``stay_id`` and ``expired`` of each record; reads no other outcome."""
-        raw = RawTables(self.folder, {self.table: (self.outcomes,)}, (self.table,))
+        raw = RawTables(self.folder, {self.table: (self.outcomes_file,)}, (self.table,))
         frame = raw.whole(self.table, {"recordid": INTEGER, "in-hospital_death": INTEGER})
         counts |= raw.rows
         death = pl.col("in-hospital_death")
@@ -77,6 +80,13 @@ class Set:
                 f"IN-HOSPITAL_DEATH{raw.place(self.table, bad[0])}; download it again"
             )
         return frame.select(stay_id="recordid", expired=death == 1)
+
+    def outcomes(self) -> pl.DataFrame:
+        """``stay_id``, and the outcomes that are no label (``OUTCOMES``), null where unknown."""
+        raw = RawTables(self.folder, {self.table: (self.outcomes_file,)}, (self.table,))
+        frame = raw.whole(self.table, {"recordid": INTEGER, **dict.fromkeys(OUTCOMES, NUMBER)})
+        known = (pl.when(pl.col(name) >= 0).then(name).alias(name) for name in OUTCOMES)
+        return frame.select("recordid", *known).rename({"recordid": "stay_id"})
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """Yields ``record``, ``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines.

@@ -25,6 +25,7 @@ from medhmp.train.loop import Diverged, ingest, train
 from medhmp.train.meter import Meter, line, step_line
 from medhmp.train.objective import seed_step
 from medhmp.train.pretrain.curves import Curves
+from medhmp.train.pretrain.probe import PROBE, Probe
 from medhmp.train.pretrain.stage import Setup
 from medhmp.train.pretrain.state import TrainingState
 from medhmp.train.pretrain.watch import Rhythm, Watch
@@ -45,6 +46,7 @@ class Assignment:
     widths: Widths
     threads: int  # of the CPU, for PyTorch
     pace: Pace  # of rank 0's lines
+    probe: Probe | None = None  # of rank 0
 
 
 def run_rank(config: dict[str, Assignment]) -> Metrics:
@@ -89,7 +91,8 @@ def _train(given: Assignment, batches: Batches, rank: int, device: torch.device)
             given.pace.say(step_line(at, done, given.steps, state.guard.last, meter))
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
-        row = {"stage": stage.name, "epoch": epoch, **summary}
+        probed = _probed(given, rank, epoch, objective, device)
+        row = {"stage": stage.name, "epoch": epoch, **summary, **probed}
         state.metrics.append(row)
         watch.after_epoch(epoch)
         if curves:
@@ -155,6 +158,20 @@ def _watch(given: Assignment, rank: int, state: TrainingState, writer: Writer) -
         ray.train.collective.broadcast_from_rank_zero,  # [5] one pulse for all
         lambda: ray.train.get_preemption_info() is not None,  # [6] a node is about to go
     )
+
+
+def _probed(
+    given: Assignment, rank: int, epoch: int, objective: torch.nn.Module, device: torch.device
+) -> dict[str, float]:
+    """What the probe finds after an epoch, for the epoch's row; rank 0 says it. Nothing where none
+    is due."""
+    probe = given.probe
+    if probe is None or rank or not probe.is_due(epoch):
+        return {}
+    found = probe(objective, device)
+    at = f"{given.setup.stage.name} {epoch + 1}/{given.setup.pretrain.epochs}"
+    given.pace.say(f"{at}  frozen, it predicts {probe.task} with a validation AUROC of {found:.3f}")
+    return {PROBE: found}
 
 
 @contextlib.contextmanager
