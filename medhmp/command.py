@@ -172,9 +172,9 @@ def parse(
 def _check_access(run: Run, reads: Collection[str]) -> None:
     """Refuses a place in object storage that the job cannot write to, or that holds nothing for it
     to read, before Ray starts."""
-    given = {name: [uri] for name, uri in run.uris()}
-    given["tables.sources"] = list(run.tables.named().values())
-    if not any("://" in uri for uris in given.values() for uri in uris):
+    places = [(name, uri) for name, uri in run.uris() if name != "tables.sources"]
+    places += [("tables.sources", uri) for uri in run.tables.named().values()]
+    if not any("://" in uri for _, uri in places):
         return
     from medhmp.patience import hasty
     from medhmp.storage import Folder
@@ -184,8 +184,8 @@ def _check_access(run: Run, reads: Collection[str]) -> None:
     try:
         with hasty(HASTE):
             Folder(run.out).check_access(writes=True)
-            for name, uris in given.items():
-                for uri in uris if name != "out" and is_read(name, reads) else ():
+            for name, uri in places:
+                if name != "out" and is_read(name, reads):
                     Folder(uri).check_access()
     except Failure as error:
         raise Refusal(f"{error}; or check AWS_ENDPOINT_URL") from None

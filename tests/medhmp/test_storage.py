@@ -315,7 +315,7 @@ def test_fingerprint_of_what_is_not_whole_names_the_job_that_makes_it(folder):
     ("uri", "reason"),
     [
         ("gopher://host/run", "is neither a local folder nor a place that fsspec knows"),
-        ("gs://bucket/run", "'gs://bucket/run' cannot be opened here: please install gcsfs"),
+        ("gs://bucket/run", "'gs://bucket/run/part' cannot be opened here: please install gcsfs"),
         ("s3://BUCKET WITH BLANKS/run", "is not a place this can read or write: a bucket's name"),
         ("s3:/bucket/run", "one slash behind its colon; write s3://bucket/run"),
         ("s3://bucket/run?region=eu-west-1", "followed by an option, [?]region, which is not read"),
