@@ -11,6 +11,7 @@ Reads   the raw tables of the sources, or OUT/raw where none is named; a name de
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
         OUT/shards/featurize.json (workers, memory, seconds of each stage)
+        OUT/targets/stays.parquet with features.numbers: what came later of training stays alone
 
 Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
@@ -45,7 +46,7 @@ MOST: Final = 8
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    from medhmp.layout import SHARDS
+    from medhmp.layout import AUXILIARY, SHARDS
     from medhmp.replacing import move_in, room_for
     from medhmp.shards.build.own_tasks import make_own_tasks
     from medhmp.shards.build.pipeline import Sections
@@ -55,6 +56,7 @@ def featurize(run: Run) -> None:
     from medhmp.storage import Folder, Stamp, made_elsewhere, opened
     from medhmp.tables import checksums
     from medhmp.tables.ranges import fingerprint as ranges_fingerprint
+    from medhmp.tables.ranges import read_variables
     from medhmp.tables.sources import READERS, folders_of, identify, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
@@ -76,11 +78,13 @@ def featurize(run: Run) -> None:
         progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
     else:
         featurizer = frozen_featurizer(frozen, fields) if frozen else None
-        asked = Sections(run.cohort, run.splits, run.features, run.shards)
+        quantities = read_variables(run.tables.variables)
+        asked = Sections(run.cohort, run.splits, run.features, run.shards, quantities)
         for name, folder in folders.items() if run.tables.checksums else ():
             if said := checksums.check(folder, READERS[name].files(folder)):
                 progress.say(f"{name}: {said}")
-        manifest, seconds = make_shards(asked, stamp, sources, room, progress, featurizer)
+        targets = root / AUXILIARY
+        manifest, seconds = make_shards(asked, stamp, sources, room, targets, progress, featurizer)
         move_in(shards)
         progress.say(f"tables are known again by: {checked}")
         tell(progress, manifest, run.features)
@@ -98,7 +102,7 @@ def _frozen(run: Run, shards: Folder) -> Output | None:
     if not run.features.frozen:
         return None
     frozen = Folder(run.features.frozen)
-    if frozen.resolve()[1] == shards.resolve()[1]:
+    if frozen.is_same(shards):
         raise Refusal(
             f"features.frozen is {shards}, which this run would replace; give another --out"
         )
@@ -125,9 +129,12 @@ def tell(progress: Progress, manifest: Manifest, features: Features) -> None:
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
+    if sizes.numbers:
+        progress.say(f"  {sizes.numbers:,} numeric variables, {sizes.statistics:,} statistics")
     if not sizes.demographics:
         progress.say("  no demographic feature is left; the model learns from the hours alone")
-    for line in (*_filled(manifest, features), _frequent(manifest, features), *_empty(manifest)):
+    lines = (*_filled(manifest, features), *_drift(manifest))
+    for line in (*lines, _frequent(manifest, features), *_empty(manifest)):
         progress.say(f"  {line}")
     for task, of in manifest.tasks.items():
         tell_task(progress, task, of)
@@ -164,6 +171,22 @@ def _filled(manifest: Manifest, features: Features) -> Iterator[str]:
                 yield f"{source}: {beyond:,} {every} are{BEYOND}, and {fate}"
             if unknown := of[values + UNKNOWN]:
                 yield f"{source}: {unknown:,} {every} are{UNKNOWN}, and have no feature"
+
+
+def _drift(manifest: Manifest) -> Iterator[str]:
+    """What each source has of the variables of frozen features."""
+    from medhmp.features.drift import Variable
+
+    for source, of in manifest.drift.items():
+        found = {name: Variable(**of_name) for name, of_name in of.items()}
+        there = [name for name, variable in found.items() if variable.filled]
+        yield f"{source}: {len(there):,} of the {len(found):,} frozen hourly variables have columns"
+        unlike = [f"{n} {v.ratio:.2g}" for n, v in found.items() if v.looks_different]
+        if unlike:
+            yield (
+                f"{source}: {len(unlike):,} look as if in another unit (median over the fit's): "
+                f"{', '.join(unlike[:MOST])}"
+            )
 
 
 def _frequent(manifest: Manifest, features: Features) -> str:

@@ -43,7 +43,8 @@ class Synthetic:
 class Tables:
     """The raw tables: where they are, how they are made or read."""
 
-    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu, clif, meds, physionet2012 or fiddle; none:
+    # synthetic
     sources: tuple[str, ...] = ()
 
     # names of tables that features alone need and that a source may lack: LABEVENTS, lab, ...
@@ -160,6 +161,10 @@ class Splits:
     train: float = 0.8  # share of patients
     validation: float = 0.1  # share of patients
     test: float = 0.1  # share of patients
+    # cross-validation: patients in so many folds by the same hash; the test split is one of them,
+    # and train and validation share the others as they share what is not test; 0: no folds
+    folds: int = 0
+    fold: int = 0  # the fold that is the test split, from 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,12 @@ class Features:
     # shared: one vocabulary for the facts of a stay (admission, person, unit), so that they do not
     # tell the database; what one database alone has is left out. own: each source's own, as paper
     facts: Literal["shared", "own"] = "shared"
+    # shared: one name and unit for the hourly readings that tables.variables knows in every source,
+    # so that what is fitted to one has something to read in another. own: each source's own
+    names: Literal["own", "shared"] = "own"
+    # beside the bins, the last number of each hour and variable, statistics of them, and auxiliary
+    # targets: for models of ours that read numbers
+    numbers: bool = False
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
     min_filled: float = 0.5  # frozen: share of a source's stays that must have an hourly feature
 
@@ -269,6 +280,9 @@ class Pretrain:
     seed: int = 0  # initial weights, masks, order
     keep: int = 2  # newest checkpoints kept
     checkpoint_steps: int = 1000  # steps between checkpoints; a kill repeats at most this many
+    # epochs between probes: the AUROC of the first stay task's validation rows by a logistic
+    # regression on the frozen encoder, printed and plotted, used for nothing; 0: none
+    probe_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -391,6 +405,12 @@ class Run:
     pretrain_seeds: int = 1  # pretrainings of each stage, which differ in their seed alone
     share_budget_gib: float = 4.0  # a worker's rows below this stay in memory; note vectors always
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
+    # stage one of MedHMP-S, where tune.models has a model that reads numbers
+    pretrain_numbers: Pretrain = field(
+        default_factory=lambda: Pretrain(
+            epochs=84, learning_rate=2e-3, weight_decay=1e-2, probe_epochs=12
+        )
+    )
     pretrain_admission: Pretrain = field(
         default_factory=lambda: Pretrain(epochs=300, batch_size=4096, learning_rate=2e-5)
     )
@@ -399,6 +419,11 @@ class Run:
     fit: Fit = field(default_factory=Fit)
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)
+
+    @property
+    def reads_numbers(self) -> bool:
+        """True if a model of the grid does: MedHMP-S is pretrained, too."""
+        return any(MODELS[model].reads_numbers for model in self.tune.models)
 
     def uris(self) -> list[tuple[str, str]]:
         """(field, URI) of every place that the run names."""
@@ -429,7 +454,13 @@ class Run:
                 f"splits.train, validation and test are {shares}; "
                 "give three positive shares that sum to 1"
             )
-        for name in ("pretrain_stay", "pretrain_admission"):
+        folds, fold = self.splits.folds, self.splits.fold
+        if folds == 1 or folds < 0 or not 0 <= fold < max(folds, 1):
+            raise Refusal(
+                f"splits.folds is {folds} and splits.fold {fold}; give two folds or more, or 0, "
+                "and a fold from 0 below their number"
+            )
+        for name in ("pretrain_stay", "pretrain_numbers", "pretrain_admission"):
             stage: Pretrain = getattr(self, name)
             if stage.workers < 1 or stage.batch_size % stage.workers:
                 raise Refusal(
@@ -445,6 +476,11 @@ class Run:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()
         self.features.types()
+        if self.features.names == "shared" and self.tables.variables == "none":
+            raise Refusal(
+                "features.names is shared and tables.variables, which has the shared names, is "
+                "none; give --tables.variables default, or a file of your own"
+            )
         if not 0 <= self.features.min_filled <= 1:
             raise Refusal("features.min_filled is a share of stays; give a number from 0 to 1")
         if self.features.dt <= 0 or self.model.temperature <= 0:

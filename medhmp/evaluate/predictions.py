@@ -17,13 +17,13 @@ from medhmp.layout import (
     BEST,
     PREDICTION_COLUMNS,
     PREDICTIONS,
-    STARTED_FROM,
     TRIAL_TABLE,
     TUNE,
     WEIGHTS,
     grid_of,
     seeded,
     skipped_of,
+    started_from,
     unseeded,
 )
 from medhmp.legend import LEVELS, Start, Task
@@ -137,13 +137,14 @@ def open_grids(
     shards than those with this fingerprint, or from other ``labels`` of a task of the run's own
     (their fingerprints), or that began from other weights than the pretrainings have now."""
     grids = {key: opened(out / grid_of(*key), "tune") for key in keys}
-    for (task, _, start), grid in grids.items():
+    for (task, model, start), grid in grids.items():
         if grid.inputs.get("shards") != shards:
             raise _stale(grid, "was made from other shards than this run's")
         if grid.inputs.get("labels") != labels.get(task):
             raise _stale(grid, "was made from other labels than the shards have now")
         for number in _begun_from(grid):
-            begun = pretrainings.get(seeded(STARTED_FROM[start], number))
+            place = started_from(start, MODELS[model].reads_numbers, number)
+            begun = pretrainings.get(place)
             if begun and grid.inputs[seeded("start", number)] != begun.files[WEIGHTS].sha256:
                 raise _stale(grid, f"began from other weights than {begun.folder} has now")
     return grids

@@ -356,7 +356,8 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
     ``runs`` maps the folder of a pretraining to its ``metrics.jsonl``. Those that differ in their
     seed alone are fainter lines of one color.
     """
-    of_stage = ((row["stage"], term) for row, *_ in runs.values() for term in terms(row))
+    rows = (row for epochs in runs.values() for row in epochs)
+    of_stage = ((row["stage"], term) for row in rows for term in terms(row))
     with matplotlib.rc_context(STYLE):
         return [_term(stage, term, runs) for stage, term in dict.fromkeys(of_stage)]
 
@@ -365,7 +366,8 @@ def _term(stage: str, term: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]
     figure, axes = _figure(2.7)
     table = []
     for folder, epochs in runs.items():
-        if epochs[0]["stage"] == stage and term in epochs[0]:
+        epochs = [row for row in epochs if row["stage"] == stage and term in row]
+        if epochs:
             place, number = unseeded(folder)
             name, color = PRETRAININGS[place]
             x, y = [e["epoch"] + 1 for e in epochs], [e[term] for e in epochs]

@@ -7,6 +7,7 @@ from medhmp.layout import (
     SHUFFLED_STAY_PRETRAINING,
     STARTED_FROM,
     STAY_PRETRAINING,
+    started_from,
 )
 from medhmp.legend import Start, Task
 from medhmp.model.catalog import MODELS
@@ -45,9 +46,16 @@ PRETRAININGS: Final[dict[str, tuple[str, str]]] = {
     STARTED_FROM["both"]: ("begun from stage one", START_COLORS["both"]),
     STARTED_FROM["admission"]: ("begun from random", START_COLORS["admission"]),
     STARTED_FROM["shuffled"]: ("control: codes shuffled", START_COLORS["shuffled"]),
+    started_from("stay", numbers=True): ("stays, MedHMP-S", START_COLORS["both"]),
+    started_from("both", numbers=True): ("begun from stage one, MedHMP-S", "#7a3db8"),
+    started_from("admission", numbers=True): ("begun from random, MedHMP-S", "#b58be0"),
 }
 """Folder of a pretraining -> its name and color."""
-STAGES: Final = {STAY_PRETRAINING: "Stage one", ADMISSION_PRETRAINING: "Stage two"}
+STAGES: Final = {
+    STAY_PRETRAINING: "Stage one",
+    "pretrain_numbers": "Stage one of MedHMP-S",
+    ADMISSION_PRETRAINING: "Stage two",
+}
 
 
 def title_of(model: str, start: str) -> str:

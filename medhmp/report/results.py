@@ -172,9 +172,9 @@ def drawn_anew(predictions: Predictions, fields: Mapping[str, Any]) -> list[str]
     found = []
     if fields.get("finetune", {}).get("labels") is not None:
         found.append("labelled rows")
-    if MODELS[predictions.model].is_network:
+    if MODELS[predictions.model].has_network:
         found += ["order of the rows", "initial weights"]
-    else:
+    if not MODELS[predictions.model].is_network:
         found.append("random choices of the fit")
     if predictions.pretrainings > 1:
         found.append("pretraining")
@@ -264,7 +264,7 @@ def over_floor(rows: Sequence[Record]) -> dict[Task, Record]:
     found: dict[Task, Record] = {}
     for row in rows:
         best = found.get(row["task"])
-        if not MODELS[row["model"]].is_network and (
+        if MODELS[row["model"]].is_floor and (
             best is None or row["validation_loss"] < best["validation_loss"]
         ):
             found[row["task"]] = row

@@ -128,7 +128,7 @@ def headline(results: Record) -> list[tuple[str, str]]:
 def _of_tasks(gain: Record) -> str:
     """Over which tasks a gain is a mean, its interval, and the tasks left out."""
     said = f"mean of {len(gain['tasks'])} tasks"
-    floors = {model for model in gain["over"].values() if not MODELS[model].is_network}
+    floors = {model for model in gain["over"].values() if MODELS[model].is_floor}
     if floors:
         said += f" ({', '.join(MODELS[model].title for model in MODELS if model in floors)})"
     if gain["low"] is None:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from medhmp.arrays import Floats32, Ints
-from medhmp.batch import LABEL
+from medhmp.batch import LABEL, TARGETS
 from medhmp.layout import CUT
 from medhmp.legend import ROW_ID, SPLITS, Level, Split, Task
 from medhmp.run import Cohort, Model
@@ -41,6 +41,7 @@ class Labelled:
     rows: Rows
     label: Floats32  # (n) in {0, 1}
     notes: RowNotes | None = None  # what models read of notes that the rows do not have
+    targets: Floats32 | None = None  # (n, K) of training stays alone, NaN where unknown
 
     def __len__(self) -> int:
         return len(self.label)
@@ -48,12 +49,16 @@ class Labelled:
     def batch(self, rows: Ints) -> Batch:
         """The keys of the level for the given rows, and ``label``."""
         notes = self.notes.batch(rows) if self.notes else {}
-        return {**self.rows.batch(rows), **notes, LABEL: torch.from_numpy(self.label[rows])}
+        batch = {**self.rows.batch(rows), **notes, LABEL: torch.from_numpy(self.label[rows])}
+        if self.targets is not None:
+            batch[TARGETS] = torch.from_numpy(self.targets[rows])
+        return batch
 
     def take(self, rows: Ints) -> "Labelled":
         """Copies the given rows."""
         notes = self.notes.take(rows) if self.notes else None
-        return Labelled(self.rows.take(rows), self.label[rows], notes)
+        targets = None if self.targets is None else self.targets[rows]
+        return Labelled(self.rows.take(rows), self.label[rows], notes, targets)
 
 
 TaskData = dict[Split, Labelled]

@@ -121,6 +121,12 @@ class Manifest:
     tasks: Mapping[Task, TaskCounts]
     # source -> what its stays fill of the columns (features/filled.py)
     filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    # hourly variable -> training stays that have it, and the median of its numbers there
+    typical: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # of frozen features: source -> hourly variable -> what its stays have of it (features/drift.py)
+    drift: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    # the fitted numbers (features/numbers.py): names and quantiles; empty without features.numbers
+    numbers: Mapping[str, Any] = field(default_factory=dict)
     # ICD-10 diagnosis -> the ICD-9 ones it became
     icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # ICD-9 diagnosis with an id -> the training admissions that have it
@@ -136,6 +142,9 @@ class Manifest:
             diagnoses=len(self.diagnoses),
             drugs=len(self.drugs),
             events=tuple(i for i, name in enumerate(self.features) if EVENT.search(name)),
+            numbers=len(self.numbers.get("variables", ())),
+            statistics=len(self.numbers.get("statistics", ())),
+            statistic_of=tuple(self.numbers.get("statistic_of", ())),
         )
 
     def rows_per_file(self, table: str, splits: Sequence[str] = SPLITS) -> dict[str, int]:

@@ -74,7 +74,7 @@ class MimicEvents:
         }
 
     def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:
-        ranges = Ranges.of(self.settings.variables, "mimic")
+        ranges = Ranges.of(self.settings.variables, "mimic", self.settings.names)
         for frame in scan():
             yield from batches(ranges.plausible(frame, self.counts), schema.EVENTS)
         self.counts |= self.raw.rows

@@ -21,6 +21,10 @@ NAMES: Final = {"batch_size": "batch", "learning_rate": "lr"}
 """Field -> its short name in the name of a cell; others have their own."""
 
 
+Begin = tuple[Start, int, bool]
+"""A start, the number of its pretraining, and whether that is of MedHMP-S."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """All cells of one task, model and start, and where their results go."""
@@ -45,6 +49,10 @@ class Grid:
     def trials(self) -> Folder:
         """The folder of the cells' records and models."""
         return self.folder / TRIALS
+
+    def begins(self, number: int) -> Begin:
+        """The pretraining that a replicate of this number takes."""
+        return self.start, number % self.pretrainings, MODELS[self.model].reads_numbers
 
     @property
     def cells(self) -> list["Cell"]:
@@ -98,7 +106,10 @@ def _starts(model: str, level: Level, asked: tuple[Start, ...]) -> tuple[Start, 
     if not MODELS[model].takes_starts:
         return ("none",)
     # A patient task takes nothing from stage one: "stay" is "none", and not trained twice.
-    return tuple(s for s in asked if not (s == "stay" and level == "patient"))
+    left_out = {"stay"} if level == "patient" else set()
+    if MODELS[model].reads_numbers:
+        left_out.add("shuffled")  # the control is of the paper's form alone
+    return tuple(s for s in asked if s not in left_out)
 
 
 def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> Grid:
