@@ -17,8 +17,9 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "model", "pretrain_on", "pretrain_seeds"),
-    *("share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
+    *("name", "out", "overwrite", "quiet", "private", "tracker", "model"),
+    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_admission"),
+    *("loop", "tune.starts"),
 )
 """Sections and fields of a run that this job reads."""
 

@@ -31,7 +31,7 @@ from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.tabular import blocks, counted
 from medhmp.train.checkpoint import dump_weights
-from medhmp.train.finetune.fit import FitResult, fit_network, logits_of
+from medhmp.train.finetune.fit import FitResult, Watch, fit_network, logits_of
 from medhmp.train.objective import Classification, build_classifier
 
 Point = Mapping[str, float]
@@ -61,11 +61,15 @@ class Estimator(Protocol):
     """A model of one task, to be fitted or loaded before it scores."""
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         """Fits the training split, and begins from pretrained tensors if there are any.
 
-        Raises Diverged.
+        ``watch`` sees each epoch of a network, and may end its training. Raises Diverged.
         """
         ...
 
@@ -155,7 +159,11 @@ class Network:
         self._objective: Classification
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         torch.manual_seed(seed)
         self._objective = self._fresh()
@@ -171,6 +179,7 @@ class Network:
             int(self._point["batch_size"]),
             seed,
             self._device,
+            watch,
         )
         return FitResult(loss, area, metrics, arrived)
 
@@ -216,7 +225,11 @@ class CountsModel:
         self._fitted: Any
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         validation = data["validation"]
         tables = [

@@ -1,7 +1,7 @@
 """One fit of a network on a task, kept at its epoch of lowest validation cross-entropy."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ from medhmp.train.objective import Classification
 
 SCORING_BATCH = 256
 
+Watch = Callable[[Mapping[str, Any]], bool]
+"""Called with the row of an epoch; False ends the training."""
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -41,6 +44,7 @@ def fit_network(
     batch_size: int,
     seed: int,
     device: torch.device | None = None,
+    watch: Watch | None = None,
 ) -> tuple[float, float, Metrics]:
     """Trains on the training split; leaves the network at its epoch of lowest validation loss.
 
@@ -52,6 +56,7 @@ def fit_network(
         batch_size: rows per step.
         seed: orders the rows.
         device: where the objective is; none: the CPU.
+        watch: called with the row of each epoch; False ends the training.
 
     Returns:
         Validation cross-entropy and AUROC of the epoch that is kept, and a row for each epoch.
@@ -71,10 +76,12 @@ def fit_network(
                 f"the validation loss of epoch {epoch} is {loss}; lower the learning rate"
             )
         area = auroc(data["validation"].label.astype(int), logits.numpy())
-        metrics.append({"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area})
+        row = {"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area}
+        metrics.append(row)
         if stop.improved(epoch, loss):
             best = {k: v.detach().cpu().clone() for k, v in objective.model.state_dict().items()}
-        return not stop.should_stop(epoch)
+        goes_on = watch is None or watch(row)
+        return goes_on and not stop.should_stop(epoch)
 
     train(
         objective,

@@ -2,7 +2,7 @@
 
 from ray.tune.execution.class_cache import _ActorClassCache
 
-from medhmp.train.finetune.grid import keep_credentials_here
+from medhmp.train.finetune.experiment import keep_credentials_here
 
 CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
