@@ -7,6 +7,7 @@ rate is the lowest or highest searched, the grid may search one more beyond it. 
 chosen cell's fitted models score the test split, once; their files stay.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import ray
 
-from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
+from medhmp.layout import BEST, PREDICTIONS, TRIAL_COLUMNS, TRIAL_TABLE, TRIALS
 from medhmp.model.catalog import MODELS
 from medhmp.model.starts import load_start
 from medhmp.progress import Progress
@@ -93,6 +94,7 @@ def run_grids(
     for said in ray.get([finish.remote(grid, reference) for grid in known.values()]):
         if said:
             progress.say(said)
+    _say_stopped(known.values(), progress)
     _say_edges(known.values(), progress)
 
 
@@ -193,8 +195,8 @@ def _finish(grid: Grid, shared: Shared) -> str:
     kept = [*(fit.record for fit in fits), *(fit.model for fit in best.fits)]
     rows = [row for _, record in records for row in record["rows"]]
     entries = [
-        grid.folder.write_json("best.json", _best(best, record, records)),
-        grid.folder.write_parquet("trials.parquet", _trials_table(rows)),
+        grid.folder.write_json(BEST, _best(best, record, records)),
+        grid.folder.write_parquet(TRIAL_TABLE, _trials_table(rows)),
         grid.folder.write_parquet(PREDICTIONS, _predictions(best, record, shared)),
         *(grid.folder.entry(f"{TRIALS}/{name}") for name in kept),
     ]
@@ -214,10 +216,21 @@ def _warning(grid: Grid, record: Record) -> str:
     )
 
 
+def _say_stopped(grids: Iterable[Grid], progress: Progress) -> None:
+    """Says which fits ASHA has stopped."""
+    for grid in grids:
+        rows = grid.folder.read_parquet(TRIAL_TABLE, ["cell", "status"]).to_pylist()
+        stopped = Counter(row["cell"] for row in rows if row["status"] == STOPPED)
+        if stopped:
+            cells = ", ".join(f"{cell} ({n})" for cell, n in stopped.items())
+            total = counted(len(rows), "fit")
+            progress.say(f"tune {grid.title}: ASHA stopped {stopped.total()} of {total}: {cells}")
+
+
 def _say_edges(grids: Iterable[Grid], progress: Progress) -> None:
     """Says of how many grids the chosen rate is an end of those searched."""
     networks = [grid for grid in grids if MODELS[grid.model].is_network]
-    at_edge = [grid for grid in networks if grid.folder.read_json("best.json")["edge"]]
+    at_edge = [grid for grid in networks if grid.folder.read_json(BEST)["edge"]]
     if at_edge:
         more = max(grid.extend for grid in at_edge) + 2
         progress.say(

@@ -5,7 +5,7 @@ one replicate of it.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -156,7 +156,7 @@ class CellFit:
         return Stamp({**fit.fields, **self.cell.point, "replicate": self.number}, inputs)
 
 
-def in_order(fits: Iterable[CellFit]) -> list[CellFit]:
+def in_order(fits: list[CellFit]) -> list[CellFit]:
     """The order in which a search that is cut off has told most.
 
     The first replicate of everything goes before the second of anything. Within a replicate each
