@@ -122,11 +122,12 @@ def physionet2012() -> Run:
             starts=("none", "stay"),
             search=(
                 "medhmp.batch_size=32",
-                "medhmp.learning_rate=2e-3,5e-3,1e-2",
+                "medhmp.learning_rate=5e-4,1e-3,2e-3",
                 "f_lstm.batch_size=32",
                 "f_lstm.learning_rate=1e-4,1e-3,1e-2",
             ),
             replicates=2,
+            extend=2,
         ),
     )
 

@@ -21,6 +21,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
 from medhmp.progress import Pace
+from medhmp.refusal import Refusal
 from medhmp.run import Finetune
 from medhmp.train.finetune.search import CellFit, Grid, in_order
 from medhmp.train.finetune.trials import REDUCTION, Shared, first_rung, run_trial
@@ -52,6 +53,7 @@ def run_experiment(
 
     Raises:
         Exception: what a trial raised, once the others are done.
+        Refusal: of the first grid whose cells all diverged, then, too.
     """
     keep_credentials_here()
     os.environ.setdefault(PENDING, str(max(1, int(ray.cluster_resources().get("CPU", 1)))))
@@ -83,6 +85,8 @@ def run_experiment(
         ).fit()
     if results.errors:
         raise results.errors[0]
+    if search.refused:
+        raise search.refused
     return results
 
 
@@ -110,6 +114,7 @@ class InTurn(Searcher):  # type: ignore[misc]
         self._running: dict[str, CellFit] = {}
         self._open: dict[Any, int] = {}  # fits that a grid waits for
         self.total = 0
+        self.refused: Refusal | None = None  # the first grid that cannot go on
         self._add(in_order(fits))
 
     def _add(self, fits: list[CellFit]) -> None:
@@ -134,8 +139,12 @@ class InTurn(Searcher):  # type: ignore[misc]
         if error:
             return
         self._open[grid.key] -= 1
-        if not self._open[grid.key]:
+        if self._open[grid.key]:
+            return
+        try:
             self._add(in_order(self._go_on(grid)))
+        except Refusal as refused:  # here it would end the other grids, too
+            self.refused = self.refused or refused
 
     def save(self, checkpoint_path: str) -> None:
         """Writes nothing of use: a search goes on by the records in ``trials/``."""

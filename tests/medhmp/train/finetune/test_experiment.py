@@ -6,6 +6,7 @@ from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from medhmp.refusal import Refusal
 from medhmp.run import Finetune
 from medhmp.storage import Folder, Stamp
 from medhmp.train.finetune.experiment import InTurn, WithinReplicate, keep_credentials_here
@@ -80,6 +81,21 @@ def test_a_grid_is_asked_what_else_it_needs_once_its_fits_are_done():
     for n in range(2):
         search.on_trial_complete(f"more-{n}", {"val_loss": 0.5})
     assert asked == [none.key, none.key]
+    assert search.suggest("none left") == Searcher.FINISHED
+
+
+def test_a_grid_that_cannot_go_on_ends_no_other():
+    def go_on(of):
+        if of.start == "none":
+            raise Refusal("every cell diverged")
+        return []
+
+    search = InTurn([*fits_of(grid("none")), *fits_of(grid("both"))], go_on)
+    for n in range(8):
+        search.suggest(f"trial-{n}")
+    for n in range(8):
+        search.on_trial_complete(f"trial-{n}", {"val_loss": None})
+    assert str(search.refused) == "every cell diverged"
     assert search.suggest("none left") == Searcher.FINISHED
 
 
