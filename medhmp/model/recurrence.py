@@ -49,7 +49,7 @@ class _Recurrence(torch.autograd.Function):
         minus_two = gates.new_full((), -2)
         # unbind() once: indexing hour by hour costs more than the arithmetic of a narrow layer.
         now = activated.unbind(0)
-        i, f, g, o = (gate.unbind(0) for gate in activated.split(R, dim=2))
+        i, f, g, o = (gate.unbind(0) for gate in activated.chunk(4, dim=2))
         h, c, s = hidden.unbind(0), cell.unbind(0), of_cell.unbind(0)
         for t in range(T):
             now[t].addmm_(h[t], weight).sigmoid_()
@@ -70,8 +70,8 @@ class _Recurrence(torch.autograd.Function):
         T, _, R = of_cell.shape
         grad = torch.empty_like(activated)  # with respect to the gates
         now, after = grad.unbind(0), activated.unbind(0)
-        by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in grad.split(R, dim=2))
-        i, f, g, o = (gate.unbind(0) for gate in activated.split(R, dim=2))
+        by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in grad.chunk(4, dim=2))
+        i, f, g, o = (gate.unbind(0) for gate in activated.chunk(4, dim=2))
         c, s, above = cell.unbind(0), of_cell.unbind(0), grad_hidden.unbind(1)
         grad_h, grad_c = torch.zeros_like(grad_cell), grad_cell.clone()
         onto_c, zeros = torch.empty_like(grad_c), torch.zeros_like(grad_c)
