@@ -67,7 +67,7 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, grad_hidden: Tensor, grad_cell: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         weight_hh, activated, hidden, cell, of_cell = ctx.saved_tensors
-        T, _, R = of_cell.shape
+        T = len(of_cell)
         grad = torch.empty_like(activated)  # with respect to the gates
         now, after = grad.unbind(0), activated.unbind(0)
         by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in grad.chunk(4, dim=2))

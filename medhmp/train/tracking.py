@@ -22,6 +22,8 @@ WANDB_PLACE: Final = "WANDB_PROJECT"
 PROJECT: Final = "medhmp"
 """The project of W&B where its variable names none."""
 RETRIES: Final = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+FOLDERS: Final = "MLFLOW_ALLOW_FILE_STORE"
+"""Lets MLflow write to a folder, which it refuses by default since version 3."""
 UNTRACKED: Final = ("stage", "epoch", "ended")
 """Fields of a row of ``metrics.jsonl`` that are no measure."""
 
@@ -47,11 +49,14 @@ def _check_mlflow() -> None:
             f"tracker is mlflow and {MLFLOW_PLACE} is not set; set it to the address of a server "
             "or to a folder"
         )
+    place = os.environ[MLFLOW_PLACE]
+    if "://" not in place or place.startswith("file:"):
+        os.environ.setdefault(FOLDERS, "true")
     os.environ.setdefault(RETRIES, "3")  # else minutes pass before it says that nobody answers
     from mlflow import MlflowClient
 
     try:
-        MlflowClient(os.environ[MLFLOW_PLACE]).search_experiments(max_results=1)
+        MlflowClient(place).search_experiments(max_results=1)
     except Exception as error:  # of any of its stores; its text may have the address with a key
         raise Refusal(
             f"tracker is mlflow and what {MLFLOW_PLACE} names cannot be used "
