@@ -135,9 +135,10 @@ class InTurn(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Asks what else the grid needs, unless one of its trials has failed."""
-        grid = self._running.pop(trial_id).cell.grid
-        if error:
+        fit = self._running.pop(trial_id, None)
+        if error or fit is None:
             return
+        grid = fit.cell.grid
         self._open[grid.key] -= 1
         if self._open[grid.key]:
             return
