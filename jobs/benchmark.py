@@ -13,6 +13,7 @@
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
     python -m jobs.benchmark bootstrap
     python -m jobs.benchmark coverage
+    python -m jobs.benchmark folds --sources physionet2012=/data/challenge-2012 --out runs/folds
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
@@ -26,8 +27,9 @@ the stream from shards; workers against one. ``bootstrap``: seconds of the repor
 patients, and how far it is from a loop over scikit-learn. ``coverage``: how often the report's
 intervals hold the truth, on simulated sets of predictions. ``grid``: fits per second of
 ``jobs.tune`` on a slice of MedHMP's grid, and minutes of the whole; needs Linux. ``fuzz``: damaged
-files read by every reader; fails where one does other than refuse. All write to temporary folders
-alone, unless ``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
+files read by every reader; fails where one does other than refuse. ``folds``: models compared by
+cross-validation, each fold featurized, pretrained and searched anew. All write to temporary folders
+alone, unless ``--out`` of ``fuzz`` and ``folds`` or ``--place`` of ``soak-faults`` says where.
 """
 
 import importlib
@@ -50,6 +52,7 @@ MEASUREMENTS: Final = {
     "fuzz": "fuzz:Fuzz",
     "bootstrap": "bootstrap:Bootstrap",
     "coverage": "coverage:Coverage",
+    "folds": "folds:Folds",
 }
 """Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
 SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes", "soak-faults")

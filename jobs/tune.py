@@ -30,7 +30,7 @@ READS: Final = (
     *("name", "out", "overwrite", "quiet", "private", "tracker", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -59,8 +59,8 @@ def tune(run: Run) -> None:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
-        needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
-        starts = {(start, n): start_weights(out, start, n) for start, n in needed}
+        needed = {g.begins(n) for g in missing for n in range(g.pretrainings)}
+        starts = {key: start_weights(out, *key) for key in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         each_epoch = run.tune.asha or bool(callbacks)
         shared = Shared(data, settings, starts, tuple(missing), each_epoch)
@@ -75,14 +75,13 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, O
     and not in this one's; says and records why another cannot."""
     import ray
 
-    from medhmp.shards.labelled import counts, read_task
+    from medhmp.shards.labelled import counts
     from medhmp.storage import Folder
-    from medhmp.train.finetune.inputs import notes_read
+    from medhmp.train.finetune.inputs import read_data
 
     data = {}
     for task in run.tune.tasks:
-        notes = notes_read(run, task, run.tune.models)
-        rows = read_task(shards, task, run.cohort, run.model, notes)
+        rows = read_data(run, shards, task, run.tune.models)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
         if reason:

@@ -139,7 +139,7 @@ def only_grid(run: Run) -> tuple[Grid, Shared]:
     rows = read_task(shards, "mortality", run.cohort, run.model)
     settings = FitSettings(run.model, run.finetune, shards.widths)
     given = {"mortality": ray.put(rows)}
-    return grid, Shared(given, settings, {("none", 0): None}, (grid,))
+    return grid, Shared(given, settings, {("none", 0, False): None}, (grid,))
 
 
 def fits_of(grid: Grid) -> list[CellFit]:

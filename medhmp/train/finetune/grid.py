@@ -33,7 +33,6 @@ from medhmp.train.finetune.trials import (
     record_of,
     together,
 )
-from medhmp.train.objective import build_classifier
 
 GPU_SHARE: Final = 0.25
 """Share of a GPU that a trial reserves by default: one fit does not fill a GPU."""
@@ -120,9 +119,9 @@ def _check_starts(grids: list[Grid], shared: Shared) -> None:
     """Refuses pretrained weights that do not fit the model, here and not in every trial."""
     settings = shared.settings
     for grid in grids:
-        if weights := shared.starts[grid.start, 0]:
-            network = build_classifier(grid.task, grid.model, settings.model, settings.widths)
-            load_start(network.model, weights)
+        if weights := shared.starts[grid.begins(0)]:
+            beginner = MODELS[grid.model].beginner(grid.level)
+            load_start(beginner(settings.widths, settings.model), weights)
 
 
 def to_fit(grid: Grid, progress: Progress) -> tuple[Grid, list[CellFit]]:
@@ -229,7 +228,7 @@ def _say_stopped(grids: Iterable[Grid], progress: Progress) -> None:
 
 def _say_edges(grids: Iterable[Grid], progress: Progress) -> None:
     """Says of how many grids the chosen rate is an end of those searched."""
-    networks = [grid for grid in grids if MODELS[grid.model].is_network]
+    networks = [grid for grid in grids if MODELS[grid.model].has_network]
     at_edge = [grid for grid in networks if grid.folder.read_json(BEST)["edge"]]
     if at_edge:
         more = max(grid.extend for grid in at_edge) + 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from medhmp.layout import TRIALS, grid_of, seeded
-from medhmp.legend import LEVELS, Start, Task
+from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.run import Run
 from medhmp.storage import Folder, Stamp
@@ -25,6 +25,10 @@ Edge = Literal["lowest", "highest"]
 """An end of the rates that are searched."""
 
 
+Begin = tuple[Start, int, bool]
+"""A start, the number of its pretraining, and whether that is of MedHMP-S."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """All cells of one task, model and start, and where their results go."""
@@ -32,6 +36,7 @@ class Grid:
     task: Task
     model: str
     start: Start
+    level: Level  # of the task
     folder: Folder
     fit: Stamp  # what every fit depends on beside its own point and number
     search: Mapping[str, tuple[float, ...]]  # field -> its values
@@ -64,6 +69,10 @@ class Grid:
         """The folder of the fits' records and models."""
         return self.folder / TRIALS
 
+    def begins(self, number: int) -> Begin:
+        """The pretraining that a replicate of this number takes."""
+        return self.start, number % self.pretrainings, MODELS[self.model].reads_numbers
+
     @property
     def searched(self) -> dict[str, tuple[float, ...]]:
         """Field -> its values, the added ones too."""
@@ -81,7 +90,7 @@ class Grid:
     def edge(self, best: "Cell") -> Edge | None:
         """Where the best rate lies, if that is the end of two or more rates of a network."""
         rates = self.searched.get(RATE, ())
-        if len(rates) < 2 or not MODELS[self.model].is_network:
+        if len(rates) < 2 or not MODELS[self.model].has_network:
             return None
         at = best.point[RATE]
         return "lowest" if at == min(rates) else "highest" if at == max(rates) else None
@@ -136,11 +145,6 @@ class CellFit:
         return f"{self.name}.{suffix_of(self.cell.grid.model)}"
 
     @property
-    def pretraining(self) -> int:
-        """The number of the pretraining that it begins from."""
-        return self.number % self.cell.grid.pretrainings
-
-    @property
     def config(self) -> dict[str, Any]:
         """What it is, as Tune, its trackers and its result table show it."""
         task, model, start = self.cell.grid.key
@@ -150,8 +154,9 @@ class CellFit:
     @property
     def stamp(self) -> Stamp:
         """The stamp of its record, which does not depend on the other fits of the grid."""
-        fit, others = self.cell.grid.fit, set(range(self.cell.grid.pretrainings))
-        unread = {seeded("start", number) for number in others - {self.pretraining}}
+        grid = self.cell.grid
+        fit, (_, own, _) = grid.fit, grid.begins(self.number)
+        unread = {seeded("start", number) for number in range(grid.pretrainings) if number != own}
         inputs = {name: of for name, of in fit.inputs.items() if name not in unread}
         return Stamp({**fit.fields, **self.cell.point, "replicate": self.number}, inputs)
 
@@ -181,20 +186,24 @@ def spread(n: int) -> list[int]:
 
 def grids_of(run: Run, task: Task, inputs: FitInputs) -> list[Grid]:
     """The grids of a task: of each model that has its level, every start that the model takes."""
+    level = run.cohort.level(task)
     pairs = [
         (model, start)
         for model in run.tune.models
-        if LEVELS[task] in MODELS[model].builders
-        for start in _starts(model, task, run.tune.starts)
+        if level in MODELS[model].builders
+        for start in _starts(model, level, run.tune.starts)
     ]
     return [_grid(run, task, model, start, inputs) for model, start in pairs]
 
 
-def _starts(model: str, task: Task, asked: tuple[Start, ...]) -> tuple[Start, ...]:
+def _starts(model: str, level: Level, asked: tuple[Start, ...]) -> tuple[Start, ...]:
     if not MODELS[model].takes_starts:
         return ("none",)
     # A patient task takes nothing from stage one: "stay" is "none", and not trained twice.
-    return tuple(s for s in asked if not (s == "stay" and LEVELS[task] == "patient"))
+    left_out = {"stay"} if level == "patient" else set()
+    if MODELS[model].reads_numbers:
+        left_out.add("shuffled")  # the control is of the paper's form alone
+    return tuple(s for s in asked if s not in left_out)
 
 
 def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> Grid:
@@ -203,6 +212,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         task,
         model,
         start,
+        level=run.cohort.level(task),
         folder=Folder(run.out) / grid_of(task, model, start),
         fit=Stamp(
             fit_fields(run, task, model),

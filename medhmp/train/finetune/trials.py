@@ -18,7 +18,7 @@ import ray
 import ray.tune
 from torch import Tensor
 
-from medhmp.legend import Start, Task
+from medhmp.legend import Task
 from medhmp.progress import Progress
 from medhmp.run import Finetune
 from medhmp.shards.labelled import TaskData, draw
@@ -29,7 +29,7 @@ from medhmp.train.finetune.estimators import (
     base_rate_loss,
     estimator_of,
 )
-from medhmp.train.finetune.search import Cell, CellFit, Grid
+from medhmp.train.finetune.search import Begin, Cell, CellFit, Grid
 from medhmp.train.loop import Diverged
 
 Record = dict[str, Any]
@@ -50,7 +50,7 @@ class Shared:
 
     data: Mapping[Task, ray.ObjectRef]  # to the TaskData of each task: nobody holds it twice
     settings: FitSettings
-    starts: Mapping[tuple[Start, int], Mapping[str, Tensor] | None]  # tensors of each pretraining
+    starts: Mapping[Begin, Mapping[str, Tensor] | None]  # tensors of each pretraining
     grids: tuple[Grid, ...]
     each_epoch: bool = False  # a trial reports each epoch of a network, not its end alone
 
@@ -69,7 +69,7 @@ class Shared:
     def estimator(self, cell: Cell) -> Estimator:
         """The model of a cell, on the device that Ray reserved for this process."""
         grid = cell.grid
-        return estimator_of(grid.task, grid.model, cell.point, self.settings, reserved_device())
+        return estimator_of(grid.level, grid.model, cell.point, self.settings, reserved_device())
 
 
 def run_trial(config: Mapping[str, Any], shared: Shared) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _fitted(fit: CellFit, shared: Shared, files: dict[str, str]) -> dict[str, An
     if shared.each_epoch:
         reports = Reports(fit, row, rungs(finetune) if grid.asha else [])
     try:
-        result = estimator.fit(data, number, shared.starts[grid.start, fit.pretraining], reports)
+        result = estimator.fit(data, number, shared.starts[grid.begins(number)], reports)
     except Diverged:
         return {**row, "status": "diverged"}
     written = grid.trials.write_bytes(fit.model, estimator.save())

@@ -38,7 +38,9 @@ def test_no_credential_of_the_driver_reaches_the_runtime_environment_of_a_trial(
 
 def grid(start):
     search = {"batch_size": (16,), "learning_rate": (1e-3, 1e-2)}
-    return Grid("arf", "medhmp", start, Folder("/nowhere"), Stamp({}, {}), search, replicates=2)
+    return Grid(
+        "arf", "medhmp", start, "stay", Folder("/nowhere"), Stamp({}, {}), search, replicates=2
+    )
 
 
 def fits_of(of):
