@@ -33,8 +33,9 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     dense, steps = x().dense, PAPER.hours
     make = functools.partial(_parameter, device=device)
     weight, recurrent = make(4 * width, PAPER.features), make(4 * width, width)
-    gates, biases = make(steps, rows, 4 * width), make(4 * width)
+    gates, biases = make(4, steps, rows, width), make(4 * width)
     onto_gates = make(rows * steps, 4 * width).detach()
+    onto_each = make(4, rows * steps, width).detach()
     onto_hidden = make(rows, steps, width).detach()
     h, output, bias = make(rows * steps, width), make(PAPER.features, width), make(PAPER.features)
     lstm = nn.LSTM(1, width, batch_first=True).to(device)
@@ -43,7 +44,7 @@ def parts(width: int, rows: int, active: int, device: torch.device) -> Works:
     decoder, weights = (h, output, bias), [*lstm.parameters()]
     return {
         "densify": lambda: x().dense,
-        "first_layer": lambda: grad(bag_linear(weight, x()), weight, onto_gates),
+        "first_layer": lambda: grad(bag_linear(weight.view(4, width, -1), x()), weight, onto_each),
         "first_layer_bags": lambda: grad(
             F.embedding_bag(x().ids, weight.t(), x().offsets, mode="sum", include_last_offset=True),
             weight,

@@ -4,8 +4,8 @@
 W_ih x, and this file the recurrence that is left, in small operations on one hour that stay in the
 cache. On a GPU ``nn.LSTM`` runs on inputs made dense.
 
-``gates`` have the four gates side by side, in PyTorch's order i, f, g, o: an hour of them is one
-matrix product.
+``gates`` have an axis for the four gates, in PyTorch's order i, f, g, o. Buffers keep one gate of
+one hour contiguous in memory.
 """
 
 from typing import Any
@@ -29,30 +29,30 @@ class _Recurrence(torch.autograd.Function):
 
     Instead of tanh x it keeps s(-2x), where s is the sigmoid and tanh x = 1 - 2 s(-2x). On a CPU
     this takes a fraction of the time of PyTorch's tanh, and one call activates all gates. Sums are
-    as exact. Of g the weights are scaled by -2 before all hours, which no rounding sees.
+    as exact.
     """
 
     @staticmethod
     def forward(
         ctx: Any, gates: Tensor, weight_hh: Tensor, bias: Tensor, h_0: Tensor
     ) -> tuple[Tensor, Tensor]:
-        T, B, R = *gates.shape[:2], weight_hh.shape[1]
-        scale = gates.new_ones(4, 1)
-        scale[2] = -2
-        scale = scale.expand(4, R).flatten()
-        activated = torch.addcmul(bias * scale, gates, scale)  # (T, B, 4R), of g the s(-2g)
-        weight = weight_hh.t() * scale
+        _, T, B, R = gates.shape
+        activated = gates.new_empty(T, 4, B, R)  # of g the s(-2g)
         hidden = gates.new_empty(T + 1, B, R)
         cell = gates.new_empty(T + 1, B, R)
         of_cell = gates.new_empty(T, B, R)  # s(-2c)
         hidden[0], cell[0] = h_0, 0
-        minus_two = gates.new_full((), -2)
+        minus_two, bias = gates.new_full((), -2), bias.view(4, 1, R)
+        weight = weight_hh.view(4, R, R).transpose(1, 2)
         # unbind() once: indexing hour by hour costs more than the arithmetic of a narrow layer.
-        now = activated.unbind(0)
-        i, f, g, o = (gate.unbind(0) for gate in activated.chunk(4, dim=2))
+        given, now = gates.unbind(1), activated.unbind(0)
+        i, f, g, o = (gate.unbind(0) for gate in activated.unbind(1))
         h, c, s = hidden.unbind(0), cell.unbind(0), of_cell.unbind(0)
+        h_by_gate = hidden.unsqueeze(1).expand(-1, 4, -1, -1).unbind(0)
         for t in range(T):
-            now[t].addmm_(h[t], weight).sigmoid_()
+            torch.add(given[t], bias, out=now[t]).baddbmm_(h_by_gate[t], weight)
+            g[t].mul_(minus_two)
+            now[t].sigmoid_()
             # c = f c + i tanh g
             torch.addcmul(i[t], f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t], value=-2)
             # h = o tanh c
@@ -65,14 +65,19 @@ class _Recurrence(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, grad_hidden: Tensor, grad_cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
         weight_hh, activated, hidden, cell, of_cell = ctx.saved_tensors
-        T = len(of_cell)
-        grad = torch.empty_like(activated)  # with respect to the gates
-        now, after = grad.unbind(0), activated.unbind(0)
-        by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in grad.chunk(4, dim=2))
-        i, f, g, o = (gate.unbind(0) for gate in activated.chunk(4, dim=2))
+        T, _, B, R = activated.shape
+        is_asked = ctx.needs_input_grad[0]  # the gradient with respect to the gates
+        grad = activated.new_empty(4, T if is_asked else 1, B, R)
+        every = grad.expand(4, T, B, R)  # otherwise every hour reuses the same buffer
+        now, now_turned = every.unbind(1), every.transpose(2, 3).unbind(1)
+        by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in every.unbind(0))
+        i, f, g, o = (gate.unbind(0) for gate in activated.unbind(1))
         c, s, above = cell.unbind(0), of_cell.unbind(0), grad_hidden.unbind(1)
+        after, h_by_gate = activated.unbind(0), hidden.unsqueeze(1).expand(-1, 4, -1, -1).unbind(0)
+        weight = weight_hh.view(4, R, R)
+        by_weight, by_bias = torch.zeros_like(weight), weight.new_zeros(4, R)
         grad_h, grad_c = torch.zeros_like(grad_cell), grad_cell.clone()
         onto_c, zeros = torch.empty_like(grad_c), torch.zeros_like(grad_c)
         for t in reversed(range(T)):
@@ -85,10 +90,11 @@ class _Recurrence(torch.autograd.Function):
             torch.addcmul(grad_h, grad_h, s[t], value=-2, out=by_o[t])
             sigmoid_backward(now[t], after[t], grad_input=now[t])
             grad_c.mul_(f[t])
-            torch.mm(now[t], weight_hh, out=grad_h)
-        every = grad.flatten(0, 1)  # (T*B, 4R)
-        by_weight = every.t() @ hidden[:-1].flatten(0, 1)
-        return grad, by_weight, every.sum(0), grad_h
+            torch.addbmm(grad_h, now[t], weight, beta=0, out=grad_h)
+            # Here, not for all hours at the end: now they are in the cache.
+            by_weight.baddbmm_(now_turned[t], h_by_gate[t])
+            by_bias += now[t].sum(1)
+        return grad if is_asked else None, by_weight.flatten(0, 1), by_bias.flatten(), grad_h
 
 
 def recurrence(
@@ -97,7 +103,7 @@ def recurrence(
     """One LSTM layer, given the products of its inputs with W_ih.
 
     Args:
-        gates: (T, B, 4R) = W_ih x_t.
+        gates: (4, T, B, R) = W_ih x_t.
         weight_hh: (4R, R).
         bias: (4R), the sum of both.
         h_0: (B, R) initial hidden state; none: zeros. The initial cell state is zeros.
@@ -106,7 +112,7 @@ def recurrence(
         The hidden states (B, T, R) and the last cell state (B, R).
     """
     if h_0 is None:
-        h_0 = gates.new_zeros(gates.shape[1], weight_hh.shape[1])
+        h_0 = gates.new_zeros(gates.shape[2:])
     hidden, cell = _Recurrence.apply(gates, weight_hh, bias, h_0)  # type: ignore[no-untyped-call]
     return hidden, cell
 
@@ -132,7 +138,7 @@ def run_gates(lstm: nn.LSTM, gates: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         lstm: one-directional, with biases; only its parameters are used, never its ``forward``.
-        gates: (T, B, 4R) = W_ih x_t of the first layer.
+        gates: (4, T, B, R) = W_ih x_t of the first layer.
 
     Returns:
         The top layer's hidden states (B, T, R) and its last cell state (B, R).
@@ -146,8 +152,9 @@ def run_gates(lstm: nn.LSTM, gates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gates_of(x: Tensor, weight_ih: Tensor) -> Tensor:
-    """(B, T, in) -> W_ih x_t (T, B, 4R)."""
-    return F.linear(x, weight_ih).transpose(0, 1)
+    """(B, T, in) -> W_ih x_t (4, T, B, R)."""
+    B, T, _ = x.shape
+    return F.linear(x, weight_ih).view(B, T, 4, len(weight_ih) // 4).permute(2, 1, 0, 3)
 
 
 def run_dense(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,7 +172,8 @@ def run_sparse(lstm: nn.LSTM, x: Sparse, steps: int) -> tuple[Tensor, Tensor]:
     weight_ih = lstm.all_weights[0][0]
     if runs_natively(weight_ih.device):
         return run_dense(lstm, x.dense.view(steps, -1, x.columns).transpose(0, 1))
-    return run_gates(lstm, bag_linear(weight_ih, x).view(steps, -1, len(weight_ih)))
+    gates = bag_linear(weight_ih.view(4, lstm.hidden_size, -1), x)  # (4, T*B, R)
+    return run_gates(lstm, gates.view(4, steps, -1, lstm.hidden_size))
 
 
 def run_unfed(weight_hh: Tensor, bias: Tensor, h_0: Tensor, steps: int) -> Tensor:
@@ -178,7 +186,7 @@ def run_unfed(weight_hh: Tensor, bias: Tensor, h_0: Tensor, steps: int) -> Tenso
         steps: T.
     """
     if not runs_natively(h_0.device):
-        nothing = bias.new_zeros(()).expand(steps, len(h_0), len(bias))
+        nothing = bias.new_zeros(()).expand(4, steps, *h_0.shape)
         return recurrence(nothing, weight_hh, bias, h_0)[0]
     with full_precision(h_0):
         h_0 = h_0.to(bias.dtype)

@@ -45,8 +45,9 @@ class FLSTM(nn.Module):
 
     def run_sparse(self, hours: Sparse, demographics: Sparse) -> Tensor:
         """The same, with the products of the inputs computed sparsely."""
-        weight_ih = self.lstm.all_weights[0][0]  # (4H, F + P)
+        T, H = self.hours, self.lstm.hidden_size
+        weight_ih = self.lstm.all_weights[0][0].view(4, H, -1)  # (4, H, F + P)
         of_features, of_demographics = weight_ih.tensor_split((self.features,), -1)
-        gates = bag_linear(of_features, hours).view(self.hours, -1, len(weight_ih))  # (T, B, 4H)
-        gates = gates + bag_linear(of_demographics, demographics)
+        gates = bag_linear(of_features, hours).view(4, T, -1, H)
+        gates = gates + bag_linear(of_demographics, demographics).unsqueeze(1)  # (4, T, B, H)
         return run_gates(self.lstm, gates)[0]

@@ -37,7 +37,7 @@ def test_the_initial_state_gets_values_and_gradients():
     torch.manual_seed(1)
     lstm, x = nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3)
     h_0 = torch.randn(2, 4, requires_grad=True)
-    gates = F.linear(x, lstm.weight_ih_l0).transpose(0, 1)
+    gates = F.linear(x, lstm.weight_ih_l0).view(2, 5, 4, 4).permute(2, 1, 0, 3)
     hidden, cell = recurrence(gates, lstm.weight_hh_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0, h_0)
     expected, (_, expected_cell) = lstm(x, (h_0[None], torch.zeros(1, 2, 4)))
     torch.testing.assert_close(hidden, expected)
@@ -49,16 +49,17 @@ def test_the_initial_state_gets_values_and_gradients():
 
 def test_backward_pass_agrees_with_finite_differences():
     torch.manual_seed(2)
-    shapes = ((3, 2, 8), (8, 2), (8,), (2, 2))
+    shapes = ((4, 3, 2, 2), (8, 2), (8,), (2, 2))
     arguments = [torch.randn(shape, requires_grad=True) for shape in shapes]
     assert torch.autograd.gradcheck(recurrence, arguments)
 
 
 def test_gates_without_a_gradient_leave_the_other_gradients_as_they_are():
+    """Then the hours share a buffer in the backward pass."""
     torch.manual_seed(3)
     shapes = ((8, 2), (8,), (3, 2))
     others = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    fed = torch.randn(5, 3, 8, requires_grad=True)
+    fed = torch.randn(4, 5, 3, 2, requires_grad=True)
     expected = recurrence(fed, *others)
     ours = recurrence(fed.detach(), *others)
     torch.testing.assert_close(ours, expected)
@@ -68,7 +69,7 @@ def test_gates_without_a_gradient_leave_the_other_gradients_as_they_are():
 
 def test_no_rows_at_all():
     weight, bias = torch.randn(8, 2, requires_grad=True), torch.randn(8, requires_grad=True)
-    hidden, cell = recurrence(torch.zeros(4, 0, 8, requires_grad=True), weight, bias)
+    hidden, cell = recurrence(torch.zeros(4, 4, 0, 2, requires_grad=True), weight, bias)
     assert hidden.shape == (0, 4, 2)
     assert cell.shape == (0, 2)
     for grad in gradients(hidden.sum() + cell.sum(), [weight, bias]):
