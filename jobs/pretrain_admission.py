@@ -19,8 +19,9 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "model", "pretrain_on", "pretrain_seeds"),
-    *("share_budget_gib", "pretrain_admission", "loop", "tune.starts", "tune.models"),
+    *("name", "out", "overwrite", "quiet", "private", "tracker", "model"),
+    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_admission"),
+    *("loop", "tune.starts", "tune.models"),
 )
 """Sections and fields of a run that this job reads."""
 

@@ -16,7 +16,7 @@ from medhmp import command
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private"),
+    *("name", "out", "overwrite", "quiet", "private", "tracker"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers", "model.forget_gates"),
     *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_stay", "pretrain_numbers"),
     *("cohort.max_visits", "model.max_stays"),

@@ -4,9 +4,9 @@
 
 Reads ``shards/`` and the pretraining outputs that the starts need. Writes
 ``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and, in
-``trials/``, a record of each cell and the fitted models of the chosen one; and
+``trials/``, a record of each fit and the fitted models of the chosen cell; and
 ``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again, it goes on with the
-cells that are missing. A whole grid of another search takes ``--overwrite``, and keeps the cells
+fits that are missing. A whole grid of another search takes ``--overwrite``, and keeps the fits
 that are in both.
 """
 
@@ -20,12 +20,14 @@ from medhmp.progress import Progress
 from medhmp.run import Run
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
+
     from medhmp.shards.labelled import TaskData
     from medhmp.shards.manifest import OpenShards
     from medhmp.storage import Folder
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "tune", "finetune"),
+    *("name", "out", "overwrite", "quiet", "private", "tracker", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
     *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
@@ -41,10 +43,13 @@ def tune(run: Run) -> None:
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.grid import Shared, pending, run_grids
+    from medhmp.train.finetune.grid import pending, run_grids
     from medhmp.train.finetune.inputs import FitInputs, start_weights
     from medhmp.train.finetune.search import grids_of
+    from medhmp.train.finetune.trials import Shared
+    from medhmp.train.tracking import grid_callbacks
 
+    callbacks = grid_callbacks(run)  # refuses a tracker that is not there
     out, shards, progress = Folder(run.out), open_shards(run), Progress(run.quiet)
     data = _trainable(run, shards, progress)
     inputs = FitInputs(out, shards, run.pretrain_on)
@@ -57,14 +62,19 @@ def tune(run: Run) -> None:
         needed = {g.begins(n) for g in missing for n in range(g.pretrainings)}
         starts = {key: start_weights(out, *key) for key in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
-        run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
+        each_epoch = run.tune.asha or bool(callbacks)
+        shared = Shared(data, settings, starts, tuple(missing), each_epoch)
+        run_grids(missing, shared, run.tune.gpus_per_trial, progress, callbacks)
         for grid in grids:
             move_in(grid.folder)
     progress.say(f"tune: {len(missing)} grids run, {out / TUNE}")
 
 
-def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:
-    """The labelled rows of each task that can be trained; says and records why another cannot."""
+def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, ObjectRef]:
+    """The labelled rows of each task that can be trained, in the memory that Ray's processes share
+    and not in this one's; says and records why another cannot."""
+    import ray
+
     from medhmp.shards.labelled import counts
     from medhmp.storage import Folder
     from medhmp.train.finetune.inputs import read_data
@@ -77,7 +87,7 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, T
         if reason:
             progress.say(f"tune {task}: skipped, {reason} {counts(drawn)}")
         else:
-            data[task] = rows
+            data[task] = ray.put(rows)
     return data
 
 

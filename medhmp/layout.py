@@ -69,7 +69,7 @@ RUN: Final = "run.json"
 
 TUNE: Final = "tune"
 TRIALS: Final = "trials"
-"""The records and weights of a grid's cells, in its folder."""
+"""The records of a grid's fits and the models of its chosen cell, in its folder."""
 TRIAL_TABLE: Final = "trials.parquet"
 BEST: Final = "best.json"
 """The cell that the grid chose."""

@@ -137,11 +137,12 @@ def physionet2012() -> Run:
                 "hist_gradient_boosting_statistics.max_leaf_nodes=8",
                 "hist_gradient_boosting_statistics.max_features=0.1",
                 "medhmp.batch_size=32",
-                "medhmp.learning_rate=2e-3,5e-3,1e-2",
+                "medhmp.learning_rate=5e-4,1e-3,2e-3",
                 "f_lstm.batch_size=32",
                 "f_lstm.learning_rate=1e-4,1e-3,1e-2",
             ),
             replicates=2,
+            extend=2,
         ),
     )
 

@@ -346,6 +346,12 @@ class Tune:
     # the next of the pretrain_seeds pretrainings
     replicates: int = 5
     gpus_per_trial: float | None = None  # share of a GPU that a trial reserves; none: 0.25, if any
+    # rates that a grid of a network may add, one after another, beyond the lowest or highest
+    # searched, while that is the best
+    extend: int = 0
+    # stop fits that lag behind the other cells of their replicate (ASHA), from finetune.patience
+    # epochs on: faster, and which cell is chosen may depend on the order in which fits end
+    asha: bool = False
 
     def check(self, cohort: Cohort) -> None:
         """Refuses an unknown model or task, a search that is none, and a control without its
@@ -393,6 +399,9 @@ class Run:
     out: str = "runs/out"  # root of all outputs: a folder or s3://bucket/key
     overwrite: bool = False  # replace this job's outputs of another run
     quiet: bool = False  # no progress lines
+    # where pretraining and the grid are shown, too; the place and the key are the tracker's own:
+    # MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_API_KEY, ... in the environment of the job
+    tracker: Literal["none", "mlflow", "wandb"] = "none"
     private: bool = True  # outputs on disk for your eyes alone; false: for whom your umask says
     tables: Tables = field(default_factory=Tables)
     cohort: Cohort = field(default_factory=Cohort)
@@ -516,6 +525,7 @@ class Run:
             "finetune.labels": 1 if labels is None else labels,
             "pretrain_seeds": self.pretrain_seeds,
             "tune.replicates": self.tune.replicates,
+            "tune.extend": self.tune.extend + 1,  # none is fine
             "report.draws": self.report.draws - 1,  # one draw has no spread
         }
         for name, count in counts.items():

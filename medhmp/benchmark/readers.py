@@ -571,7 +571,7 @@ def _read_journal(place: Path) -> dict[str, str]:
 
 
 def _read_trials(place: Path) -> dict[str, str]:
-    """Records of cells, and the models that they name."""
+    """Records of fits, and the models that they name."""
     trials, found = Folder(str(place)), {}
     for name in trials.names():
         if name.endswith(".json") and (record := trials.read_record(name)):

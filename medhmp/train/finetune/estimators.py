@@ -32,7 +32,13 @@ from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.tabular import blocks, counted, statistics_blocks, with_statistics
 from medhmp.train.checkpoint import dump_weights
-from medhmp.train.finetune.fit import FitResult, fit_network, logits_of, outputs_of
+from medhmp.train.finetune.fit import (
+    FitResult,
+    Watch,
+    fit_network,
+    logits_of,
+    outputs_of,
+)
 from medhmp.train.objective import Classification, MemberClassification, build_classifier
 
 Point = Mapping[str, float]
@@ -62,11 +68,15 @@ class Estimator(Protocol):
     """A model of one task, to be fitted or loaded before it scores."""
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         """Fits the training split, and begins from pretrained tensors if there are any.
 
-        Raises Diverged.
+        ``watch`` sees each epoch of a network, and may end its training. Raises Diverged.
         """
         ...
 
@@ -162,7 +172,11 @@ class Network:
         self._objective: Classification
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         torch.manual_seed(seed)
         self._objective = self._fresh()
@@ -182,6 +196,7 @@ class Network:
             seed,
             self._device,
             averaged=MODELS[self._model].reads_numbers,
+            watch=watch,
         )
         return FitResult(loss, area, metrics, arrived)
 
@@ -227,7 +242,11 @@ class CountsModel:
         self._fitted: Any
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         validation = data["validation"]
         tables = [self._table(data["train"]), self._table(validation)]
@@ -274,10 +293,14 @@ class Hybrid:
         self._parts |= {name: estimator_of(level, name, {}, settings, device) for name in others}
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         first, *others = self._parts.values()
-        result = first.fit(data, seed, start)
+        result = first.fit(data, seed, start, watch)
         for part in others:
             part.fit(data, seed)
         validation = data["validation"]
@@ -321,7 +344,11 @@ class Frozen(CountsModel):
         self._embedder: nn.Module | None = None
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         embedder = self._fresh()
         arrived = load_start(embedder, start) if start else []

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ SCORING_BATCH = 256
 AVERAGE_DECAY: Final = 0.99
 """Of the moving average of weights, per step."""
 
+Watch = Callable[[Mapping[str, Any]], bool]
+"""Called with the row of an epoch; False ends the training."""
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -45,6 +48,7 @@ def fit_network(
     seed: int,
     device: torch.device | None = None,
     averaged: bool = False,
+    watch: Watch | None = None,
 ) -> tuple[float, float, Metrics]:
     """Trains on the training split; leaves the network at its epoch of lowest validation loss.
 
@@ -57,6 +61,7 @@ def fit_network(
         seed: orders the rows.
         device: where the objective is; none: the CPU.
         averaged: of an epoch the moving average of the weights is scored and kept.
+        watch: called with the row of each epoch; False ends the training.
 
     Returns:
         Validation cross-entropy and AUROC of the epoch that is kept, and a row for each epoch.
@@ -82,10 +87,12 @@ def fit_network(
                 f"the validation loss of epoch {epoch} is {loss}; lower the learning rate"
             )
         area = auroc(data["validation"].label.astype(int), logits.numpy())
-        metrics.append({"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area})
+        row = {"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area}
+        metrics.append(row)
         if stop.improved(epoch, loss):
             best = {k: v.detach().cpu().clone() for k, v in scored.state_dict().items()}
-        return not stop.should_stop(epoch)
+        goes_on = watch is None or watch(row)
+        return goes_on and not stop.should_stop(epoch)
 
     train(
         objective,

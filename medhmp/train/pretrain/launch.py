@@ -27,6 +27,7 @@ from medhmp.train.pretrain.failures import Failures
 from medhmp.train.pretrain.probe import Probe
 from medhmp.train.pretrain.rank import Assignment, run_rank
 from medhmp.train.pretrain.stage import Setup, rows_to_read
+from medhmp.train.tracking import track_stage
 
 COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
 """The environment's name for the seconds that ranks wait for one another, in Ray's collectives and
@@ -66,6 +67,7 @@ def pretrain(setup: Setup, shards: OpenShards, stamp: Stamp, overwrite: bool) ->
     entries = checkpoint.write_model(room, model, setup.run_json, metrics)
     publish(room, stamp, entries + write_curves(room, metrics))
     move_in(folder)
+    track_stage(setup.tracker, setup.name, stage.title, stamp.fields, metrics, progress)
     progress.say(
         f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
     )

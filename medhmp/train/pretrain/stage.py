@@ -22,6 +22,7 @@ from medhmp.train.objective import (
     build_stay_pretraining,
     model_fields,
 )
+from medhmp.train.tracking import check_tracker
 
 Objective = StayReconstruction | NumberReconstruction | AdmissionPretraining
 
@@ -40,6 +41,12 @@ class Stage:
     @property
     def table(self) -> TableName:
         return "admissions" if self.name == "pretrain_admission" else "stays"
+
+    @property
+    def title(self) -> str:
+        """Its name in a tracker: all by which the pretrainings of a run differ."""
+        parts = {"from_stay": self.start, "control": self.shuffled, f"seed-{self.number}": True}
+        return " ".join((self.name, *(part for part, has in parts.items() if has)))
 
     def build(self, model: Model, widths: Widths) -> Objective:
         """Builds the objective with fresh weights, then copies those of the stage's start.
@@ -68,11 +75,14 @@ class Setup:
     share_budget_gib: float
     cohort: Cohort  # of the probe's labels
     run_json: str  # the text of run.json
+    name: str  # of the run
+    tracker: str  # a run's field
     progress: Progress
 
 
 def setup_of(run: Run, stage: Stage) -> Setup:
-    """The settings that a stage of a run reads."""
+    """The settings that a stage of a run reads. Refuses a tracker that is not there."""
+    check_tracker(run)
     run = _with_seed(run, stage)
     return Setup(
         stage,
@@ -83,6 +93,8 @@ def setup_of(run: Run, stage: Stage) -> Setup:
         run.share_budget_gib,
         run.cohort,
         run_json(run),
+        run.name,
+        run.tracker,
         Progress(run.quiet),
     )
 

@@ -80,7 +80,7 @@ def test_grids_are_in_the_order_of_the_legend_and_the_catalog() -> None:
         "tune/mortality/medhmp/none/predictions.parquet",
         "tune/arf/medhmp/both/predictions.parquet",
         "tune/arf/medhmp/none/complete.json",
-        "tune/arf/f_lstm/none/trials/default.json",  # of a grid that has not ended
+        "tune/arf/f_lstm/none/trials/default-seed-0.json",  # of a grid that has not ended
         "finetune/arf/medhmp/none/seed-0/predictions.parquet",
         "tune/shock/medhmp/none/predictions.parquet",  # of an earlier run
         "tune/shock/skipped.json",
