@@ -33,7 +33,7 @@ MEMBERS: Final = 8
 """Members of the head."""
 KNOTS: Final = 8
 """Pieces of the encoding of a statistic."""
-VARIABLE_DROPOUT: Final = 0.15
+VARIABLE_DROPOUT: Final = 0.3
 """Share of a stay's variables that a training step hides, readings and statistics alike."""
 DROPOUT: Final = 0.3
 """Of pooled states, of the stay's vector and within the head."""

@@ -195,7 +195,7 @@ class Network:
             int(self._point["batch_size"]),
             seed,
             self._device,
-            averaged=MODELS[self._model].reads_numbers,
+            annealed=MODELS[self._model].reads_numbers,
             watch=watch,
         )
         return FitResult(loss, area, metrics, arrived)

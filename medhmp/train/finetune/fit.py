@@ -22,6 +22,8 @@ from medhmp.train.loop import Diverged, train
 from medhmp.train.objective import Classification
 
 SCORING_BATCH = 256
+ANNEALED: Final = 600
+"""Steps over which an annealed learning rate falls to zero."""
 AVERAGE_DECAY: Final = 0.99
 """Of the moving average of weights, per step."""
 
@@ -47,7 +49,7 @@ def fit_network(
     batch_size: int,
     seed: int,
     device: torch.device | None = None,
-    averaged: bool = False,
+    annealed: bool = False,
     watch: Watch | None = None,
 ) -> tuple[float, float, Metrics]:
     """Trains on the training split; leaves the network at its epoch of lowest validation loss.
@@ -60,7 +62,9 @@ def fit_network(
         batch_size: rows per step.
         seed: orders the rows.
         device: where the objective is; none: the CPU.
-        averaged: of an epoch the moving average of the weights is scored and kept.
+        annealed: the learning rate falls to zero on a cosine, over as many epochs as have
+            ``ANNEALED`` steps, but not more than all; of an epoch the moving average of the weights
+            is scored and kept.
         watch: called with the row of each epoch; False ends the training.
 
     Returns:
@@ -71,11 +75,18 @@ def fit_network(
     """
     stop, metrics = EarlyStop(finetune.patience), Metrics()
     best = objective.model.state_dict()
-    average = WeightAverage(objective.model) if averaged else None
+    average, epochs = None, finetune.epochs
+    steps = math.ceil(len(data["train"]) / batch_size)
+    if annealed:
+        average, epochs = WeightAverage(objective.model), min(epochs, math.ceil(ANNEALED / steps))
+    rates = [group["lr"] for group in optimizer.param_groups]
 
-    def after_step(*_: object) -> None:
+    def after_step(epoch: int, done: int, *_: object) -> None:
         if average:
             average.update()
+            share = (epoch * steps + done) / (epochs * steps)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (1 + math.cos(math.pi * share)) / 2
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         nonlocal best
@@ -98,7 +109,7 @@ def fit_network(
         objective,
         optimizer,
         lambda epoch, _: _batches(data["train"], batch_size, seed, epoch),
-        range(finetune.epochs),
+        range(epochs),
         after_epoch,
         device,
         after_step,
