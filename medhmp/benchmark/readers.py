@@ -30,7 +30,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from medhmp.benchmark.rows import write_rows
 from medhmp.evaluate import predictions
 from medhmp.layout import NOTE_EMBEDDINGS, RAW, SHARDS, STAY_PRETRAINING, TRIALS
-from medhmp.legend import Widths
+from medhmp.legend import SPLITS, Widths
 from medhmp.notes.embed import read_index
 from medhmp.notes.encoder import check_encoder, embed, load_encoder
 from medhmp.notes.text import write_notes
@@ -38,11 +38,11 @@ from medhmp.recipes import smoke
 from medhmp.report.material import find_results, gather
 from medhmp.run import Notes, Synthetic, digest
 from medhmp.shards.build.journal import Journal
-from medhmp.shards.datasource import rows_of
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import OpenShards, manifest_in
+from medhmp.shards.note_vectors import read_notes
+from medhmp.shards.row_groups import rows_of
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import read_notes
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
 from medhmp.synthetic import synthesize
 from medhmp.tables.eicu import events as eicu_events
@@ -431,9 +431,7 @@ def _read_rows(place: Path) -> dict[str, str]:
     for table, files in shards.manifest.tables.items():
         assert_disjoint(splits_in(shards, table))
         for name, file in files.items():
-            rows = rows_of(
-                shards.folder / table, name, file.sha256, ("train", "validation", "test")
-            )
+            rows = rows_of(shards.folder / table, name, file.sha256, "split", pa.array(SPLITS))
             found[f"{table}/{name}"] = _of(rows)
     return found
 

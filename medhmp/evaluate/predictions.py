@@ -6,12 +6,14 @@ column ``seed`` numbers.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, get_args
 
 import numpy as np
 import polars as pl
 
 from medhmp.arrays import Floats, Ints
+from medhmp.evaluate.operating import Operating
 from medhmp.frames import frame_of
 from medhmp.layout import (
     BEST,
@@ -75,6 +77,13 @@ class Predictions:
     """Pretrainings that the replicates began from, one after the other; 0 of a random start."""
     fields: Mapping[str, Any]
     """Of the run that made them, as the grid's own record has them."""
+    decided: Operating | None = None
+    """What other validation rows have decided: of a model on rows of elsewhere, which has none."""
+
+    @cached_property
+    def operating(self) -> Operating:
+        """What validation rows decided: these, unless others did."""
+        return self.decided or Operating.of(self.validation.label, self.validation.scores)
 
 
 def find_grids(names: Collection[str]) -> list[GridKey]:

@@ -5,18 +5,16 @@ hold, or start actors that read their footers. The manifest says all that alread
 """
 
 import functools
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ray.data import Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from medhmp.storage import ATTEMPTS, Folder
+from medhmp.shards.row_groups import rows_of
+from medhmp.storage import Folder
 
 
 class ShardFiles(Datasource):  # type: ignore[misc]
@@ -31,30 +29,8 @@ class ShardFiles(Datasource):  # type: ignore[misc]
 
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         unknown = BlockMetadata(None, None, None, None)
+        wanted = pa.array(self._splits)
         return [
-            ReadTask(functools.partial(rows_of, self._folder, name, sha, self._splits), unknown)
+            ReadTask(functools.partial(rows_of, self._folder, name, sha, "split", wanted), unknown)
             for name, sha in self._files.items()
         ]
-
-
-def rows_of(folder: Folder, name: str, sha256: str, splits: Sequence[str]) -> Iterator[pa.Table]:
-    """Reads a file's rows of some splits, one row group after the other.
-
-    A bucket that many ranks read from fails at times: reading then goes on at the same row group.
-    Refuses a file of another SHA-256.
-    """
-    done = failed = 0
-    while True:
-        try:
-            with folder.open_published(name, sha256) as source:
-                file = pq.ParquetFile(source)
-                for group in range(done, file.num_row_groups):
-                    table = file.read_row_group(group)
-                    yield table.filter(pc.is_in(table["split"], pa.array(splits)))
-                    done, failed = group + 1, 0
-            return
-        except OSError:
-            failed += 1
-            if folder.is_local or failed == ATTEMPTS:
-                raise
-            time.sleep(2**failed)

@@ -15,10 +15,10 @@ from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Split, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards.manifest import OpenShards
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.row_notes import NotesRead, read_row_notes
 from medhmp.shards.rows import Admissions, Batch, NoteVectors, Patients, RowNotes, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import read_notes
 from medhmp.tasks.patients import target_codes
 
 TABLE_OF: Final[dict[Level, str]] = {
@@ -86,9 +86,9 @@ def read_task(
     data: TaskData = {}
     for split in SPLITS:
         table = rows.filter(pc.equal(rows["split"], split))
-        own = _labels_of_rows(labelled, table[ROW_ID[LEVELS[task]]])
+        own = labels_of_rows(labelled, table[ROW_ID[LEVELS[task]]])
         label = own["label"].to_numpy().astype(np.float32)
-        data[split] = Labelled(_rows(shards, task, cohort, model, table, own), label)
+        data[split] = Labelled(rows_in(shards, task, cohort, model, table, own), label)
         if notes and LEVELS[task] != "patient":
             hadm = table["hadm_id"].to_numpy()
             data[split] = replace(data[split], notes=read_row_notes(shards, hadm, notes))
@@ -146,21 +146,23 @@ def _labelled_rows(shards: OpenShards, level: Level, labels: pa.Table) -> pa.Tab
     return pa.concat_tables([table.filter(pc.is_in(table[key], wanted)) for table in tables])
 
 
-def _labels_of_rows(labels: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
+def labels_of_rows(labels: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
     """The label of each of ``rows`` (identifiers, n), in their order: a table of n rows."""
     known = labels["row_id"].to_numpy()
     order = np.argsort(known)
     return labels.take(order[np.searchsorted(known, rows.to_numpy(), sorter=order)])
 
 
-def _rows(
+def rows_in(
     shards: OpenShards, task: Task, cohort: Cohort, model: Model, table: pa.Table, labels: pa.Table
 ) -> Any:
+    """Rows of the task's level, of a shard table (n) and the labels of its rows (n)."""
     level = LEVELS[task]
     if level == "stay":
         return Stays.from_arrow(table)
     if level == "admission":
-        notes = read_notes(shards.note_embeddings) if len(table) else NoteVectors.none()
+        hadm = table["hadm_id"].to_numpy()
+        notes = read_notes(shards.note_embeddings, hadm) if len(table) else NoteVectors.none()
         return Admissions.from_arrow(table, model.max_stays, notes)
     targets = target_codes(task, cohort)
     diagnoses = shards.manifest.diagnoses

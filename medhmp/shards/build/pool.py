@@ -20,11 +20,12 @@ class Pool:
 
     ``peak`` is the largest memory of a worker so far, in bytes. The running stage of ``stopwatch``
     gets the CPU seconds of the Ray tasks. Where somebody watches, a line at times tells how far the
-    work is.
+    work is. ``gpus``: of a task, on a cluster that has any.
     """
 
-    def __init__(self, is_watched: bool = False) -> None:
+    def __init__(self, is_watched: bool = False, gpus: float = 0) -> None:
         self.peak, self.stopwatch, self._is_watched = 0, Stopwatch(), is_watched
+        self._gpus = gpus
 
     def each(
         self,
@@ -38,7 +39,7 @@ class Pool:
         ``what`` names the work in progress lines; ``rows`` are the rows of each item.
         """
         progress = _Progress(what, rows) if self._is_watched and rows else None
-        for result, memory, seconds in _in_order(ray.put(function), items):
+        for result, memory, seconds in _in_order(ray.put(function), items, self._gpus):
             self.peak = max(self.peak, memory)
             self.stopwatch.add(seconds)
             if progress:
@@ -46,13 +47,15 @@ class Pool:
             yield result
 
 
-def _in_order(function: Any, items: Sequence[Sequence[Any]]) -> Iterator[Any]:
+def _in_order(function: Any, items: Sequence[Sequence[Any]], gpus: float) -> Iterator[Any]:
     """Yields the results of the Ray tasks in the order of the items, with two per CPU running.
 
     After a failure no task begins, and those that run are awaited, so that none goes on writing.
     They are not cancelled: ``ray.cancel`` of a task that is just ending can abort the whole driver
     (Ray 2.60: "Tried to complete task that was not pending").
     """
+    has_gpus = gpus and ray.cluster_resources().get("GPU", 0) >= gpus
+    task = _call.options(num_gpus=gpus if has_gpus else 0)
     references: dict[int, Any] = {}
     running: list[Any] = []
     begun = 0
@@ -60,7 +63,7 @@ def _in_order(function: Any, items: Sequence[Sequence[Any]]) -> Iterator[Any]:
         for k in range(len(items)):
             while k == begun or references[k] in running:
                 while begun < len(items) and len(running) < _at_a_time():
-                    references[begun] = _call.remote(function, items[begun])
+                    references[begun] = task.remote(function, items[begun])
                     running.append(references[begun])
                     begun += 1
                 _, running = ray.wait(running)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.run import Finetune
+from medhmp.run import SCORED_AT_ONCE, Finetune
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.rows import Batch
 from medhmp.train.checkpoint import Metrics
@@ -19,8 +19,6 @@ from medhmp.train.device import to_device
 from medhmp.train.finetune.early_stop import EarlyStop
 from medhmp.train.loop import Diverged, train
 from medhmp.train.objective import Classification
-
-SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ def logits_of(objective: Classification, part: Labelled, device: torch.device | 
     objective.eval()
     rows = np.arange(len(part))
     parts: list[Any] = [torch.zeros(0)]
-    for at in range(0, len(rows), SCORING_BATCH):
-        batch = to_device(part.batch(rows[at : at + SCORING_BATCH]), device)
+    for at in range(0, len(rows), SCORED_AT_ONCE):
+        batch = to_device(part.batch(rows[at : at + SCORED_AT_ONCE]), device)
         parts.append(objective.model(batch).float().cpu())
     return torch.cat(parts)
 

@@ -19,8 +19,8 @@ from medhmp.run import Cohort, Model
 from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, draw, hindrance, read_task
 from medhmp.shards.manifest import File, OpenShards, TaskCounts, content_of, open_shards
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.row_notes import NotesRead
-from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest

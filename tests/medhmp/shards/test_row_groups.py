@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medhmp.shards import datasource
-from medhmp.shards.datasource import rows_of
+from medhmp.shards import row_groups
+from medhmp.shards.row_groups import rows_of
 from medhmp.storage import ATTEMPTS
 
 MANY, GROUP = 33, 8  # rows of the file, of a row group
@@ -50,12 +50,12 @@ def data():
 @pytest.fixture
 def waits(monkeypatch):
     waits = []
-    monkeypatch.setattr(datasource.time, "sleep", waits.append)
+    monkeypatch.setattr(row_groups.time, "sleep", waits.append)
     return waits
 
 
 def rows(bucket, *splits):
-    tables = list(rows_of(bucket, "part-00000.parquet", "", splits))
+    tables = list(rows_of(bucket, "part-00000.parquet", "", "split", pa.array(splits)))
     assert max(table.num_rows for table in tables) <= GROUP
     return pa.concat_tables(tables)["row"].to_pylist()
 
@@ -76,7 +76,7 @@ def test_a_bucket_that_fails_for_a_while_is_asked_again(data, waits, good):
 
 def test_also_between_row_groups(data, waits):
     failing = Bucket(data, good=2, bad=1)
-    tables = rows_of(failing, "part-00000.parquet", "", ("train",))
+    tables = rows_of(failing, "part-00000.parquet", "", "split", pa.array(["train"]))
     first = next(tables)
     assert failing.bad == 1
     rest = list(tables)

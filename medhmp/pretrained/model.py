@@ -1,0 +1,139 @@
+"""A trained model in memory: loaded from its folder, to score rows. Needs no Ray."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+import torch
+
+from medhmp.arrays import Floats32
+from medhmp.frames import frame_of
+from medhmp.legend import Task
+from medhmp.pretrained.config import Config, open_model
+from medhmp.pretrained.rows import known_sources, parts_of, read_part
+from medhmp.refusal import Refusal
+from medhmp.run import Run
+from medhmp.shards.labelled import Labelled
+from medhmp.shards.manifest import Manifest, OpenShards, manifest_in
+from medhmp.shards.row_notes import NotesRead
+from medhmp.storage import Folder, Output, opened
+from medhmp.train.finetune.estimators import Estimator, FitSettings, estimator_of
+from medhmp.train.finetune.inputs import notes_read
+
+FEATURIZER = ("features", "demographics", "diagnoses", "drugs", "indicators", "fiddle", "hours")
+"""Fields of a manifest that say what a column of the shards means."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model folder, opened. Its weights are read when they are first needed."""
+
+    folder: Output
+    config: Config
+    run: Run  # with the fields that the model was made with
+    device: torch.device | None = None  # where a network computes; none: the CPU
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """That of the shards it was trained on, less their files: its featurizer and its cohort."""
+        return manifest_in(self.folder)
+
+    @cached_property
+    def estimators(self) -> Sequence[Estimator]:
+        """One per replicate of the fit. Refuses a pretraining, and a damaged file."""
+        found = []
+        for name in self.config.weights:
+            one = self._fresh()
+            one.load(self.folder.read_bytes(name))
+            found.append(one)
+        return found
+
+    def _fresh(self) -> Estimator:
+        config, run = self.config, self.run
+        settings = FitSettings(run.model, run.finetune, config.widths, run.notes)
+        return estimator_of(self.task, config.model, config.point, settings, self.device)
+
+    @property
+    def task(self) -> Task:
+        """What a classifier predicts. Refuses a pretraining."""
+        assert self.config.level
+        assert self.config.task
+        return self.config.task
+
+    @cached_property
+    def notes(self) -> NotesRead | None:
+        """What the model reads of the notes of stays and admissions; none: nothing."""
+        return notes_read(self.run, self.task, (self.config.model,))
+
+    def scores(self, rows: Labelled) -> Floats32:
+        """Probabilities (R, n) of n rows by R replicates."""
+        return np.stack([one.score(rows).astype(np.float32) for one in self.estimators])
+
+    def predict(self, shards: str) -> pl.DataFrame:
+        """Scores the rows of shards, in this process.
+
+        Args:
+            shards: URI of a folder that ``jobs.featurize`` made by this model's featurizer.
+
+        Returns:
+            A row each: ``subject_id``, ``row_id``, ``group`` (the split of a patient of the tables
+            that it was trained on, else "labelled"), ``prediction_time``, ``label``, and ``score``,
+            the mean probability of the replicates.
+
+        Raises:
+            Refusal: the shards are not whole, of another featurizer, or without the task.
+        """
+        read = self.open_shards(shards)
+        known = known_sources(read, self.config.sources)
+        tables = []
+        for part in parts_of(read, self.task, known, self.run.apply.rows):
+            scores = self.scores(read_part(read, self.task, self.run, self.notes, part))
+            frame = frame_of(part.labels).drop("split")
+            tables.append(frame.with_columns(group=pl.lit(part.group), score=mean_of(scores)))
+        order = ("subject_id", "row_id", "group", "prediction_time", "label", "score")
+        return pl.concat(tables).select(order) if tables else pl.DataFrame(schema=list(order))
+
+    def open_shards(self, uri: str) -> OpenShards:
+        """Opens shards. Refuses those whose columns are not the ones that the model knows."""
+        output = opened(Folder(uri), "featurize")
+        shards = OpenShards(output, manifest_in(output))
+        for name in FEATURIZER:
+            if getattr(shards.manifest, name) != getattr(self.manifest, name):
+                raise Refusal(
+                    f"{uri} was made by another featurizer than {self.folder.folder}: its {name} "
+                    "differ; make it with --features.frozen set to that folder"
+                )
+        return shards
+
+
+def mean_of(scores: Floats32) -> pl.Series:
+    """The mean (n) of R replicates' scores (R, n), computed as the report does."""
+    return pl.Series(scores.astype(np.float64).mean(axis=0), dtype=pl.Float64)
+
+
+def from_pretrained(uri: str, device: str | None = None, run: Run | None = None) -> TrainedModel:
+    """Loads a model folder: a local path or ``s3://bucket/key``.
+
+    Args:
+        uri: the folder, below ``models/`` of a run, or a copy of it.
+        device: where a network computes, such as "cuda"; none: the CPU.
+        run: the run whose other fields count, such as ``notes.bert``; none: the model's own.
+
+    Raises:
+        Refusal: the folder is not whole, is no model, or is of another format or version.
+    """
+    folder, config = open_model(uri)
+    own = config.run() if run is None else run
+    return TrainedModel(folder, config, own, torch.device(device) if device else None)
+
+
+def run_of(uri: str) -> Run:
+    """The run with which jobs apply a model: the fields that it was made with.
+
+    Refuses as ``from_pretrained``.
+    """
+    Folder(uri).check_access()
+    run = open_model(uri)[1].run()
+    return replace(run, apply=replace(run.apply, model=uri))
