@@ -1,55 +1,114 @@
 """Score rows with a trained model: of raw tables of any source, or of shards.
 
-    python -m jobs.predict runs/demo/models/mortality/medhmp/both --apply.shards runs/demo/shards \\
-        --out runs/scored
+    python -m jobs.predict runs/demo/models/mortality/medhmp/both \\
+        --tables.sources physionet2012=/data/2012 --out runs/2012
+    python -m jobs.predict runs/demo/models/mortality/medhmp/both \\
+        --apply.shards runs/demo/shards --out runs/scored
 
-Reads the model's folder, which ``jobs.export`` made, and shards that its own featurizer made.
-Writes ``predictions/<group>/part-*.parquet``, a row of the MEDS prediction schema each; the same
-rows in ``predictions/rows/<group>/``, with our row_id and the score of every replicate; and
-predictions.json: rows scored, and rows left out by reason. A group is the split of patients whose
-tables the model was trained on, or "labelled" for rows from elsewhere. Killed and run again, it
-goes on with the parts that are missing.
+Reads the model's folder, which ``jobs.export`` made, and raw tables, whose features its own
+featurizer makes in OUT/shards, or shards that it has made before. Writes
+``predictions/<group>/part-*.parquet``, a row of the MEDS prediction schema each; the same rows in
+``predictions/rows/<group>/``, with our row_id and the score of every replicate; predictions.json:
+rows scored, and rows left out by reason; and, where labels are at hand, ``report/``, as a run has
+it. A group is the split of patients whose tables the model was trained on, or "labelled" for rows
+from elsewhere. Killed and run again, it goes on with the parts that are missing.
 """
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 
+from . import embed_notes, featurize
+
+if TYPE_CHECKING:
+    from medhmp.pretrained.model import TrainedModel
+    from medhmp.shards.manifest import OpenShards
+    from medhmp.storage import Output
+
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "apply"),
-    *("notes.model", "notes.t5", "notes.bert"),
+    *("name", "out", "overwrite", "quiet", "private", "apply", "report"),
+    *("tables", "cohort", "features.min_filled", "shards.bucket_stays", "notes"),
 )
 """Sections and fields of a run that this job reads."""
 
 
 def predict(run: Run) -> None:
-    """Writes ``predictions/`` under ``run.out``, or finds it whole. Ray must be initialized."""
+    """Writes ``predictions/`` and ``report/`` under ``run.out``. Ray must be initialized."""
     from medhmp.layout import APPLIED
     from medhmp.pretrained.model import from_pretrained
-    from medhmp.pretrained.predict import stamp_of, write_predictions
+    from medhmp.pretrained.predict import stamp_of, tell, write_predictions
     from medhmp.replacing import move_in, room_for
-    from medhmp.storage import Folder, made_elsewhere
+    from medhmp.storage import Folder, made_elsewhere, opened
 
-    if not (run.apply.model and run.apply.shards):
-        raise Refusal("apply.shards is missing; give the shards whose rows are scored")
+    assert run.apply.model
     progress, folder = Progress(run.quiet), Folder(run.out) / APPLIED
     model = from_pretrained(run.apply.model, run=run)
-    shards = model.open_shards(run.apply.shards)
+    model.check_encoders()
+    shards = shards_for(model)
     stamp = stamp_of(model, shards)
     room = room_for(folder, stamp, run.overwrite, resumes=True)
     if room is None:
-        return progress.say(f"predictions: whole already{made_elsewhere(folder)}, {folder}")
-    summary = write_predictions(model, shards, room, stamp, progress)
-    move_in(folder)
-    scored = ", ".join(f"{rows:,} {group}" for group, rows in summary["rows"].items())
-    progress.say(f"predict {model.task}: {scored or 'no rows'}, {folder}")
-    for reason, rows in summary["left_out"].items():
-        progress.say(f"  left out {rows:,}: {reason}")
+        progress.say(f"predictions: whole already{made_elsewhere(folder)}, {folder}")
+    else:
+        write_predictions(model, shards, room, stamp, progress)
+        move_in(folder)
+    predictions = opened(folder, "predict")
+    tell(predictions, progress)
+    _report(model, shards, predictions, progress)
+
+
+def shards_for(model: TrainedModel) -> OpenShards:
+    """The shards whose rows are read: those given, or made here of raw tables by the model's own
+    featurizer. The text of notes stays no longer than it is needed."""
+    from medhmp.layout import NOTES, RAW, SHARDS
+    from medhmp.storage import COMPLETE, Folder
+
+    run = model.run
+    if run.apply.shards:
+        return model.open_shards(run.apply.shards)
+    root = Folder(run.out)
+    if not run.tables.sources and not (root / RAW).exists(COMPLETE):
+        raise Refusal(
+            "there is nothing to read; give raw tables with --tables.sources NAME=URI, or shards "
+            "with --apply.shards"
+        )
+    featurize.featurize(run)
+    if model.reads_vectors:
+        embed_notes.embed_notes(run)
+    elif not (model.reads_text or run.notes.keep_text):
+        (root / SHARDS / NOTES).remove()
+    return model.open_shards(f"{root / SHARDS}")
+
+
+def _report(
+    model: TrainedModel, shards: OpenShards, predictions: Output, progress: Progress
+) -> None:
+    """Writes the report of a run about these predictions, where there are labels to judge by."""
+    from rich.console import Console
+
+    from medhmp.layout import PAGE, REPORT
+    from medhmp.pretrained.external import hindrance, judged_rows, stamp_of, write_report
+    from medhmp.replacing import move_in, room_for
+    from medhmp.report.write import console_table
+    from medhmp.storage import Folder, publish
+
+    run, rows = model.run, judged_rows(predictions)
+    if reason := hindrance(rows):
+        return progress.say(f"no report: {reason}")
+    folder = Folder(run.out) / REPORT
+    stamp = stamp_of(run, predictions, shards)
+    if room := room_for(folder, stamp, run.overwrite):
+        entries, results = write_report(room, model, shards, predictions, rows)
+        publish(room, stamp, entries)
+        move_in(folder)
+        if not run.quiet:
+            Console().print(console_table(results))
+    progress.say(f"report: {folder}/{PAGE}")
 
 
 def begin(uri: str) -> Run:

@@ -485,7 +485,8 @@ def with_fields(run: Run, flat: Mapping[str, Any]) -> Run:
     """
     sections = {part.name for part in dataclasses.fields(run)}
     tree = {name: of for name, of in tree_of(flat).items() if name in sections}
-    return _replaced(run, tree, "")
+    changed: Run = _replaced(run, tree, "")
+    return changed
 
 
 def _replaced(section: Any, tree: Mapping[str, Any], path: str) -> Any:

@@ -166,8 +166,8 @@ def read(key: GridKey, grid: Output) -> Predictions:
     assert_disjoint(table)
     file = f"{grid.folder}/{PREDICTIONS}"
     seeds = table["seed"].unique().sort().to_list()
-    validation = _split(table, "validation", len(seeds), file)
-    test = _split(table, "test", len(seeds), file)
+    validation = scored_split(table, "validation", len(seeds), file)
+    test = scored_split(table, "test", len(seeds), file)
     best = grid.read_json(BEST)
     return Predictions(
         *key,
@@ -191,7 +191,11 @@ def _chosen(model: str, grid: Output, best: Mapping[str, Any]) -> dict[str, Any]
     return {**{name: best.get(name) for name in names}, "rates": rates, "at_edge": edge}
 
 
-def _split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
+def scored_split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
+    """The rows of a split, of ``layout.PREDICTION_COLUMNS``, by so many replicates.
+
+    Refuses those of ``file`` as ``read`` does.
+    """
     of_split = table.filter(pl.col("split") == split).sort("seed", "row_id")
     n = len(of_split) // seeds if seeds else 0
     if n * seeds != len(of_split) or of_split["label"].n_unique() != 2:

@@ -121,7 +121,9 @@ def read_config(folder: Output) -> Config:
             f"{folder.folder} holds the model '{raw['model']}' of version {raw['version']}, which "
             f"version {medhmp.__version__} does not have; use that version"
         )
-    widths = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.pop("widths").items()}
+    widths: dict[str, Any] = {
+        name: tuple(of) if isinstance(of, list) else of for name, of in raw.pop("widths").items()
+    }
     operating, selection = raw.pop("operating"), raw.pop("selection")
     return Config(
         **raw,

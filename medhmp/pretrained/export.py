@@ -91,6 +91,8 @@ def config_of_pretraining(output: Output, shards: OpenShards) -> Config:
 def _config(output: Output, shards: OpenShards) -> Config:
     """What a grid and a pretraining have alike."""
     fields = {**shards.output.fields, **output.fields}
+    if "note_embeddings" in output.inputs:
+        fields["notes.max_tokens"] = shards.note_embeddings.fields["notes.max_tokens"]
     inputs = shards.output.inputs
     return Config(
         kind="pretraining",

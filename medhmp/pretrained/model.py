@@ -11,6 +11,8 @@ import torch
 from medhmp.arrays import Floats32
 from medhmp.frames import frame_of
 from medhmp.legend import Task
+from medhmp.model.catalog import MODELS, ModelEntry
+from medhmp.notes.encoder import check_encoder
 from medhmp.pretrained.config import Config, open_model
 from medhmp.pretrained.rows import known_sources, parts_of, read_part
 from medhmp.refusal import Refusal
@@ -43,6 +45,8 @@ class TrainedModel:
     @cached_property
     def estimators(self) -> Sequence[Estimator]:
         """One per replicate of the fit. Refuses a pretraining, and a damaged file."""
+        if self.reads_text:
+            self.check_encoders()
         found = []
         for name in self.config.weights:
             one = self._fresh()
@@ -66,6 +70,32 @@ class TrainedModel:
     def notes(self) -> NotesRead | None:
         """What the model reads of the notes of stays and admissions; none: nothing."""
         return notes_read(self.run, self.task, (self.config.model,))
+
+    @property
+    def _entry(self) -> ModelEntry:
+        return MODELS[self.config.model]
+
+    @property
+    def reads_vectors(self) -> bool:
+        """True if rows come with the frozen vectors of their notes."""
+        vectors = self._entry.vectors_read(self.run.notes.fine_tune)
+        return vectors or self.config.level == "admission"
+
+    @property
+    def reads_text(self) -> bool:
+        """True if rows come with the text of their notes."""
+        return self._entry.text_read(self.run.notes.fine_tune) is not None
+
+    def check_encoders(self) -> None:
+        """Refuses a run that names other encoders of notes than the model was trained with."""
+        for field, trained in self.config.encoders.items():
+            name = field.removeprefix("notes.")
+            if check_encoder(getattr(self.run.notes, name)) != trained:
+                raise Refusal(
+                    f"the model was trained with another encoder than {field} "
+                    f"{getattr(self.run.notes, name)!r}; give the folder of that encoder with "
+                    f"--{field}"
+                )
 
     def scores(self, rows: Labelled) -> Floats32:
         """Probabilities (R, n) of n rows by R replicates."""
@@ -136,4 +166,5 @@ def run_of(uri: str) -> Run:
     """
     Folder(uri).check_access()
     run = open_model(uri)[1].run()
-    return replace(run, apply=replace(run.apply, model=uri))
+    features = replace(run.features, frozen=uri)
+    return replace(run, features=features, apply=replace(run.apply, model=uri))

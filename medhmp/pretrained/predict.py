@@ -28,7 +28,7 @@ from medhmp.run import Run, digest, fields_of
 from medhmp.shards.build.journal import Journal
 from medhmp.shards.build.pool import Pool
 from medhmp.shards.manifest import OpenShards
-from medhmp.storage import Entry, Folder, Stamp, publish
+from medhmp.storage import Entry, Folder, Output, Stamp, publish
 from medhmp.train.device import reserved_device
 
 ROWS: Final = "rows"
@@ -43,13 +43,10 @@ def stamp_of(model: TrainedModel, shards: OpenShards) -> Stamp:
 
 def write_predictions(
     model: TrainedModel, shards: OpenShards, room: Folder, stamp: Stamp, progress: Progress
-) -> dict[str, Any]:
+) -> None:
     """Scores all rows of shards and publishes them in ``room``. Ray must be initialized.
 
     Killed and begun again, it goes on with the parts that are missing.
-
-    Returns:
-        The counts of ``predictions.json``.
     """
     journal = _journal(room, stamp, progress)
     known = known_sources(shards, model.config.sources)
@@ -62,7 +59,18 @@ def write_predictions(
     entries = [Entry(**entry) for entries in found for entry in entries]
     publish(room, stamp, [*entries, room.write_json(SUMMARY, summary)])
     journal.folder.remove()
-    return summary
+
+
+def tell(predictions: Output, progress: Progress) -> None:
+    """Says how many rows were scored, and who was left out and why."""
+    summary = predictions.read_json(SUMMARY)
+    rows = summary["rows"]
+    scored = ", ".join(f"{n:,} {group}" for group, n in rows.items()) or "no"
+    progress.say(f"predict {summary['task']}: {scored} rows, {predictions.folder}")
+    for reason, n in summary["left_out"].items():
+        progress.say(f"  left out {n:,}: {reason}")
+    if summary["unavailable"]:
+        progress.say(f"  {summary['unavailable']}")
 
 
 def _journal(room: Folder, stamp: Stamp, progress: Progress) -> Journal:
