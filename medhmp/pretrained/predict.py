@@ -16,20 +16,18 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from medhmp.arrays import Floats32
 from medhmp.evaluate.operating import BEST_F1
 from medhmp.layout import MEDS_PREDICTION_COLUMNS, PREDICTION_COLUMNS
-from medhmp.pretrained.model import TrainedModel, from_pretrained
+from medhmp.pretrained.applied import finished, journal_of, loaded
+from medhmp.pretrained.model import TrainedModel
 from medhmp.pretrained.rows import Part, known_sources, parts_of, read_part
 from medhmp.progress import Progress
-from medhmp.run import Run, digest, fields_of
-from medhmp.shards.build.journal import Journal
+from medhmp.run import Run, fields_of
 from medhmp.shards.build.pool import Pool
 from medhmp.shards.manifest import OpenShards
-from medhmp.storage import Entry, Folder, Output, Stamp, publish
-from medhmp.train.device import reserved_device
+from medhmp.storage import Entry, Folder, Output, Stamp
 
 ROWS: Final = "rows"
 SUMMARY: Final = "predictions.json"
@@ -48,7 +46,7 @@ def write_predictions(
 
     Killed and begun again, it goes on with the parts that are missing.
     """
-    journal = _journal(room, stamp, progress)
+    journal = journal_of(room, stamp, progress)
     known = known_sources(shards, model.config.sources)
     parts = parts_of(shards, model.task, known, model.run.apply.rows)
     pool = Pool(progress.is_watched, gpus=1)
@@ -57,8 +55,7 @@ def write_predictions(
     found = journal.each("parts", pool, one, [(part,) for part in parts], "scoring, parts", rows)
     summary = _summary(model, shards, known, parts)
     entries = [Entry(**entry) for entries in found for entry in entries]
-    publish(room, stamp, [*entries, room.write_json(SUMMARY, summary)])
-    journal.folder.remove()
+    finished(room, stamp, [*entries, room.write_json(SUMMARY, summary)], journal)
 
 
 def tell(predictions: Output, progress: Progress) -> None:
@@ -73,32 +70,17 @@ def tell(predictions: Output, progress: Progress) -> None:
         progress.say(f"  {summary['unavailable']}")
 
 
-def _journal(room: Folder, stamp: Stamp, progress: Progress) -> Journal:
-    build = digest(stamp.hash)
-    if journal := Journal.resume(room, build, progress.say):
-        progress.say("  going on where an earlier run was stopped")
-        return journal
-    room.remove()
-    return Journal.begin(room, build)
-
-
 def _write_part(
     uri: str, run: Run, shards: OpenShards, room: Folder, part: Part
 ) -> list[dict[str, Any]]:
     """Scores one part; returns the entries of its two files."""
-    model = _loaded(uri, run, reserved_device())
+    model = loaded(uri, run)
     scores = model.scores(read_part(shards, model.task, run, model.notes, part))
     written = [
         room.write_parquet(part.name, _as_meds(model, part.labels, scores)),
         room.write_parquet(f"{ROWS}/{part.name}", _as_rows(part, scores)),
     ]
     return [asdict(entry) for entry in written]
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(uri: str, run: Run, device: torch.device) -> TrainedModel:
-    """The model, which a worker keeps from one part to the next."""
-    return from_pretrained(uri, str(device), run)
 
 
 def _as_meds(model: TrainedModel, labels: pa.Table, scores: Floats32) -> pa.Table:
