@@ -2,18 +2,11 @@
 
 import functools
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 from medhmp.pretrained.applied import finished, journal_of, loaded
 from medhmp.pretrained.model import TrainedModel
-from medhmp.pretrained.vectors import (
-    CODE_KINDS,
-    ROW_KINDS,
-    RowKind,
-    embed_codes,
-    embed_file,
-    kinds_of,
-)
+from medhmp.pretrained.vectors import CODE_KINDS, ROW_KINDS, TABLE_OF, RowKind
 from medhmp.progress import Progress
 from medhmp.run import Run
 from medhmp.shards.build.pool import Pool
@@ -36,32 +29,32 @@ def write_vectors(
 
     Ray must be initialized.
     """
-    kinds, journal = kinds_of(model), journal_of(room, stamp, progress)
+    kinds, journal = model.encoders.kinds, journal_of(room, stamp, progress)
     items = [
         (kind, name)
         for kind in ROW_KINDS
         if kind in kinds
-        for name in sorted(shards.manifest.tables["stays" if kind == "stays" else "admissions"])
+        for name in sorted(shards.manifest.tables[TABLE_OF[kind]])
     ]
     one = functools.partial(_write_file, model.folder.folder.uri, model.run, shards, room)
     pool = Pool(progress.is_watched, gpus=1)
     rows = [1] * len(items)
     found = journal.each("files", pool, one, items, "embedding, files", rows)
-    counts, entries = dict.fromkeys((k for k in ROW_KINDS if k in kinds), 0), []
+    counts = dict[str, int]()
+    entries = []
     for (kind, _), (entry, of_file) in zip(items, found, strict=True):
-        counts[cast(RowKind, kind)] += of_file
+        counts[kind] = counts.get(kind, 0) + of_file
         entries.append(Entry(**entry))
-    said: dict[str, int] = dict(counts)
     for code in (k for k in CODE_KINDS if k in kinds):
-        table = embed_codes(model, code)
+        table = model.encoders.embed_codes(code, getattr(model.manifest, code))
         entries.append(room.write_parquet(f"{code}.parquet", table))
-        said[code] = table.num_rows
+        counts[code] = table.num_rows
     finished(room, stamp, entries, journal)
-    return said
+    return counts
 
 
 def _write_file(
     uri: str, run: Run, shards: OpenShards, room: Folder, kind: RowKind, name: str
 ) -> tuple[dict[str, Any], int]:
-    table = embed_file(loaded(uri, run), shards, kind, name)
+    table = loaded(uri, run).encoders.embed_file(shards, kind, name)
     return asdict(room.write_parquet(f"{kind}/{name}", table)), table.num_rows

@@ -6,15 +6,20 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import torch
+from safetensors.torch import load as load_tensors
+from torch import nn
 
 from medhmp.arrays import Floats32
 from medhmp.frames import frame_of
+from medhmp.layout import WEIGHTS
 from medhmp.legend import Task
 from medhmp.model.catalog import MODELS, ModelEntry
 from medhmp.notes.encoder import check_encoder
 from medhmp.pretrained.config import Config, open_model
 from medhmp.pretrained.rows import known_sources, parts_of, read_part
+from medhmp.pretrained.vectors import CODE_KINDS, ROW_KINDS, TABLE_OF, Encoders
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled
@@ -23,6 +28,7 @@ from medhmp.shards.row_notes import NotesRead
 from medhmp.storage import Folder, Output, opened
 from medhmp.train.finetune.estimators import Estimator, FitSettings, estimator_of
 from medhmp.train.finetune.inputs import notes_read
+from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
 
 FEATURIZER = ("features", "demographics", "diagnoses", "drugs", "indicators", "fiddle", "hours")
 """Fields of a manifest that say what a column of the shards means."""
@@ -67,6 +73,38 @@ class TrainedModel:
         return self.config.task
 
     @cached_property
+    def network(self) -> nn.Module:
+        """The network: of a pretraining its objective, of a classifier its first replicate's.
+
+        Refuses a model that is no network.
+        """
+        config, run = self.config, self.run
+        if config.kind == "classifier":
+            network = getattr(self.estimators[0], "network", None)
+            if network is None:
+                raise Refusal(f"{self.folder.folder} is {config.model}, which is no network")
+        elif config.model == "pretrain_stay":
+            network = build_stay_pretraining(run.model, config.widths)
+        else:
+            network = build_admission_pretraining(run.model, config.widths)
+        if config.kind == "pretraining":
+            network.load_state_dict(load_tensors(self.folder.read_bytes(WEIGHTS)), strict=True)
+            network.to(self.device)
+        assert isinstance(network, nn.Module)
+        return network.eval()
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The parts of the network that give vectors. Refuses a network that has none."""
+        found = Encoders(self.network, self.device, self.run.model.max_stays)
+        if not found.kinds:
+            raise Refusal(
+                f"{self.folder.folder} is {self.config.model}, which has no encoder of MedHMP; "
+                "give the folder of a pretraining, or of a model that begins from one"
+            )
+        return found
+
+    @cached_property
     def notes(self) -> NotesRead | None:
         """What the model reads of the notes of stays and admissions; none: nothing."""
         return notes_read(self.run, self.task, (self.config.model,))
@@ -78,12 +116,16 @@ class TrainedModel:
     @property
     def reads_vectors(self) -> bool:
         """True if rows come with the frozen vectors of their notes."""
+        if self.config.kind == "pretraining":
+            return self.config.model == "pretrain_admission"
         vectors = self._entry.vectors_read(self.run.notes.fine_tune)
         return vectors or self.config.level == "admission"
 
     @property
     def reads_text(self) -> bool:
         """True if rows come with the text of their notes."""
+        if self.config.kind == "pretraining":
+            return False
         return self._entry.text_read(self.run.notes.fine_tune) is not None
 
     def check_encoders(self) -> None:
@@ -124,6 +166,23 @@ class TrainedModel:
             tables.append(frame.with_columns(group=pl.lit(part.group), score=mean_of(scores)))
         order = ("subject_id", "row_id", "group", "prediction_time", "label", "score")
         return pl.concat(tables).select(order) if tables else pl.DataFrame(schema=list(order))
+
+    def embed(self, shards: str | None = None) -> dict[str, pl.DataFrame]:
+        """The vectors of rows and codes, in this process: kind -> a frame with ``vector``.
+
+        Kinds are those that ``jobs.embed`` writes; without ``shards``, those of codes alone.
+        Refuses a model without an encoder of MedHMP, and shards as ``predict`` does.
+        """
+        encoders, found = self.encoders, dict[str, pl.DataFrame]()
+        read = self.open_shards(shards) if shards else None
+        for kind in (k for k in ROW_KINDS if read and k in encoders.kinds):
+            assert read
+            names = sorted(read.manifest.tables[TABLE_OF[kind]])
+            files = [encoders.embed_file(read, kind, name) for name in names]
+            found[kind] = frame_of(pa.concat_tables(files))
+        for code in (k for k in CODE_KINDS if k in encoders.kinds):
+            found[code] = frame_of(encoders.embed_codes(code, getattr(self.manifest, code)))
+        return found
 
     def open_shards(self, uri: str) -> OpenShards:
         """Opens shards. Refuses those whose columns are not the ones that the model knows."""
