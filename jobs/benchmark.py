@@ -9,6 +9,7 @@
     python -m jobs.benchmark soak-faults --signals 3 --pairs 2 --disks 1 --read-only 1
     python -m jobs.benchmark train
     python -m jobs.benchmark train --device cuda --epochs --paper-batch
+    python -m jobs.benchmark predict --stays 1000 10000
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
     python -m jobs.benchmark bootstrap
     python -m jobs.benchmark coverage
@@ -21,11 +22,12 @@ published shards, on FIDDLE's timing input and on dense synthetic tables; needs 
 simulated cluster that loses its nodes; both need Linux. ``soak``: the soaks.
 ``soak-faults``: every stage under signals, second drivers, full and read-only disks. ``train``:
 steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
-and a matrix product; the stream from shards; workers against one. ``bootstrap``: seconds of the
-report's resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how
-often the report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged
-files read by every reader; fails where one does other than refuse. All write to temporary folders
-alone, unless ``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
+and a matrix product; the stream from shards; workers against one. ``predict``: stays per second and
+peak memory of that job, from raw tables and from shards. ``bootstrap``: seconds of the report's
+resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how often the
+report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged files read by
+every reader; fails where one does other than refuse. All write to temporary folders alone, unless
+``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
 """
 
 import importlib
@@ -44,6 +46,7 @@ MEASUREMENTS: Final = {
     "soak-nodes": "soak_nodes:SoakNodes",
     "soak-faults": "soak_faults:SoakFaults",
     "train": "train:Train",
+    "predict": "predict:Predict",
     "fuzz": "fuzz:Fuzz",
     "bootstrap": "bootstrap:Bootstrap",
     "coverage": "coverage:Coverage",

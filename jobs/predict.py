@@ -10,8 +10,9 @@ featurizer makes in OUT/shards, or shards that it has made before. Writes
 ``predictions/<group>/part-*.parquet``, a row of the MEDS prediction schema each; the same rows in
 ``predictions/rows/<group>/``, with our row_id and the score of every replicate; predictions.json:
 rows scored, and rows left out by reason; and, where labels are at hand, ``report/``, as a run has
-it. A group is the split of patients whose tables the model was trained on, or "labelled" for rows
-from elsewhere. Killed and run again, it goes on with the parts that are missing.
+it. A group is the split of patients whose tables the model was trained on; rows from elsewhere are
+"labelled", and "unlabelled" where their source has no label of the task: all of these are scored.
+Killed and run again, it goes on with the parts that are missing.
 """
 
 from __future__ import annotations

@@ -160,7 +160,8 @@ class TrainedModel:
         read = self.open_shards(shards)
         known = known_sources(read, self.config.sources)
         tables = []
-        for part in parts_of(read, self.task, known, self.run.apply.rows):
+        parts, _ = parts_of(read, self.task, known, self.run)
+        for part in parts:
             scores = self.scores(read_part(read, self.task, self.run, self.notes, part))
             frame = frame_of(part.labels).drop("split")
             tables.append(frame.with_columns(group=pl.lit(part.group), score=mean_of(scores)))

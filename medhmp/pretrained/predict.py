@@ -4,13 +4,15 @@
     predictions/rows/<group>/part-*.parquet   the same rows: our identifier, label, and the score of
                                               every replicate (layout.PREDICTION_COLUMNS)
 
-A group is a split of the tables that the model was trained on, or "labelled". MEDS allows no other
-column, so identifiers are in files of their own.
+A group is a split of the tables that the model was trained on, "labelled" of others, "unlabelled"
+of those whose source has no labels. MEDS allows no other column, so identifiers are in files of
+their own.
 """
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -31,6 +33,9 @@ from medhmp.storage import Entry, Folder, Output, Stamp
 
 ROWS: Final = "rows"
 SUMMARY: Final = "predictions.json"
+NO_TIME: Final = "without an end, and so without a time to predict at"
+TIMES: Final = "times.json"
+"""Rows and seconds of the run that made them: no content, and so not in the record."""
 
 
 def stamp_of(model: TrainedModel, shards: OpenShards) -> Stamp:
@@ -46,14 +51,18 @@ def write_predictions(
 
     Killed and begun again, it goes on with the parts that are missing.
     """
+    begun = time.perf_counter()
     journal = journal_of(room, stamp, progress)
     known = known_sources(shards, model.config.sources)
-    parts = parts_of(shards, model.task, known, model.run.apply.rows)
+    parts, untimed = parts_of(shards, model.task, known, model.run)
     pool = Pool(progress.is_watched, gpus=1)
     one = functools.partial(_write_part, model.folder.folder.uri, model.run, shards, room)
     rows = [part.labels.num_rows for part in parts]
     found = journal.each("parts", pool, one, [(part,) for part in parts], "scoring, parts", rows)
-    summary = _summary(model, shards, known, parts)
+    seconds = round(time.perf_counter() - begun, 2)
+    made = {"rows": sum(rows), "seconds": seconds, "peak_worker_bytes": pool.peak}
+    room.write_json(TIMES, made)
+    summary = _summary(model, shards, known, parts, untimed)
     entries = [Entry(**entry) for entries in found for entry in entries]
     finished(room, stamp, [*entries, room.write_json(SUMMARY, summary)], journal)
 
@@ -93,7 +102,8 @@ def _as_meds(model: TrainedModel, labels: pa.Table, scores: Floats32) -> pa.Tabl
         "predicted_boolean_value": risk >= model.config.operating.thresholds[BEST_F1],
         "predicted_boolean_probability": risk,
     }
-    return pa.table(columns).cast(MEDS_PREDICTION_COLUMNS, safe=False)
+    table = pa.table(columns).cast(MEDS_PREDICTION_COLUMNS, safe=False)
+    return table.drop_columns("boolean_value") if labels["label"].null_count else table
 
 
 def _as_rows(part: Part, scores: Floats32) -> pa.Table:
@@ -113,7 +123,7 @@ def _as_rows(part: Part, scores: Floats32) -> pa.Table:
 
 
 def _summary(
-    model: TrainedModel, shards: OpenShards, known: set[str], parts: Sequence[Part]
+    model: TrainedModel, shards: OpenShards, known: set[str], parts: Sequence[Part], untimed: int
 ) -> dict[str, Any]:
     """What was scored, and who was not and why, as counts."""
     groups: dict[str, int] = {}
@@ -126,13 +136,13 @@ def _summary(
         "start": model.config.start,
         "version": model.config.version,
         "rows": groups,
-        "left_out": left_out(of_task.steps),
+        "left_out": left_out(of_task.steps) | ({NO_TIME: untimed} if untimed else {}),
         "unavailable": of_task.without_rows,
         "trained_on": sorted(known),
     }
 
 
-def left_out(steps: Sequence[tuple[str, int]]) -> Mapping[str, int]:
+def left_out(steps: Sequence[tuple[str, int]]) -> dict[str, int]:
     """Rule of a task's cohort -> the rows that do not meet it, and so are not predicted."""
     counts = {}
     for (_, before), (rule, after) in itertools.pairwise(steps):

@@ -8,12 +8,14 @@ last bits, whether the run scores it, one worker or many.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from medhmp.layout import labels_of
+from medhmp.layout import LABEL_COLUMNS, TIME, labels_of
 from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Run
@@ -23,14 +25,22 @@ from medhmp.shards.row_groups import rows_of
 from medhmp.shards.row_notes import NotesRead, read_row_notes
 
 ELSEWHERE: Final = "labelled"
-"""The group of rows of sources that the model has not seen."""
+"""The group of labelled rows of sources that the model has not seen."""
+UNLABELLED: Final = "unlabelled"
+"""The group of rows of sources without labels of the task."""
+TIMED_BY: Final[dict[Level, str]] = {
+    "stay": "intime",
+    "admission": "discharged",
+    "patient": "visits",
+}
+"""The column of a shard table that has the time at which a row without a label is predicted."""
 
 
 @dataclass(frozen=True)
 class Part:
     """Rows that a worker holds at a time."""
 
-    group: str  # a split, or ``ELSEWHERE``
+    group: str  # a split, ``ELSEWHERE`` or ``UNLABELLED``
     number: int
     files: tuple[str, ...]  # of the table of the level, that have the rows
     labels: pa.Table  # LABEL_COLUMNS of the rows (n), in their order
@@ -47,14 +57,22 @@ def known_sources(shards: OpenShards, sources: Mapping[str, str]) -> set[str]:
     return {n for n, h in inputs.items() if h in hashes and n not in (FROZEN, VARIABLES)}
 
 
-def parts_of(shards: OpenShards, task: Task, known: Collection[str], size: int) -> list[Part]:
-    """The parts of all rows of a task, in an order that depends on the shards alone.
+def parts_of(
+    shards: OpenShards, task: Task, known: Collection[str], run: Run
+) -> tuple[list[Part], int]:
+    """The parts of all rows that can be predicted, in an order that depends on the shards alone.
+
+    Of a source that has labels of the task, those are the rows that have one, as the rules of the
+    task decide. Of a source that has none, all rows are, at the time that a label would have.
 
     Args:
         shards: have the labels of the task.
         task: decides the level.
         known: sources that the model was trained on.
-        size: rows of a part, a multiple of ``run.SCORED_AT_ONCE``.
+        run: ``apply.rows`` is the size of a part, ``cohort.hours`` the hour of a stay's prediction.
+
+    Returns:
+        The parts, and the rows of sources without labels that have no time to predict at.
 
     Raises:
         Refusal: the shards have no labels of the task, or a file is damaged.
@@ -64,31 +82,69 @@ def parts_of(shards: OpenShards, task: Task, known: Collection[str], size: int) 
         raise Refusal(
             f"{shards.folder}/labels has no {task}.parquet; run jobs.featurize for this task first"
         )
-    labels, index = shards.read_parquet(name), _index(shards, level)
-    files, rows = index["file"].to_numpy(), index[ROW_ID[level]]
+    labels, index = shards.read_parquet(name), _index(shards, level, run.cohort.hours)
+    rows = index["row_id"]
     split, source = (index[c].to_numpy(zero_copy_only=False) for c in ("split", "source"))
+    has_label = np.isin(rows.to_numpy(), labels["row_id"].to_numpy())
+    without = ~np.isin(source, np.unique(source[has_label]))
+    untimed = without & index["prediction_time"].is_null().to_numpy()
     group = np.where(np.isin(source, list(known)), split, ELSEWHERE).astype(object)
-    group[~np.isin(rows.to_numpy(), labels["row_id"].to_numpy())] = None
-    names = sorted(shards.manifest.tables[TABLE_OF[level]])
+    group[without] = UNLABELLED
+    group[(~has_label & ~without) | untimed] = None
+    names, files = sorted(shards.manifest.tables[TABLE_OF[level]]), index["file"].to_numpy()
     parts = []
-    for one in (*SPLITS, ELSEWHERE):
+    for one in (*SPLITS, ELSEWHERE, UNLABELLED):
         of_group = np.flatnonzero(group == one)
-        for number, at in enumerate(range(0, len(of_group), size)):
-            taken = of_group[at : at + size]
+        for number, at in enumerate(range(0, len(of_group), run.apply.rows)):
+            taken = of_group[at : at + run.apply.rows]
             own = tuple(names[i] for i in np.unique(files[taken]))
-            parts.append(Part(one, number, own, labels_of_rows(labels, rows.take(taken))))
-    return parts
+            labelled = one != UNLABELLED
+            of_rows = labels_of_rows(labels, rows.take(taken)) if labelled else index.take(taken)
+            parts.append(Part(one, number, own, of_rows.select(LABEL_COLUMNS.names)))
+    return parts, int(untimed.sum())
 
 
-def _index(shards: OpenShards, level: Level) -> pa.Table:
-    """Identifier, source, split and the number of the file of every row, in order."""
-    table, columns = TABLE_OF[level], [ROW_ID[level], "source", "split"]
-    found = []
+def _index(shards: OpenShards, level: Level, hours: int) -> pa.Table:
+    """LABEL_COLUMNS of every row, without a label, its source, and the number of its file.
+
+    The prediction time is hour ``hours`` of a stay, else the (last) discharge.
+    """
+    table, found = TABLE_OF[level], []
+    columns = [*dict.fromkeys((ROW_ID[level], "subject_id")), "source", "split", TIMED_BY[level]]
     for number, name in enumerate(sorted(shards.manifest.tables[table])):
         of_file = shards.output.read_parquet(f"{table}/{name}", columns)
-        place = pa.array(np.full(len(of_file), number, np.int32))
-        found.append(of_file.append_column("file", place))
+        time = of_file[TIMED_BY[level]].combine_chunks()
+        if level == "stay":
+            time = pc.add(time, pa.scalar(timedelta(hours=hours), pa.duration("s")))
+        elif level == "patient":
+            time = _last_discharge(time)
+        found.append(
+            pa.table(
+                {
+                    "subject_id": of_file["subject_id"],
+                    "row_id": of_file[ROW_ID[level]],
+                    "split": of_file["split"],
+                    "label": pa.nulls(len(of_file), pa.int8()),
+                    "prediction_time": time.cast(TIME),
+                    "source": of_file["source"],
+                    "file": pa.array(np.full(len(of_file), number, np.int32)),
+                }
+            )
+        )
     return pa.concat_tables(found)
+
+
+def _last_discharge(visits: pa.Array) -> pa.Array:
+    """The last discharge of each patient; null of one without any."""
+    flat = pa.table(
+        {
+            "patient": pc.list_parent_indices(visits),
+            "discharged": pc.list_flatten(visits).field("discharged"),
+        }
+    )
+    last = flat.group_by("patient").aggregate([("discharged", "max")])
+    place = pc.index_in(pa.array(range(len(visits)), pa.int64()), last["patient"].combine_chunks())
+    return last["discharged_max"].combine_chunks().take(place)
 
 
 def read_part(
@@ -110,7 +166,7 @@ def read_part(
     table = pa.concat_tables(
         found for name in part.files for found in rows_of(folder, name, sha[name], key, wanted)
     )
-    label = part.labels["label"].to_numpy().astype(np.float32)
+    label = part.labels["label"].fill_null(0).to_numpy().astype(np.float32)
     rows = rows_in(shards, task, run.cohort, run.model, table, part.labels)
     if notes is None or level == "patient":
         return Labelled(rows, label)

@@ -18,7 +18,7 @@ from medhmp.run import Run, fields_of
 from medhmp.storage import COMPLETE, Folder, Output, opened
 from medhmp.tables.schema import SYNTHETIC
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 FROZEN: Final = "features.frozen"
 """The name, among the inputs of shards, of the shards whose featurizer made them."""
 

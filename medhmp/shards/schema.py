@@ -46,6 +46,7 @@ def stays(hours: int, features: int, demographics: int, real_valued: bool) -> pa
             pa.field("subject_id", pa.int64()),
             pa.field("hadm_id", pa.int64()),
             pa.field("split", pa.string()),
+            pa.field("intime", TIME),
             *stay_fields(hours, features, demographics, real_valued),
         ]
     )

@@ -23,7 +23,7 @@ from medhmp.storage import Entry, Folder
 
 def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -> pa.Table:
     """Builds rows of ``schema.stays`` from stays of the index and their features, in one order."""
-    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "stay_id"))
+    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "intime", "stay_id"))
     hours = features.hour_offsets
     columns[HOURS.offsets] = pa.FixedSizeListArray.from_arrays(
         pa.array(hours.ravel(), pa.uint32()), hours.shape[1]
@@ -37,7 +37,7 @@ def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -
         columns[DEMOGRAPHICS.values] = _lists(
             features.static_offsets, features.static_values, target, DEMOGRAPHICS.values
         )
-    return pa.table([columns[name] for name in target.names], schema=target)
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
 def admissions_table(
