@@ -78,10 +78,11 @@ class Config:
     def run(self) -> Run:
         """A run with the fields that the model was made with.
 
-        Sources of labels are those of the run that trained it, and so left out. Refuses a field
-        that this version does not have.
+        Sources of labels are those of the run that trained it, and so left out; a file of ranges of
+        its own has to be named again. Refuses a field that this version does not have.
         """
-        fields = {k: v for k, v in self.fields.items() if k not in NOT_OF_THE_MODEL}
+        fields = {k: v for k, v in self.fields.items() if (k, v) != ("tables.variables", "own")}
+        fields.pop("cohort.label_sources", None)
         try:
             return with_fields(Run(name=self.model), fields)
         except KeyError as unknown:
@@ -94,10 +95,6 @@ class Config:
         """As ``config.json`` has it, with the names that Hugging Face's tools look for first."""
         kind = {"model_type": self.model, "architectures": [self.architecture]}
         return {"format": FORMAT, **kind, **asdict(self)}
-
-
-NOT_OF_THE_MODEL: Final = ("cohort.label_sources", "tables.variables")
-"""Fields of the shards that name what other tables do not have."""
 
 
 def read_config(folder: Output) -> Config:

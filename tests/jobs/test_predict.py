@@ -1,27 +1,37 @@
 """Trained models leave the run and score rows as it did: folders, cards, from_pretrained, jobs."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
+import torch
 from meds_evaluation.schema import PredictionSchema
+from nbclient import NotebookClient
 
 import medhmp
+from jobs.embed import embed
 from jobs.export import export
 from jobs.predict import begin, predict
+from jobs.predict import main as predict_main
 from jobs.synthesize import synthesize
 from medhmp.layout import MEDS_PREDICTION_COLUMNS
 from medhmp.model.catalog import MODELS
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.storage import COMPLETE, Folder
+from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.ray
@@ -200,6 +210,49 @@ def test_a_folder_that_is_not_whole_is_refused(copied: Path) -> None:
         medhmp.from_pretrained(str(copied))
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"format": 2}, "is in another format of version 0.1.0 and this is version"),
+        ({"model": "oracle"}, "holds the model 'oracle' of version 0.1.0, which version"),
+        (
+            {"fields": {"features.later": 1}},
+            "by version 0.1.0 with the field 'features.later'",
+        ),
+    ],
+)
+def test_a_model_of_another_version_is_refused_by_name(
+    copied: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    folder = Folder(str(copied))
+    record = opened(folder, "export")
+    config = folder.write_json("config.json", folder.read_json("config.json") | changes)
+    files = {**record.files, config.name: config}
+    publish(folder, Stamp(record.fields, record.inputs), list(files.values()))
+    with pytest.raises(Refusal, match=sentence):
+        medhmp.from_pretrained(str(copied))
+
+
+def test_a_command_without_a_model_or_without_rows_is_refused(
+    exported: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = f"{exported.out}/models/mortality/medhmp/both"
+    for arguments, sentence in (
+        (["--out", str(tmp_path)], "a model is missing; give its folder"),
+        ([str(tmp_path), "--out", str(tmp_path)], "is missing or not whole; run jobs.export first"),
+        ([model, "--out", str(tmp_path)], "there is nothing to read; give raw tables with"),
+        ([model, "--apply.rows", "100"], "apply.rows is 100; give a multiple of 256"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["jobs/predict.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            predict_main()
+        assert ended.value.code == 2
+        assert sentence in capsys.readouterr().err
+
+
 def test_what_is_no_model_of_rows_is_refused(exported: Run) -> None:
     with pytest.raises(Refusal, match="holds no trained model; give a folder below models/"):
         medhmp.from_pretrained(f"{exported.out}/shards")
@@ -220,3 +273,103 @@ def test_a_report_that_is_older_than_a_grid_is_refused(
     Folder(f"{run.out}/report").write_record(COMPLETE, record)
     with pytest.raises(Refusal, match=r"does not have the figures of .* run jobs\.report again"):
         export(run)
+
+
+def test_a_killed_job_in_a_bucket_ends_with_the_same_bytes(
+    exported: Run, tmp_path: Path, s3: str
+) -> None:
+    model, shards = f"{s3}/model", f"{s3}/shards"
+    for place, uri in (("models/arf/medhmp/both", model), ("shards", shards)):
+        for path in Path(exported.out, place).rglob("*"):
+            if path.is_file() and "note" not in path.parts[-2]:
+                name = str(path.relative_to(Path(exported.out, place)))
+                Folder(uri).write_bytes(name, path.read_bytes())
+    arguments = ["--apply.shards", shards, "--apply.rows", "256", "--report.draws", "20"]
+    command = [sys.executable, "-m", "jobs.predict", model, *arguments, "--out", f"{s3}/out"]
+    out = Folder(f"{s3}/out/predictions")
+    job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    while not any(name.startswith(".work/records/parts") for name in out.names()):
+        assert job.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert not out.exists(COMPLETE)
+
+    undisturbed = Folder(str(tmp_path / "predictions"))
+    for place in (str(tmp_path), f"{s3}/out"):
+        run = begin(model)
+        apply = replace(run.apply, shards=shards, rows=256)
+        predict(replace(run, out=place, apply=apply, report=replace(run.report, draws=20)))
+    entries = opened(undisturbed, "predict").files
+    assert opened(out, "predict").files == entries
+    assert {name.split("/")[0] for name in entries} == {
+        *("train", "validation", "test", "rows", "predictions.json"),
+    }
+    assert Folder(f"{s3}/out/report").exists("index.html")
+
+
+def test_rows_of_tables_without_labels_are_scored_too(exported: Run, tmp_path: Path) -> None:
+    """As of patients who are still in the unit: at the time that a label would have."""
+    shards = tmp_path / "shards"
+    shutil.copytree(f"{exported.out}/shards", shards)
+    record, place = opened(Folder(str(shards)), "featurize"), "labels/arf.parquet"
+    empty = Folder(str(shards)).write_parquet(place, pq.read_table(shards / place).slice(0, 0))
+    files = {**record.files, place: empty}
+    publish(record.folder, Stamp(record.fields, record.inputs), list(files.values()))
+    model = medhmp.from_pretrained(f"{exported.out}/models/arf/medhmp/both")
+    scored = model.predict(str(shards))
+    assert scored["group"].unique().to_list() == ["unlabelled"]
+    stays = pl.concat([pl.read_parquet(path) for path in (shards / "stays").iterdir()])
+    assert set(scored["row_id"]) == set(stays["stay_id"])
+    known = model.predict(f"{exported.out}/shards").join(scored, on="row_id", suffix="_unknown")
+    assert known.height == pl.read_parquet(f"{exported.out}/shards/{place}").height
+    assert known["prediction_time"].equals(known["prediction_time_unknown"])
+    assert (known["score"] - known["score_unknown"]).abs().max() < 1e-5
+
+
+def test_vectors_are_the_network_s_own_and_each_has_its_name(exported: Run, tmp_path: Path) -> None:
+    shards, models = f"{exported.out}/shards", f"{exported.out}/models"
+    run = begin(f"{models}/pretrain_admission/from_stay")
+    embed(replace(run, out=str(tmp_path), apply=replace(run.apply, shards=shards)))
+    made = tmp_path / "embeddings"
+    kinds = {path.stem for path in made.iterdir()} - {"complete"}
+    assert kinds == {"stays", "admissions", "visits", "diagnoses", "drugs"}
+    model = medhmp.from_pretrained(f"{models}/pretrain_admission/from_stay")
+    here = model.embed(shards)
+    for kind in kinds:
+        files = sorted((made / kind).iterdir()) if (made / kind).is_dir() else []
+        frames = [pl.read_parquet(path) for path in files or [made / f"{kind}.parquet"]]
+        assert pl.concat(frames).equals(here[kind])
+        assert len(here[kind]["vector"][0]) == exported.model.width
+    manifest = json.loads(Path(shards, "manifest.json").read_text())
+    for kind in ("diagnoses", "drugs"):
+        assert here[kind]["code"].to_list() == manifest[kind]
+    for kind, key in (("stays", "stay_id"), ("admissions", "hadm_id")):
+        rows = pl.concat([pl.read_parquet(p, columns=[key]) for p in Path(shards, kind).iterdir()])
+        assert set(here[kind][key]) == set(rows[key])
+
+    one = here["visits"].row(0, named=True)
+    admissions = pl.concat([pl.read_parquet(p) for p in Path(shards, "admissions").iterdir()])
+    codes = admissions.filter(hadm_id=one["hadm_id"])["icd_ids"][0].to_list()
+    mlp: Any = model.network.get_submodule("admission.diagnoses")
+    with torch.inference_mode():
+        alone = mlp(torch.tensor(codes), torch.tensor([0, len(codes)]))
+    assert np.allclose(one["vector"], alone[0].numpy(), atol=1e-6)
+
+    trees = medhmp.from_pretrained(f"{models}/arf/hist_gradient_boosting/none")
+    with pytest.raises(Refusal, match="is hist_gradient_boosting, which is no network"):
+        trees.embed(shards)
+
+
+def test_the_notebook_runs(exported: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDHMP_RUN", exported.out)
+    notebook = nbformat.read(ROOT / "examples/use_a_model.ipynb", as_version=4)
+    place = {"metadata": {"path": str(ROOT / "examples")}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=place).execute()
+    drawn = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(drawn) == 2
