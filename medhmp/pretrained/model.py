@@ -1,6 +1,7 @@
 """A trained model in memory: loaded from its folder, to score rows. Needs no Ray."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,6 +20,7 @@ from medhmp.model.catalog import MODELS, ModelEntry
 from medhmp.notes.encoder import check_encoder
 from medhmp.pretrained.config import Config, open_model
 from medhmp.pretrained.rows import known_sources, parts_of, read_part
+from medhmp.pretrained.tables import featurize
 from medhmp.pretrained.vectors import CODE_KINDS, ROW_KINDS, TABLE_OF, Encoders
 from medhmp.refusal import Refusal
 from medhmp.run import Run
@@ -143,11 +145,18 @@ class TrainedModel:
         """Probabilities (R, n) of n rows by R replicates."""
         return np.stack([one.score(rows).astype(np.float32) for one in self.estimators])
 
-    def predict(self, shards: str) -> pl.DataFrame:
-        """Scores the rows of shards, in this process.
+    def predict(
+        self,
+        shards: str | None = None,
+        tables: Mapping[str, str] | None = None,
+        work: str | None = None,
+    ) -> pl.DataFrame:
+        """Scores the rows of shards, or of raw tables, in this process.
 
         Args:
             shards: URI of a folder that ``jobs.featurize`` made by this model's featurizer.
+            tables: instead, name of a reader -> URI of its tables, as ``{"mimic4": "/data/iv"}``.
+            work: where the shards of ``tables`` go; none: a temporary folder.
 
         Returns:
             A row each: ``subject_id``, ``row_id``, ``group`` (the split of a patient of the tables
@@ -155,18 +164,33 @@ class TrainedModel:
             the mean probability of the replicates.
 
         Raises:
-            Refusal: the shards are not whole, of another featurizer, or without the task.
+            Refusal: the shards are not whole, of another featurizer, or without the task; the
+                tables cannot be read; the model reads notes, which ``jobs.predict`` prepares.
         """
+        if tables:
+            return self._predict_tables(tables, work)
+        if not shards:
+            raise Refusal("there is nothing to read; give shards, or tables as {NAME: URI}")
         read = self.open_shards(shards)
         known = known_sources(read, self.config.sources)
-        tables = []
+        frames = []
         parts, _ = parts_of(read, self.task, known, self.run)
         for part in parts:
             scores = self.scores(read_part(read, self.task, self.run, self.notes, part))
             frame = frame_of(part.labels).drop("split")
-            tables.append(frame.with_columns(group=pl.lit(part.group), score=mean_of(scores)))
+            frames.append(frame.with_columns(group=pl.lit(part.group), score=mean_of(scores)))
         order = ("subject_id", "row_id", "group", "prediction_time", "label", "score")
-        return pl.concat(tables).select(order) if tables else pl.DataFrame(schema=list(order))
+        return pl.concat(frames).select(order) if frames else pl.DataFrame(schema=list(order))
+
+    def _predict_tables(self, tables: Mapping[str, str], work: str | None) -> pl.DataFrame:
+        if self.reads_vectors or self.reads_text:
+            raise Refusal(
+                f"{self.folder.folder} reads the notes of its rows; score raw tables with "
+                "jobs.predict, which prepares them, or give shards with their note_embeddings"
+            )
+        with tempfile.TemporaryDirectory() as temporary:
+            made = featurize(self.folder, self.run, tables, work or temporary)
+            return self.predict(made)
 
     def embed(self, shards: str | None = None) -> dict[str, pl.DataFrame]:
         """The vectors of rows and codes, in this process: kind -> a frame with ``vector``.

@@ -53,8 +53,8 @@ class NoRay:
 sys.meta_path.insert(0, NoRay())
 import medhmp
 
-model, shards, out = sys.argv[1:]
-medhmp.from_pretrained(model).predict(shards).write_parquet(out)
+model, tables, out = sys.argv[1:]
+medhmp.from_pretrained(model).predict(tables={"synthetic": tables}).write_parquet(out)
 """
 
 
@@ -186,9 +186,9 @@ def test_another_hospital_s_tables_end_in_external_validation_that_meds_reads_al
     )
 
 
-def test_it_works_in_a_process_without_ray(exported: Run, tmp_path: Path) -> None:
+def test_it_scores_raw_tables_in_a_process_without_ray(exported: Run, tmp_path: Path) -> None:
     model, out = f"{exported.out}/models/mortality/medhmp/both", tmp_path / "scored.parquet"
-    command = [sys.executable, "-c", WITHOUT_RAY, model, f"{exported.out}/shards", str(out)]
+    command = [sys.executable, "-c", WITHOUT_RAY, model, f"{exported.out}/raw", str(out)]
     subprocess.run(command, check=True, cwd=ROOT)
     own = own_scores(exported, "mortality", "medhmp", "both")
     assert held_out(pl.read_parquet(out)).equals(own)
