@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import numpy as np
@@ -29,6 +30,7 @@ from jobs.predict import main as predict_main
 from jobs.synthesize import synthesize
 from medhmp.layout import MEDS_PREDICTION_COLUMNS
 from medhmp.model.catalog import MODELS
+from medhmp.pretrained import predict as predicted
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
@@ -279,30 +281,38 @@ def test_a_report_that_is_older_than_a_grid_is_refused(
 
 
 def test_a_killed_job_in_a_bucket_ends_with_the_same_bytes(
-    exported: Run, tmp_path: Path, s3: str
+    exported: Run, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As one on disk does that lost its power at the end: no part of it is written again."""
     model, shards = f"{s3}/model", f"{s3}/shards"
     for place, uri in (("models/arf/medhmp/both", model), ("shards", shards)):
         for path in Path(exported.out, place).rglob("*"):
             if path.is_file() and "note" not in path.parts[-2]:
                 name = str(path.relative_to(Path(exported.out, place)))
                 Folder(uri).write_bytes(name, path.read_bytes())
-    arguments = ["--apply.shards", shards, "--apply.rows", "256", "--report.draws", "20"]
+    arguments = ["--apply.shards", shards, "--apply.rows", "256"]
     command = [sys.executable, "-m", "jobs.predict", model, *arguments, "--out", f"{s3}/out"]
     out = Folder(f"{s3}/out/predictions")
     job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
-    while not any(name.startswith(".work/records/parts") for name in out.names()):
+    while not out.exists(".work/build.json"):
         assert job.poll() is None, "it ended before it was killed"
         time.sleep(0.02)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     assert not out.exists(COMPLETE)
 
+    run = begin(model)
+    run = replace(run, apply=replace(run.apply, shards=shards, rows=256), report=exported.report)
+    predict(replace(run, out=f"{s3}/out"))
+    here = replace(run, out=str(tmp_path))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no power"):
+        patch.setattr(predicted, "finished", Mock(side_effect=OSError("no power")))
+        predict(here)
+    parts = list((tmp_path / "predictions").rglob("part-*.parquet"))
+    written = [path.stat().st_mtime_ns for path in parts]
+    predict(here)
+    assert [path.stat().st_mtime_ns for path in parts] == written
     undisturbed = Folder(str(tmp_path / "predictions"))
-    for place in (str(tmp_path), f"{s3}/out"):
-        run = begin(model)
-        apply = replace(run.apply, shards=shards, rows=256)
-        predict(replace(run, out=place, apply=apply, report=replace(run.report, draws=20)))
     entries = opened(undisturbed, "predict").files
     assert opened(out, "predict").files == entries
     assert {name.split("/")[0] for name in entries} == {
