@@ -305,9 +305,10 @@ def test_a_killed_job_in_a_bucket_ends_with_the_same_bytes(
     run = replace(run, apply=replace(run.apply, shards=shards, rows=256), report=exported.report)
     predict(replace(run, out=f"{s3}/out"))
     here = replace(run, out=str(tmp_path))
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no power"):
+    with monkeypatch.context() as patch:
         patch.setattr(predicted, "finished", Mock(side_effect=OSError("no power")))
-        predict(here)
+        with pytest.raises(OSError, match="no power"):
+            predict(here)
     parts = list((tmp_path / "predictions").rglob("part-*.parquet"))
     written = [path.stat().st_mtime_ns for path in parts]
     predict(here)
