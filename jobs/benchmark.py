@@ -13,6 +13,7 @@
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
     python -m jobs.benchmark bootstrap
     python -m jobs.benchmark coverage
+    python -m jobs.benchmark folds --sources physionet2012=/data/challenge-2012 --out runs/folds
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
@@ -22,12 +23,13 @@ published shards, on FIDDLE's timing input and on dense synthetic tables; needs 
 simulated cluster that loses its nodes; both need Linux. ``soak``: the soaks.
 ``soak-faults``: every stage under signals, second drivers, full and read-only disks. ``train``:
 steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
-and a matrix product; the stream from shards; workers against one. ``predict``: stays per second and
-peak memory of that job, from raw tables and from shards. ``bootstrap``: seconds of the report's
-resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how often the
-report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged files read by
-every reader; fails where one does other than refuse. All write to temporary folders alone, unless
-``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
+and a matrix product; the stream from shards; workers against one. ``bootstrap``: seconds of the
+report's resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how
+often the report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged
+files read by every reader; fails where one does other than refuse. ``folds``: models compared by
+cross-validation, each fold featurized, pretrained and searched anew. ``predict``: stays per second
+and peak memory of that job, from raw tables and from shards. All write to temporary folders
+alone, unless ``--out`` of ``fuzz`` and ``folds`` or ``--place`` of ``soak-faults`` says where.
 """
 
 import importlib
@@ -50,6 +52,7 @@ MEASUREMENTS: Final = {
     "fuzz": "fuzz:Fuzz",
     "bootstrap": "bootstrap:Bootstrap",
     "coverage": "coverage:Coverage",
+    "folds": "folds:Folds",
 }
 """Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
 SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes", "soak-faults")

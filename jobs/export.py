@@ -46,7 +46,8 @@ def export(run: Run) -> None:
     keys = [key for key in find_grids(out.names()) if key[2] != "shuffled"]
     if not keys and not pretrainings:
         raise Refusal(f"{out} has no trained model; run jobs.pretrain_stay or jobs.tune first")
-    grids = open_grids(out, keys, shards.fingerprint, pretrainings)
+    labels = {task: own.fingerprint for task, own in shards.own.items()}
+    grids = open_grids(out, keys, shards.fingerprint, pretrainings, labels)
     results, written = results_of(out, grids) if grids else {}, 0
     for place, output in pretrainings.items():
         if place.startswith("control") or "/control/" in place:

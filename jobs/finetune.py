@@ -19,7 +19,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "private", "fit", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -29,11 +29,11 @@ def finetune(run: Run) -> None:
     """Makes the one fit of the run, or finds it whole."""
     from medhmp.provenance import run_json
     from medhmp.replacing import move_in, room_for
-    from medhmp.shards.labelled import counts, draw, hindrance, read_task
+    from medhmp.shards.labelled import counts, draw, hindrance
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, Stamp, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.inputs import FitInputs, fit_fields, notes_read
+    from medhmp.train.finetune.inputs import FitInputs, fit_fields, read_data
     from medhmp.train.finetune.single import SingleFit, place_of, run_fit
 
     fit, out, shards, progress = run.fit, Folder(run.out), open_shards(run), Progress(run.quiet)
@@ -45,13 +45,14 @@ def finetune(run: Run) -> None:
     room = room_for(folder, stamp, run.overwrite)
     if room is None:
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
-    notes = notes_read(run, fit.task, (fit.model,))
-    data = read_task(shards, fit.task, run.cohort, run.model, notes)
+    data = read_data(run, shards, fit.task, (fit.model,))
     data = draw(data, run.finetune.labels, fit.seed)
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
     settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
-    given = SingleFit(fit, settings, data, out, number, room, stamp, run_json(run))
+    given = SingleFit(
+        shards.level(fit.task), fit, settings, data, out, number, room, stamp, run_json(run)
+    )
     summary = run_fit(given)
     move_in(folder)
     progress.say(f"finetune {fit.task}: {summary}, {folder}")

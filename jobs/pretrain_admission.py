@@ -6,10 +6,12 @@ Reads ``shards/`` and ``pretrain_stay/``. Writes what tune.starts asks for, each
 output: ``pretrain_admission/from_stay/`` for *both*, begun from stage one's whole stay encoder;
 ``pretrain_admission/from_scratch/`` for *admission*; and, for the control, *shuffled*,
 ``control/pretrain_admission/from_stay/``, begun from ``control/pretrain_stay/``; and with
-pretrain_seeds above one all of it again in ``seed-<n>/``. With ``--loop.skip_step`` it trains and
+pretrain_seeds above one all of it again in ``seed-<n>/``. Where tune.models has a model that reads
+numbers, the first two again for MedHMP-S in ``numbers/``. With ``--loop.skip_step`` it trains and
 writes nothing: it tells how fast batches come.
 """
 
+import itertools
 from typing import Final, NoReturn
 
 from medhmp import command
@@ -18,36 +20,39 @@ from medhmp.run import Run
 
 READS: Final = (
     *("out", "overwrite", "quiet", "private", "model", "pretrain_on", "pretrain_seeds"),
-    *("share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
+    *("share_budget_gib", "pretrain_admission", "loop", "tune.starts", "tune.models"),
 )
 """Sections and fields of a run that this job reads."""
 
 
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, seeded
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, seeded, started_from
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
     from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
 
     out, shards = Folder(run.out), open_shards(run)
-    begun_from: dict[Start, str | None] = {
-        "both": STAY_PRETRAINING,
-        "admission": None,
-        "shuffled": SHUFFLED_STAY_PRETRAINING,
-    }
-    for number in range(1 if run.loop.skip_step else run.pretrain_seeds):
+    kinds = (False, True) if run.reads_numbers else (False,)
+    count = 1 if run.loop.skip_step else run.pretrain_seeds
+    for number, numbers in itertools.product(range(count), kinds):
+        begun_from: dict[Start, str | None] = {
+            "both": started_from("stay", numbers, number),
+            "admission": None,
+            "shuffled": seeded(SHUFFLED_STAY_PRETRAINING, number),
+        }
         for start, begun in begun_from.items():
-            if start not in run.tune.starts:
+            if start not in run.tune.starts or (numbers and start == "shuffled"):
                 continue
             stage = Stage(
                 "pretrain_admission",
-                (out / seeded(STARTED_FROM[start], number)).uri,
+                (out / started_from(start, numbers, number)).uri,
                 # Ingest needs no weights.
-                (out / seeded(begun, number)).uri if begun and not run.loop.skip_step else None,
+                (out / begun).uri if begun and not run.loop.skip_step else None,
                 shuffled=start == "shuffled",
                 number=number,
+                numbers=numbers,
             )
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 

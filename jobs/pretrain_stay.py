@@ -4,7 +4,8 @@
 
 Reads ``shards/``. Writes ``pretrain_stay/``: model.safetensors, run.json, metrics.jsonl,
 tensorboard/ and checkpoints/; for the control, where tune.starts has *shuffled*, the same in
-``control/pretrain_stay/``; and with pretrain_seeds above one both again in ``seed-<n>/``. The same
+``control/pretrain_stay/``; for MedHMP-S, where tune.models has a model that reads numbers, in
+``numbers/pretrain_stay/``; and with pretrain_seeds above one all again in ``seed-<n>/``. The same
 command goes on from the newest checkpoint after any interruption. With ``--loop.skip_step`` it
 trains and writes nothing: it tells how fast batches come.
 """
@@ -17,27 +18,32 @@ from medhmp.run import Run
 READS: Final = (
     *("out", "overwrite", "quiet", "private"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers", "model.forget_gates"),
-    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_stay", "loop", "tune.starts"),
+    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_stay", "pretrain_numbers"),
+    *("cohort.max_visits", "model.max_stays"),
+    *("loop", "tune.starts", "tune.models"),
 )
 """Sections and fields of a run that this job reads."""
 
 
 def pretrain_stay(run: Run) -> None:
-    """Trains stage one and, where the run has the control, stage one on shuffled hours."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING, seeded
+    """Trains stage one, and where the run has them that of the control and that of MedHMP-S."""
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING, seeded, started_from
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
     from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
 
     out, shards = Folder(run.out), open_shards(run)
-    places = [STAY_PRETRAINING]
-    if "shuffled" in run.tune.starts:
-        places.append(SHUFFLED_STAY_PRETRAINING)
     for number in range(1 if run.loop.skip_step else run.pretrain_seeds):
-        for place in places:
-            folder, is_control = (out / seeded(place, number)).uri, place != STAY_PRETRAINING
-            stage = Stage("pretrain_stay", folder, shuffled=is_control, number=number)
+        place = (out / seeded(STAY_PRETRAINING, number)).uri
+        stages = [Stage("pretrain_stay", place, number=number)]
+        if "shuffled" in run.tune.starts:
+            place = (out / seeded(SHUFFLED_STAY_PRETRAINING, number)).uri
+            stages.append(Stage("pretrain_stay", place, shuffled=True, number=number))
+        if run.reads_numbers:
+            place = (out / started_from("stay", numbers=True, number=number)).uri
+            stages.append(Stage("pretrain_numbers", place, number=number, numbers=True))
+        for stage in stages:
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 

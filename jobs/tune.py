@@ -28,7 +28,7 @@ READS: Final = (
     *("out", "overwrite", "quiet", "private", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -54,8 +54,8 @@ def tune(run: Run) -> None:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
-        needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
-        starts = {(start, n): start_weights(out, start, n) for start, n in needed}
+        needed = {g.begins(n) for g in missing for n in range(g.pretrainings)}
+        starts = {key: start_weights(out, *key) for key in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
         for grid in grids:
@@ -65,14 +65,13 @@ def tune(run: Run) -> None:
 
 def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:
     """The labelled rows of each task that can be trained; says and records why another cannot."""
-    from medhmp.shards.labelled import counts, read_task
+    from medhmp.shards.labelled import counts
     from medhmp.storage import Folder
-    from medhmp.train.finetune.inputs import notes_read
+    from medhmp.train.finetune.inputs import read_data
 
     data = {}
     for task in run.tune.tasks:
-        notes = notes_read(run, task, run.tune.models)
-        rows = read_task(shards, task, run.cohort, run.model, notes)
+        rows = read_data(run, shards, task, run.tune.models)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
         if reason:

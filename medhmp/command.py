@@ -25,12 +25,16 @@ from typing import Any, Final, NoReturn
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from medhmp import requests
 from medhmp.interruption import Interruption, interruptible
 from medhmp.progress import Progress
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal, find_failure, find_refusal
+from medhmp.refusal import Failure, Refusal, find_failure, find_refusal
 from medhmp.run import Run, fields_of
 from medhmp.uris import refuse_credentials
+
+HASTE: Final = 3.0
+"""Seconds for which a store may fail before a job has begun."""
 
 SHAPING: Final = (
     "cohort",
@@ -67,13 +71,12 @@ def main(
             run.check()
             if run.private:
                 os.umask(0o077)  # of all that is written from here on, and of Ray's own files
-            _check_access(run)
-            with _leased(run, interruption):
-                if needs_ray:
-                    with _on_ray(run, interruption):
-                        work(run)
-                else:
-                    work(run)
+            _check_access(run, reads)
+            on_ray = _on_ray(run, interruption) if needs_ray else contextlib.nullcontext()
+            with _leased(run, interruption), on_ray:
+                work(run)
+                if asked := requests.in_words(requests.total()):
+                    Progress(run.quiet).say(f"in all{asked}", style="dim")
         except Exception as error:
             refusal = find_refusal(error)
             told = refusal or find_failure(error, run.out if run else "")
@@ -179,14 +182,31 @@ def _recipe(name: str) -> Run:
     return RECIPES[name]()
 
 
-def _check_access(run: Run) -> None:
-    """Refuses a bucket that cannot be reached, before Ray starts."""
-    given = [uri for name, uri in run.uris() if name != "tables.sources"]
-    if buckets := [uri for uri in (*given, *run.tables.named().values()) if "://" in uri]:
-        from medhmp.storage import Folder
+def _check_access(run: Run, reads: Collection[str]) -> None:
+    """Refuses a place in object storage that the job cannot write to, or that holds nothing for it
+    to read, before Ray starts."""
+    given = {name: [uri] for name, uri in run.uris()}
+    given["tables.sources"] = list(run.tables.named().values())
+    if not any("://" in uri for uris in given.values() for uri in uris):
+        return
+    from medhmp.patience import hasty
+    from medhmp.storage import Folder
 
-        for place in buckets:
-            Folder(place).check_access()
+    if run.out.startswith("memory://"):
+        raise Refusal("--out is in the memory of one process, and a job has several; give a folder")
+    try:
+        with hasty(HASTE):
+            Folder(run.out).check_access(writes=True)
+            for name, uris in given.items():
+                for uri in uris if name != "out" and is_read(name, reads) else ():
+                    Folder(uri).check_access()
+    except Failure as error:
+        raise Refusal(f"{error}; or check AWS_ENDPOINT_URL") from None
+
+
+def is_read(name: str, reads: Collection[str]) -> bool:
+    """True for a field that is among ``reads``, or in a section that is."""
+    return any(f"{name}.".startswith(f"{read}.") for read in reads)
 
 
 def program(job: str = "") -> str:

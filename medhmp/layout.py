@@ -1,10 +1,13 @@
 """Every place below the root of a run, and the columns of every small table, each spelled once.
 
     raw/                                        synthetic tables and truth.parquet
-    shards/                                     manifest.json, tables, labels/, attributes/, notes/
+    shards/                                     manifest.json, tables, labels/, attributes/, notes/,
+                                                own_tasks/<task>/
+    targets/                                    auxiliary targets of training stays
     pretrain_stay/                              stage one
     pretrain_admission/{from_stay,from_scratch}/  stage two
     control/                                    both stages on data shuffled between patients
+    numbers/                                    both stages of MedHMP-S
     seed-<n>/                                   all of these again, pretraining n of pretrain_seeds
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
@@ -34,10 +37,21 @@ SHARDS: Final = "shards"
 MANIFEST: Final = "manifest.json"
 NOTES: Final = "notes"
 """The text of discharge notes, in ``shards/``, until it is embedded."""
+OWN_TASKS: Final = "own_tasks"
+"""The tasks that ``cohort.tasks`` names, in ``shards/``."""
+OWN_LABELS: Final = "labels.parquet"
+OWN_ATTRIBUTES: Final = "attributes.parquet"
+CUT: Final = "cut.parquet"
+"""The hours that lie after a row's prediction time."""
+COUNTS: Final = "counts.json"
 NOTE_EMBEDDINGS: Final = "note_embeddings"
 """Their vectors, in ``shards/``."""
 NOTE_WIDTH_FIELD: Final = "notes.width"
 """The field of their stamp that has their width, where it is not ``legend.NOTE_WIDTH``."""
+
+AUXILIARY: Final = "targets"
+"""Auxiliary targets of training stays, beside ``shards/``: no other stay has a row there."""
+TARGET_TABLE: Final = "stays.parquet"
 
 STAY_PRETRAINING: Final = "pretrain_stay"
 ADMISSION_PRETRAINING: Final = "pretrain_admission"
@@ -50,6 +64,8 @@ STARTED_FROM: Final[dict[Start, str]] = {
     "shuffled": f"control/{ADMISSION_PRETRAINING}/from_stay",
 }
 """The pretraining whose weights a start takes; *none* takes none."""
+NUMBERS: Final = "numbers"
+"""The folder of MedHMP-S's pretrainings, which have the same places in it."""
 WEIGHTS: Final = "model.safetensors"
 METRICS: Final = "metrics.jsonl"
 RUN: Final = "run.json"
@@ -77,6 +93,12 @@ APPLIED: Final = "predictions"
 EMBEDDINGS: Final = "embeddings"
 
 
+def started_from(start: Start, numbers: bool, number: int = 0) -> str:
+    """The pretraining of this number whose weights a start takes; ``numbers``: of MedHMP-S."""
+    place = STARTED_FROM[start]
+    return seeded(f"{NUMBERS}/{place}" if numbers else place, number)
+
+
 def seeded(place: str, number: int) -> str:
     """A pretraining's place, that of pretraining ``number`` of ``pretrain_seeds``.
 
@@ -100,6 +122,12 @@ def labels_of(task: Task) -> str:
 def attributes_of(task: Task) -> str:
     """Who the rows of a task's labels are, in ``shards/``; as private as they."""
     return f"attributes/{task}.parquet"
+
+
+def own_task_of(task: Task) -> str:
+    """The folder of a task of the run's own, in ``shards/``: an output beside the tables, so that
+    another task makes neither them nor what was pretrained on them anew."""
+    return f"{OWN_TASKS}/{task}"
 
 
 def grid_of(task: Task, model: str, start: Start) -> str:
@@ -148,6 +176,18 @@ LABEL_COLUMNS: Final = pa.schema(
         "prediction_time": TIME,
     }
 )
+OWN_LABEL_COLUMNS: Final = LABEL_COLUMNS.append(
+    # the admission was over at the prediction time: its codes, drugs and note were known
+    pa.field("over", pa.bool_())
+)
+"""Labels of a task of the run's own."""
+CUT_COLUMNS: Final = pa.schema(
+    {
+        "stay_id": pa.int64(),
+        "bins": pa.int32(),  # bins that ended by the prediction time; -1: the stay began later
+    }
+)
+"""Stays of labelled rows of which the window has more than was known."""
 ATTRIBUTE_COLUMNS: Final = pa.schema(
     {
         "row_id": pa.int64(),  # of the task's labels, in their order
@@ -157,6 +197,23 @@ ATTRIBUTE_COLUMNS: Final = pa.schema(
         "ethnicity": pa.string(),
         "insurance": pa.string(),
         "care_unit": pa.string(),  # the first of the stay, or of the admission's first stay
+    }
+)
+DAYS: Final = (30, 90, 365)
+"""Days from unit admission within which a death is an auxiliary target."""
+TARGETS: Final = (
+    "log_length_of_stay",  # log(1 + days) from unit admission to discharge from hospital
+    "saps_i",
+    "sofa",
+    *(f"death_{days}_days" for days in DAYS),  # 1: died by then; 0: known to have lived
+)
+"""Auxiliary targets of a stay, known after the prediction time or computed by others: what a model
+may be trained to say beside its task, and never a value that it reads."""
+TARGET_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "stay_id": pa.int64(),
+        **dict.fromkeys(TARGETS, pa.float32()),  # null: unknown
     }
 )
 PREDICTION_COLUMNS: Final = pa.schema(

@@ -10,7 +10,7 @@ from medhmp.legend import SPLITS
 from medhmp.model.catalog import MODELS
 from medhmp.pretrained.config import Config
 from medhmp.report.evaluation import NAMES
-from medhmp.report.names import TASK_NAMES, title_of
+from medhmp.report.names import task_name, title_of
 from medhmp.report.section import chance_said, number, with_limits
 from medhmp.shards.manifest import Manifest, OpenShards
 from medhmp.tables.schema import SYNTHETIC
@@ -58,16 +58,16 @@ class Said:
         """The row of this model, and the floor of lowest validation loss."""
         rows = [row for row in results["rows"] if row["task"] == task and not row["same_as"]]
         (own,) = (row for row in rows if (row["model"], row["start"]) == (model, start))
-        floors = [row for row in rows if not MODELS[row["model"]].is_network and row is not own]
+        floors = [row for row in rows if MODELS[row["model"]].is_floor]
         best = min(floors, key=lambda row: float(row["validation_loss"]), default=None)
-        return Said(own, best if MODELS[model].is_network else None)
+        return Said(own, None if MODELS[model].is_floor else best)
 
 
 def of_classifier(config: Config, shards: OpenShards, said: Said) -> str:
     """The card of a chosen fit."""
     assert config.task
     assert config.start
-    row, name = said.row, TASK_NAMES[config.task]
+    row, name = said.row, task_name(config.task)
     title = title_of(config.model, config.start)
     one = "one fit" if len(config.weights) == 1 else f"{len(config.weights)} fits, averaged"
     details = [

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import medhmp
 from medhmp.evaluate.operating import Operating
 from medhmp.layout import CONFIG
-from medhmp.legend import LEVELS, Level, Start, Task, Widths
+from medhmp.legend import Level, Start, Task, Widths
 from medhmp.model.catalog import MODELS
 from medhmp.refusal import Refusal
 from medhmp.run import Run, with_fields
@@ -46,6 +46,7 @@ class Config:
     kind: Literal["classifier", "pretraining"]
     model: str  # a name of the catalog; of a pretraining, its stage
     task: Task | None  # of a classifier
+    level: Level | None  # of the rows that a classifier scores
     start: Start | None  # of a classifier
     weights: Sequence[str]  # files, one per replicate
     point: Mapping[str, float]  # searched field -> the chosen value
@@ -58,22 +59,21 @@ class Config:
     version: str
     commit: str | None
 
-    @property
-    def level(self) -> Level:
-        """The level of the rows that a classifier scores. Refuses a pretraining."""
-        if self.task is None:
+    def predicts(self) -> tuple[Task, Level]:
+        """What a classifier predicts, and of which rows. Refuses a pretraining."""
+        if self.task is None or self.level is None:
             raise Refusal(
                 f"this is the pretraining {self.model}, which predicts nothing; give a folder of "
                 "a task, or embed with it"
             )
-        return LEVELS[self.task]
+        return self.task, self.level
 
     @property
     def architecture(self) -> str:
         """The class of the network, or the function that fits another model."""
-        if self.task is None:
+        if self.level is None:
             return self.model
-        return MODELS[self.model].builders[LEVELS[self.task]].rpartition(":")[2]
+        return MODELS[self.model].builders[self.level].rpartition(":")[2]
 
     def run(self) -> Run:
         """A run with the fields that the model was made with.
@@ -118,9 +118,7 @@ def read_config(folder: Output) -> Config:
             f"{folder.folder} holds the model '{raw['model']}' of version {raw['version']}, which "
             f"version {medhmp.__version__} does not have; use that version"
         )
-    widths: dict[str, Any] = {
-        name: tuple(of) if isinstance(of, list) else of for name, of in raw.pop("widths").items()
-    }
+    widths = {name: _hashable(of) for name, of in raw.pop("widths").items()}
     operating, selection = raw.pop("operating"), raw.pop("selection")
     return Config(
         **raw,
@@ -128,6 +126,11 @@ def read_config(folder: Output) -> Config:
         operating=operating and Operating(**operating),
         selection=selection and Selection(**selection),
     )
+
+
+def _hashable(value: Any) -> Any:
+    """A value of JSON with tuples for its lists."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def open_model(uri: str) -> tuple[Output, Config]:

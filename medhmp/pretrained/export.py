@@ -16,7 +16,6 @@ from medhmp.layout import (
     METRICS,
     REPORT,
     RESULTS,
-    STAY_PRETRAINING,
     TRIALS,
     WEIGHTS,
     grid_of,
@@ -29,6 +28,8 @@ from medhmp.run import digest
 from medhmp.shards.manifest import FROZEN, VARIABLES, OpenShards
 from medhmp.storage import Entry, Folder, Output, Stamp, opened
 
+STAGES: Final = ("pretrain_stay", "pretrain_numbers", "pretrain_admission")
+"""Sections of a run that pretrain; the record of an output has the fields of its own."""
 FITTED: Final = re.compile(rf"{TRIALS}/.*-seed-(\d+)\.(\w+)")
 """Files of a grid that are fitted models of its chosen cell: the number of the replicate, and the
 kind of file."""
@@ -71,6 +72,7 @@ def config_of_grid(key: GridKey, grid: Output, shards: OpenShards) -> Config:
         kind="classifier",
         model=model,
         task=task,
+        level=shards.level(task),
         start=start,
         weights=[name_of(number, suffix) for number in fitted],
         point={name: best[name] for name in MODELS[model].search if best.get(name) is not None},
@@ -83,8 +85,7 @@ def config_of_grid(key: GridKey, grid: Output, shards: OpenShards) -> Config:
 
 def config_of_pretraining(output: Output, shards: OpenShards) -> Config:
     """What the folder of a pretraining says of it."""
-    one = output.folder.uri.rstrip("/").endswith(STAY_PRETRAINING)
-    stage = "pretrain_stay" if one else "pretrain_admission"
+    stage = next(name for name in STAGES if f"{name}.epochs" in output.fields)
     return replace(_config(output, shards), model=stage, weights=[WEIGHTS])
 
 
@@ -98,6 +99,7 @@ def _config(output: Output, shards: OpenShards) -> Config:
         kind="pretraining",
         model="",
         task=None,
+        level=None,
         start=None,
         weights=[],
         point={},

@@ -25,14 +25,18 @@ from medhmp.pretrained.vectors import CODE_KINDS, ROW_KINDS, TABLE_OF, Encoders
 from medhmp.refusal import Refusal
 from medhmp.run import Run
 from medhmp.shards.labelled import Labelled
-from medhmp.shards.manifest import Manifest, OpenShards, manifest_in
+from medhmp.shards.manifest import Manifest, OpenShards, manifest_in, with_own_tasks
 from medhmp.shards.row_notes import NotesRead
 from medhmp.storage import Folder, Output, opened
 from medhmp.train.finetune.estimators import Estimator, FitSettings, estimator_of
 from medhmp.train.finetune.inputs import notes_read
-from medhmp.train.objective import build_admission_pretraining, build_stay_pretraining
+from medhmp.train.objective import (
+    build_admission_pretraining,
+    build_number_pretraining,
+    build_stay_pretraining,
+)
 
-FEATURIZER = ("features", "demographics", "diagnoses", "drugs", "indicators", "fiddle", "hours")
+FEATURIZER = ("features", "demographics", "diagnoses", "drugs", "indicators", "fiddle", "numbers")
 """Fields of a manifest that say what a column of the shards means."""
 
 
@@ -65,14 +69,13 @@ class TrainedModel:
     def _fresh(self) -> Estimator:
         config, run = self.config, self.run
         settings = FitSettings(run.model, run.finetune, config.widths, run.notes)
-        return estimator_of(self.task, config.model, config.point, settings, self.device)
+        _, level = config.predicts()
+        return estimator_of(level, config.model, config.point, settings, self.device)
 
     @property
     def task(self) -> Task:
         """What a classifier predicts. Refuses a pretraining."""
-        assert self.config.level
-        assert self.config.task
-        return self.config.task
+        return self.config.predicts()[0]
 
     @cached_property
     def network(self) -> nn.Module:
@@ -87,8 +90,11 @@ class TrainedModel:
                 raise Refusal(f"{self.folder.folder} is {config.model}, which is no network")
         elif config.model == "pretrain_stay":
             network = build_stay_pretraining(run.model, config.widths)
+        elif config.model == "pretrain_numbers":
+            network = build_number_pretraining(run.model, config.widths)
         else:
-            network = build_admission_pretraining(run.model, config.widths)
+            numbers = bool(config.fields.get("numbers"))
+            network = build_admission_pretraining(run.model, config.widths, numbers)
         if config.kind == "pretraining":
             network.load_state_dict(load_tensors(self.folder.read_bytes(WEIGHTS)), strict=True)
             network.to(self.device)
@@ -109,7 +115,7 @@ class TrainedModel:
     @cached_property
     def notes(self) -> NotesRead | None:
         """What the model reads of the notes of stays and admissions; none: nothing."""
-        return notes_read(self.run, self.task, (self.config.model,))
+        return notes_read(self.run, self.config.predicts()[1], (self.config.model,))
 
     @property
     def _entry(self) -> ModelEntry:
@@ -212,7 +218,7 @@ class TrainedModel:
     def open_shards(self, uri: str) -> OpenShards:
         """Opens shards. Refuses those whose columns are not the ones that the model knows."""
         output = opened(Folder(uri), "featurize")
-        shards = OpenShards(output, manifest_in(output))
+        shards = with_own_tasks(output)
         for name in FEATURIZER:
             if getattr(shards.manifest, name) != getattr(self.manifest, name):
                 raise Refusal(

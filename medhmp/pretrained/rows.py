@@ -15,13 +15,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medhmp.layout import LABEL_COLUMNS, TIME, labels_of
+from medhmp.layout import TIME
 from medhmp.legend import LEVELS, ROW_ID, SPLITS, Level, Task
 from medhmp.refusal import Refusal
 from medhmp.run import Run
-from medhmp.shards.labelled import TABLE_OF, Labelled, labels_of_rows, rows_in
+from medhmp.shards.labelled import (
+    TABLE_OF,
+    Labelled,
+    labels_of_rows,
+    noted_admissions,
+    rows_in,
+)
 from medhmp.shards.manifest import FROZEN, VARIABLES, OpenShards
-from medhmp.shards.row_groups import rows_of
+from medhmp.shards.row_groups import filtered
 from medhmp.shards.row_notes import NotesRead, read_row_notes
 
 ELSEWHERE: Final = "labelled"
@@ -43,7 +49,7 @@ class Part:
     group: str  # a split, ``ELSEWHERE`` or ``UNLABELLED``
     number: int
     files: tuple[str, ...]  # of the table of the level, that have the rows
-    labels: pa.Table  # LABEL_COLUMNS of the rows (n), in their order
+    labels: pa.Table  # LABEL_COLUMNS of the rows (n), in their order; more of an own task
 
     @property
     def name(self) -> str:
@@ -77,12 +83,13 @@ def parts_of(
     Raises:
         Refusal: the shards have no labels of the task, or a file is damaged.
     """
-    name, level = labels_of(task), LEVELS[task]
-    if name not in shards.output.files:
+    if task not in LEVELS and task not in shards.own:
         raise Refusal(
-            f"{shards.folder}/labels has no {task}.parquet; run jobs.featurize for this task first"
+            f"the model predicts {task}, a task of its run's own, of which {shards.folder} has no "
+            f"rows; give them with --cohort.tasks {task}=LEVEL:URI"
         )
-    labels, index = shards.read_parquet(name), _index(shards, level, run.cohort.hours)
+    labels, level = shards.labels(task), shards.level(task)
+    index = _index(shards, level, run.cohort.hours)
     rows = index["row_id"]
     split, source = (index[c].to_numpy(zero_copy_only=False) for c in ("split", "source"))
     has_label = np.isin(rows.to_numpy(), labels["row_id"].to_numpy())
@@ -100,7 +107,7 @@ def parts_of(
             own = tuple(names[i] for i in np.unique(files[taken]))
             labelled = one != UNLABELLED
             of_rows = labels_of_rows(labels, rows.take(taken)) if labelled else index.take(taken)
-            parts.append(Part(one, number, own, of_rows.select(LABEL_COLUMNS.names)))
+            parts.append(Part(one, number, own, of_rows))
     return parts, int(untimed.sum())
 
 
@@ -159,15 +166,17 @@ def read_part(
         notes: what the model reads of notes; none: nothing.
         part: of ``parts_of``.
     """
-    level = LEVELS[task]
+    level = shards.level(task)
     folder, key = shards.folder / TABLE_OF[level], ROW_ID[level]
     sha = {name: of.sha256 for name, of in shards.manifest.tables[TABLE_OF[level]].items()}
     wanted = part.labels["row_id"].combine_chunks()
     table = pa.concat_tables(
-        found for name in part.files for found in rows_of(folder, name, sha[name], key, wanted)
+        found for name in part.files for found in filtered(folder, name, sha[name], key, wanted)
     )
     label = part.labels["label"].fill_null(0).to_numpy().astype(np.float32)
     rows = rows_in(shards, task, run.cohort, run.model, table, part.labels)
     if notes is None or level == "patient":
         return Labelled(rows, label)
-    return Labelled(rows, label, read_row_notes(shards, table["hadm_id"].to_numpy(), notes))
+    return Labelled(
+        rows, label, read_row_notes(shards, noted_admissions(table, part.labels), notes)
+    )

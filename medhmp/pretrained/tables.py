@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from medhmp.layout import NOTES, SHARDS
+from medhmp.layout import AUXILIARY, NOTES, SHARDS
 from medhmp.progress import Progress
 from medhmp.replacing import room_for
 from medhmp.run import Run, fields_of
@@ -14,6 +14,7 @@ from medhmp.shards.featurizer import frozen_featurizer
 from medhmp.shards.manifest import FROZEN, VARIABLES, content_of
 from medhmp.storage import Folder, Output, Stamp
 from medhmp.tables.ranges import fingerprint as ranges_fingerprint
+from medhmp.tables.ranges import read_variables
 from medhmp.tables.sources import folders_of, identify, open_sources
 
 
@@ -40,9 +41,11 @@ def featurize(model: Output, run: Run, tables: Mapping[str, str], work: str) -> 
         inputs[VARIABLES] = ranges
     stamp = Stamp(fields, inputs | {FROZEN: model.fingerprint})
     if room := room_for(shards, stamp, resumes=True):
-        asked = Sections(run.cohort, run.splits, run.features, run.shards)
+        quantities = read_variables(run.tables.variables)
+        asked = Sections(run.cohort, run.splits, run.features, run.shards, quantities)
         featurizer = frozen_featurizer(model, fields)
         opened = partial(open_sources, folders, run)
-        make_shards(asked, stamp, opened, room, Progress(quiet=True), featurizer)
+        targets = root / AUXILIARY
+        make_shards(asked, stamp, opened, room, targets, Progress(quiet=True), featurizer)
         (shards / NOTES).remove()
     return shards.uri

@@ -28,7 +28,7 @@ from medhmp.run import SCORED_AT_ONCE
 from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.note_vectors import read_notes
-from medhmp.shards.row_groups import rows_of
+from medhmp.shards.row_groups import filtered
 from medhmp.shards.rows import Admissions, Stays
 from medhmp.train.device import to_device
 
@@ -79,7 +79,7 @@ class Encoders:
         columns += ["stay_id"] if kind == "stays" else ["admitted", "discharged"]
         sha = shards.manifest.tables[table][name].sha256
         found = []
-        for rows in rows_of(shards.folder / table, name, sha, "split", None):
+        for rows in filtered(shards.folder / table, name, sha, "split", None):
             if kind == "visits":
                 rows = rows.filter(pc.greater(pc.list_value_length(rows[ICD.ids]), 0))
             vectors = self._vectors(shards, kind, rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from medhmp.model.catalog import MODELS
-from medhmp.report.names import TASK_NAMES
+from medhmp.report.names import task_name
 from medhmp.report.results import HEADLINE_EVENTS, Record
 from medhmp.report.section import Section
 from medhmp.report.sections import sections, signed
@@ -139,7 +139,7 @@ def headline(results: Record) -> list[tuple[str, str]]:
 def _of_tasks(gain: Record) -> str:
     """Over which tasks a gain is a mean, its interval, and the tasks left out."""
     said = f"mean of {len(gain['tasks'])} tasks"
-    floors = {model for model in gain["over"].values() if not MODELS[model].is_network}
+    floors = {model for model in gain["over"].values() if MODELS[model].is_floor}
     if floors:
         said += f" ({', '.join(MODELS[model].title for model in MODELS if model in floors)})"
     if gain["low"] is None:
@@ -147,5 +147,5 @@ def _of_tasks(gain: Record) -> str:
     else:
         limits = f"{signed(gain['low'])} to {signed(gain['high'])}"
         said += f", 95 % interval {limits}, Holm p {gain['p_holm']:.3f}"
-    few = [f"{TASK_NAMES[task['task']]} ({task['events']})" for task in gain["left_out"]]
+    few = [f"{task_name(task['task'])} ({task['events']})" for task in gain["left_out"]]
     return said + (f"; left out, below {HEADLINE_EVENTS} events: {', '.join(few)}" if few else "")

@@ -1,36 +1,91 @@
-"""Shard files as a source of Ray Data: one read task per file, of the rows of some splits.
+"""Shard files as a source of Ray Data: one read task per part of a file, of rows of some splits.
 
 ``ray.data.read_parquet`` would first sample files, in tasks of a whole CPU that other ranks may
 hold, or start actors that read their footers. The manifest says all that already.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from ray.data import Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from medhmp.shards.row_groups import rows_of
 from medhmp.storage import Folder
 
 
-class ShardFiles(Datasource):  # type: ignore[misc]
-    """The rows of some splits, in the order of ``files`` (name -> SHA-256) and of each file."""
+@dataclass(frozen=True)
+class Part:
+    """Rows of a file, counted among those of the splits that are read."""
 
-    def __init__(self, folder: Folder, files: Mapping[str, str], splits: Sequence[str]) -> None:
+    name: str
+    start: int
+    stop: int  # behind the last
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+def rows_in(parts: Iterable[Part]) -> int:
+    """Rows of all parts together."""
+    return sum(part.rows for part in parts)
+
+
+class ShardFiles(Datasource):  # type: ignore[misc]
+    """The rows of some splits, part after part; ``sha256`` is that of each file by its name."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        parts: Sequence[Part],
+        sha256: Mapping[str, str],
+        splits: Sequence[str],
+    ) -> None:
         super().__init__()
-        self._folder, self._files, self._splits = folder, files, splits
+        self._folder, self._parts, self._splits = folder, parts, splits
+        self._sha256 = {part.name: sha256[part.name] for part in parts}
 
     def estimate_inmemory_data_size(self) -> None:
         """Unknown; it decides nothing where the number of blocks is given."""
 
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         unknown = BlockMetadata(None, None, None, None)
-        wanted = pa.array(self._splits)
         return [
-            ReadTask(functools.partial(rows_of, self._folder, name, sha, "split", wanted), unknown)
-            for name, sha in self._files.items()
+            ReadTask(
+                functools.partial(
+                    rows_of, self._folder, part, self._sha256[part.name], self._splits
+                ),
+                unknown,
+            )
+            for part in self._parts
         ]
+
+
+def rows_of(folder: Folder, part: Part, sha256: str, splits: Sequence[str]) -> Iterator[pa.Table]:
+    """Reads a part's rows of some splits, one row group after the other.
+
+    Refuses a file of another SHA-256.
+    """
+    wanted, at = pa.array(splits), 0
+    with folder.open_published(part.name, sha256) as source:
+        file = pq.ParquetFile(source, pre_buffer=True)
+        for group in range(file.num_row_groups):
+            if at >= part.stop:
+                return
+            if at < part.start:  # of a group before the part one column tells enough
+                split = file.read_row_group(group, ["split"])["split"]
+                rows = pc.sum(pc.is_in(split, wanted)).as_py() or 0
+                if at + rows <= part.start:
+                    at += rows
+                    continue
+            table = file.read_row_group(group)
+            table = table.filter(pc.is_in(table["split"], wanted))
+            start, stop = max(part.start - at, 0), min(part.stop - at, table.num_rows)
+            at += table.num_rows
+            yield table.slice(start, stop - start)

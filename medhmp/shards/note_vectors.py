@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from medhmp.arrays import Ints
-from medhmp.shards.row_groups import rows_of
+from medhmp.shards.row_groups import filtered
 from medhmp.shards.rows import NoteVectors
 from medhmp.storage import Output
 
@@ -18,6 +18,6 @@ def read_notes(vectors: Output, hadm: Ints | None = None) -> NoteVectors:
         found
         for name in vectors.files
         if name.endswith(".parquet")
-        for found in rows_of(vectors.folder, name, vectors.files[name].sha256, "hadm_id", wanted)
+        for found in filtered(vectors.folder, name, vectors.files[name].sha256, "hadm_id", wanted)
     ]
     return NoteVectors.from_arrow(pa.concat_tables(tables)) if tables else NoteVectors.none()

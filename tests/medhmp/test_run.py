@@ -96,6 +96,24 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
             "label_sources names b, which tables.sources does not",
         ),
         (Run(tune=Tune(starts=("none", "shuffled"))), "without 'both' to compare it with"),
+        (Run(cohort=Cohort(tasks=("los=/labels",))), "'los=/labels'; write it as NAME=LEVEL:URI"),
+        (Run(cohort=Cohort(tasks=("a=ward:/x",))), "LEVEL one of stay, admission, patient"),
+        (Run(cohort=Cohort(tasks=("../a=stay:/x",))), "NAME in small letters, digits and _"),
+        (Run(cohort=Cohort(tasks=("shock=stay:/x",))), "the name shock, which is built in; give"),
+        (
+            Run(cohort=Cohort(tasks=("a=stay:/x", "a=patient:/y"))),
+            "the name a, which is there twice; give another",
+        ),
+        (
+            Run(cohort=Cohort(tasks=("los=stay:/x",)), tune=Tune(tasks=("mortality", "lso"))),
+            "tune.tasks has the task 'lso'; the tasks are arf, shock, mortality, readmission, "
+            "heart_failure, copd, amnesia, los (--cohort.tasks NAME=LEVEL:URI adds one",
+        ),
+        (Run(fit=Fit(task="sepsis")), "fit.task has the task 'sepsis'; the tasks are arf,"),
+        (
+            Run(cohort=Cohort(tasks=("a=patient:/x",)), fit=Fit(task="a", model="raim")),
+            "fit.model raim is no model of patients, on which fit.task a is; give",
+        ),
     ],
 )
 def test_check_refuses(run, sentence):

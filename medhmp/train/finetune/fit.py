@@ -1,14 +1,15 @@
 """One fit of a network on a task, kept at its epoch of lowest validation cross-entropy."""
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from medhmp.evaluate.discrimination import auroc
 from medhmp.run import SCORED_AT_ONCE, Finetune
@@ -19,6 +20,9 @@ from medhmp.train.device import to_device
 from medhmp.train.finetune.early_stop import EarlyStop
 from medhmp.train.loop import Diverged, train
 from medhmp.train.objective import Classification
+
+AVERAGE_DECAY: Final = 0.99
+"""Of the moving average of weights, per step."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def fit_network(
     batch_size: int,
     seed: int,
     device: torch.device | None = None,
+    averaged: bool = False,
 ) -> tuple[float, float, Metrics]:
     """Trains on the training split; leaves the network at its epoch of lowest validation loss.
 
@@ -50,6 +55,7 @@ def fit_network(
         batch_size: rows per step.
         seed: orders the rows.
         device: where the objective is; none: the CPU.
+        averaged: of an epoch the moving average of the weights is scored and kept.
 
     Returns:
         Validation cross-entropy and AUROC of the epoch that is kept, and a row for each epoch.
@@ -59,10 +65,16 @@ def fit_network(
     """
     stop, metrics = EarlyStop(finetune.patience), Metrics()
     best = objective.model.state_dict()
+    average = WeightAverage(objective.model) if averaged else None
+
+    def after_step(*_: object) -> None:
+        if average:
+            average.update()
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
         nonlocal best
-        logits = logits_of(objective, data["validation"], device)
+        scored = average.model if average else objective.model
+        logits = outputs_of(scored, data["validation"], device)
         loss = _cross_entropy(logits, data["validation"])
         if not math.isfinite(loss):
             raise Diverged(
@@ -71,7 +83,7 @@ def fit_network(
         area = auroc(data["validation"].label.astype(int), logits.numpy())
         metrics.append({"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area})
         if stop.improved(epoch, loss):
-            best = {k: v.detach().cpu().clone() for k, v in objective.model.state_dict().items()}
+            best = {k: v.detach().cpu().clone() for k, v in scored.state_dict().items()}
         return not stop.should_stop(epoch)
 
     train(
@@ -81,20 +93,43 @@ def fit_network(
         range(finetune.epochs),
         after_epoch,
         device,
+        after_step,
     )
     objective.model.load_state_dict(best, strict=True)
     return stop.best_loss, metrics[stop.best_epoch]["val_auroc"], metrics
 
 
-@torch.inference_mode()
+class WeightAverage:
+    """The exponential moving average of a network's weights over steps, as a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network, self._steps = network, 0
+        self.model = copy.deepcopy(network)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes in the weights after a step. The first ones, which training leaves soon, weigh
+        less."""
+        self._steps += 1
+        share = 1 - min(AVERAGE_DECAY, self._steps / (self._steps + 10))
+        for mean, now in zip(self.model.parameters(), self._network.parameters(), strict=True):
+            mean.lerp_(now, share)
+
+
 def logits_of(objective: Classification, part: Labelled, device: torch.device | None) -> Tensor:
     """Logits (n) of the rows of one split, on the CPU."""
-    objective.eval()
+    return outputs_of(objective.model, part, device)
+
+
+@torch.inference_mode()
+def outputs_of(network: nn.Module, part: Labelled, device: torch.device | None) -> Tensor:
+    """A network's outputs (n, ...) for the rows of one split, on the CPU."""
+    network.eval()
     rows = np.arange(len(part))
     parts: list[Any] = [torch.zeros(0)]
     for at in range(0, len(rows), SCORED_AT_ONCE):
         batch = to_device(part.batch(rows[at : at + SCORED_AT_ONCE]), device)
-        parts.append(objective.model(batch).float().cpu())
+        parts.append(network(batch).float().cpu())
     return torch.cat(parts)
 
 

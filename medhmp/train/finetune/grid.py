@@ -27,7 +27,8 @@ from ray.tune.execution import class_cache
 from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, TRIAL_COLUMNS, TRIALS
-from medhmp.legend import Start, Task
+from medhmp.legend import Task
+from medhmp.model.catalog import MODELS
 from medhmp.model.starts import load_start
 from medhmp.progress import Pace, Progress
 from medhmp.refusal import Refusal
@@ -42,9 +43,8 @@ from medhmp.train.finetune.estimators import (
     estimator_of,
     predict_held_out,
 )
-from medhmp.train.finetune.search import Cell, Grid
+from medhmp.train.finetune.search import Begin, Cell, Grid
 from medhmp.train.loop import Diverged
-from medhmp.train.objective import build_classifier
 
 GPU_SHARE: Final = 0.25
 """Share of a GPU that a trial reserves by default: one fit does not fill a GPU."""
@@ -61,12 +61,12 @@ class Shared:
 
     data: Mapping[Task, TaskData]
     settings: FitSettings
-    starts: Mapping[tuple[Start, int], Mapping[str, Tensor] | None]  # tensors of each pretraining
+    starts: Mapping[Begin, Mapping[str, Tensor] | None]  # tensors of each pretraining
 
     def estimator(self, cell: Cell) -> Estimator:
         """The model of a cell, on the device that Ray reserved for this process."""
         grid = cell.grid
-        return estimator_of(grid.task, grid.model, cell.point, self.settings, reserved_device())
+        return estimator_of(grid.level, grid.model, cell.point, self.settings, reserved_device())
 
 
 def pending(grid: Grid, overwrite: bool, progress: Progress) -> Grid | None:
@@ -134,9 +134,9 @@ def _check_starts(grids: list[Grid], shared: Shared) -> None:
     """Refuses pretrained weights that do not fit the model, here and not in every trial."""
     settings = shared.settings
     for grid in grids:
-        if weights := shared.starts[grid.start, 0]:
-            network = build_classifier(grid.task, grid.model, settings.model, settings.widths)
-            load_start(network.model, weights)
+        if weights := shared.starts[grid.begins(0)]:
+            beginner = MODELS[grid.model].beginner(grid.level)
+            load_start(beginner(settings.widths, settings.model), weights)
 
 
 def _to_fit(grid: Grid, progress: Progress) -> list[Cell]:
@@ -277,7 +277,7 @@ def _replicate(cell: Cell, seed: int, shared: Shared, files: dict[str, str]) -> 
         "epochs": 0,
     }
     try:
-        result = estimator.fit(data, seed, shared.starts[grid.start, seed % grid.pretrainings])
+        result = estimator.fit(data, seed, shared.starts[grid.begins(seed)])
     except Diverged:
         return {**row, "status": "diverged"}
     written = grid.trials.write_bytes(cell.files[seed], estimator.save())

@@ -6,13 +6,16 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from medhmp.layout import STARTED_FROM, seeded
-from medhmp.legend import LEVELS, Level, Start, Task
+from medhmp.layout import seeded, started_from
+from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.notes.encoder import check_trainable, load_trainable
+from medhmp.refusal import Refusal
 from medhmp.run import Notes, Run, fields_of
+from medhmp.shards.labelled import TaskData, read_task
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead
+from medhmp.shards.targets import open_targets, with_targets
 from medhmp.storage import Folder
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import model_fields
@@ -29,10 +32,13 @@ class FitInputs:
     """Fingerprints of what the fits of a run read. Each output is opened once."""
 
     def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
-        self._shards = shards
+        self._out, self._shards = out, shards
         self._start = functools.cache(
-            lambda start, number: pretrained(
-                place_of(out, start, number), _job_of(start), shards.fingerprint, pretrain_on
+            lambda start, numbers, number: pretrained(
+                out / started_from(start, numbers, number),
+                _job_of(start),
+                shards.fingerprint,
+                pretrain_on,
             )
         )
 
@@ -49,28 +55,60 @@ class FitInputs:
         Refuses parts not whole, or pretrained on other shards.
         """
         inputs, entry = {"shards": self._shards.fingerprint}, MODELS[model]
+        if own := self._shards.own.get(task):
+            inputs["labels"] = own.fingerprint
+        if (entry.statistics or entry.reads_numbers) and not self._shards.manifest.numbers:
+            raise Refusal(
+                f"{model} reads numbers, and the shards in {self._shards.folder} have none; "
+                "run jobs.featurize with --features.numbers, or leave the model out"
+            )
         if family := entry.text_read(notes.fine_tune):
             inputs[f"notes.{family}"] = _fingerprint(getattr(notes, family), family)
-        if LEVELS[task] == "admission" or entry.vectors_read(notes.fine_tune):
+        if self._shards.level(task) == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
+        if reads_targets(self._shards.level(task), model):
+            inputs["targets"] = open_targets(self._out, self._shards).fingerprint
         if start != "none":
-            inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
+            inputs |= {
+                seeded("start", number): self._start(start, entry.reads_numbers, number)
+                for number in numbers
+            }
         return inputs
 
 
 def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
     """The fields of a run that a fit depends on, beside those that are searched."""
-    rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[LEVELS[task]])
+    rows = fields_of(run, "finetune.labels", *ROWS_READ_BY[run.cohort.level(task)])
     if MODELS[model].text:
         rows |= fields_of(run, "notes.fine_tune", "notes.max_tokens")
-    if not MODELS[model].is_network:
+    if MODELS[model].is_floor:
         return rows
+    if MODELS[model].embedders:
+        return rows | model_fields(run, "fit")
     return rows | fields_of(run, "finetune") | model_fields(run, "fit")
 
 
-def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
-    """What the models of a task read of notes; None where they read none."""
-    entries = [MODELS[model] for model in models if LEVELS[task] in MODELS[model].builders]
+def reads_targets(level: Level, model: str) -> bool:
+    """True if the fit of a model on rows of this level trains on auxiliary targets."""
+    entry = MODELS[model]
+    return entry.reads_numbers and entry.has_network and level == "stay"
+
+
+def read_data(run: Run, shards: OpenShards, task: Task, models: Iterable[str]) -> TaskData:
+    """The rows of a task in all splits, with what these models read beside them.
+
+    Refuses what ``read_task`` refuses, and auxiliary targets of other shards.
+    """
+    models, level = tuple(models), run.cohort.level(task)
+    data = read_task(shards, task, run.cohort, run.model, notes_read(run, level, models))
+    if any(reads_targets(level, model) for model in models):
+        data = with_targets(data, open_targets(Folder(run.out), shards))
+    return data
+
+
+def notes_read(run: Run, level: Level, models: Iterable[str]) -> NotesRead | None:
+    """What the models of a task of this level read of notes; None where they read none."""
+    entries = [MODELS[model] for model in models if level in MODELS[model].builders]
     fine_tune = run.notes.fine_tune
     families = {family for entry in entries if (family := entry.text_read(fine_tune))}
     vectors = any(entry.vectors_read(fine_tune) for entry in entries)
@@ -84,16 +122,14 @@ _encoder = functools.cache(load_trainable)
 _fingerprint = functools.cache(check_trainable)
 
 
-def start_weights(out: Folder, start: Start, number: int) -> dict[str, Tensor] | None:
-    """The tensors of a start's pretraining of this number; None for *none*."""
+def start_weights(
+    out: Folder, start: Start, number: int, numbers: bool = False
+) -> dict[str, Tensor] | None:
+    """The tensors of a start's pretraining of this number, of MedHMP-S with ``numbers``; None for
+    *none*."""
     if start == "none":
         return None
-    return read_weights(place_of(out, start, number), _job_of(start))
-
-
-def place_of(out: Folder, start: Start, number: int) -> Folder:
-    """The folder of the pretraining that a start takes."""
-    return out / seeded(STARTED_FROM[start], number)
+    return read_weights(out / started_from(start, numbers, number), _job_of(start))
 
 
 def _job_of(start: Start) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from medhmp.layout import TRIALS, grid_of
-from medhmp.legend import LEVELS, Start, Task
+from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.run import Run, fields_of
 from medhmp.storage import Folder, Stamp
@@ -21,6 +21,10 @@ NAMES: Final = {"batch_size": "batch", "learning_rate": "lr"}
 """Field -> its short name in the name of a cell; others have their own."""
 
 
+Begin = tuple[Start, int, bool]
+"""A start, the number of its pretraining, and whether that is of MedHMP-S."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """All cells of one task, model and start, and where their results go."""
@@ -28,6 +32,7 @@ class Grid:
     task: Task
     model: str
     start: Start
+    level: Level  # of the task
     folder: Folder
     fit: Stamp  # what every cell depends on beside its own point
     search: Mapping[str, tuple[float, ...]]  # field -> its values
@@ -44,6 +49,10 @@ class Grid:
     def trials(self) -> Folder:
         """The folder of the cells' records and models."""
         return self.folder / TRIALS
+
+    def begins(self, number: int) -> Begin:
+        """The pretraining that a replicate of this number takes."""
+        return self.start, number % self.pretrainings, MODELS[self.model].reads_numbers
 
     @property
     def cells(self) -> list["Cell"]:
@@ -83,20 +92,24 @@ class Cell:
 
 def grids_of(run: Run, task: Task, inputs: FitInputs) -> list[Grid]:
     """The grids of a task: of each model that has its level, every start that the model takes."""
+    level = run.cohort.level(task)
     pairs = [
         (model, start)
         for model in run.tune.models
-        if LEVELS[task] in MODELS[model].builders
-        for start in _starts(model, task, run.tune.starts)
+        if level in MODELS[model].builders
+        for start in _starts(model, level, run.tune.starts)
     ]
     return [_grid(run, task, model, start, inputs) for model, start in pairs]
 
 
-def _starts(model: str, task: Task, asked: tuple[Start, ...]) -> tuple[Start, ...]:
+def _starts(model: str, level: Level, asked: tuple[Start, ...]) -> tuple[Start, ...]:
     if not MODELS[model].takes_starts:
         return ("none",)
     # A patient task takes nothing from stage one: "stay" is "none", and not trained twice.
-    return tuple(s for s in asked if not (s == "stay" and LEVELS[task] == "patient"))
+    left_out = {"stay"} if level == "patient" else set()
+    if MODELS[model].reads_numbers:
+        left_out.add("shuffled")  # the control is of the paper's form alone
+    return tuple(s for s in asked if s not in left_out)
 
 
 def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> Grid:
@@ -105,6 +118,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         task,
         model,
         start,
+        level=run.cohort.level(task),
         folder=Folder(run.out) / grid_of(task, model, start),
         fit=Stamp(
             fit_fields(run, task, model) | fields_of(run, "tune.replicates"),

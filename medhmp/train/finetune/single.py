@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import ray
+from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, fit_of
+from medhmp.legend import Level
+from medhmp.model.catalog import MODELS
 from medhmp.run import Fit
 from medhmp.shards.labelled import TaskData
 from medhmp.storage import Folder, Stamp, publish
@@ -24,6 +27,7 @@ from medhmp.train.finetune.inputs import start_weights
 class SingleFit:
     """All that the task needs."""
 
+    level: Level  # of the task
     fit: Fit  # task, model, start, seed, batch size and rate
     settings: FitSettings  # the sections that any fit reads
     data: TaskData  # the labelled rows of the task
@@ -43,13 +47,18 @@ def run_fit(given: SingleFit) -> str:
 
 def _fit(given: SingleFit) -> str:
     fit, settings, data, folder = given.fit, given.settings, given.data, given.folder
-    estimator = estimator_of(fit.task, fit.model, point_of(fit), settings, reserved_device())
-    result = estimator.fit(data, fit.seed, start_weights(given.out, fit.start, given.number))
+    estimator = estimator_of(given.level, fit.model, point_of(fit), settings, reserved_device())
+    result = estimator.fit(data, fit.seed, _weights(given))
     predictions = predict_held_out(estimator, data, fit.seed)
     name = f"model.{suffix_of(fit.model)}"
     entries = write_model(folder, estimator.save(), given.run_json, result.metrics, name)
     publish(folder, given.stamp, [*entries, folder.write_parquet(PREDICTIONS, predictions)])
     return f"{len(result.metrics)} epochs, validation AUROC {result.val_auroc:.3f}"
+
+
+def _weights(given: SingleFit) -> dict[str, Tensor] | None:
+    fit = given.fit
+    return start_weights(given.out, fit.start, given.number, MODELS[fit.model].reads_numbers)
 
 
 def place_of(out: Folder, fit: Fit) -> Folder:

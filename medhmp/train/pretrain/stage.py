@@ -7,7 +7,7 @@ from medhmp.legend import SPLITS, Widths
 from medhmp.model.starts import load_start
 from medhmp.progress import Progress
 from medhmp.provenance import run_json
-from medhmp.run import Loop, Model, Pretrain, Run, fields_of
+from medhmp.run import Cohort, Loop, Model, Pretrain, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import Plan, TableName
@@ -15,28 +15,31 @@ from medhmp.storage import Folder, Stamp
 from medhmp.train.checkpoint import pretrained, read_weights
 from medhmp.train.objective import (
     AdmissionPretraining,
+    NumberReconstruction,
     StayReconstruction,
     build_admission_pretraining,
+    build_number_pretraining,
     build_stay_pretraining,
     model_fields,
 )
 
-Objective = StayReconstruction | AdmissionPretraining
+Objective = StayReconstruction | NumberReconstruction | AdmissionPretraining
 
 
 @dataclass(frozen=True)
 class Stage:
     """One pretraining: its kind, where it writes, what it starts from."""
 
-    name: Literal["pretrain_stay", "pretrain_admission"]
+    name: Literal["pretrain_stay", "pretrain_numbers", "pretrain_admission"]
     folder: str  # URI of its output
     start: str | None = None  # URI of a stage-one output whose stay encoder it begins from
     shuffled: bool = False  # the control: data shuffled between patients
     number: int = 0  # of pretrain_seeds; it is added to the seed
+    numbers: bool = False  # of MedHMP-S
 
     @property
     def table(self) -> TableName:
-        return "stays" if self.name == "pretrain_stay" else "admissions"
+        return "admissions" if self.name == "pretrain_admission" else "stays"
 
     def build(self, model: Model, widths: Widths) -> Objective:
         """Builds the objective with fresh weights, then copies those of the stage's start.
@@ -45,7 +48,9 @@ class Stage:
         """
         if self.name == "pretrain_stay":
             return build_stay_pretraining(model, widths)
-        objective = build_admission_pretraining(model, widths)
+        if self.name == "pretrain_numbers":
+            return build_number_pretraining(model, widths)
+        objective = build_admission_pretraining(model, widths, self.numbers)
         if self.start:
             load_start(objective.admission, read_weights(Folder(self.start), "pretrain_stay"))
         return objective
@@ -61,6 +66,7 @@ class Setup:
     loop: Loop
     pretrain_on: Literal["train", "all"]
     share_budget_gib: float
+    cohort: Cohort  # of the probe's labels
     run_json: str  # the text of run.json
     progress: Progress
 
@@ -75,6 +81,7 @@ def setup_of(run: Run, stage: Stage) -> Setup:
         run.loop,
         run.pretrain_on,
         run.share_budget_gib,
+        run.cohort,
         run_json(run),
         Progress(run.quiet),
     )
@@ -85,7 +92,7 @@ def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
     run = _with_seed(run, stage)
     fields = fields_of(run, stage.name, "pretrain_on", "share_budget_gib")
     fields |= model_fields(run, stage.name)
-    for name in ("keep", "checkpoint_steps"):  # fields that shape no weights
+    for name in ("keep", "checkpoint_steps", "probe_epochs"):  # fields that shape no weights
         del fields[f"{stage.name}.{name}"]
     inputs = {"shards": shards.fingerprint}
     if stage.table == "admissions":
@@ -93,7 +100,8 @@ def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
     if stage.start:
         begun = Folder(stage.start)
         inputs["start"] = pretrained(begun, "pretrain_stay", inputs["shards"], run.pretrain_on)
-    return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
+    kind = {"shuffled": stage.shuffled, "numbers": stage.numbers}
+    return Stamp({**fields, **kind}, inputs)
 
 
 def _with_seed(run: Run, stage: Stage) -> Run:

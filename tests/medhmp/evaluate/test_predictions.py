@@ -139,4 +139,4 @@ def test_starts_scored_on_other_rows_are_refused(tmp_path: Path) -> None:
     out = Folder(str(tmp_path))
     keys = predictions.find_grids(out.names())
     with pytest.raises(Refusal, match="scored on different test rows"):
-        predictions.read_all(predictions.open_grids(out, keys, "aa", {}))
+        predictions.read_all(predictions.open_grids(out, keys, "aa", {}, {}))

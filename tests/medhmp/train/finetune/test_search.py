@@ -47,7 +47,9 @@ def grids(run, task):
 
 def grid(model="medhmp", start="both", task="mortality", tune=TUNE):
     search = tune.searched(model, start)
-    return Grid(task, model, start, Folder("/nowhere"), Stamp({}, {}), search, replicates=2)
+    return Grid(
+        task, model, start, LEVELS[task], Folder("/nowhere"), Stamp({}, {}), search, replicates=2
+    )
 
 
 def points(**kind):
