@@ -19,6 +19,7 @@ from medhmp.run import Run
 
 from . import (
     embed_notes,
+    export,
     featurize,
     pretrain_admission,
     pretrain_stay,
@@ -35,6 +36,7 @@ STAGES: Final[tuple[Callable[[Run], None], ...]] = (
     pretrain_admission.pretrain_admission,
     tune.tune,
     report.report,
+    export.export,
 )
 
 _EVERY: Final = (

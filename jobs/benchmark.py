@@ -10,6 +10,7 @@
     python -m jobs.benchmark train
     python -m jobs.benchmark train --device cuda --epochs --paper-batch
     python -m jobs.benchmark grid --root runs/demo --tasks mortality
+    python -m jobs.benchmark predict --stays 1000 10000
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
     python -m jobs.benchmark bootstrap
     python -m jobs.benchmark coverage
@@ -28,7 +29,8 @@ patients, and how far it is from a loop over scikit-learn. ``coverage``: how oft
 intervals hold the truth, on simulated sets of predictions. ``grid``: fits per second of
 ``jobs.tune`` on a slice of MedHMP's grid, and minutes of the whole; needs Linux. ``fuzz``: damaged
 files read by every reader; fails where one does other than refuse. ``folds``: models compared by
-cross-validation, each fold featurized, pretrained and searched anew. All write to temporary folders
+cross-validation, each fold featurized, pretrained and searched anew. ``predict``: stays per second
+and peak memory of that job, from raw tables and from shards. All write to temporary folders
 alone, unless ``--out`` of ``fuzz`` and ``folds`` or ``--place`` of ``soak-faults`` says where.
 """
 
@@ -49,6 +51,7 @@ MEASUREMENTS: Final = {
     "soak-faults": "soak_faults:SoakFaults",
     "train": "train:Train",
     "grid": "grid:Grid",
+    "predict": "predict:Predict",
     "fuzz": "fuzz:Fuzz",
     "bootstrap": "bootstrap:Bootstrap",
     "coverage": "coverage:Coverage",

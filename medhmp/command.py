@@ -56,16 +56,18 @@ def main(
     *,
     needs_ray: bool = True,
     needs_shards: bool = True,
+    begin: Callable[[str], Run] | None = None,
 ) -> NoReturn:
     """Runs one job from ``sys.argv`` and exits.
 
     ``doc`` is the job's docstring, ``reads`` the sections and fields that its help shows;
-    ``needs_shards``: it refuses shards that were made with other fields.
+    ``needs_shards``: it refuses shards that were made with other fields. ``begin`` gives the run of
+    a job whose first argument is no recipe but the folder of a trained model.
     """
     with interruptible(program()) as interruption:
         run: Run | None = None
         try:
-            run = parse(sys.argv[1:], doc or "", reads, needs_shards)
+            run = parse(sys.argv[1:], doc or "", reads, needs_shards, begin)
             run.check()
             if run.private:
                 os.umask(0o077)  # of all that is written from here on, and of Ray's own files
@@ -135,21 +137,28 @@ def parse(
     doc: str = "",
     reads: Collection[str] = (),
     needs_shards: bool = False,
+    begin: Callable[[str], Run] | None = None,
 ) -> Run:
-    """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0."""
+    """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0.
+
+    ``begin`` gives the run of a first argument that is the folder of a trained model instead.
+    """
     refuse_credentials(arguments)
-    names = ", ".join(RECIPES)
-    if not arguments or arguments[0] not in RECIPES:
-        if arguments and arguments[0] in ("-h", "--help"):
-            print(
-                f"{doc.strip()}\n\nusage: {program()} RECIPE [--field value ...]\nrecipes: {names}"
-            )
-            print(f"fields and their defaults: {program()} RECIPE --help")
-            sys.exit(0)
+    names, first = ", ".join(RECIPES), "MODEL" if begin else "RECIPE"
+    if arguments and arguments[0] in ("-h", "--help"):
+        known = "" if begin else f"\nrecipes: {names}"
+        print(f"{doc.strip()}\n\nusage: {program()} {first} [--field value ...]{known}")
+        print(f"fields and their defaults: {program()} {first} --help")
+        sys.exit(0)
+    if begin and (not arguments or arguments[0].startswith("-")):
+        raise Refusal(
+            "a model is missing; give its folder, which jobs.export made, as the first argument"
+        )
+    if not begin and (not arguments or arguments[0] not in RECIPES):
         given = f"'{arguments[0]}' is not a recipe" if arguments else "a recipe is missing"
         raise Refusal(f"{given}; give one of {names} as the first argument")
     recipe, overrides = arguments[0], arguments[1:]
-    default, called = RECIPES[recipe](), f"{program()} {recipe}"
+    default, called = (begin or _recipe)(recipe), f"{program()} {recipe}"
     if "-h" in overrides or "--help" in overrides:
         print(f"{doc.strip()}\n\n{_about_fields(recipe, reads, needs_shards)}\n")
         tyro.cli(
@@ -167,6 +176,10 @@ def parse(
     except SystemExit:
         said = _first_sentence(complaint.getvalue())
         raise Refusal(f"{said}; {called} --help lists the fields") from None
+
+
+def _recipe(name: str) -> Run:
+    return RECIPES[name]()
 
 
 def _check_access(run: Run, reads: Collection[str]) -> None:

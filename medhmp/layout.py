@@ -12,6 +12,9 @@
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
     report/
+    models/<task>/<model>/<start>/, models/pretrain_stay/, ...   trained models, to leave the run
+    predictions/                                what jobs.predict made of one
+    embeddings/                                 what jobs.embed made of one
     .lease/                                     the claim of the driver that works here
     <any output>.new/                           its replacement, until it is whole
 
@@ -81,6 +84,15 @@ PAGE: Final = "index.html"
 MARKDOWN: Final = "report.md"
 
 
+MODELS: Final = "models"
+CONFIG: Final = "config.json"
+CARD: Final = "README.md"
+"""The model card, in the folder of a model."""
+APPLIED: Final = "predictions"
+"""The rows that a trained model has scored."""
+EMBEDDINGS: Final = "embeddings"
+
+
 def started_from(start: Start, numbers: bool, number: int = 0) -> str:
     """The pretraining of this number whose weights a start takes; ``numbers``: of MedHMP-S."""
     place = STARTED_FROM[start]
@@ -121,6 +133,11 @@ def own_task_of(task: Task) -> str:
 def grid_of(task: Task, model: str, start: Start) -> str:
     """The folder of a grid."""
     return f"{TUNE}/{task}/{model}/{start}"
+
+
+def model_of(task: Task, model: str, start: Start) -> str:
+    """The folder of the trained model that a grid chose."""
+    return f"{MODELS}/{task}/{model}/{start}"
 
 
 def skipped_of(task: Task) -> str:
@@ -209,6 +226,16 @@ PREDICTION_COLUMNS: Final = pa.schema(
         "score": pa.float32(),
     }
 )
+MEDS_PREDICTION_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "prediction_time": pa.timestamp("us"),
+        "boolean_value": pa.bool_(),  # not of rows without a label: MEDS allows no null
+        "predicted_boolean_value": pa.bool_(),  # at the threshold of best F1 on validation
+        "predicted_boolean_probability": pa.float32(),  # mean of the replicates
+    }
+)
+"""The prediction schema of MEDS (``meds-evaluation``), which allows no other column."""
 TRIAL_COLUMNS: Final = pa.schema(
     {
         "cell": pa.string(),  # its name in trials/: every field that is searched

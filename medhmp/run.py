@@ -23,6 +23,9 @@ from medhmp.uris import refuse_credential
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
 """Types that the values of a variable can be declared to have."""
+SCORED_AT_ONCE: Final = 256
+"""Rows of a batch that is scored. The last bits of a network's score depend on what it is scored
+with, so a part of a prediction is a multiple of it."""
 
 
 _OWN_TASK: Final = re.compile(
@@ -392,6 +395,25 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """A trained model used: ``jobs.predict`` and ``jobs.embed``."""
+
+    # folder below models/ that jobs.export made; the first argument of these jobs
+    model: str | None = None
+    # shards that are read; none: they are made of tables.sources, by the model's own featurizer
+    shards: str | None = None
+    rows: int = 4096  # that a worker holds at a time; memory, not content
+
+    def check(self) -> None:
+        """Refuses parts that are cut anywhere but between the batches of scoring."""
+        if self.rows < SCORED_AT_ONCE or self.rows % SCORED_AT_ONCE:
+            raise Refusal(
+                f"apply.rows is {self.rows}; give a multiple of {SCORED_AT_ONCE}, the rows that "
+                "are scored at once"
+            )
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that defines a run. Equal runs on equal inputs give equal outputs."""
 
@@ -428,6 +450,7 @@ class Run:
     fit: Fit = field(default_factory=Fit)
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)
+    apply: Apply = field(default_factory=Apply)
 
     @property
     def reads_numbers(self) -> bool:
@@ -440,6 +463,8 @@ class Run:
             "out": self.out,
             "notes.model": self.notes.model,
             "features.frozen": self.features.frozen,
+            "apply.model": self.apply.model,
+            "apply.shards": self.apply.shards,
             "tables.variables": self.tables.variables,
         }
         sources = [("tables.sources", source) for source in self.tables.sources]
@@ -504,6 +529,7 @@ class Run:
             )
         self.fit.check(self.cohort)
         self.tune.check(self.cohort)
+        self.apply.check()
 
     def _check_counts(self) -> None:
         """Refuses a count that is too small for anything to come of it."""
@@ -550,6 +576,30 @@ def fields_of(run: Run, *names: str) -> dict[str, Any]:
             value = getattr(value, part)
         _flatten(name, value, flat)
     return flat
+
+
+def with_fields(run: Run, flat: Mapping[str, Any]) -> Run:
+    """The run with these fields, which ``fields_of`` gave; names of no section are left out.
+
+    Raises KeyError for a field that a section of this version lacks.
+    """
+    sections = {part.name for part in dataclasses.fields(run)}
+    tree = {name: of for name, of in tree_of(flat).items() if name in sections}
+    changed: Run = _replaced(run, tree, "")
+    return changed
+
+
+def _replaced(section: Any, tree: Mapping[str, Any], path: str) -> Any:
+    known = {part.name for part in dataclasses.fields(section)}
+    if unknown := tree.keys() - known:
+        raise KeyError(f"{path}{min(unknown)}")
+    changes = {}
+    for name, value in tree.items():
+        now = getattr(section, name)
+        if dataclasses.is_dataclass(now):
+            value = _replaced(now, value, f"{path}{name}.")
+        changes[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(section, **changes)
 
 
 def tree_of(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ from medhmp.shards.build.journal import Journal
 from medhmp.shards.datasource import Part, rows_of
 from medhmp.shards.labelled import read_task
 from medhmp.shards.manifest import OpenShards, with_own_tasks
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import read_notes
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
 from medhmp.synthetic import synthesize
 from medhmp.tables.clif import events as clif_events

@@ -6,12 +6,14 @@ column ``seed`` numbers.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, get_args
 
 import numpy as np
 import polars as pl
 
 from medhmp.arrays import Floats, Ints
+from medhmp.evaluate.operating import Operating
 from medhmp.frames import frame_of
 from medhmp.layout import (
     BEST,
@@ -76,6 +78,13 @@ class Predictions:
     """Pretrainings that the replicates began from, one after the other; 0 of a random start."""
     fields: Mapping[str, Any]
     """Of the run that made them, as the grid's own record has them."""
+    decided: Operating | None = None
+    """What other validation rows have decided: of a model on rows of elsewhere, which has none."""
+
+    @cached_property
+    def operating(self) -> Operating:
+        """What validation rows decided: these, unless others did."""
+        return self.decided or Operating.of(self.validation.label, self.validation.scores)
 
 
 def find_grids(names: Collection[str]) -> list[GridKey]:
@@ -172,8 +181,8 @@ def read(key: GridKey, grid: Output) -> Predictions:
     assert_disjoint(table)
     file = f"{grid.folder}/{PREDICTIONS}"
     seeds = table["seed"].unique().sort().to_list()
-    validation = _split(table, "validation", len(seeds), file)
-    test = _split(table, "test", len(seeds), file)
+    validation = scored_split(table, "validation", len(seeds), file)
+    test = scored_split(table, "test", len(seeds), file)
     best = grid.read_json(BEST)
     return Predictions(
         *key,
@@ -197,7 +206,11 @@ def _chosen(model: str, grid: Output, best: Mapping[str, Any]) -> dict[str, Any]
     return {**{name: best.get(name) for name in names}, "rates": rates, "at_edge": edge}
 
 
-def _split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
+def scored_split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
+    """The rows of a split, of ``layout.PREDICTION_COLUMNS``, by so many replicates.
+
+    Refuses those of ``file`` as ``read`` does.
+    """
     of_split = table.filter(pl.col("split") == split).sort("seed", "row_id")
     n = len(of_split) // seeds if seeds else 0
     if n * seeds != len(of_split) or of_split["label"].n_unique() != 2:

@@ -92,17 +92,22 @@ def gather(
     out.
     """
     records = predictions.read_skipped(out, skipped, shards.fingerprint)
-    pretrainings = {
-        place: output
-        for place, output in _pretrainings(out).items()
-        if output.inputs.get("shards") == shards.fingerprint
-    }
+    pretrainings = pretrainings_of(out, shards)
     raw = Output.of(out / RAW)
     if raw and raw.fingerprint not in shards.output.inputs.values():
         raw = None
     labels = {task: own.fingerprint for task, own in shards.own.items()}
     opened = predictions.open_grids(out, grids, shards.fingerprint, pretrainings, labels)
     return Material(shards, opened, records, pretrainings, raw)
+
+
+def pretrainings_of(out: Folder, shards: OpenShards) -> dict[str, Output]:
+    """Every pretraining below ``out`` of these shards, by its place."""
+    return {
+        place: output
+        for place, output in _pretrainings(out).items()
+        if output.inputs.get("shards") == shards.fingerprint
+    }
 
 
 def _pretrainings(out: Folder) -> dict[str, Output]:

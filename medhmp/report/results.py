@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from medhmp.arrays import Floats
-from medhmp.evaluate.discrimination import METRICS, best_f1_threshold
+from medhmp.evaluate.discrimination import METRICS
 from medhmp.evaluate.intervals import (
     BOUNDS,
     Contender,
@@ -97,9 +97,8 @@ def contenders_of(
     """What is scored together: the predictions and, of a synthetic cohort, the truth."""
     found: dict[Row, Contender] = {}
     for p in predictions:
-        test, validation = p.test, p.validation
-        tuned = [best_f1_threshold(validation.label, scores) for scores in validation.scores]
-        found[_key(p)] = Contender(test.subject, test.label, test.scores, np.array(tuned))
+        test, tuned = p.test, np.array(p.operating.tuned)
+        found[_key(p)] = Contender(test.subject, test.label, test.scores, tuned)
         if truth is not None and (p.task, BEST, BEST) not in found:
             score = true_probabilities(truth, p)
             if score is not None:

@@ -71,11 +71,22 @@ def story(results: Record, manifest: Manifest) -> Story:
     synthetic = SYNTHETIC in manifest.counts or any(r["best_achievable"] is not None for r in rows)
     return Story(
         title=f"MedHMP: {results['run']['name']}",
-        lead=f"{tasks} tasks, up to {replicates} replicates a row, {draws:,} patient-bootstrap "
-        f"draws. {chance(rows)}".strip(),
+        lead=f"{applied(results)}{tasks} tasks, up to {replicates} replicates a row, {draws:,} "
+        f"patient-bootstrap draws. {chance(rows)}".strip(),
         notice=SYNTHETIC_NOTICE if synthetic else NOTES[0],
         headline=headline(results),
         sections=sections(results, manifest),
+    )
+
+
+def applied(results: Record) -> str:
+    """Whose model scored whose rows, where it was not this run's own; else nothing."""
+    if not (said := results.get("applied")):
+        return ""
+    theirs, ours = ", ".join(said["trained_on"]), ", ".join(said["scored"])
+    return (
+        f"External validation: rows of {ours}, scored by a model that was trained on {theirs}, "
+        "with thresholds and maps of risk from its own validation rows. "
     )
 
 

@@ -15,10 +15,10 @@ from medhmp.layout import CUT
 from medhmp.legend import ROW_ID, SPLITS, Level, Split, Task
 from medhmp.run import Cohort, Model
 from medhmp.shards.manifest import OpenShards
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.row_notes import NotesRead, read_row_notes
 from medhmp.shards.rows import Admissions, Batch, NoteVectors, Patients, RowNotes, Stays
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import read_notes
 from medhmp.tasks.patients import target_codes
 
 TABLE_OF: Final[dict[Level, str]] = {
@@ -91,9 +91,9 @@ def read_task(
     data: TaskData = {}
     for split in SPLITS:
         table = rows.filter(pc.equal(rows["split"], split))
-        own = _labels_of_rows(labelled, table[ROW_ID[level]])
+        own = labels_of_rows(labelled, table[ROW_ID[level]])
         label = own["label"].to_numpy().astype(np.float32)
-        data[split] = Labelled(_rows(shards, task, cohort, model, table, own), label)
+        data[split] = Labelled(rows_in(shards, task, cohort, model, table, own), label)
         if notes and level != "patient":
             hadm = noted_admissions(table, own)
             data[split] = replace(data[split], notes=read_row_notes(shards, hadm, notes))
@@ -151,7 +151,7 @@ def _labelled_rows(shards: OpenShards, level: Level, labels: pa.Table) -> pa.Tab
     return pa.concat_tables([table.filter(pc.is_in(table[key], wanted)) for table in tables])
 
 
-def _labels_of_rows(labels: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
+def labels_of_rows(labels: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
     """The label of each of ``rows`` (identifiers, n), in their order: a table of n rows."""
     known = labels["row_id"].to_numpy()
     order = np.argsort(known)
@@ -195,14 +195,16 @@ def _over(labels: pa.Table) -> npt.NDArray[np.bool_]:
     return np.asarray(labels["over"].to_numpy(), np.bool_)
 
 
-def _rows(
+def rows_in(
     shards: OpenShards, task: Task, cohort: Cohort, model: Model, table: pa.Table, labels: pa.Table
 ) -> Rows:
+    """Rows of the task's level, of a shard table (n) and the labels of its rows (n)."""
     level = shards.level(task)
     if level == "stay":
         return _as_known(shards, task, Stays.from_arrow(table), labels)
     if level == "admission":
-        notes = read_notes(shards.note_embeddings) if len(table) else NoteVectors.none()
+        hadm = table["hadm_id"].to_numpy()
+        notes = read_notes(shards.note_embeddings, hadm) if len(table) else NoteVectors.none()
         admissions = Admissions.from_arrow(table, model.max_stays, notes)
         return _as_known(shards, task, admissions, labels)
     targets = target_codes(task, cohort)

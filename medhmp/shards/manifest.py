@@ -30,7 +30,7 @@ from medhmp.run import Run, fields_of
 from medhmp.storage import COMPLETE, Folder, Output, opened
 from medhmp.tables.schema import SYNTHETIC
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 OWN: Final = "cohort.tasks"
 """The field of the labels of a task of the run's own."""
 FROZEN: Final = "features.frozen"

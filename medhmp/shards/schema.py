@@ -73,6 +73,7 @@ def stays(
             pa.field("subject_id", pa.int64()),
             pa.field("hadm_id", pa.int64()),
             pa.field("split", pa.string()),
+            pa.field("intime", TIME),
             *stay_fields(hours, features, demographics, real_valued, numbers, statistics),
         ]
     )

@@ -26,9 +26,10 @@ from medhmp.layout import NOTE_EMBEDDINGS
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
 from medhmp.shards.datasource import Part, ShardFiles, rows_in
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.prefetch import Ahead
 from medhmp.shards.rows import Admissions, Batch, NoteVectors, Stays
-from medhmp.storage import Folder, Output, opened
+from medhmp.storage import Folder, opened
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
@@ -321,10 +322,3 @@ def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iter
 def pinned(batch: Batch) -> Batch:
     """Copies a batch to page-locked memory, from which a GPU copies without waiting."""
     return {name: value.pin_memory() for name, value in batch.items()}
-
-
-def read_notes(vectors: Output) -> NoteVectors:
-    """Reads all published vectors of a run's notes. Refuses a file that is missing or altered."""
-    names = [name for name in vectors.files if name.endswith(".parquet")]
-    tables = [vectors.read_parquet(name) for name in names]
-    return NoteVectors.from_arrow(pa.concat_tables(tables)) if tables else NoteVectors.none()

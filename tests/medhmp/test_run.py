@@ -26,6 +26,7 @@ from medhmp.run import (
     digest,
     fields_of,
     tree_of,
+    with_fields,
 )
 
 ADMISSION = Run().pretrain_admission
@@ -200,3 +201,15 @@ def test_digest_is_the_same_on_every_machine():
     assert digest({"b": [1, 2.5, None], "a": "é"}) == (
         "84afbf1d4853005f9dd0c81cb1819b53ce86978340764c062160f6e8356665de"
     )
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_run_is_made_again_of_its_fields(name):
+    run = RECIPES[name]()
+    sections = ("cohort", "features", "splits", "tables", "model", "notes", "finetune", "tune")
+    again = with_fields(Run(), json.loads(json.dumps(fields_of(run, *sections))))
+    assert fields_of(again, *sections) == fields_of(run, *sections)
+    assert again.cohort == run.cohort
+    assert with_fields(run, {"no.section": 1}) == run
+    with pytest.raises(KeyError, match=r"features\.later"):
+        with_fields(run, {"features.later": 1})

@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-import ray
-
 from medhmp.layout import NOTES, OWN_TASKS
 from medhmp.progress import Progress
 from medhmp.refusal import find_refusal
 from medhmp.run import digest
 from medhmp.shards.build.journal import FOLDER, Journal
 from medhmp.shards.build.pipeline import TABLES, Sections, build
+from medhmp.shards.build.pool import joined_ray
 from medhmp.shards.featurizer import Featurizer
 from medhmp.shards.manifest import Manifest
 from medhmp.storage import Folder, Stamp, publish
@@ -27,7 +26,7 @@ def make_shards(
     progress: Progress,
     frozen: Featurizer | None,
 ) -> tuple[Manifest, float]:
-    """Builds and publishes shards. Ray must be initialized.
+    """Builds and publishes shards. On the Ray that this process has joined, else in it alone.
 
     A refusal removes all that was written. After any other failure it stays, as the same build may
     go on with it.
@@ -54,8 +53,9 @@ def make_shards(
             _clear(shards)
         raise
     seconds = round(time.perf_counter() - started, 1)
+    ray = joined_ray()
     made = {
-        "workers": int(ray.cluster_resources()["CPU"]),
+        "workers": int(ray.cluster_resources()["CPU"]) if ray else 1,
         "seconds": seconds,
         "peak_worker_bytes": built.peak,
         "stages": {name: asdict(spent) for name, spent in built.stages.items()},

@@ -28,7 +28,7 @@ def stays_table(
 ) -> pa.Table:
     """Builds rows of ``schema.stays`` from stays of the index, their features and their numbers, if
     they have any, in one order."""
-    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "stay_id"))
+    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "intime", "stay_id"))
     columns[HOURS.offsets] = _fixed_lists(features.hour_offsets)
     columns[HOURS.ids] = _lists(features.offsets, features.feature_ids, target, HOURS.ids)
     columns[DEMOGRAPHICS.ids] = _lists(
@@ -44,7 +44,7 @@ def stays_table(
         columns[NUMBERS.ids] = _lists(numbers.offsets, numbers.ids, target, NUMBERS.ids)
         columns[NUMBERS.values] = _lists(numbers.offsets, numbers.values, target, NUMBERS.values)
         columns[STATISTICS] = _fixed_lists(numbers.statistics)
-    return pa.table([columns[name] for name in target.names], schema=target)
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
 def admissions_table(

@@ -212,6 +212,11 @@ class Network:
         self._objective.model.load_state_dict(load_tensors(data), strict=True)
         self._objective.to(self._device)
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, once it is fitted or loaded."""
+        return self._objective.model
+
     def _fresh(self) -> Classification:
         settings = self._settings
         more: dict[str, Any] = {

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medhmp.evaluate.discrimination import auroc
-from medhmp.run import Finetune
+from medhmp.run import SCORED_AT_ONCE, Finetune
 from medhmp.shards.labelled import Labelled, TaskData
 from medhmp.shards.rows import Batch
 from medhmp.train.checkpoint import Metrics
@@ -21,9 +21,12 @@ from medhmp.train.finetune.early_stop import EarlyStop
 from medhmp.train.loop import Diverged, train
 from medhmp.train.objective import Classification
 
+<<<<<<< HEAD
 SCORING_BATCH = 256
 ANNEALED: Final = 600
 """Steps over which an annealed learning rate falls to zero."""
+=======
+>>>>>>> predict18
 AVERAGE_DECAY: Final = 0.99
 """Of the moving average of weights, per step."""
 
@@ -146,8 +149,8 @@ def outputs_of(network: nn.Module, part: Labelled, device: torch.device | None) 
     network.eval()
     rows = np.arange(len(part))
     parts: list[Any] = [torch.zeros(0)]
-    for at in range(0, len(rows), SCORING_BATCH):
-        batch = to_device(part.batch(rows[at : at + SCORING_BATCH]), device)
+    for at in range(0, len(rows), SCORED_AT_ONCE):
+        batch = to_device(part.batch(rows[at : at + SCORED_AT_ONCE]), device)
         parts.append(network(batch).float().cpu())
     return torch.cat(parts)
 

@@ -27,8 +27,8 @@ from medhmp.shards.manifest import (
     own_fields,
     with_own_tasks,
 )
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.row_notes import NotesRead
-from medhmp.shards.stream import read_notes
 from medhmp.shards.tabular import counted
 from medhmp.storage import Folder, Output, Stamp, publish
 from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of

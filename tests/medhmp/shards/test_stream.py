@@ -20,7 +20,8 @@ from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal, find_refusal
 from medhmp.shards import schema, stream
 from medhmp.shards.datasource import rows_in
-from medhmp.shards.stream import WINDOW, Plan, Share, read_notes, windows
+from medhmp.shards.note_vectors import read_notes
+from medhmp.shards.stream import WINDOW, Plan, Share, windows
 from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.device import to_device
 

@@ -86,7 +86,7 @@ def test_a_fit_learns_a_rule_and_scores_it_between_0_and_1(data):
 def test_scores_are_the_same_whatever_the_batches(data, monkeypatch):
     found = fitted(data, epochs_of(1))
     together = found.network.score(data["test"])
-    monkeypatch.setattr(fitting, "SCORING_BATCH", 7)
+    monkeypatch.setattr(fitting, "SCORED_AT_ONCE", 7)
     apart = found.network.score(data["test"])
     np.testing.assert_allclose(apart, together, rtol=1e-5)
 
