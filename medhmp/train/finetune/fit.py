@@ -21,12 +21,8 @@ from medhmp.train.finetune.early_stop import EarlyStop
 from medhmp.train.loop import Diverged, train
 from medhmp.train.objective import Classification
 
-<<<<<<< HEAD
-SCORING_BATCH = 256
 ANNEALED: Final = 600
 """Steps over which an annealed learning rate falls to zero."""
-=======
->>>>>>> predict18
 AVERAGE_DECAY: Final = 0.99
 """Of the moving average of weights, per step."""
 
