@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import medhmp
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import GridKey
 from medhmp.layout import (
@@ -27,6 +26,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import digest
 from medhmp.shards.manifest import FROZEN, VARIABLES, OpenShards
 from medhmp.storage import Entry, Folder, Output, Stamp, opened
+from medhmp.version import __version__
 
 STAGES: Final = ("pretrain_stay", "pretrain_numbers", "pretrain_admission")
 """Sections of a run that pretrain; the record of an output has the fields of its own."""
@@ -109,7 +109,7 @@ def _config(output: Output, shards: OpenShards) -> Config:
         encoders=_encoders(output, shards),
         operating=None,
         selection=None,
-        version=medhmp.__version__,
+        version=__version__,
         commit=output.provenance.get("commit"),
     )
 
