@@ -226,7 +226,7 @@ def test_auxiliary_targets_of_training_rows_alone_reach_the_weights():
 
     def weights(data):
         settings = FitSettings(MODEL, Finetune(epochs=2), WIDTHS)
-        estimator = estimator_of("mortality", "medhmp_s", point, settings)
+        estimator = estimator_of("stay", "medhmp_s", point, settings)
         estimator.fit(data, 0)
         return estimator.save()
 
