@@ -146,7 +146,7 @@ def _last_discharge(visits: pa.Array) -> pa.Array:
     flat = pa.table(
         {
             "patient": pc.list_parent_indices(visits),
-            "discharged": pc.list_flatten(visits).field("discharged"),
+            "discharged": pc.struct_field(pc.list_flatten(visits), "discharged"),
         }
     )
     last = flat.group_by("patient").aggregate([("discharged", "max")])

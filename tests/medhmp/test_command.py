@@ -20,7 +20,9 @@ from medhmp.train.objective import model_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = sorted(path.stem for path in ROOT.glob("jobs/[a-z]*.py"))
-OF_A_RUN = [name for name in JOBS if name != "benchmark"]
+OF_A_MODEL = ("predict", "embed")
+"""Jobs whose first argument is no recipe but the folder of a trained model."""
+OF_A_RUN = [name for name in JOBS if name not in ("benchmark", *OF_A_MODEL)]
 HEAVY = ("torch", "ray", "polars", "pyarrow", "numpy", "sklearn", "transformers", "matplotlib")
 
 
@@ -153,6 +155,14 @@ def test_help_shows_the_fields_that_a_job_reads_and_no_others(job):
     assert ("Fields that shaped the shards" in text) == later
     assert ("\n    python -m jobs.featurize smoke --help\n" in text) == later
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("job", OF_A_MODEL)
+def test_a_job_of_a_model_says_that_it_takes_one(job):
+    assert f"usage: python -m jobs.{job} MODEL [--field value ...]" in start(job, "--help").stdout
+    ended = start(job, "--out", "o")
+    assert ended.returncode == 2
+    assert "a model is missing; give its folder" in ended.stderr
 
 
 def test_a_field_that_is_not_shown_is_accepted():
