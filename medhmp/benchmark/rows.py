@@ -119,6 +119,7 @@ def _stays(subjects: Ints, widths: Widths, active: int, generator: np.random.Gen
     demographics = _distinct(n, DEMOGRAPHICS_EACH, widths.demographics, generator)
     columns = {
         **_known(subjects),
+        "intime": pa.nulls(n),
         "stay_id": subjects,
         HOURS.offsets: pa.FixedSizeListArray.from_arrays(pa.array(offsets, pa.uint32()), hours + 1),
         HOURS.ids: _lists(features),
