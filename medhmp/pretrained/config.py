@@ -84,7 +84,8 @@ class Config:
         fields = {k: v for k, v in self.fields.items() if (k, v) != ("tables.variables", "own")}
         fields.pop("cohort.label_sources", None)
         try:
-            return with_fields(Run(name=self.model), fields)
+            name = " ".join(filter(None, (self.task, self.model, self.start)))
+            return with_fields(Run(name=name), fields)
         except KeyError as unknown:
             raise Refusal(
                 f"the model was made by version {self.version} with the field {unknown}, which "
