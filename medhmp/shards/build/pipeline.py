@@ -89,7 +89,7 @@ def build(
     fields: Mapping[str, Any],
     sources: Sequence[Source],
     shards: Folder,
-    targets: Folder,
+    targets: Folder | None,
     journal: Journal,
     progress: Progress,
     frozen: Featurizer | None = None,
@@ -101,7 +101,8 @@ def build(
         fields: ``content_of`` the run, for the manifest.
         sources: their identifiers differ.
         shards: where the files go.
-        targets: where the auxiliary targets go; those of an earlier build are removed.
+        targets: where the auxiliary targets go, and those of an earlier build are removed; none:
+            they are not written.
         journal: holds the intermediate files, and what of the work is done.
         progress: is told how far the work is.
         frozen: makes the features and codes; none: a featurizer is fitted on training patients.
@@ -128,8 +129,11 @@ def build(
     pool.stopwatch.begin("labels")
     onsets = {name: of.onsets for name, of in read.items()}
     labelled, counted = write_labels(asked.cohort, asked.icd9_only, sources, onsets, index, shards)
-    targets.remove()
-    auxiliary = write_targets(sources, index, targets) if asked.features.numbers else []
+    auxiliary: list[Entry] = []
+    if targets:
+        targets.remove()
+    if targets and asked.features.numbers:
+        auxiliary = write_targets(sources, index, targets)
     pool.stopwatch.begin("notes")
     ((notes, written, scanned),) = pool.each(
         write_notes, [(sources, index.admissions, shards / NOTES)]
