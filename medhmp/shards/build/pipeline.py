@@ -129,15 +129,11 @@ def build(
     pool.stopwatch.begin("labels")
     onsets = {name: of.onsets for name, of in read.items()}
     labelled, counted = write_labels(asked.cohort, asked.icd9_only, sources, onsets, index, shards)
-    auxiliary: list[Entry] = []
-    if targets:
-        targets.remove()
-    if targets and asked.features.numbers:
-        auxiliary = write_targets(sources, index, targets)
     pool.stopwatch.begin("notes")
     ((notes, written, scanned),) = pool.each(
         write_notes, [(sources, index.admissions, shards / NOTES)]
     )
+    auxiliary = _auxiliary(asked, sources, index, targets)  # last: what is refused leaves the old
     pool.stopwatch.end()
     manifest = Manifest(
         fields=fields,
@@ -152,6 +148,18 @@ def build(
     )
     entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
     return Built(manifest, entries, notes, auxiliary, pool.peak, pool.stopwatch.stages)
+
+
+def _auxiliary(
+    asked: Sections, sources: Sequence[Source], index: Index, targets: Folder | None
+) -> list[Entry]:
+    """Replaces the targets of an earlier build by those of this one, if it has any."""
+    if not targets:
+        return []
+    if asked.features.numbers:
+        return write_targets(sources, index, targets)
+    targets.remove()
+    return []
 
 
 def _fit(
