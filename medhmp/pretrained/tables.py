@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from medhmp.layout import AUXILIARY, NOTES, SHARDS
+from medhmp.layout import NOTES, SHARDS
 from medhmp.progress import Progress
 from medhmp.replacing import room_for
 from medhmp.run import Run, fields_of
@@ -45,7 +45,6 @@ def featurize(model: Output, run: Run, tables: Mapping[str, str], work: str) -> 
         asked = Sections(run.cohort, run.splits, run.features, run.shards, quantities)
         featurizer = frozen_featurizer(model, fields)
         opened = partial(open_sources, folders, run)
-        targets = root / AUXILIARY
-        make_shards(asked, stamp, opened, room, targets, Progress(quiet=True), featurizer)
+        make_shards(asked, stamp, opened, room, None, Progress(quiet=True), featurizer)
         (shards / NOTES).remove()
     return shards.uri

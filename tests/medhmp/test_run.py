@@ -55,6 +55,8 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         (Run(tables=Tables(sources=("a=/data", "a=/more"))), "has a name twice; give each"),
         (Run(splits=Splits(train=0.9)), "three positive shares that sum to 1"),
         (Run(splits=Splits(train=0.9, test=0.0)), "three positive shares that sum to 1"),
+        (Run(splits=Splits(folds=1)), "give two folds or more, or 0"),
+        (Run(splits=Splits(folds=5, fold=5)), "splits.folds is 5 and splits.fold 5; give"),
         (Run(pretrain_stay=Pretrain(batch_size=10, workers=4)), "is 10 for 4 workers"),
         (Run(pretrain_stay=Pretrain(workers=0)), "multiple of the number of workers"),
         (Run(pretrain_stay=Pretrain(epochs=0)), "pretrain_stay.epochs, pretrain_stay.keep"),
@@ -135,6 +137,8 @@ def test_fields_of_takes_sections_and_single_fields():
         "splits.train": 0.6,
         "splits.validation": 0.2,
         "splits.test": 0.2,
+        "splits.folds": 0,
+        "splits.fold": 0,
         "finetune.epochs": 30,
         "pretrain_on": "train",
     }

@@ -89,7 +89,7 @@ def build(
     fields: Mapping[str, Any],
     sources: Sequence[Source],
     shards: Folder,
-    targets: Folder,
+    targets: Folder | None,
     journal: Journal,
     progress: Progress,
     frozen: Featurizer | None = None,
@@ -101,7 +101,8 @@ def build(
         fields: ``content_of`` the run, for the manifest.
         sources: their identifiers differ.
         shards: where the files go.
-        targets: where the auxiliary targets go; those of an earlier build are removed.
+        targets: where the auxiliary targets go, and those of an earlier build are removed; none:
+            they are not written.
         journal: holds the intermediate files, and what of the work is done.
         progress: is told how far the work is.
         frozen: makes the features and codes; none: a featurizer is fitted on training patients.
@@ -128,12 +129,11 @@ def build(
     pool.stopwatch.begin("labels")
     onsets = {name: of.onsets for name, of in read.items()}
     labelled, counted = write_labels(asked.cohort, asked.icd9_only, sources, onsets, index, shards)
-    targets.remove()
-    auxiliary = write_targets(sources, index, targets) if asked.features.numbers else []
     pool.stopwatch.begin("notes")
     ((notes, written, scanned),) = pool.each(
         write_notes, [(sources, index.admissions, shards / NOTES)]
     )
+    auxiliary = _auxiliary(asked, sources, index, targets)  # last: what is refused leaves the old
     pool.stopwatch.end()
     manifest = Manifest(
         fields=fields,
@@ -148,6 +148,18 @@ def build(
     )
     entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
     return Built(manifest, entries, notes, auxiliary, pool.peak, pool.stopwatch.stages)
+
+
+def _auxiliary(
+    asked: Sections, sources: Sequence[Source], index: Index, targets: Folder | None
+) -> list[Entry]:
+    """Replaces the targets of an earlier build by those of this one, if it has any."""
+    if not targets:
+        return []
+    if asked.features.numbers:
+        return write_targets(sources, index, targets)
+    targets.remove()
+    return []
 
 
 def _fit(

@@ -22,7 +22,7 @@ def make_shards(
     stamp: Stamp,
     sources: Callable[[], Sequence[Source]],
     shards: Folder,
-    targets: Folder,
+    targets: Folder | None,
     progress: Progress,
     frozen: Featurizer | None,
 ) -> tuple[Manifest, float]:
@@ -36,7 +36,8 @@ def make_shards(
         stamp: decides whether an earlier build was this one; its fields go into the manifest.
         sources: opens the sources.
         shards: where the output goes.
-        targets: where the auxiliary targets of training stays go, with ``features.numbers``.
+        targets: where the auxiliary targets of training stays go, with ``features.numbers``;
+            none: nowhere, as whoever predicts need not know what came later.
         progress: is told how far the work is.
         frozen: makes the features and codes; none: a featurizer is fitted on training patients.
 
@@ -62,7 +63,7 @@ def make_shards(
     }
     shards.write_json("featurize.json", made)  # not content, so not an entry
     publish(shards / NOTES, stamp, built.notes)
-    if built.targets:
+    if targets and built.targets:
         publish(targets, stamp, built.targets)
     publish(shards, stamp, built.entries)
     journal.folder.remove()

@@ -15,7 +15,7 @@ from medhmp.tables.schema import Source
 
 
 def write_targets(sources: Sequence[Source], index: Index, folder: Folder) -> list[Entry]:
-    """Writes the targets of training stays, in the order of the shards."""
+    """Writes the targets of training stays, in the order of the shards, in place of older ones."""
     training = index.stays.filter(pl.col("split") == "train")
     order = training.select("source", "subject_id", "stay_id", "id")
     names = ("stay_id", *TARGETS)
@@ -28,6 +28,7 @@ def write_targets(sources: Sequence[Source], index: Index, folder: Folder) -> li
     rows = pl.concat([frame.cast(dict.fromkeys(TARGETS, pl.Float32)) for frame in known])
     table = rows.sort("id").select(TARGET_COLUMNS.names)
     arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(TARGET_COLUMNS)
+    folder.remove()
     return [folder.write_parquet(TARGET_TABLE, arrow)]
 
 
