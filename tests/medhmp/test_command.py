@@ -191,8 +191,8 @@ def test_every_field_that_shapes_shards_is_said_to():
 
 @pytest.mark.parametrize(
     ("job", "objective"),
-    [("pretrain_stay", "pretrain_stay"), ("pretrain_admission", "pretrain_admission"),
-     ("finetune", "fit"), ("tune", "fit")],
+    [("pretrain_stay", "pretrain_stay"), ("pretrain_stay", "pretrain_numbers"),
+     ("pretrain_admission", "pretrain_admission"), ("finetune", "fit"), ("tune", "fit")],
 )  # fmt: skip
 def test_a_job_shows_the_fields_of_the_model_that_it_reads(job, objective):
     run = Run()

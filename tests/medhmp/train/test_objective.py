@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from medhmp.batch import NUMBERS, STATISTICS
 from medhmp.legend import Widths
 from medhmp.model.baselines.f_lstm import FLSTM
 from medhmp.model.heads import AdmissionClassifier, PatientLSTM, StayClassifier
@@ -23,6 +24,7 @@ from medhmp.train.objective import (
     AdmissionPretraining,
     build_admission_pretraining,
     build_classifier,
+    build_number_pretraining,
     build_stay_pretraining,
     model_fields,
     seed_step,
@@ -230,6 +232,9 @@ def test_both_stages_learn(records):
 
 
 OTHER = Model(
+    demographic_hidden=7,
+    encoder_layers=3,
+    forget_gates="halving",
     max_stays=5,
     mask_rate=0.5,
     temperature=0.9,
@@ -259,6 +264,17 @@ def losses(records, kind, model):
     elif kind == "pretrain_stay":
         torch.manual_seed(0)
         yield build_stay_pretraining(model, widths)(batch)[0]
+    elif kind == "pretrain_numbers":
+        torch.manual_seed(0)
+        rows = 4 * widths.hours
+        read = {
+            NUMBERS.offsets: torch.arange(rows + 1),  # a reading in every hour
+            NUMBERS.ids: torch.randint(4, (rows,)),
+            NUMBERS.values: torch.randn(rows),
+            STATISTICS: torch.rand(4, 3),
+        }
+        widths = replace(widths, numbers=4, statistics=3, statistic_of=(0, 1, 4))
+        yield build_number_pretraining(model, widths)(batch | read)[0]
     else:
         torch.manual_seed(0)
         batch = records.admission_batch(
