@@ -1,8 +1,8 @@
 """The words of CLIF, versions 2.1 and 3.0, as one vocabulary: 3.0's.
 
-A category of 2.1 is one of 3.0 in other letters (``Assist Control-Volume Control`` is an exception
-of few). So texts of both are written in lower case with underscores, and ``RENAMED`` has those that
-3.0 calls something else, after the consortium's own crosswalk of the two versions.
+Most categories of 2.1 differ from 3.0's in case and punctuation alone: ``Nasal Cannula`` is
+``nasal_cannula``. So texts of both are written as 3.0 writes them, and ``RENAMED`` has those that
+it calls something else, after the consortium's own crosswalk of the two versions.
 """
 
 from typing import Final
@@ -17,7 +17,6 @@ RENAMED: Final = {
     "against_medical_advice_ama": "ama",
     "psychiatric_hospital": "mental_health_hosp",
     "glucose_fingerstick": "glucose",
-    "blood_plasma_serum": "plasma_blood",
     "blood_or_plasma_or_serum": "plasma_blood",
     "high_flow_nc": "hfnc",
     "assist_control_volume_control": "acvc",
