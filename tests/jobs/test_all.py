@@ -161,7 +161,7 @@ def test_a_job_s_help_has_every_field_that_its_output_depends_on(undisturbed: Ru
             continue  # a model's folder has the fields of what it was taken from
         folder = place if place in MADE_BY else place.partition("/")[0]
         made[folder] = MADE_BY[folder]
-        stamped = opened(Folder(str(output)), made[folder]).fields.keys() - {"shuffled"}
+        stamped = opened(Folder(str(output)), made[folder]).fields.keys() - {"shuffled", "numbers"}
         shown = fields_of(undisturbed, *jobs[made[folder]]).keys()
         assert [name for name in stamped if not is_told(name, shown | earlier.keys())] == []
         of_all = fields_of(undisturbed, *jobs["all"]).keys()

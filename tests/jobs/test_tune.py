@@ -307,7 +307,7 @@ def test_fits_are_told_tracked_and_named_by_what_they_are(
     trials = pl.read_parquet(folder / "trials.parquet")
     status = dict(trials.select("lr", "status").iter_rows())
     assert (status[2.5e28], status[5e-3]) == ("diverged", "finished")
-    assert {status[rate] for rate in nothing} == {"stopped", "finished"}  # the first may go on
+    assert "stopped" in {status[rate] for rate in nothing} <= {"stopped", "finished"}
     assert json.loads((folder / "best.json").read_text())["learning_rate"] == 5e-3
     stopped = trials.filter(status="stopped")
     assert any(f"ASHA stopped {stopped.height} of 5 fits" in line for line in printed)

@@ -17,6 +17,7 @@ import ray
 import ray.tune
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -80,7 +81,12 @@ def run_experiment(
                 storage_path=scratch,
                 name="grid",
                 verbose=0,
-                callbacks=[TrialLines(search, resources, pace), *(callbacks or [])],
+                # Of Tune's own logs those alone that its table of results is made of.
+                callbacks=[
+                    JsonLoggerCallback(),
+                    TrialLines(search, resources, pace),
+                    *(callbacks or []),
+                ],
             ),
         ).fit()
     if results.errors:

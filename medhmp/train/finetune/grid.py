@@ -161,7 +161,7 @@ def _is_whole(fit: CellFit, record: Record, progress: Progress) -> bool:
 
 
 def _records(grid: Grid) -> list[tuple[Cell, Record]]:
-    """The record of every cell. Refuses one that has been torn since ``is_finished``."""
+    """The record of every cell. Refuses one that has been torn since ``record_of``."""
     found = []
     for cell in grid.cells:
         records = [grid.trials.read_record(fit.record) for fit in cell.fits]
