@@ -41,7 +41,10 @@ TIMES: Final = "times.json"
 def stamp_of(model: TrainedModel, shards: OpenShards) -> Stamp:
     """The stamp of predictions: of the model and of the rows that it scores."""
     fields = fields_of(model.run, "apply.rows")
-    return Stamp(fields, {"model": model.folder.fingerprint, "shards": shards.fingerprint})
+    inputs = {"model": model.folder.fingerprint, "shards": shards.fingerprint}
+    if own := shards.own.get(model.task):
+        inputs["labels"] = own.fingerprint
+    return Stamp(fields, inputs)
 
 
 def write_predictions(

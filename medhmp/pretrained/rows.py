@@ -69,7 +69,8 @@ def parts_of(
     """The parts of all rows that can be predicted, in an order that depends on the shards alone.
 
     Of a source that has labels of the task, those are the rows that have one, as the rules of the
-    task decide. Of a source that has none, all rows are, at the time that a label would have.
+    task decide. Of a source that has none, all rows are, at the time that a label would have; of a
+    task of a run's own, whose labels alone say when it is predicted, none.
 
     Args:
         shards: have the labels of the task.
@@ -96,7 +97,7 @@ def parts_of(
     without = ~np.isin(source, np.unique(source[has_label]))
     untimed = without & index["prediction_time"].is_null().to_numpy()
     group = np.where(np.isin(source, list(known)), split, ELSEWHERE).astype(object)
-    group[without] = UNLABELLED
+    group[without] = UNLABELLED if task in LEVELS else None  # whose own task it is, says when
     group[(~has_label & ~without) | untimed] = None
     names, files = sorted(shards.manifest.tables[TABLE_OF[level]]), index["file"].to_numpy()
     parts = []
