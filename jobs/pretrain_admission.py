@@ -17,7 +17,8 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "model", "pretrain_on", "pretrain_seeds"),
+    *("out", "variant", "overwrite", "quiet", "private", "model"),
+    *("pretrain_on", "pretrain_sources", "pretrain_seeds"),
     *("share_budget_gib", "pretrain_admission", "loop", "tune.starts"),
 )
 """Sections and fields of a run that this job reads."""
@@ -25,30 +26,18 @@ READS: Final = (
 
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STARTED_FROM, STAY_PRETRAINING, seeded
+    from medhmp.layout import STARTED_FROM
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
-    from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
+    from medhmp.train.pretrain.stage import setup_of, stage_of, stamp_of
 
-    out, shards = Folder(run.out), open_shards(run)
-    begun_from: dict[Start, str | None] = {
-        "both": STAY_PRETRAINING,
-        "admission": None,
-        "shuffled": SHUFFLED_STAY_PRETRAINING,
-    }
+    shards = open_shards(run)
+    stages: tuple[Start, ...] = ("both", "admission", "shuffled")
     for number in range(1 if run.loop.skip_step else run.pretrain_seeds):
-        for start, begun in begun_from.items():
+        for start in stages:
             if start not in run.tune.starts:
                 continue
-            stage = Stage(
-                "pretrain_admission",
-                (out / seeded(STARTED_FROM[start], number)).uri,
-                # Ingest needs no weights.
-                (out / seeded(begun, number)).uri if begun and not run.loop.skip_step else None,
-                shuffled=start == "shuffled",
-                number=number,
-            )
+            stage = stage_of(run, shards, STARTED_FROM[start], number)
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 

@@ -17,27 +17,25 @@ from medhmp.run import Run
 READS: Final = (
     *("out", "overwrite", "quiet", "private"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers", "model.forget_gates"),
-    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_stay", "loop", "tune.starts"),
+    *("variant", "pretrain_on", "pretrain_sources", "pretrain_seeds", "share_budget_gib"),
+    *("pretrain_stay", "loop", "tune.starts"),
 )
 """Sections and fields of a run that this job reads."""
 
 
 def pretrain_stay(run: Run) -> None:
     """Trains stage one and, where the run has the control, stage one on shuffled hours."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING, seeded
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING
     from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder
     from medhmp.train.pretrain.launch import pretrain
-    from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
+    from medhmp.train.pretrain.stage import setup_of, stage_of, stamp_of
 
-    out, shards = Folder(run.out), open_shards(run)
-    places = [STAY_PRETRAINING]
+    shards, places = open_shards(run), [STAY_PRETRAINING]
     if "shuffled" in run.tune.starts:
         places.append(SHUFFLED_STAY_PRETRAINING)
     for number in range(1 if run.loop.skip_step else run.pretrain_seeds):
         for place in places:
-            folder, is_control = (out / seeded(place, number)).uri, place != STAY_PRETRAINING
-            stage = Stage("pretrain_stay", folder, shuffled=is_control, number=number)
+            stage = stage_of(run, shards, place, number)
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 

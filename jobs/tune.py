@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from medhmp.storage import Folder
 
 READS: Final = (
-    *("out", "overwrite", "quiet", "private", "tune", "finetune"),
+    *("out", "variant", "overwrite", "quiet", "private", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.max_visits", "pretrain_on", "pretrain_sources", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -36,18 +36,18 @@ READS: Final = (
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
-    from medhmp.layout import TUNE
+    from medhmp.layout import TUNE, home_of
     from medhmp.replacing import move_in
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
     from medhmp.train.finetune.grid import Shared, pending, run_grids
-    from medhmp.train.finetune.inputs import FitInputs, start_weights
+    from medhmp.train.finetune.inputs import FitInputs
     from medhmp.train.finetune.search import grids_of
 
-    out, shards, progress = Folder(run.out), open_shards(run), Progress(run.quiet)
-    data = _trainable(run, shards, progress)
-    inputs = FitInputs(out, shards, run.pretrain_on)
+    shards, progress = open_shards(run), Progress(run.quiet)
+    home, inputs = Folder(home_of(run.out, run.variant)), FitInputs(run, shards)
+    data = _trainable(run, shards, home, progress)
     grids = [grid for task in data for grid in grids_of(run, task, inputs)]
     missing = [room for grid in grids if (room := pending(grid, run.overwrite, progress))]
     for grid in grids:
@@ -55,18 +55,20 @@ def tune(run: Run) -> None:
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
         needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
-        starts = {(start, n): start_weights(out, start, n) for start, n in needed}
+        starts = {(start, n): inputs.weights(start, n) for start, n in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
         for grid in grids:
             move_in(grid.folder)
-    progress.say(f"tune: {len(missing)} grids run, {out / TUNE}")
+    progress.say(f"tune: {len(missing)} grids run, {home / TUNE}")
 
 
-def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, TaskData]:
-    """The labelled rows of each task that can be trained; says and records why another cannot."""
+def _trainable(
+    run: Run, shards: OpenShards, home: Folder, progress: Progress
+) -> dict[Task, TaskData]:
+    """The labelled rows of each task that can be trained; says, and records in ``home``, why
+    another cannot."""
     from medhmp.shards.labelled import counts, read_task
-    from medhmp.storage import Folder
     from medhmp.train.finetune.inputs import notes_read
 
     data = {}
@@ -74,7 +76,7 @@ def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, T
         notes = notes_read(run, task, run.tune.models)
         rows = read_task(shards, task, run.cohort, run.model, notes)
         drawn, reason = _hindered(run, shards, task, rows)
-        record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
+        record_skipped(home, task, drawn, reason, shards.fingerprint)
         if reason:
             progress.say(f"tune {task}: skipped, {reason} {counts(drawn)}")
         else:
@@ -95,7 +97,7 @@ def _hindered(run: Run, shards: OpenShards, task: Task, rows: TaskData) -> tuple
     return drawn, reason
 
 
-def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
+def record_skipped(home: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
     """Tells the report why a task is not trained, and of which shards that is true; without a
     reason, takes back what was told."""
     from medhmp.layout import skipped_of
@@ -104,9 +106,9 @@ def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards:
     place = skipped_of(task)
     if reason:
         said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
-        out.write_record(place, said)
-    elif out.exists(place):
-        out.delete(place)
+        home.write_record(place, said)
+    elif home.exists(place):
+        home.delete(place)
 
 
 def main() -> NoReturn:

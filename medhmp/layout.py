@@ -9,6 +9,9 @@
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
     report/
+    paper/                                      the paper, table by table
+    epochs/<task>/<model>/<start>/              test scores of every epoch, for its Figure 6 alone
+    variants/<name>/                            of these what the variant has of its own
     .lease/                                     the claim of the driver that works here
     <any output>.new/                           its replacement, until it is whole
 
@@ -38,15 +41,25 @@ NOTE_WIDTH_FIELD: Final = "notes.width"
 
 STAY_PRETRAINING: Final = "pretrain_stay"
 ADMISSION_PRETRAINING: Final = "pretrain_admission"
-SHUFFLED_STAY_PRETRAINING: Final = "control/pretrain_stay"
+CONTROL: Final = "control"
+"""The folder of pretrainings on data shuffled between patients."""
+SHUFFLED_STAY_PRETRAINING: Final = f"{CONTROL}/{STAY_PRETRAINING}"
 """Stage one of the control."""
 STARTED_FROM: Final[dict[Start, str]] = {
     "stay": STAY_PRETRAINING,
     "admission": f"{ADMISSION_PRETRAINING}/from_scratch",
     "both": f"{ADMISSION_PRETRAINING}/from_stay",
-    "shuffled": f"control/{ADMISSION_PRETRAINING}/from_stay",
+    "shuffled": f"{CONTROL}/{ADMISSION_PRETRAINING}/from_stay",
 }
 """The pretraining whose weights a start takes; *none* takes none."""
+BEGUN_FROM: Final[dict[str, str | None]] = {
+    STAY_PRETRAINING: None,
+    SHUFFLED_STAY_PRETRAINING: None,
+    STARTED_FROM["admission"]: None,
+    STARTED_FROM["both"]: STAY_PRETRAINING,
+    STARTED_FROM["shuffled"]: SHUFFLED_STAY_PRETRAINING,
+}
+"""Every pretraining, and the one whose stay encoder it begins from."""
 WEIGHTS: Final = "model.safetensors"
 METRICS: Final = "metrics.jsonl"
 RUN: Final = "run.json"
@@ -60,9 +73,19 @@ BEST: Final = "best.json"
 PREDICTIONS: Final = "predictions.parquet"
 
 REPORT: Final = "report"
+PAPER: Final = "paper"
 RESULTS: Final = "results.json"
 PAGE: Final = "index.html"
 MARKDOWN: Final = "report.md"
+
+
+def home_of(out: str, variant: str | None) -> str:
+    """The root of what a variant has of its own, below the root ``out`` of all outputs.
+
+    That is its fits and its report, and the pretrainings that differ from those in ``out``. Without
+    a variant it is ``out``.
+    """
+    return f"{out.rstrip('/')}/variants/{variant}" if variant else out
 
 
 def seeded(place: str, number: int) -> str:
@@ -98,6 +121,11 @@ def grid_of(task: Task, model: str, start: Start) -> str:
 def skipped_of(task: Task) -> str:
     """The record that a task was not trained, and why."""
     return f"{TUNE}/{task}/skipped.json"
+
+
+def epochs_of(task: Task, model: str, start: Start) -> str:
+    """The folder of the test scores of every epoch of a grid's chosen cell."""
+    return f"epochs/{task}/{model}/{start}"
 
 
 def fit_of(task: Task, model: str, start: Start, seed: int) -> str:
@@ -151,6 +179,9 @@ PREDICTION_COLUMNS: Final = pa.schema(
         "label": pa.int8(),
         "score": pa.float32(),
     }
+)
+EPOCH_COLUMNS: Final = pa.schema(
+    [pa.field("epoch", pa.int32()), *PREDICTION_COLUMNS]  # from 0; rows of the test split alone
 )
 TRIAL_COLUMNS: Final = pa.schema(
     {

@@ -20,11 +20,19 @@ from medhmp.storage import ATTEMPTS, Folder
 
 
 class ShardFiles(Datasource):  # type: ignore[misc]
-    """The rows of some splits, in the order of ``files`` (name -> SHA-256) and of each file."""
+    """The rows of some splits and sources (none: of all), in the order of ``files`` (name ->
+    SHA-256) and of each file."""
 
-    def __init__(self, folder: Folder, files: Mapping[str, str], splits: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        files: Mapping[str, str],
+        splits: Sequence[str],
+        sources: Sequence[str] = (),
+    ) -> None:
         super().__init__()
-        self._folder, self._files, self._splits = folder, files, splits
+        self._folder, self._files = folder, files
+        self._kept = {"split": splits, **({"source": sources} if sources else {})}
 
     def estimate_inmemory_data_size(self) -> None:
         """Unknown; it decides nothing where the number of blocks is given."""
@@ -32,13 +40,16 @@ class ShardFiles(Datasource):  # type: ignore[misc]
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         unknown = BlockMetadata(None, None, None, None)
         return [
-            ReadTask(functools.partial(rows_of, self._folder, name, sha, self._splits), unknown)
+            ReadTask(functools.partial(rows_of, self._folder, name, sha, self._kept), unknown)
             for name, sha in self._files.items()
         ]
 
 
-def rows_of(folder: Folder, name: str, sha256: str, splits: Sequence[str]) -> Iterator[pa.Table]:
-    """Reads a file's rows of some splits, one row group after the other.
+def rows_of(
+    folder: Folder, name: str, sha256: str, kept: Mapping[str, Sequence[str]]
+) -> Iterator[pa.Table]:
+    """Reads a file's rows that have in each column of ``kept`` one of its values, one row group
+    after the other.
 
     A bucket that many ranks read from fails at times: reading then goes on at the same row group.
     Refuses a file of another SHA-256.
@@ -50,7 +61,9 @@ def rows_of(folder: Folder, name: str, sha256: str, splits: Sequence[str]) -> It
                 file = pq.ParquetFile(source)
                 for group in range(done, file.num_row_groups):
                     table = file.read_row_group(group)
-                    yield table.filter(pc.is_in(table["split"], pa.array(splits)))
+                    for column, values in kept.items():
+                        table = table.filter(pc.is_in(table[column], pa.array(values)))
+                    yield table
                     done, failed = group + 1, 0
             return
         except OSError:

@@ -52,7 +52,8 @@ class Plan:
 
     shards: str  # URI of the shards folder
     table: TableName
-    rows_per_file: dict[str, int]  # file name -> rows that ``splits`` leave, from the manifest
+    # file name -> rows that ``splits`` and ``sources`` leave, from the manifest
+    rows_per_file: dict[str, int]
     splits: tuple[str, ...]  # splits whose patients are read
     batch_size: int  # rows per rank and step
     seed: int
@@ -62,6 +63,7 @@ class Plan:
     shuffle_between_patients: bool = False  # the control of the evidence recipe
     # file name -> its published SHA-256; a file without one cannot be read
     sha256: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()  # sources whose patients are read; none: all
 
     def files_of(self, rank: int, world_size: int, epoch: int = 0) -> list[str]:
         """Deals the rank every W-th file; the deal begins one file later every epoch."""
@@ -217,7 +219,12 @@ class Share:
             return
         published = {name: self.plan.sha256[name] for name in files}
         dataset = ray.data.read_datasource(
-            ShardFiles(Folder(self.plan.shards) / self.plan.table, published, self.plan.splits),
+            ShardFiles(
+                Folder(self.plan.shards) / self.plan.table,
+                published,
+                self.plan.splits,
+                self.plan.sources,
+            ),
             num_cpus=_rounded_down(1 / (2 * PARALLEL_FILES * self.world_size)),
             concurrency=PARALLEL_FILES,
             override_num_blocks=len(files),

@@ -7,7 +7,7 @@ A network is trained on batches, a scikit-learn model fitted on the counts of
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -155,8 +155,13 @@ class Network:
         self._objective: Classification
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Callable[[int], None] | None = None,
     ) -> FitResult:
+        """As ``Estimator.fit``; ``watch`` is told of each epoch, and may score its weights."""
         torch.manual_seed(seed)
         self._objective = self._fresh()
         arrived = load_start(self._objective.model, start) if start else []
@@ -171,6 +176,7 @@ class Network:
             int(self._point["batch_size"]),
             seed,
             self._device,
+            watch,
         )
         return FitResult(loss, area, metrics, arrived)
 

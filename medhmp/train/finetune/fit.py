@@ -1,7 +1,7 @@
 """One fit of a network on a task, kept at its epoch of lowest validation cross-entropy."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ def fit_network(
     batch_size: int,
     seed: int,
     device: torch.device | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> tuple[float, float, Metrics]:
     """Trains on the training split; leaves the network at its epoch of lowest validation loss.
 
@@ -52,6 +53,7 @@ def fit_network(
         batch_size: rows per step.
         seed: orders the rows.
         device: where the objective is; none: the CPU.
+        watch: is told of each epoch that has ended; it decides nothing.
 
     Returns:
         Validation cross-entropy and AUROC of the epoch that is kept, and a row for each epoch.
@@ -72,6 +74,8 @@ def fit_network(
             )
         area = auroc(data["validation"].label.astype(int), logits.numpy())
         metrics.append({"epoch": epoch, **summary, "val_loss": loss, "val_auroc": area})
+        if watch:
+            watch(epoch)
         if stop.improved(epoch, loss):
             best = {k: v.detach().cpu().clone() for k, v in objective.model.state_dict().items()}
         return not stop.should_stop(epoch)

@@ -14,8 +14,9 @@ from medhmp.run import Notes, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead
 from medhmp.storage import Folder
-from medhmp.train.checkpoint import pretrained, read_weights
+from medhmp.train.checkpoint import PATIENTS, pretrained, read_weights
 from medhmp.train.objective import model_fields
+from medhmp.train.pretrain.stage import Stage, stage_of
 
 ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
     "stay": (),
@@ -28,13 +29,9 @@ ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
 class FitInputs:
     """Fingerprints of what the fits of a run read. Each output is opened once."""
 
-    def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
-        self._shards = shards
-        self._start = functools.cache(
-            lambda start, number: pretrained(
-                place_of(out, start, number), _job_of(start), shards.fingerprint, pretrain_on
-            )
-        )
+    def __init__(self, run: Run, shards: OpenShards) -> None:
+        self._run, self._shards = run, shards
+        self._start = functools.cache(self._fingerprint_of)
 
     def of(
         self,
@@ -56,6 +53,20 @@ class FitInputs:
         if start != "none":
             inputs |= {seeded("start", number): self._start(start, number) for number in numbers}
         return inputs
+
+    def weights(self, start: Start, number: int) -> dict[str, Tensor] | None:
+        """The tensors of a start's pretraining of this number; None for *none*."""
+        if start == "none":
+            return None
+        stage = self._stage(start, number)
+        return read_weights(Folder(stage.folder), stage.name)
+
+    def _stage(self, start: Start, number: int) -> Stage:
+        return stage_of(self._run, self._shards, STARTED_FROM[start], number)
+
+    def _fingerprint_of(self, start: Start, number: int) -> str:
+        stage, patients = self._stage(start, number), fields_of(self._run, *PATIENTS)
+        return pretrained(Folder(stage.folder), stage.name, self._shards.fingerprint, patients)
 
 
 def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
@@ -82,20 +93,3 @@ def notes_read(run: Run, task: Task, models: Iterable[str]) -> NotesRead | None:
 
 _encoder = functools.cache(load_trainable)
 _fingerprint = functools.cache(check_trainable)
-
-
-def start_weights(out: Folder, start: Start, number: int) -> dict[str, Tensor] | None:
-    """The tensors of a start's pretraining of this number; None for *none*."""
-    if start == "none":
-        return None
-    return read_weights(place_of(out, start, number), _job_of(start))
-
-
-def place_of(out: Folder, start: Start, number: int) -> Folder:
-    """The folder of the pretraining that a start takes."""
-    return out / seeded(STARTED_FROM[start], number)
-
-
-def _job_of(start: Start) -> str:
-    """The job that makes what a start takes."""
-    return "pretrain_stay" if start == "stay" else "pretrain_admission"

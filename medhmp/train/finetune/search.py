@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from medhmp.layout import TRIALS, grid_of
+from medhmp.layout import TRIALS, grid_of, home_of
 from medhmp.legend import LEVELS, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.run import Run, fields_of
@@ -105,7 +105,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         task,
         model,
         start,
-        folder=Folder(run.out) / grid_of(task, model, start),
+        folder=Folder(home_of(run.out, run.variant)) / grid_of(task, model, start),
         fit=Stamp(
             fit_fields(run, task, model) | fields_of(run, "tune.replicates"),
             inputs.of(task, start, model, run.notes, range(pretrainings)),

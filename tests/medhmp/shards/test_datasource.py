@@ -55,7 +55,7 @@ def waits(monkeypatch):
 
 
 def rows(bucket, *splits):
-    tables = list(rows_of(bucket, "part-00000.parquet", "", splits))
+    tables = list(rows_of(bucket, "part-00000.parquet", "", {"split": splits}))
     assert max(table.num_rows for table in tables) <= GROUP
     return pa.concat_tables(tables)["row"].to_pylist()
 
@@ -76,7 +76,7 @@ def test_a_bucket_that_fails_for_a_while_is_asked_again(data, waits, good):
 
 def test_also_between_row_groups(data, waits):
     failing = Bucket(data, good=2, bad=1)
-    tables = rows_of(failing, "part-00000.parquet", "", ("train",))
+    tables = rows_of(failing, "part-00000.parquet", "", {"split": ("train",)})
     first = next(tables)
     assert failing.bad == 1
     rest = list(tables)
