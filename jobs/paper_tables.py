@@ -19,7 +19,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
+from medhmp.model.catalog import MODELS
 from medhmp.progress import Progress
+from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 
 from . import embed_notes, featurize, pretrain_admission, pretrain_stay, synthesize, tune
@@ -30,13 +32,11 @@ if TYPE_CHECKING:
     from medhmp.shards.manifest import OpenShards
 
 STAGES: Final[tuple[Callable[[Run], None], ...]] = (
-    synthesize.synthesize,
-    featurize.featurize,
     embed_notes.embed_notes,
     pretrain_stay.pretrain_stay,
     pretrain_admission.pretrain_admission,
 )
-"""The stages before the fits."""
+"""The stages between the shards and the fits."""
 
 _EVERY: Final = (
     *(*synthesize.READS, *featurize.READS, *embed_notes.READS, *pretrain_stay.READS),
@@ -52,13 +52,16 @@ def paper_tables(run: Run) -> None:
     from medhmp.shards.manifest import open_shards
 
     progress, begun = Progress(run.quiet), time.perf_counter()
-    for stage in STAGES:
-        if stage is not synthesize.synthesize or not run.tables.sources:
-            stage(run)
+    if not run.tables.sources:
+        synthesize.synthesize(run)
+    featurize.featurize(run)
     shards = open_shards(run)
     parts, left_out = parts_of(run, shards.manifest)
     for name, why in left_out.items():
         progress.say(f"{name} is left out: {why}")
+    _check_text(run, parts)
+    for stage in STAGES:
+        stage(run)
     for name, part in parts.items():
         started = time.perf_counter()
         _fit(run, part)
@@ -67,6 +70,21 @@ def paper_tables(run: Run) -> None:
         _score_epochs(run, shards, parts["figure_6"])
     _write(run, shards, parts, left_out)
     progress.say(f"{time.perf_counter() - begun:.0f} s in all", style="bold")
+
+
+def _check_text(run: Run, parts: dict[PaperPart, Part]) -> None:
+    """Refuses parts whose models read the text of notes, which the next stage would delete."""
+    readers = [
+        name
+        for name, part in parts.items()
+        for fits in part.fits
+        if any(MODELS[model].text_read(run.notes.fine_tune) for model in fits.models)
+    ]
+    if readers and not run.notes.keep_text:
+        raise Refusal(
+            f"{' and '.join(readers)} have models that read the text of notes, which is deleted "
+            "once it is embedded; give --notes.keep-text, or other --paper.parts"
+        )
 
 
 def _fit(run: Run, part: Part) -> None:

@@ -41,7 +41,8 @@ class Grids:
     @property
     def inputs(self) -> dict[str, str]:
         """Digests for the page's stamp, by place."""
-        found = {f"epochs/{start}": output.fingerprint for start, output in self.epochs.items()}
+        found = {"shards": self.shards.fingerprint}
+        found |= {f"epochs/{start}": output.fingerprint for start, output in self.epochs.items()}
         for variant, material in self.materials.items():
             home = home_of("", variant).lstrip("/")
             found |= {f"{home}/{place}": of for place, of in material.inputs.items()}

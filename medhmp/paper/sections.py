@@ -166,5 +166,8 @@ def _sizes(rows: int | None, positives: int | None) -> list[str]:
 
 def left_out_section(left_out: Sequence[Record]) -> Section:
     """Parts and tasks that could not be made, and why."""
-    lines = [[of["what"], of["reason"]] for of in left_out]
+    lines = []
+    for of in left_out:
+        what = TASK_NAMES.get(of["what"]) or of["what"].replace("_", " ").capitalize()
+        lines.append([f"{what}, {of['variant']}" if of["variant"] else what, of["reason"]])
     return Section("Left out", ("Part or task", "Why"), {"": lines}, sortable=False)

@@ -73,6 +73,16 @@ def test_the_job_goes_on_where_it_was_killed_and_tells_what_was_made(made: Run) 
     }
 
 
+def test_models_that_read_notes_are_refused_before_the_text_is_deleted(
+    featurized: Run, branch: Callable[..., Run], refused: Callable[..., str], arguments: list[str]
+) -> None:
+    run = branch(featurized, "raw", "shards")
+    asked = ("--tune.tasks", "readmission", "--paper.parts", "table_2", "table_5")
+    sentence = refused(paper_tables, *arguments, "--out", run.out, *asked)
+    assert "table_2 have models that read the text of notes" in sentence
+    assert (Path(run.out) / "shards/notes").exists()
+
+
 def times(run: Run) -> dict[str, int]:
     """The time of every output's record."""
     return {str(path): path.stat().st_mtime_ns for path in Path(run.out).rglob(COMPLETE)}
