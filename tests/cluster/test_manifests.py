@@ -45,7 +45,7 @@ def strict(schema: Any) -> Any:
 @pytest.fixture(scope="module")
 def validator(shared) -> jsonschema.Draft202012Validator:
     path = shared / "data" / "kuberay-crds" / "rayjobs_crd.yaml"
-    versions = yaml.safe_load(path.read_text())["spec"]["versions"]
+    versions = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]["versions"]
     (v1,) = (v["schema"]["openAPIV3Schema"] for v in versions if v["name"] == "v1")
     schema = strict(v1)
     schema["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own, not the operator's

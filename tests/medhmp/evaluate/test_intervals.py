@@ -313,9 +313,9 @@ def test_holm_is_the_step_down_of_bonferroni() -> None:
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    """250 sets of five replicates: 95 %, give or take 3.5 standard errors of that share. The
+    """150 sets of five replicates: 95 %, give or take 3.5 standard errors of that share. The
     whole is ``python -m jobs.benchmark coverage``."""
-    held = Coverage(sets=250, draws=100, spreads=(0.0, 0.3)).run()
+    held = Coverage(sets=150, draws=100, spreads=(0.0, 0.3)).run()
     assert set(held) == {f"{of}_{s}" for of in ("figure", "difference") for s in ("0", "0.3")}
     for share in held.values():
-        assert abs(share - 0.95) < 3.5 * np.sqrt(0.95 * 0.05 / 250)
+        assert abs(share - 0.95) < 3.5 * np.sqrt(0.95 * 0.05 / 150)

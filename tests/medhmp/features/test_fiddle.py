@@ -45,7 +45,7 @@ def base(read_events: ReadEvents) -> Base:
     return events, pl.read_csv(GOLDEN / "base" / "pop.csv")["ID"].to_list()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.permutations([101, 102, 103, 104, 105]), st.sets(st.integers(1, 4)), st.booleans())
 def test_buckets_do_not_change_the_fit(
     base: Base, order: list[int], cuts: set[int], discretize: bool
@@ -252,7 +252,7 @@ READING = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(READING, min_size=1, max_size=60, unique_by=lambda r: r[:3]),
     st.lists(READING, max_size=30, unique_by=lambda r: r[:3]),

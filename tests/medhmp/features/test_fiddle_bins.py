@@ -22,7 +22,7 @@ def test_edges_are_the_percentiles_of_the_multiset(counted: dict[float, int]) ->
     assert list(quantile_edges(values, counts)) == np.unique(written_out).tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(multisets, st.lists(readings, max_size=20))
 def test_bins_and_labels_are_those_of_a_pandas_cut(
     counted: dict[float, int], outside: list[float]

@@ -279,7 +279,7 @@ asked = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(tables, asked, st.integers(4, 5))
 def test_features_are_those_of_the_slow_version(rows: list[Row], asked: Settings, n: int) -> None:
     ids = list(range(1, n + 1))

@@ -49,7 +49,7 @@ def counted(made: Transformed, fitted: FittedFeatures) -> Filled:
     return filled(made.recorded, np.ones(len(made.ids), bool), fitted.elapsed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(NUMBERS, min_size=3, max_size=12, unique=True), st.lists(NUMBERS, min_size=1))
 def test_every_number_has_the_feature_of_its_bin_or_of_the_nearest(
     seen: list[float], others: list[float]

@@ -66,7 +66,7 @@ def test_without_a_stay_of_full_length_none_is_frequent() -> None:
     assert (plan.frequent, plan.readings) == ((), {"HR": 0.0})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["all", "full_length"]))
 def test_counts_do_not_depend_on_buckets_and_the_most_read_come_first(seed: int, over: Any) -> None:
     random = Random(seed)

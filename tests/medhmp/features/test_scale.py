@@ -43,7 +43,7 @@ def values_of(rows: list[float], fitted: FittedFeatures) -> np.ndarray[Any, Any]
 readings = st.lists(st.integers(50, 300).map(lambda x: x / 10), min_size=20, max_size=80)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(readings.filter(lambda values: len(set(values)) > 8))
 def test_it_is_the_distance_from_the_median_in_spans(values: list[float]) -> None:
     low, median, high = np.percentile(values, [5, 50, 95])
@@ -54,7 +54,7 @@ def test_it_is_the_distance_from_the_median_in_spans(values: list[float]) -> Non
     assert (np.abs(expected) <= 1).mean() >= 0.9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(readings.filter(lambda values: len(set(values)) > 8), st.sampled_from([-1.0, 1.0]))
 def test_one_absurd_reading_of_the_training_stays_or_of_others_is_cut(
     values: list[float], sign: float

@@ -71,7 +71,7 @@ def test_a_patient_in_two_splits_is_refused():
         assert_disjoint(one, other)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 6), st.integers(3, 40), st.booleans())
 def test_the_nearest_shares_that_do_give_every_class_to_every_split(
     first: int, positives: int, negatives: int, even: bool

@@ -175,7 +175,7 @@ def test_a_rank_that_waits_for_others_leaves_them_what_they_read_with(ray, tmp_p
     monkeypatch.setattr(stream.ray, "cluster_resources", lambda: {"object_store_memory": 4 << 20})
     monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 100_000)
     shards, target = Folder(str(tmp_path)), schema.stays(HOURS, 50, 3, False)
-    long = {"hour_offsets": [0, 5000, 10000], "feature_ids": [0] * 10000}
+    long = {"hour_offsets": [0, 5000, 10000], "feature_ids": np.zeros(10000, np.uint16)}
     rows = [
         {"source": "s", "hadm_id": 0, "subject_id": row, "split": "train", **stay(row), **long}
         for row in range(200)

@@ -97,7 +97,7 @@ def slowly(rows, hours=4):
         yield i, i, t, variable, number, text, way
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(SPELLED, max_size=5))
 def test_a_number_is_what_python_takes_for_one(texts):
     assert fiddle.numbers_in(pl.Series(texts, dtype=pl.String)).to_list() == [
