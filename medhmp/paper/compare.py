@@ -25,14 +25,15 @@ SHARES: Final = "figure_5"
 
 
 def lines_of(name: PaperPart, part: Part, scored: Scored) -> list[Record]:
-    """A line per task, metric and grid of a part, best known first as the paper orders them.
+    """A line per task, metric and grid of a part, in the order of the catalog, floors last.
 
     ``against`` names the line that is compared with it, and ``difference`` is that line's figure
     less this one's, paired; p_holm is corrected within a task and metric.
     """
     found: list[Record] = []
     for task in part.tasks:
-        keys = [(fits, key) for fits, key in _keys(part, scored) if key[1] == task]
+        own = [(fits, key) for fits, key in _keys(part, scored) if key[1] == task]
+        keys = sorted(own, key=lambda of: not MODELS[of[1][2]].is_network)  # floors last
         for metric in metrics_of(part, task):
             of_one = [_line(name, part, scored, fits, key, metric) for fits, key in keys]
             corrected = holm([line["difference"] and line["difference"]["p"] for line in of_one])

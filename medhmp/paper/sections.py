@@ -45,11 +45,11 @@ def part_section(title: str, lines: Sequence[Record], data: str) -> Section:
     notes = [f"Ours: {data}."]
     notes.append(f"The paper's: {' and '.join(papers)}." if papers else PICTURE)
     notes.append(
-        "The difference is that of the line it names less this one, paired; Holm's correction is "
-        "for the comparisons under one heading."
+        "Differences are paired: the line compared with less this one; Holm's correction is for "
+        "the comparisons under one heading."
     )
     notes.append(chance_said(source for line in lines for source in line["chance"]))
-    columns = ("Model", "Ours (95 %)", "SD over replicates", "Compared with", "Its difference",
+    columns = ("Model", "Ours (95 %)", "SD over replicates", "Compared with", "It less this",
                "95 %", "p (Holm)", "Paper")  # fmt: skip
     return Section(title, columns, groups, " ".join(notes))
 
