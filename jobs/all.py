@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from medhmp import command
+from medhmp import command, requests
 from medhmp.model.catalog import MODELS
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
@@ -19,6 +19,7 @@ from medhmp.run import Run
 
 from . import (
     embed_notes,
+    export,
     featurize,
     pretrain_admission,
     pretrain_stay,
@@ -35,6 +36,7 @@ STAGES: Final[tuple[Callable[[Run], None], ...]] = (
     pretrain_admission.pretrain_admission,
     tune.tune,
     report.report,
+    export.export,
 )
 
 _EVERY: Final = (
@@ -61,13 +63,16 @@ def run_all(run: Run) -> None:
             f"tune.models has {', '.join(readers)}, which read the text of notes, which is "
             "deleted once it is embedded; give --notes.keep-text"
         )
-    progress, begun = Progress(run.quiet), time.perf_counter()
+    progress, begun, before = Progress(run.quiet), time.perf_counter(), requests.total()
     for stage in STAGES:
         if stage is synthesize.synthesize and run.tables.sources:
             continue
         started = time.perf_counter()
         stage(run)
-        progress.say(f"{stage.__name__}: {time.perf_counter() - started:.1f} s", style="dim")
+        seconds = time.perf_counter() - started
+        now = requests.total()
+        asked, before = requests.in_words(now - before), now
+        progress.say(f"{stage.__name__}: {seconds:.1f} s{asked}", style="dim")
     home = Folder(home_of(run.out, run.variant))
     seconds, page = time.perf_counter() - begun, home / REPORT / PAGE
     progress.say(f"{seconds:.0f} s in all; the report: {page}", style="bold")

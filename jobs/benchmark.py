@@ -9,23 +9,29 @@
     python -m jobs.benchmark soak-faults --signals 3 --pairs 2 --disks 1 --read-only 1
     python -m jobs.benchmark train
     python -m jobs.benchmark train --device cuda --epochs --paper-batch
+    python -m jobs.benchmark grid --root runs/demo --tasks mortality
+    python -m jobs.benchmark predict --stays 1000 10000
     python -m jobs.benchmark fuzz --mutations 10000 --seed 0
     python -m jobs.benchmark bootstrap
     python -m jobs.benchmark coverage
+    python -m jobs.benchmark folds --sources physionet2012=/data/challenge-2012 --out runs/folds
 
 ``synthesize``: rows per second and peak memory of the generator, by patients: ``rows_per_s_<n>``
 and ``peak_gib_<n>``. ``featurize``: CPU, memory and events per second of the whole job, from CSV to
 published shards, on FIDDLE's timing input and on dense synthetic tables; needs Linux.
 ``soak-featurize``: featurization killed at random moments, its bytes against an undisturbed run's.
 ``soak-train``: the same of pretraining, its weights and metrics; ``soak-nodes``: pretraining on a
-simulated cluster that loses its nodes; both need Linux. ``soak``: the soaks.
-``soak-faults``: every stage under signals, second drivers, full and read-only disks. ``train``:
-steps of both stages of pretraining on random rows of the paper's sizes, in turn with the plain form
-and a matrix product; the stream from shards; workers against one. ``bootstrap``: seconds of the
-report's resampling of patients, and how far it is from a loop over scikit-learn. ``coverage``: how
-often the report's intervals hold the truth, on simulated sets of predictions. ``fuzz``: damaged
-files read by every reader; fails where one does other than refuse. All write to temporary folders
-alone, unless ``--out`` of ``fuzz`` or ``--place`` of ``soak-faults`` says where.
+simulated cluster that loses its nodes; both need Linux. ``soak``: the soaks. ``soak-faults``: every
+stage under signals, second drivers, full and read-only disks. ``train``: steps of both stages of
+pretraining on random rows of the paper's sizes, in turn with the plain form and a matrix product;
+the stream from shards; workers against one. ``bootstrap``: seconds of the report's resampling of
+patients, and how far it is from a loop over scikit-learn. ``coverage``: how often the report's
+intervals hold the truth, on simulated sets of predictions. ``grid``: fits per second of
+``jobs.tune`` on a slice of MedHMP's grid, and minutes of the whole; needs Linux. ``fuzz``: damaged
+files read by every reader; fails where one does other than refuse. ``folds``: models compared by
+cross-validation, each fold featurized, pretrained and searched anew. ``predict``: stays per second
+and peak memory of that job, from raw tables and from shards. All write to temporary folders
+alone, unless ``--out`` of ``fuzz`` and ``folds`` or ``--place`` of ``soak-faults`` says where.
 """
 
 import importlib
@@ -44,9 +50,12 @@ MEASUREMENTS: Final = {
     "soak-nodes": "soak_nodes:SoakNodes",
     "soak-faults": "soak_faults:SoakFaults",
     "train": "train:Train",
+    "grid": "grid:Grid",
+    "predict": "predict:Predict",
     "fuzz": "fuzz:Fuzz",
     "bootstrap": "bootstrap:Bootstrap",
     "coverage": "coverage:Coverage",
+    "folds": "folds:Folds",
 }
 """Argument -> module below ``medhmp.benchmark`` and its class, imported when it is asked for."""
 SOAKS: Final = ("soak-featurize", "soak-train", "soak-nodes", "soak-faults")

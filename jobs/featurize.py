@@ -11,6 +11,7 @@ Reads   the raw tables of the sources, or OUT/raw where none is named; a name de
 Writes  OUT/shards/manifest.json, {stays,admissions,patients}/part-*.parquet, labels/<task>.parquet
         OUT/shards/notes/*.parquet (text, which jobs.embed_notes deletes)
         OUT/shards/featurize.json (workers, memory, seconds of each stage)
+        OUT/targets/stays.parquet with features.numbers: what came later of training stays alone
 
 Killed and run again, it goes on with the tables and patient buckets that are not done.
 """
@@ -18,17 +19,17 @@ Killed and run again, it goes on with the tables and patient buckets that are no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from medhmp import command
-from medhmp.legend import SPLITS
+from medhmp.legend import SPLITS, Task
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Features, Run, fields_of
 
 if TYPE_CHECKING:
-    from medhmp.shards.manifest import Manifest
+    from medhmp.shards.manifest import Manifest, TaskCounts
     from medhmp.storage import Folder, Output
 
 READS: Final = (
@@ -45,15 +46,17 @@ MOST: Final = 8
 
 def featurize(run: Run) -> None:
     """Writes ``shards/`` under ``run.out``, or finds it whole. Ray must be initialized."""
-    from medhmp.layout import SHARDS
+    from medhmp.layout import AUXILIARY, SHARDS
     from medhmp.replacing import move_in, room_for
+    from medhmp.shards.build.own_tasks import make_own_tasks
     from medhmp.shards.build.pipeline import Sections
     from medhmp.shards.build.publish import make_shards
     from medhmp.shards.featurizer import frozen_featurizer
     from medhmp.shards.manifest import FROZEN, VARIABLES, content_of
-    from medhmp.storage import Folder, Stamp, made_elsewhere
+    from medhmp.storage import Folder, Stamp, made_elsewhere, opened
     from medhmp.tables import checksums
     from medhmp.tables.ranges import fingerprint as ranges_fingerprint
+    from medhmp.tables.ranges import read_variables
     from medhmp.tables.sources import READERS, folders_of, identify, open_sources
 
     root, progress = Folder(run.out), Progress(run.quiet)
@@ -69,20 +72,27 @@ def featurize(run: Run) -> None:
     stamp = Stamp(fields, inputs)
     checked = "; ".join(identity.checked for identity in found.values())
     room = room_for(shards, stamp, run.overwrite, resumes=True)
+    sources = cache(partial(open_sources, folders, run))
     if room is None:
         progress.say(f"tables are the same ({checked})")
-        return progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
-    featurizer = frozen_featurizer(frozen, fields) if frozen else None
-    asked = Sections(run.cohort, run.splits, run.features, run.shards)
-    sources = partial(open_sources, folders, run)
-    for name, folder in folders.items() if run.tables.checksums else ():
-        if said := checksums.check(folder, READERS[name].files(folder)):
-            progress.say(f"{name}: {said}")
-    manifest, seconds = make_shards(asked, stamp, sources, room, progress, featurizer)
-    move_in(shards)
-    progress.say(f"tables are known again by: {checked}")
-    tell(progress, manifest, run.features)
-    progress.say(f"shards in {seconds:.0f} s: {shards}")
+        progress.say(f"shards: whole already{made_elsewhere(shards)}, {shards}")
+    else:
+        featurizer = frozen_featurizer(frozen, fields) if frozen else None
+        quantities = read_variables(run.tables.variables)
+        asked = Sections(run.cohort, run.splits, run.features, run.shards, quantities)
+        for name, folder in folders.items() if run.tables.checksums else ():
+            if said := checksums.check(folder, READERS[name].files(folder)):
+                progress.say(f"{name}: {said}")
+        targets = root / AUXILIARY
+        manifest, seconds = make_shards(asked, stamp, sources, room, targets, progress, featurizer)
+        move_in(shards)
+        progress.say(f"tables are known again by: {checked}")
+        tell(progress, manifest, run.features)
+        progress.say(f"shards in {seconds:.0f} s: {shards}")
+    for task, counts in make_own_tasks(run, opened(shards, "featurize"), sources, progress).items():
+        tell_task(progress, task, counts)
+        for step, left in counts.steps:
+            progress.say(f"    {left:,} {step}")
 
 
 def _frozen(run: Run, shards: Folder) -> Output | None:
@@ -92,7 +102,7 @@ def _frozen(run: Run, shards: Folder) -> Output | None:
     if not run.features.frozen:
         return None
     frozen = Folder(run.features.frozen)
-    if frozen.resolve()[1] == shards.resolve()[1]:
+    if frozen.is_same(shards):
         raise Refusal(
             f"features.frozen is {shards}, which this run would replace; give another --out"
         )
@@ -119,20 +129,27 @@ def tell(progress: Progress, manifest: Manifest, features: Features) -> None:
         f"  {sizes.features:,} hourly and {sizes.demographics:,} demographic features, "
         f"{sizes.diagnoses:,} diagnoses, {sizes.drugs:,} drugs",
     )
+    if sizes.numbers:
+        progress.say(f"  {sizes.numbers:,} numeric variables, {sizes.statistics:,} statistics")
     if not sizes.demographics:
         progress.say("  no demographic feature is left; the model learns from the hours alone")
-    for line in (*_filled(manifest, features), _frequent(manifest, features), *_empty(manifest)):
+    lines = (*_filled(manifest, features), *_drift(manifest))
+    for line in (*lines, _frequent(manifest, features), *_empty(manifest)):
         progress.say(f"  {line}")
     for task, of in manifest.tasks.items():
-        if of.without_rows:
-            progress.say(f"  {task}: {of.without_rows}")
-            continue
-        parts = [f"{split} {n:,} ({of.positives[split]:,})" for split, n in of.rows.items()]
-        progress.say(f"  {task}: {', '.join(parts)} rows (positive)")
-        if of.hindrance:
-            progress.say(f"  {task} cannot be trained: {of.hindrance}")
+        tell_task(progress, task, of)
     for line in beside_the_paper(manifest):
         progress.say(f"  {line}")
+
+
+def tell_task(progress: Progress, task: Task, of: TaskCounts) -> None:
+    """Tells the rows of a task, or why it has none or cannot be trained."""
+    if of.without_rows:
+        return progress.say(f"  {task}: {of.without_rows}")
+    parts = [f"{split} {n:,} ({of.positives[split]:,})" for split, n in of.rows.items()]
+    progress.say(f"  {task}: {', '.join(parts)} rows (positive)")
+    if of.hindrance:
+        progress.say(f"  {task} cannot be trained: {of.hindrance}")
 
 
 def _filled(manifest: Manifest, features: Features) -> Iterator[str]:
@@ -154,6 +171,22 @@ def _filled(manifest: Manifest, features: Features) -> Iterator[str]:
                 yield f"{source}: {beyond:,} {every} are{BEYOND}, and {fate}"
             if unknown := of[values + UNKNOWN]:
                 yield f"{source}: {unknown:,} {every} are{UNKNOWN}, and have no feature"
+
+
+def _drift(manifest: Manifest) -> Iterator[str]:
+    """What each source has of the variables of frozen features."""
+    from medhmp.features.drift import Variable
+
+    for source, of in manifest.drift.items():
+        found = {name: Variable(**of_name) for name, of_name in of.items()}
+        there = [name for name, variable in found.items() if variable.filled]
+        yield f"{source}: {len(there):,} of the {len(found):,} frozen hourly variables have columns"
+        unlike = [f"{n} {v.ratio:.2g}" for n, v in found.items() if v.looks_different]
+        if unlike:
+            yield (
+                f"{source}: {len(unlike):,} look as if in another unit (median over the fit's): "
+                f"{', '.join(unlike[:MOST])}"
+            )
 
 
 def _frequent(manifest: Manifest, features: Features) -> str:

@@ -11,6 +11,7 @@ else model.skops), run.json, metrics.jsonl, predictions.parquet.
 from typing import Final, NoReturn
 
 from medhmp import command
+from medhmp.model.catalog import MODELS
 from medhmp.progress import Progress
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
@@ -19,7 +20,8 @@ READS: Final = (
     *("out", "variant", "overwrite", "quiet", "private", "fit", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_sources", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits"),
+    *("pretrain_on", "pretrain_sources", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -30,11 +32,11 @@ def finetune(run: Run) -> None:
     from medhmp.layout import home_of
     from medhmp.provenance import run_json
     from medhmp.replacing import move_in, room_for
-    from medhmp.shards.labelled import counts, draw, hindrance, read_task
+    from medhmp.shards.labelled import counts, draw, hindrance
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, Stamp, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.inputs import FitInputs, fit_fields, notes_read
+    from medhmp.train.finetune.inputs import FitInputs, fit_fields, read_data
     from medhmp.train.finetune.single import SingleFit, place_of, run_fit
 
     fit, shards, progress = run.fit, open_shards(run), Progress(run.quiet)
@@ -46,14 +48,15 @@ def finetune(run: Run) -> None:
     room = room_for(folder, stamp, run.overwrite)
     if room is None:
         return progress.say(f"finetune: whole already{made_elsewhere(folder)}, {folder}")
-    notes = notes_read(run, fit.task, (fit.model,))
-    data = read_task(shards, fit.task, run.cohort, run.model, notes)
+    data = read_data(run, shards, fit.task, (fit.model,))
     data = draw(data, run.finetune.labels, fit.seed)
     if reason := hindrance(shards, fit.task, data):
         raise Refusal(f"{reason} ({counts(data)}); use more data, or another fit.task")
     settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
-    weights = inputs.weights(fit.start, number)
-    given = SingleFit(fit, settings, data, weights, room, stamp, run_json(run))
+    weights = inputs.weights(fit.start, number, MODELS[fit.model].reads_numbers)
+    given = SingleFit(
+        shards.level(fit.task), fit, settings, data, weights, room, stamp, run_json(run)
+    )
     summary = run_fit(given)
     move_in(folder)
     progress.say(f"finetune {fit.task}: {summary}, {folder}")

@@ -4,9 +4,9 @@
 
 Reads ``shards/`` and the pretraining outputs that the starts need. Writes
 ``tune/<task>/<model>/<start>/``: trials.parquet, best.json, predictions.parquet and, in
-``trials/``, a record of each cell and the fitted models of the chosen one; and
+``trials/``, a record of each fit and the fitted models of the chosen cell; and
 ``tune/<task>/skipped.json`` for a task that cannot be trained. Begun again, it goes on with the
-cells that are missing. A whole grid of another search takes ``--overwrite``, and keeps the cells
+fits that are missing. A whole grid of another search takes ``--overwrite``, and keeps the fits
 that are in both.
 """
 
@@ -20,15 +20,18 @@ from medhmp.progress import Progress
 from medhmp.run import Run
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
+
     from medhmp.shards.labelled import TaskData
     from medhmp.shards.manifest import OpenShards
     from medhmp.storage import Folder
 
 READS: Final = (
-    *("out", "variant", "overwrite", "quiet", "private", "tune", "finetune"),
+    *("name", "out", "variant", "overwrite", "quiet", "private", "tracker", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.max_visits", "pretrain_on", "pretrain_sources", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits"),
+    *("pretrain_on", "pretrain_sources", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -41,10 +44,13 @@ def tune(run: Run) -> None:
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
-    from medhmp.train.finetune.grid import Shared, pending, run_grids
+    from medhmp.train.finetune.grid import pending, run_grids
     from medhmp.train.finetune.inputs import FitInputs
     from medhmp.train.finetune.search import grids_of
+    from medhmp.train.finetune.trials import Shared
+    from medhmp.train.tracking import grid_callbacks
 
+    callbacks = grid_callbacks(run)  # refuses a tracker that is not there
     shards, progress = open_shards(run), Progress(run.quiet)
     home, inputs = Folder(home_of(run.out, run.variant)), FitInputs(run, shards)
     data = _trainable(run, shards, home, progress)
@@ -54,10 +60,12 @@ def tune(run: Run) -> None:
         if made := made_elsewhere(grid.folder):
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
-        needed = {(g.start, n) for g in missing for n in range(g.pretrainings)}
-        starts = {(start, n): inputs.weights(start, n) for start, n in needed}
+        needed = {g.begins(n) for g in missing for n in range(g.pretrainings)}
+        starts = {key: inputs.weights(*key) for key in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
-        run_grids(missing, Shared(data, settings, starts), run.tune.gpus_per_trial, progress)
+        each_epoch = run.tune.asha or bool(callbacks)
+        shared = Shared(data, settings, starts, tuple(missing), each_epoch)
+        run_grids(missing, shared, run.tune.gpus_per_trial, progress, callbacks)
         for grid in grids:
             move_in(grid.folder)
     progress.say(f"tune: {len(missing)} grids run, {home / TUNE}")
@@ -65,22 +73,23 @@ def tune(run: Run) -> None:
 
 def _trainable(
     run: Run, shards: OpenShards, home: Folder, progress: Progress
-) -> dict[Task, TaskData]:
-    """The labelled rows of each task that can be trained; says, and records in ``home``, why
-    another cannot."""
-    from medhmp.shards.labelled import counts, read_task
-    from medhmp.train.finetune.inputs import notes_read
+) -> dict[Task, ObjectRef]:
+    """The labelled rows of each task that can be trained, in the memory that Ray's processes share
+    and not in this one's; says, and records in ``home``, why another cannot."""
+    import ray
+
+    from medhmp.shards.labelled import counts
+    from medhmp.train.finetune.inputs import read_data
 
     data = {}
     for task in run.tune.tasks:
-        notes = notes_read(run, task, run.tune.models)
-        rows = read_task(shards, task, run.cohort, run.model, notes)
+        rows = read_data(run, shards, task, run.tune.models)
         drawn, reason = _hindered(run, shards, task, rows)
         record_skipped(home, task, drawn, reason, shards.fingerprint)
         if reason:
             progress.say(f"tune {task}: skipped, {reason} {counts(drawn)}")
         else:
-            data[task] = rows
+            data[task] = ray.put(rows)
     return data
 
 

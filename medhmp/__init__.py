@@ -1,6 +1,21 @@
 """Hierarchical pretraining on multimodal electronic health records, as batch jobs on Ray."""
 
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from medhmp.pretrained.model import TrainedModel
 
 __version__: Final = "0.1.0"
 """The one place of the version; a git tag ``v<version>`` agrees with it."""
+
+
+def from_pretrained(uri: str, device: str | None = None) -> TrainedModel:
+    """Loads a trained model from its folder, local or ``s3://bucket/key``; needs no Ray.
+
+    ``device`` is where a network computes, such as "cuda"; none: the CPU.
+    """
+    from medhmp.pretrained.model import from_pretrained
+
+    return from_pretrained(uri, device)

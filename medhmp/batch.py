@@ -2,7 +2,8 @@
 
 A batch is a ``dict[str, Tensor]``, sparse as the shards are (axis letters in ``legend.py``):
 
-stays       ``HOURS``, a row per stay and hour (B*T), and ``DEMOGRAPHICS``, a row per stay (B)
+stays       ``HOURS``, a row per stay and hour (B*T), and ``DEMOGRAPHICS``, a row per stay (B);
+            with ``features.numbers`` ``NUMBERS``, as ``HOURS``, and ``STATISTICS`` (B, Q), too
 admissions  the same keys for the S stays of the batch, first ``model.max_stays`` of each admission;
             ``STAY_SLOT`` (S) in 0..B*M-1, the place of each in a (B, M) grid; ``ICD`` and ``DRUG``,
             a row per admission (B); ``NOTE_VECTOR`` (B, E) and ``HAS_NOTE`` (B) bool
@@ -10,7 +11,8 @@ patients    ``VISIT_OFFSETS`` (B + 1), which says where each patient's visits be
             the batch; ``ICD``, a row per visit (V); ``VISIT_DAYS`` (V), from it to the last visit
 notes       for a model that fine-tunes an encoder of notes ``TOKENS``, a row per text (B); for one
             that reads their vectors, stays have ``NOTE_VECTOR`` and ``HAS_NOTE``, too
-all         ``SUBJECT_ID`` (B); for a task, ``LABEL`` (B) in {0, 1} as float32
+all         ``SUBJECT_ID`` (B); for a task, ``LABEL`` (B) in {0, 1} as float32; for training rows of
+            a model with auxiliary heads ``TARGETS`` (B, K), NaN where unknown
 
 Offsets and ids are int64, masks bool, everything else float32. On the way to a GPU ids are as
 narrow as they are stored; there they are widened. Lists of the Parquet shards have the names of
@@ -41,6 +43,15 @@ class CsrKeys:
 
 HOURS: Final = CsrKeys("hour_offsets", "feature_ids", "feature_values")
 DEMOGRAPHICS: Final = CsrKeys("demographic_offsets", "demographic_ids", "demographic_values")
+NUMBERS: Final = CsrKeys("number_offsets", "number_ids", "number_values")
+"""The last number of each hour and numeric variable, in the variable's own column, as its
+rank-Gaussian: the standard normal quantile of its rank among the training readings, within +-3.
+Always with values."""
+STATISTICS: Final = "statistics"
+"""Statistics of a stay's numbers (``Manifest.numbers.statistics`` names them), each as its rank
+among the training stays, from 0 to 1: linear between their quantiles; NaN where there is none."""
+TARGETS: Final = "targets"
+"""Auxiliary targets of training rows, in the order of ``layout.TARGETS``; never an input."""
 ICD: Final = CsrKeys("icd_offsets", "icd_ids", "icd_values")
 DRUG: Final = CsrKeys("drug_offsets", "drug_ids", "drug_values")
 CODES: Final = (ICD, DRUG)
@@ -59,5 +70,5 @@ NOTE_VECTOR: Final = "note"
 HAS_NOTE: Final = "has_note"
 SUBJECT_ID: Final = "subject_id"
 LABEL: Final = "label"
-PER_ROW: Final[tuple[str, ...]] = (SUBJECT_ID, NOTE_VECTOR, HAS_NOTE, LABEL)
+PER_ROW: Final[tuple[str, ...]] = (SUBJECT_ID, NOTE_VECTOR, HAS_NOTE, LABEL, TARGETS)
 """The keys with an element for each of the B rows."""

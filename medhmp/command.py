@@ -25,12 +25,16 @@ from typing import Any, Final, NoReturn
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from medhmp import requests
 from medhmp.interruption import Interruption, interruptible
 from medhmp.progress import Progress
 from medhmp.recipes import RECIPES
-from medhmp.refusal import Refusal, find_failure, find_refusal
+from medhmp.refusal import Failure, Refusal, find_failure, find_refusal
 from medhmp.run import Run, fields_of
 from medhmp.uris import refuse_credentials
+
+HASTE: Final = 3.0
+"""Seconds for which a store may fail before a job has begun."""
 
 SHAPING: Final = (
     "cohort",
@@ -52,26 +56,27 @@ def main(
     *,
     needs_ray: bool = True,
     needs_shards: bool = True,
+    begin: Callable[[str], Run] | None = None,
 ) -> NoReturn:
     """Runs one job from ``sys.argv`` and exits.
 
     ``doc`` is the job's docstring, ``reads`` the sections and fields that its help shows;
-    ``needs_shards``: it refuses shards that were made with other fields.
+    ``needs_shards``: it refuses shards that were made with other fields. ``begin`` gives the run of
+    a job whose first argument is no recipe but the folder of a trained model.
     """
     with interruptible(program()) as interruption:
         run: Run | None = None
         try:
-            run = parse(sys.argv[1:], doc or "", reads, needs_shards)
+            run = parse(sys.argv[1:], doc or "", reads, needs_shards, begin)
             run.check()
             if run.private:
                 os.umask(0o077)  # of all that is written from here on, and of Ray's own files
-            _check_access(run)
-            with _leased(run, interruption):
-                if needs_ray:
-                    with _on_ray(run, interruption):
-                        work(run)
-                else:
-                    work(run)
+            _check_access(run, reads)
+            on_ray = _on_ray(run, interruption) if needs_ray else contextlib.nullcontext()
+            with _leased(run, interruption), on_ray:
+                work(run)
+                if asked := requests.in_words(requests.total()):
+                    Progress(run.quiet).say(f"in all{asked}", style="dim")
         except Exception as error:
             refusal = find_refusal(error)
             told = refusal or find_failure(error, run.out if run else "")
@@ -132,21 +137,28 @@ def parse(
     doc: str = "",
     reads: Collection[str] = (),
     needs_shards: bool = False,
+    begin: Callable[[str], Run] | None = None,
 ) -> Run:
-    """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0."""
+    """The Run of a command line: a recipe, then overrides. ``--help`` exits with status 0.
+
+    ``begin`` gives the run of a first argument that is the folder of a trained model instead.
+    """
     refuse_credentials(arguments)
-    names = ", ".join(RECIPES)
-    if not arguments or arguments[0] not in RECIPES:
-        if arguments and arguments[0] in ("-h", "--help"):
-            print(
-                f"{doc.strip()}\n\nusage: {program()} RECIPE [--field value ...]\nrecipes: {names}"
-            )
-            print(f"fields and their defaults: {program()} RECIPE --help")
-            sys.exit(0)
+    names, first = ", ".join(RECIPES), "MODEL" if begin else "RECIPE"
+    if arguments and arguments[0] in ("-h", "--help"):
+        known = "" if begin else f"\nrecipes: {names}"
+        print(f"{doc.strip()}\n\nusage: {program()} {first} [--field value ...]{known}")
+        print(f"fields and their defaults: {program()} {first} --help")
+        sys.exit(0)
+    if begin and (not arguments or arguments[0].startswith("-")):
+        raise Refusal(
+            "a model is missing; give its folder, which jobs.export made, as the first argument"
+        )
+    if not begin and (not arguments or arguments[0] not in RECIPES):
         given = f"'{arguments[0]}' is not a recipe" if arguments else "a recipe is missing"
         raise Refusal(f"{given}; give one of {names} as the first argument")
     recipe, overrides = arguments[0], arguments[1:]
-    default, called = RECIPES[recipe](), f"{program()} {recipe}"
+    default, called = (begin or _recipe)(recipe), f"{program()} {recipe}"
     if "-h" in overrides or "--help" in overrides:
         print(f"{doc.strip()}\n\n{_about_fields(recipe, reads, needs_shards)}\n")
         tyro.cli(
@@ -166,14 +178,35 @@ def parse(
         raise Refusal(f"{said}; {called} --help lists the fields") from None
 
 
-def _check_access(run: Run) -> None:
-    """Refuses a bucket that cannot be reached, before Ray starts."""
-    given = [uri for name, uri in run.uris() if name != "tables.sources"]
-    if buckets := [uri for uri in (*given, *run.tables.named().values()) if "://" in uri]:
-        from medhmp.storage import Folder
+def _recipe(name: str) -> Run:
+    return RECIPES[name]()
 
-        for place in buckets:
-            Folder(place).check_access()
+
+def _check_access(run: Run, reads: Collection[str]) -> None:
+    """Refuses a place in object storage that the job cannot write to, or that holds nothing for it
+    to read, before Ray starts."""
+    places = [(name, uri) for name, uri in run.uris() if name != "tables.sources"]
+    places += [("tables.sources", uri) for uri in run.tables.named().values()]
+    if not any("://" in uri for _, uri in places):
+        return
+    from medhmp.patience import hasty
+    from medhmp.storage import Folder
+
+    if run.out.startswith("memory://"):
+        raise Refusal("--out is in the memory of one process, and a job has several; give a folder")
+    try:
+        with hasty(HASTE):
+            Folder(run.out).check_access(writes=True)
+            for name, uri in places:
+                if name != "out" and is_read(name, reads):
+                    Folder(uri).check_access()
+    except Failure as error:
+        raise Refusal(f"{error}; or check AWS_ENDPOINT_URL") from None
+
+
+def is_read(name: str, reads: Collection[str]) -> bool:
+    """True for a field that is among ``reads``, or in a section that is."""
+    return any(f"{name}.".startswith(f"{read}.") for read in reads)
 
 
 def program(job: str = "") -> str:

@@ -1,10 +1,13 @@
 """Every place below the root of a run, and the columns of every small table, each spelled once.
 
     raw/                                        synthetic tables and truth.parquet
-    shards/                                     manifest.json, tables, labels/, attributes/, notes/
+    shards/                                     manifest.json, tables, labels/, attributes/, notes/,
+                                                own_tasks/<task>/
+    targets/                                    auxiliary targets of training stays
     pretrain_stay/                              stage one
     pretrain_admission/{from_stay,from_scratch}/  stage two
     control/                                    both stages on data shuffled between patients
+    numbers/                                    both stages of MedHMP-S
     seed-<n>/                                   all of these again, pretraining n of pretrain_seeds
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
@@ -12,6 +15,9 @@
     paper/                                      the paper, table by table
     epochs/<task>/<model>/<start>/              test scores of every epoch, for its Figure 6 alone
     variants/<name>/                            of these what the variant has of its own
+    models/<task>/<model>/<start>/, models/pretrain_stay/, ...   trained models, to leave the run
+    predictions/                                what jobs.predict made of one
+    embeddings/                                 what jobs.embed made of one
     .lease/                                     the claim of the driver that works here
     <any output>.new/                           its replacement, until it is whole
 
@@ -34,10 +40,21 @@ SHARDS: Final = "shards"
 MANIFEST: Final = "manifest.json"
 NOTES: Final = "notes"
 """The text of discharge notes, in ``shards/``, until it is embedded."""
+OWN_TASKS: Final = "own_tasks"
+"""The tasks that ``cohort.tasks`` names, in ``shards/``."""
+OWN_LABELS: Final = "labels.parquet"
+OWN_ATTRIBUTES: Final = "attributes.parquet"
+CUT: Final = "cut.parquet"
+"""The hours that lie after a row's prediction time."""
+COUNTS: Final = "counts.json"
 NOTE_EMBEDDINGS: Final = "note_embeddings"
 """Their vectors, in ``shards/``."""
 NOTE_WIDTH_FIELD: Final = "notes.width"
 """The field of their stamp that has their width, where it is not ``legend.NOTE_WIDTH``."""
+
+AUXILIARY: Final = "targets"
+"""Auxiliary targets of training stays, beside ``shards/``: no other stay has a row there."""
+TARGET_TABLE: Final = "stays.parquet"
 
 STAY_PRETRAINING: Final = "pretrain_stay"
 ADMISSION_PRETRAINING: Final = "pretrain_admission"
@@ -60,13 +77,15 @@ BEGUN_FROM: Final[dict[str, str | None]] = {
     STARTED_FROM["shuffled"]: SHUFFLED_STAY_PRETRAINING,
 }
 """Every pretraining, and the one whose stay encoder it begins from."""
+NUMBERS: Final = "numbers"
+"""The folder of MedHMP-S's pretrainings, which have the same places in it."""
 WEIGHTS: Final = "model.safetensors"
 METRICS: Final = "metrics.jsonl"
 RUN: Final = "run.json"
 
 TUNE: Final = "tune"
 TRIALS: Final = "trials"
-"""The records and weights of a grid's cells, in its folder."""
+"""The records of a grid's fits and the models of its chosen cell, in its folder."""
 TRIAL_TABLE: Final = "trials.parquet"
 BEST: Final = "best.json"
 """The cell that the grid chose."""
@@ -79,6 +98,15 @@ PAGE: Final = "index.html"
 MARKDOWN: Final = "report.md"
 
 
+MODELS: Final = "models"
+CONFIG: Final = "config.json"
+CARD: Final = "README.md"
+"""The model card, in the folder of a model."""
+APPLIED: Final = "predictions"
+"""The rows that a trained model has scored."""
+EMBEDDINGS: Final = "embeddings"
+
+
 def home_of(out: str, variant: str | None) -> str:
     """The root of what a variant has of its own, below the root ``out`` of all outputs.
 
@@ -86,6 +114,12 @@ def home_of(out: str, variant: str | None) -> str:
     a variant it is ``out``.
     """
     return f"{out.rstrip('/')}/variants/{variant}" if variant else out
+
+
+def started_from(start: Start, numbers: bool, number: int = 0) -> str:
+    """The pretraining of this number whose weights a start takes; ``numbers``: of MedHMP-S."""
+    place = STARTED_FROM[start]
+    return seeded(f"{NUMBERS}/{place}" if numbers else place, number)
 
 
 def seeded(place: str, number: int) -> str:
@@ -113,9 +147,20 @@ def attributes_of(task: Task) -> str:
     return f"attributes/{task}.parquet"
 
 
+def own_task_of(task: Task) -> str:
+    """The folder of a task of the run's own, in ``shards/``: an output beside the tables, so that
+    another task makes neither them nor what was pretrained on them anew."""
+    return f"{OWN_TASKS}/{task}"
+
+
 def grid_of(task: Task, model: str, start: Start) -> str:
     """The folder of a grid."""
     return f"{TUNE}/{task}/{model}/{start}"
+
+
+def model_of(task: Task, model: str, start: Start) -> str:
+    """The folder of the trained model that a grid chose."""
+    return f"{MODELS}/{task}/{model}/{start}"
 
 
 def skipped_of(task: Task) -> str:
@@ -159,6 +204,18 @@ LABEL_COLUMNS: Final = pa.schema(
         "prediction_time": TIME,
     }
 )
+OWN_LABEL_COLUMNS: Final = LABEL_COLUMNS.append(
+    # the admission was over at the prediction time: its codes, drugs and note were known
+    pa.field("over", pa.bool_())
+)
+"""Labels of a task of the run's own."""
+CUT_COLUMNS: Final = pa.schema(
+    {
+        "stay_id": pa.int64(),
+        "bins": pa.int32(),  # bins that ended by the prediction time; -1: the stay began later
+    }
+)
+"""Stays of labelled rows of which the window has more than was known."""
 ATTRIBUTE_COLUMNS: Final = pa.schema(
     {
         "row_id": pa.int64(),  # of the task's labels, in their order
@@ -168,6 +225,23 @@ ATTRIBUTE_COLUMNS: Final = pa.schema(
         "ethnicity": pa.string(),
         "insurance": pa.string(),
         "care_unit": pa.string(),  # the first of the stay, or of the admission's first stay
+    }
+)
+DAYS: Final = (30, 90, 365)
+"""Days from unit admission within which a death is an auxiliary target."""
+TARGETS: Final = (
+    "log_length_of_stay",  # log(1 + days) from unit admission to discharge from hospital
+    "saps_i",
+    "sofa",
+    *(f"death_{days}_days" for days in DAYS),  # 1: died by then; 0: known to have lived
+)
+"""Auxiliary targets of a stay, known after the prediction time or computed by others: what a model
+may be trained to say beside its task, and never a value that it reads."""
+TARGET_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "stay_id": pa.int64(),
+        **dict.fromkeys(TARGETS, pa.float32()),  # null: unknown
     }
 )
 PREDICTION_COLUMNS: Final = pa.schema(
@@ -183,6 +257,16 @@ PREDICTION_COLUMNS: Final = pa.schema(
 EPOCH_COLUMNS: Final = pa.schema(
     [pa.field("epoch", pa.int32()), *PREDICTION_COLUMNS]  # from 0; rows of the test split alone
 )
+MEDS_PREDICTION_COLUMNS: Final = pa.schema(
+    {
+        "subject_id": pa.int64(),
+        "prediction_time": pa.timestamp("us"),
+        "boolean_value": pa.bool_(),  # not of rows without a label: MEDS allows no null
+        "predicted_boolean_value": pa.bool_(),  # at the threshold of best F1 on validation
+        "predicted_boolean_probability": pa.float32(),  # mean of the replicates
+    }
+)
+"""The prediction schema of MEDS (``meds-evaluation``), which allows no other column."""
 TRIAL_COLUMNS: Final = pa.schema(
     {
         "cell": pa.string(),  # its name in trials/: every field that is searched

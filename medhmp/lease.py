@@ -30,8 +30,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from medhmp.patience import hasty
 from medhmp.processes import carries, is_running, process_of, processes, read
-from medhmp.refusal import Refusal
+from medhmp.refusal import Failure, Refusal
 from medhmp.storage import LEASE, LOST, Folder, Unusable
 
 FOLDER: Final = ".lease"
@@ -160,7 +161,8 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._done.wait(HEARTBEAT):
-            with self._lock, contextlib.suppress(OSError, Refusal):  # a bucket may fail for a while
+            # A bucket may fail for a while, and has then not been asked for long.
+            with self._lock, hasty(HEARTBEAT), contextlib.suppress(OSError, Refusal, Failure):
                 if self._done.is_set():
                     return
                 if not self._claims.exists(self._claim.name):
@@ -177,11 +179,11 @@ class Lease:
         self._done.set()
         for name in (LEASE, f"{LEASE}_ID"):
             os.environ.pop(name, None)
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, hasty(HEARTBEAT), contextlib.suppress(OSError, Refusal, Failure):
             if self._claims.exists(self._claim.name):
                 self._claims.delete(self._claim.name)
             for place in self._made:
-                os.rmdir(place.resolve()[1])  # unless there is something in it
+                os.rmdir(place.path())  # unless there is something in it
 
 
 @dataclass(frozen=True)

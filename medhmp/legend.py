@@ -10,6 +10,9 @@ S  stays in a batch of admissions, all admissions together
 T  hours in the observation window (``cohort.hours``)
 F  hourly features (the paper's d_f)
 P  demographic features
+U  numeric variables (``features.numbers``)
+Q  statistics of their numbers
+K  auxiliary targets (``layout.TARGETS``)
 R  representation width (the paper's d_r)
 C  diagnosis codes in the vocabulary
 G  drugs in the vocabulary
@@ -36,6 +39,9 @@ class Widths:
     drugs: int  # G
     note: int = NOTE_WIDTH  # E
     events: tuple[int, ...] = ()  # hourly features that tell of a measurement, not of its value
+    numbers: int = 0  # U; 0: the shards have no numbers
+    statistics: int = 0  # Q
+    statistic_of: tuple[int, ...] = ()  # (Q) the variable of each, 0..U-1; U: one without a time
 
 
 TextFamily = Literal["t5", "bert"]
@@ -47,7 +53,8 @@ SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 Level = Literal["stay", "admission", "patient"]
 
 PatientTask = Literal["heart_failure", "copd", "amnesia"]
-Task = Literal["arf", "shock", "mortality", "readmission", PatientTask]
+Task = str
+"""The name of a task: one of ``LEVELS``, or one of a run's own (``cohort.tasks``)."""
 LEVELS: Final[dict[Task, Level]] = {
     "arf": "stay",
     "shock": "stay",

@@ -5,8 +5,8 @@ Every ETL names its codes as it likes; the standard fixes only MEDS_BIRTH and ME
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 from medhmp.refusal import Refusal
 
@@ -38,6 +38,56 @@ GROUPS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 a code is tried against them."""
 
 
+_INPATIENT: Final = r"(Visit//?(IP|ERIP|9201|262|8717|8971|32037)|[^/]*_vis_[^/]*//[^/]+)"
+"""Visits in hospital: inpatient, emergency and inpatient, intensive care; or a source's own kind,
+in a vocabulary such as mimiciv_vis_admission_type."""
+
+_PRESSORS: Final = (
+    r"(RxNorm//?(1321341|1343916|1337860|1507835|1135766|7512|3992|3628|11149|8163)"
+    r"|ATC//?(C01CA(03|24|04|06)|H01BA01))"
+)
+"""Norepinephrine, epinephrine, dopamine, vasopressin, phenylephrine: their concepts and codes as
+ingredients, which DRUG_ERA has. A hospital's own products are its to add."""
+
+_OMOP: Final[Mapping[str, str]] = {
+    "hospital_admission": rf"{_INPATIENT}(//start)?",
+    "hospital_discharge": rf"{_INPATIENT}//end",
+    "icu_admission": "",  # the ETL leaves out VISIT_DETAIL, where OMOP has stays in an ICU
+    "icu_discharge": "",
+    "birth": r"MEDS_BIRTH",
+    "death": r"MEDS_DEATH",
+    "sex": r"(GENDER|Gender)//?(?P<sex>.+)",
+    "fact": r"(RACE|Race)//?(?P<ethnicity>.+)",
+    # codes alone: for a source's own conditions the ETL writes the numbers of concepts
+    "diagnosis": (
+        r"ICD(?P<version>9|10)CM//?"
+        r"(?P<icd>\d{3}(\.?\d{1,2})?|[A-Z]\d[0-9A-Z](\.?[0-9A-Z]{1,4})?)(//start)?"
+    ),
+    "drug": (
+        rf"(?!{_PRESSORS}(//start)?$)"
+        r"(?P<drug>(RxNorm|RxNorm Extension|NDC|ATC|CVX|[^/]*_drug_[^/]*)//?[^/]+)(//start)?"
+    ),
+    # positive end expiratory pressure; artificial ventilation
+    "arf": (
+        r"LOINC//?(20077-4|76248-4)|SNOMED//?(40617009|243147009|428311008)"
+        r"|ICD10PCS//?5A19(35|45|55)Z"
+    ),
+    "shock": rf"(?P<begins>{_PRESSORS})(//start)?",
+    "signal": rf"(?P<ends>{_PRESSORS})//end",
+    # tidal volume, ventilator's mode and rate, inspired oxygen
+    "strict_signal": r"LOINC//?(20112-9|76222-9|20124-4|19834-1|33438-3|3150-6|19994-3)",
+    # measurements and observations; without procedures, which are billed by the day, and
+    # conditions, which many sites date back to the admission
+    "event": (
+        r"(?P<variable>(LOINC|SNOMED|OMOP Extension|OMOP_measurement|OMOP_observation"
+        r"|[^/]*_(meas|lab|chart|obs)_[^/]*)//?[^/]+)"
+    ),
+    "admission_id": "visit_occurrence_id",
+    "stay_id": "",
+}
+"""Field of ``Meds`` -> its pattern for OMOP_MEDS. The older meds_etl writes one stroke for two."""
+
+
 @dataclass(frozen=True)
 class Meds:
     """Meaning of the codes of a MEDS dataset. The defaults are for MIMIC_IV_MEDS.
@@ -47,6 +97,9 @@ class Meds:
     out of a code. Codes that no pattern matches are left out, and counted.
     """
 
+    # the ETL that wrote the codes: mimic4: MIMIC_IV_MEDS; omop: OMOP_MEDS, where every hospital
+    # admission is a stay. A field below that is not at its default goes before the ETL's pattern
+    patterns: Literal["mimic4", "omop"] = "mimic4"
     # groups, as far as the code has them: admission_type, admission_location, insurance, language,
     # religion, marital_status, ethnicity
     hospital_admission: str = (
@@ -103,8 +156,22 @@ class Meds:
     stay_id: str = "icustay_id"  # column that names an ICU stay; absent: by order in time
 
 
+def of_etl(meds: Meds) -> Meds:
+    """The patterns in force: those of ``meds.patterns`` where a field is at its default."""
+    if meds.patterns == "mimic4":
+        return meds
+    default = Meds()
+    own: dict[str, Any] = {
+        name: pattern
+        for name, pattern in _OMOP.items()
+        if getattr(meds, name) == getattr(default, name)
+    }
+    return replace(meds, **own)
+
+
 def check(meds: Meds) -> None:
     """Refuses a field that is no regular expression, or has wrong groups."""
+    meds = of_etl(meds)
     for name, (needed, possible) in {**GROUPS, "timeless": ((), ())}.items():
         pattern, option = getattr(meds, name), f"--tables.meds.{name.replace('_', '-')}"
         try:

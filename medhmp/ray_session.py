@@ -24,6 +24,7 @@ RAY_ENVIRONMENT: Final = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning inside workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # its logs are dropped; trials leave records of ours
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the grid alone, and the job go on without
     # Workers' lines reach the driver as they are, without what Ray's own actors complain of: that
     # the embedded Ray has no dashboard, and how Ray Train makes an actor.

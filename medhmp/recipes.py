@@ -30,6 +30,15 @@ from medhmp.run import (
 PLANTED: Final[tuple[Task, ...]] = ("arf", "shock", "mortality", "readmission", "heart_failure")
 """The tasks whose outcomes the synthetic cohort draws from known probabilities."""
 
+ON_NUMBERS: Final = (
+    "medhmp_s",
+    "hybrid",
+    "frozen_s",
+    "hist_gradient_boosting_statistics",
+    "logistic_regression_statistics",
+)
+"""Models of ours that read numbers, and their floors."""
+
 FEW_LABELS: Final = (
     "hist_gradient_boosting.max_leaf_nodes=2,4,8",
     "hist_gradient_boosting.components=30",
@@ -49,13 +58,14 @@ def smoke() -> Run:
         name="smoke",
         tables=Tables(synthetic=Synthetic(patients=1200)),
         splits=Splits(train=0.6, validation=0.1, test=0.3),
-        features=Features(theta_1=0.02, theta_2=0.005),
+        features=Features(theta_1=0.02, theta_2=0.005, numbers=True),
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=40, batch_size=32, learning_rate=3e-3),
         pretrain_admission=Pretrain(epochs=25, batch_size=64, learning_rate=5e-4),
         finetune=Finetune(labels=300),
         tune=Tune(
             tasks=PLANTED,
+            models=(*Tune().models, "frozen"),
             search=(
                 "medhmp.batch_size=16",
                 "medhmp.learning_rate=5e-3,1e-2",
@@ -145,19 +155,25 @@ def physionet2012() -> Run:
         name="physionet2012",
         cohort=Cohort(min_age=15),
         splits=Splits(train=0.7, validation=0.1, test=0.2),
-        features=Features(theta_1=0.02, theta_2=0.005),
+        features=Features(theta_1=0.02, theta_2=0.005, numbers=True),
         model=Model(width=64),
         pretrain_stay=Pretrain(epochs=15, batch_size=64, learning_rate=3e-3),
+        pretrain_numbers=Pretrain(epochs=48, learning_rate=2e-3, weight_decay=1e-2, probe_epochs=8),
         tune=Tune(
             tasks=("mortality",),
+            models=(*Tune().models, *ON_NUMBERS),
             starts=("none", "stay"),
             search=(
+                "hist_gradient_boosting_statistics.iterations=300",
+                "hist_gradient_boosting_statistics.max_leaf_nodes=8",
+                "hist_gradient_boosting_statistics.max_features=0.1",
                 "medhmp.batch_size=32",
-                "medhmp.learning_rate=2e-3,5e-3,1e-2",
+                "medhmp.learning_rate=5e-4,1e-3,2e-3",
                 "f_lstm.batch_size=32",
                 "f_lstm.learning_rate=1e-4,1e-3,1e-2",
             ),
             replicates=2,
+            extend=2,
         ),
     )
 
@@ -176,6 +192,7 @@ def evidence() -> Run:
         finetune=Finetune(labels=400),
         tune=Tune(
             tasks=PLANTED,
+            models=(*Tune().models, "frozen"),
             starts=("none", "stay", "admission", "both", "shuffled"),
             search=(
                 "medhmp.batch_size=16",

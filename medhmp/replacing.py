@@ -62,8 +62,8 @@ def _rename(new: Folder, folder: Folder) -> None:
     old = _put_aside(folder)
     old.remove()
     if folder.exists():
-        os.rename(folder.resolve()[1], old.resolve()[1])
-    os.rename(new.resolve()[1], folder.resolve()[1])
+        os.rename(folder.path(), old.path())
+    os.rename(new.path(), folder.path())
     old.remove()
 
 
@@ -71,8 +71,7 @@ def _copy(new: Folder, folder: Folder) -> None:
     """Copies inside the bucket; nothing of it passes through this machine."""
     folder.remove()
     for name in sorted(new.names(), key=lambda name: (name == COMPLETE, name)):
-        fs, source = new.resolve(name)
-        fs.copy_file(source, folder.resolve(name)[1])
+        new.copy(name, folder)
     new.remove()
 
 

@@ -12,10 +12,19 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from medhmp import meds_patterns, searches
-from medhmp.legend import LEVELS, PAPER_PARTS, PaperPart, PatientTask, Start, Task
+from medhmp.legend import (
+    LEVELS,
+    PAPER_PARTS,
+    ROW_ID,
+    Level,
+    PaperPart,
+    PatientTask,
+    Start,
+    Task,
+)
 from medhmp.meds_patterns import Meds
 from medhmp.model.catalog import MODELS, USUAL
 from medhmp.refusal import Refusal
@@ -23,6 +32,14 @@ from medhmp.uris import refuse_credential
 
 VALUE_TYPES: Final = ("Numeric", "Categorical", "hierarchical_ICD9")
 """Types that the values of a variable can be declared to have."""
+SCORED_AT_ONCE: Final = 256
+"""Rows of a batch that is scored. The last bits of a network's score depend on what it is scored
+with, so a part of a prediction is a multiple of it."""
+
+
+_OWN_TASK: Final = re.compile(
+    rf"(?P<name>[a-z][a-z0-9_]*)=(?P<level>{'|'.join(ROW_ID)}):(?P<uri>.+)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,8 @@ class Synthetic:
 class Tables:
     """The raw tables: where they are, how they are made or read."""
 
-    # NAME=URI ...; NAME is mimic3, mimic4, eicu, meds, physionet2012 or fiddle; none: synthetic
+    # NAME=URI ...; NAME is mimic3, mimic4, eicu, clif, meds, physionet2012 or fiddle; none:
+    # synthetic
     sources: tuple[str, ...] = ()
 
     # names of tables that features alone need and that a source may lack: LABEVENTS, lab, ...
@@ -80,9 +98,21 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class OwnTask:
+    """A task of the run's own."""
+
+    level: Level
+    uri: str  # of its labels: a file or a folder
+
+
+@dataclass(frozen=True)
 class Cohort:
     """Members of each task, and what is known at the prediction time."""
 
+    # NAME=LEVEL:URI ...; own tasks, beside the built-in ones: LEVEL is stay, admission or patient,
+    # URI a file or folder of labels, Parquet or CSV, with stay_id or hadm_id (or subject_id and
+    # prediction_time, as MEDS has them), and label or boolean_value
+    tasks: tuple[str, ...] = ()
     label_sources: tuple[str, ...] = ()  # names of sources whose rows are labelled; none: all
     hours: int = 48  # T: hours observed from unit admission; stay tasks predict at this hour
     min_age: int = 18  # years, at unit admission (stays) or hospital admission (admissions)
@@ -102,6 +132,38 @@ class Cohort:
     task_signals: Literal["paper", "strict"] = "paper"  # items removed before features are fitted
     recording_hospitals: bool = True  # arf, shock: only hospitals that record its signs (eICU)
 
+    def own_tasks(self) -> dict[Task, OwnTask]:
+        """Name -> level and place of the labels, of each entry of ``tasks``.
+
+        Refuses an entry that is not NAME=LEVEL:URI, a built-in name, and two of one name.
+        """
+        found: dict[Task, OwnTask] = {}
+        for entry in self.tasks:
+            parts = _OWN_TASK.fullmatch(entry)
+            if not parts:
+                raise Refusal(
+                    f"cohort.tasks has the entry '{entry}'; write it as NAME=LEVEL:URI, NAME in "
+                    f"small letters, digits and _, LEVEL one of {', '.join(ROW_ID)}"
+                )
+            name = parts["name"]
+            if name in LEVELS or name in found:
+                taken = "is built in" if name in LEVELS else "is there twice"
+                raise Refusal(f"cohort.tasks has the name {name}, which {taken}; give another")
+            found[name] = OwnTask(cast(Level, parts["level"]), parts["uri"])
+        return found
+
+    def level(self, task: Task, named_by: str = "the run") -> Level:
+        """The level of a task. Refuses one that is neither built in nor in ``tasks``."""
+        own = self.own_tasks()
+        if task in own:
+            return own[task].level
+        if task not in LEVELS:
+            raise Refusal(
+                f"{named_by} has the task '{task}'; the tasks are {', '.join([*LEVELS, *own])}"
+                " (--cohort.tasks NAME=LEVEL:URI adds one of your own)"
+            )
+        return LEVELS[task]
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -111,6 +173,10 @@ class Splits:
     train: float = 0.8  # share of patients
     validation: float = 0.1  # share of patients
     test: float = 0.1  # share of patients
+    # cross-validation: patients in so many folds by the same hash; the test split is one of them,
+    # and train and validation share the others as they share what is not test; 0: no folds
+    folds: int = 0
+    fold: int = 0  # the fold that is the test split, from 0
 
 
 @dataclass(frozen=True)
@@ -145,6 +211,12 @@ class Features:
     # shared: one vocabulary for the facts of a stay (admission, person, unit), so that they do not
     # tell the database; what one database alone has is left out. own: each source's own, as paper
     facts: Literal["shared", "own"] = "shared"
+    # shared: one name and unit for the hourly readings that tables.variables knows in every source,
+    # so that what is fitted to one has something to read in another. own: each source's own
+    names: Literal["own", "shared"] = "own"
+    # beside the bins, the last number of each hour and variable, statistics of them, and auxiliary
+    # targets: for models of ours that read numbers
+    numbers: bool = False
     frozen: str | None = None  # shards whose columns, bins and codes are taken; none: fitted here
     min_filled: float = 0.5  # frozen: share of a source's stays that must have an hourly feature
 
@@ -221,6 +293,9 @@ class Pretrain:
     seed: int = 0  # initial weights, masks, order
     keep: int = 2  # newest checkpoints kept
     checkpoint_steps: int = 1000  # steps between checkpoints; a kill repeats at most this many
+    # epochs between probes: the AUROC of the first stay task's validation rows by a logistic
+    # regression on the frozen encoder, printed and plotted, used for nothing; 0: none
+    probe_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,17 +309,17 @@ class Loop:
 class Fit:
     """The one fit that ``jobs.finetune`` makes."""
 
-    task: Task = "mortality"  # what is predicted
+    task: Task = "mortality"  # what is predicted: a built-in task, or one of cohort.tasks
     model: str = "medhmp"  # a name of model/catalog.py
     start: Start = "both"  # where its weights begin; none for a model that is not pretrained
     seed: int = 0  # labelled rows, initial weights, order, and which pretraining it begins from
     batch_size: int = 32  # rows per step, of a network
     learning_rate: float = 1e-3  # of a network's optimizer
 
-    def check(self) -> None:
-        """Refuses an unknown model, and a task or a start that the model does not take."""
+    def check(self, cohort: Cohort) -> None:
+        """Refuses an unknown model or task, and a task or a start that the model does not take."""
         _check_models("fit.model", (self.model,))
-        level = LEVELS[self.task]
+        level = cohort.level(self.task, "fit.task")
         if level not in MODELS[self.model].builders:
             able = [name for name, entry in MODELS.items() if level in entry.builders]
             raise Refusal(
@@ -275,7 +350,7 @@ class Finetune:
 class Tune:
     """The grid. A cell is chosen by mean validation cross-entropy over its replicates."""
 
-    tasks: tuple[Task, ...] = tuple(LEVELS)  # tasks to run
+    tasks: tuple[Task, ...] = tuple(LEVELS)  # to run: built-in ones, and those of cohort.tasks
     models: tuple[str, ...] = USUAL  # names of model/catalog.py to run; it has more
     starts: tuple[Start, ...] = ("none", "stay", "admission", "both")  # of models that take them
     # MODEL.FIELD=V,V,... or MODEL/START.FIELD=V,V,... for one start; others: as model/catalog.py
@@ -284,10 +359,19 @@ class Tune:
     # the next of the pretrain_seeds pretrainings
     replicates: int = 5
     gpus_per_trial: float | None = None  # share of a GPU that a trial reserves; none: 0.25, if any
+    # rates that a grid of a network may add, one after another, beyond the lowest or highest
+    # searched, while that is the best
+    extend: int = 0
+    # stop fits that lag behind the other cells of their replicate (ASHA), from finetune.patience
+    # epochs on: faster, and which cell is chosen may depend on the order in which fits end
+    asha: bool = False
 
-    def check(self) -> None:
-        """Refuses an unknown model, a search that is none, and a control without its like."""
+    def check(self, cohort: Cohort) -> None:
+        """Refuses an unknown model or task, a search that is none, and a control without its
+        like."""
         _check_models("tune.models", self.models)
+        for task in self.tasks:
+            cohort.level(task, "tune.tasks")
         searches.parse(self.search)
         if "shuffled" in self.starts and "both" not in self.starts:
             raise Refusal(
@@ -335,6 +419,25 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """A trained model used: ``jobs.predict`` and ``jobs.embed``."""
+
+    # folder below models/ that jobs.export made; the first argument of these jobs
+    model: str | None = None
+    # shards that are read; none: they are made of tables.sources, by the model's own featurizer
+    shards: str | None = None
+    rows: int = 4096  # that a worker holds at a time; memory, not content
+
+    def check(self) -> None:
+        """Refuses parts that are cut anywhere but between the batches of scoring."""
+        if self.rows < SCORED_AT_ONCE or self.rows % SCORED_AT_ONCE:
+            raise Refusal(
+                f"apply.rows is {self.rows}; give a multiple of {SCORED_AT_ONCE}, the rows that "
+                "are scored at once"
+            )
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that defines a run. Equal runs on equal inputs give equal outputs."""
 
@@ -345,6 +448,9 @@ class Run:
     variant: str | None = None
     overwrite: bool = False  # replace this job's outputs of another run
     quiet: bool = False  # no progress lines
+    # where pretraining and the grid are shown, too; the place and the key are the tracker's own:
+    # MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_API_KEY, ... in the environment of the job
+    tracker: Literal["none", "mlflow", "wandb"] = "none"
     private: bool = True  # outputs on disk for your eyes alone; false: for whom your umask says
     tables: Tables = field(default_factory=Tables)
     cohort: Cohort = field(default_factory=Cohort)
@@ -359,6 +465,12 @@ class Run:
     pretrain_seeds: int = 1  # pretrainings of each stage, which differ in their seed alone
     share_budget_gib: float = 4.0  # a worker's rows below this stay in memory; note vectors always
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
+    # stage one of MedHMP-S, where tune.models has a model that reads numbers
+    pretrain_numbers: Pretrain = field(
+        default_factory=lambda: Pretrain(
+            epochs=84, learning_rate=2e-3, weight_decay=1e-2, probe_epochs=12
+        )
+    )
     pretrain_admission: Pretrain = field(
         default_factory=lambda: Pretrain(epochs=300, batch_size=4096, learning_rate=2e-5)
     )
@@ -368,6 +480,12 @@ class Run:
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)
     paper: Paper = field(default_factory=Paper)
+    apply: Apply = field(default_factory=Apply)
+
+    @property
+    def reads_numbers(self) -> bool:
+        """True if a model of the grid does: MedHMP-S is pretrained, too."""
+        return any(MODELS[model].reads_numbers for model in self.tune.models)
 
     def uris(self) -> list[tuple[str, str]]:
         """(field, URI) of every place that the run names."""
@@ -375,10 +493,13 @@ class Run:
             "out": self.out,
             "notes.model": self.notes.model,
             "features.frozen": self.features.frozen,
+            "apply.model": self.apply.model,
+            "apply.shards": self.apply.shards,
             "tables.variables": self.tables.variables,
         }
         sources = [("tables.sources", source) for source in self.tables.sources]
-        return [(name, uri) for name, uri in fields.items() if uri] + sources
+        labels = [("cohort.tasks", own.uri) for own in self.cohort.own_tasks().values()]
+        return [(name, uri) for name, uri in fields.items() if uri] + sources + labels
 
     def check(self) -> None:
         """Refuses a run that cannot work, before any time is spent on it."""
@@ -407,7 +528,13 @@ class Run:
                 f"splits.train, validation and test are {shares}; "
                 "give three positive shares that sum to 1"
             )
-        for name in ("pretrain_stay", "pretrain_admission"):
+        folds, fold = self.splits.folds, self.splits.fold
+        if folds == 1 or folds < 0 or not 0 <= fold < max(folds, 1):
+            raise Refusal(
+                f"splits.folds is {folds} and splits.fold {fold}; give two folds or more, or 0, "
+                "and a fold from 0 below their number"
+            )
+        for name in ("pretrain_stay", "pretrain_numbers", "pretrain_admission"):
             stage: Pretrain = getattr(self, name)
             if stage.workers < 1 or stage.batch_size % stage.workers:
                 raise Refusal(
@@ -423,6 +550,11 @@ class Run:
             raise Refusal("pretrain_admission needs at least 2 rows per worker to have a negative")
         self._check_counts()
         self.features.types()
+        if self.features.names == "shared" and self.tables.variables == "none":
+            raise Refusal(
+                "features.names is shared and tables.variables, which has the shared names, is "
+                "none; give --tables.variables default, or a file of your own"
+            )
         if not 0 <= self.features.min_filled <= 1:
             raise Refusal("features.min_filled is a share of stays; give a number from 0 to 1")
         if self.features.dt <= 0 or self.model.temperature <= 0:
@@ -441,9 +573,10 @@ class Run:
                 f"cohort.hours {self.cohort.hours} is not a whole number of bins of features.dt "
                 f"{self.features.dt} hours; choose a dt that divides it"
             )
-        self.fit.check()
-        self.tune.check()
+        self.fit.check(self.cohort)
+        self.tune.check(self.cohort)
         self.paper.check()
+        self.apply.check()
 
     def _check_counts(self) -> None:
         """Refuses a count that is too small for anything to come of it."""
@@ -465,6 +598,7 @@ class Run:
             "finetune.labels": 1 if labels is None else labels,
             "pretrain_seeds": self.pretrain_seeds,
             "tune.replicates": self.tune.replicates,
+            "tune.extend": self.tune.extend + 1,  # none is fine
             "report.draws": self.report.draws - 1,  # one draw has no spread
         }
         for name, count in counts.items():
@@ -489,6 +623,30 @@ def fields_of(run: Run, *names: str) -> dict[str, Any]:
             value = getattr(value, part)
         _flatten(name, value, flat)
     return flat
+
+
+def with_fields(run: Run, flat: Mapping[str, Any]) -> Run:
+    """The run with these fields, which ``fields_of`` gave; names of no section are left out.
+
+    Raises KeyError for a field that a section of this version lacks.
+    """
+    sections = {part.name for part in dataclasses.fields(run)}
+    tree = {name: of for name, of in tree_of(flat).items() if name in sections}
+    changed: Run = _replaced(run, tree, "")
+    return changed
+
+
+def _replaced(section: Any, tree: Mapping[str, Any], path: str) -> Any:
+    known = {part.name for part in dataclasses.fields(section)}
+    if unknown := tree.keys() - known:
+        raise KeyError(f"{path}{min(unknown)}")
+    changes = {}
+    for name, value in tree.items():
+        now = getattr(section, name)
+        if dataclasses.is_dataclass(now):
+            value = _replaced(now, value, f"{path}{name}.")
+        changes[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(section, **changes)
 
 
 def tree_of(flat: Mapping[str, Any]) -> dict[str, Any]:

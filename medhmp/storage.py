@@ -13,25 +13,26 @@ import os
 import posixpath
 import re
 import shutil
-import tempfile
-import time
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from medhmp import remote
 from medhmp.provenance import provenance
 from medhmp.refusal import FULL, Failure, Refusal, write_failure
+from medhmp.remote import Unusable as Unusable
 from medhmp.run import digest
 
 COMPLETE = "complete.json"
-SPOOL = 1 << 20  # bytes of an upload kept in memory before they go to a temporary file
 HASHED = 1 << 26  # bytes of an output that are hashed when its stage is skipped, small files first
 WHOLE: Final = 1 << 26
 """Largest file in bytes that a trace hashes whole."""
@@ -43,11 +44,8 @@ SAMPLE: Final = 1 << 16
 equal distances."""
 TRACERS: Final = 32
 """Files traced at once."""
-IN_URI: Final = "/:%@&=?+,;!$'()*~"
-"""Characters of a URI that Arrow takes as they are. Others are written %20 and the like for the
-user; a key that is given escaped keeps its meaning."""
-ATTEMPTS: Final = 6
-"""Failures of a bucket in a row, over a minute in all, beyond what its client tries again."""
+CHANGED: Final = ("LastModified", "mtime", "last_modified", "modified", "updated", "created")
+"""What fsspec's filesystems call the time of a file's last change."""
 
 LEASE: Final = "MEDHMP_LEASE"
 """The environment's name for the URI of the claim (``medhmp/lease.py``) under which a job, and each
@@ -59,10 +57,6 @@ LOST: Final = (
 )
 
 T = TypeVar("T")
-
-
-class Unusable(Refusal):
-    """A place that cannot be listed or written to: it is wrong, or its bucket fails."""
 
 
 class Torn(Refusal):
@@ -98,7 +92,7 @@ class Trace:
 
 
 class _HashingSink(io.RawIOBase):
-    """Passes bytes on to an Arrow output stream and hashes them on the way."""
+    """Passes bytes on to an output stream and hashes them on the way."""
 
     def __init__(self, sink: Any) -> None:
         self._sink, self._sha, self._size = sink, hashlib.sha256(), 0
@@ -126,68 +120,86 @@ class Sink(_HashingSink):
     written: Entry
 
 
-def _escaped(uri: str) -> str:
-    """A URI whose key has nothing that Arrow would refuse, or, as a ``#``, cut off unsaid."""
-    lone = re.sub("%(?![0-9A-Fa-f]{2})", "%25", uri)
-    bucket, slash, key = lone.removeprefix("s3://").partition("/")
-    return f"s3://{bucket}{slash}{quote(key, safe=IN_URI)}"
+@dataclass(frozen=True)
+class State:
+    """A file as a listing knows it: its size, and what changes whenever its content does."""
+
+    size: int
+    version: str  # an ETag in a bucket, else the time of the last change
+    changed: int  # nanoseconds since 1970; in a bucket whole seconds
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder named by a URI: a local path or ``s3://bucket/key``. Cheap, and picklable.
+    """A folder named by a URI: a local path, ``s3://bucket/key``, or another that fsspec opens.
 
-    Credentials, region and endpoint come from the usual AWS environment or profile.
+    Cheap, and picklable. Credentials, region and endpoint come from the usual AWS environment or
+    profile of the process that uses it.
     """
 
     uri: str
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(posixpath.join(self.uri, name))
+        return Folder(posixpath.join(self.uri, self._escaped(name)))
 
     def __str__(self) -> str:
         return self.uri
 
     @property
     def is_local(self) -> bool:
-        return "://" not in self.uri
+        return "://" not in self.uri or self.uri.startswith("file://")
 
-    def resolve(self, name: str = "") -> tuple[pafs.FileSystem, str]:
-        """(filesystem, path) of a file in this folder, or of the folder itself."""
-        if not self.is_local and not self.uri.startswith("s3://"):
-            raise Refusal(
-                f"'{self.uri}' is neither a local folder nor s3://bucket/key; give one of these"
-            )
-        try:
-            if self.is_local:
-                fs, base = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
-            else:
-                fs, base = pafs.FileSystem.from_uri(_escaped(self.uri))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise Refusal(
-                f"'{self.uri}' is not a place this can read or write ({type(error).__name__}); "
-                "give a local folder or s3://bucket/key, and check AWS_ENDPOINT_URL and the bucket"
-            ) from None
+    def path(self, name: str = "") -> str:
+        """The absolute path of a file in this folder, or of the folder itself, on disk."""
+        remote.refuse_mistakes(self.uri)
+        place = unquote(self.uri.removeprefix("file://")) if "://" in self.uri else self.uri
+        base = os.path.abspath(os.path.expanduser(place))
+        return posixpath.join(base, name) if name else base
+
+    def resolve(self, name: str = "") -> tuple[Any, str]:
+        """(filesystem of fsspec, path) of a file in this folder, or of the folder itself; of one
+        that is not local."""
+        fs, base = remote.resolve(self.uri)
         return fs, posixpath.join(base, name) if name else base
 
-    def check_access(self) -> None:
-        """Refuses a place in a bucket that cannot be listed: denied, or without its bucket."""
+    def is_same(self, other: "Folder") -> bool:
+        """True if both are one place, however it is written."""
+        if self.is_local or other.is_local:
+            return self.is_local and other.is_local and self.path() == other.path()
+        return bool(self.resolve()[1] == other.resolve()[1])
+
+    def _escaped(self, name: str) -> str:
+        """A name as it is written in this folder's URI."""
+        return name if "://" not in self.uri else name.replace("%", "%25").replace("?", "%3F")
+
+    def _ask(self, does: str, work: Callable[[], T], name: str = "") -> T:
+        """The result of ``work`` on a file or folder that is not local: read, list or write."""
+        return remote.ask((self / name).uri if name else self.uri, does, work)
+
+    def check_access(self, writes: bool = False) -> None:
+        """Refuses a place in a bucket that cannot be used as a job will: one without its bucket,
+        denied, or that holds nothing to read. ``writes``: writes a probe there and deletes it."""
         if self.is_local:
             return
-        fs, path = self.resolve()
-        try:
-            if fs.get_file_info(path).type != pafs.FileType.NotFound:
-                return
-        except OSError as error:
-            raise self._unusable("list", error) from None
-        bucket = path.partition("/")[0]
-        with suppress(OSError):  # a policy may allow the place and hide the bucket
-            if fs.get_file_info(bucket).type == pafs.FileType.NotFound:
-                raise Unusable(f"'{self.uri}' is in no bucket that exists here; make the bucket")
+        if writes:
+            fs, path = self.resolve()
+            probe = f"{path}/.probe-{os.urandom(8).hex()}"
+            self._ask("write", lambda: fs.pipe_file(probe, b""))
+            self.entries()
+            self._ask("write", lambda: fs.rm_file(probe))
+        elif not self.entries() and not self.exists():  # a listing says more than a look
+            raise Unusable(f"there is nothing at '{self.uri}'; check the key, letter by letter")
 
     def exists(self, name: str = "") -> bool:
+        return os.path.exists(self.path(name)) if self.is_local else self._info(name) is not None
+
+    def _info(self, name: str = "") -> dict[str, Any] | None:
+        """What fsspec tells of a file or folder that is not local; None where there is none."""
         fs, path = self.resolve(name)
-        return bool(fs.get_file_info(path).type != pafs.FileType.NotFound)
+        try:
+            return dict(self._ask("read", lambda: fs.info(path), name))
+        except FileNotFoundError:
+            return None
 
     def names(self) -> list[str]:
         """Names of all files below this folder, relative to it, sorted.
@@ -198,30 +210,92 @@ class Folder:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file below this folder, by its name relative to it."""
+        if self.is_local:
+            return self._sizes_on_disk()
         fs, path = self.resolve()
-        selector = pafs.FileSelector(path, recursive=True, allow_not_found=True)
         try:
-            infos = fs.get_file_info(selector)
+            found = self._ask("list", lambda: fs.find(path, detail=True))
+        except FileNotFoundError:
+            return {}
+        below = f"{path.lstrip('/')}/"
+        return {
+            name.lstrip("/").removeprefix(below): int(info["size"])
+            for name, info in found.items()
+            if name.lstrip("/").startswith(below) and not name.endswith("/")
+        }
+
+    def _sizes_on_disk(self) -> dict[str, int]:
+        path, found = self.path(), dict[str, int]()
+        try:
+            with os.scandir(path):  # raises what is wrong, which ``os.walk`` would not
+                pass
+            for place, _, names in os.walk(path, onerror=_raise, followlinks=True):
+                for name in names:
+                    full = posixpath.join(place, name)
+                    with suppress(FileNotFoundError):  # renamed meanwhile
+                        found[posixpath.relpath(full, path)] = os.stat(full).st_size
+        except FileNotFoundError:
+            return found
         except OSError as error:
             raise self._unusable("list", error) from None
-        return {
-            posixpath.relpath(i.path, path): i.size for i in infos if i.type == pafs.FileType.File
+        return found
+
+    def entries(self, name: str = "") -> dict[str, bool]:
+        """Names right below this folder, or one in it, sorted; True: it is a folder.
+
+        Empty where there is no such folder. Raises OSError where one on disk cannot be listed.
+        """
+        if self.is_local:
+            with suppress(FileNotFoundError), os.scandir(self.path(name)) as listing:
+                return dict(sorted((entry.name, entry.is_dir()) for entry in listing))
+            return {}
+        fs, path = self.resolve(name)
+        try:
+            listed = self._ask("list", lambda: fs.ls(path, detail=True), name)
+        except FileNotFoundError:
+            return {}
+        found = {
+            posixpath.basename(info["name"].rstrip("/")): info["type"] == "directory"
+            for info in listed
+            if info["name"].strip("/") != path.strip("/") and info["type"] in ("file", "directory")
         }
+        return dict(sorted(found.items()))
+
+    def state(self, name: str) -> State | None:
+        """The state of a file, None where there is none."""
+        if self.is_local:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found = os.stat(self.path(name))
+                if stat.S_ISREG(found.st_mode):
+                    return State(found.st_size, str(found.st_mtime_ns), found.st_mtime_ns)
+            return None
+        info = self._info(name)
+        if info is None or info["type"] != "file":
+            return None
+        changed = next((info[key] for key in CHANGED if info.get(key)), 0)
+        seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
+        return State(int(info["size"]), str(info.get("ETag") or seconds), int(seconds * 1e9))
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None where there is none."""
-        fs, path = self.resolve(name)
-        info = fs.get_file_info(path)
-        return info.size if info.type == pafs.FileType.File else None
+        state = self.state(name)
+        return None if state is None else state.size
 
     def open(self, name: str) -> Any:
         """A seekable binary stream (``pyarrow.NativeFile``) of a file. Raises FileNotFoundError."""
-        fs, path = self.resolve(name)
-        return fs.open_input_file(path)
+        if self.is_local:
+            return pafs.LocalFileSystem().open_input_file(self.path(name))
+        return remote.opened((self / name).uri)
 
-    def read_bytes(self, name: str) -> bytes:
-        with self.open(name) as source:
-            return bytes(source.read())
+    def read_bytes(self, name: str, size: int = 0) -> bytes:
+        """The content of a file; of ``size`` bytes, where it is known to be large."""
+        if self.is_local:
+            with self.open(name) as source:
+                return bytes(source.read())
+        fs, path = self.resolve(name)
+        ranges = {"chunksize": remote.RANGE} if size > remote.RANGE else {"max_concurrency": 1}
+        more = ranges if self.uri.partition("://")[0] in remote.S3 else {}
+        return bytes(self._ask("read", lambda: fs.cat_file(path, **more), name))
 
     def read_json(self, name: str) -> Any:
         """The value in a file. Raises Torn where it is none."""
@@ -229,7 +303,7 @@ class Folder:
 
     def read_parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
         with self.open(name) as source:
-            return pq.ParquetFile(source).read(columns=columns)
+            return pq.ParquetFile(source, pre_buffer=True).read(columns=columns)
 
     def open_published(self, name: str, sha256: str) -> Any:
         """As ``open``, of a file whose SHA-256 is known. Refuses one that is missing or altered.
@@ -237,14 +311,16 @@ class Folder:
         A file is hashed when this process first reads it, in one read that then serves the caller
         from memory, and again once its size or time has changed.
         """
-        fs, path = self.resolve(name)
-        info = fs.get_file_info(path)
-        if info.type != pafs.FileType.File:
+        found = self.state(name)
+        if found is None:
             raise damaged(self, name)
-        state = (self.uri, name, sha256, info.size, info.mtime_ns)
+        state = (self.uri, name, sha256, found.size, found.version)
         if state in _SOUND:
             return self.open(name)
-        data = self.open(name).read_buffer()
+        if self.is_local:
+            data = self.open(name).read_buffer()
+        else:
+            data = pa.py_buffer(self.read_bytes(name, found.size))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise damaged(self, name)
         _SOUND.add(state)
@@ -254,9 +330,8 @@ class Folder:
     def create(self, name: str) -> Iterator[Sink]:
         """Writes one file whole or not at all; after the block ``sink.written`` is its Entry.
 
-        On disk the bytes go to a hidden neighbor that is renamed at the end. For a bucket they are
-        spooled here and uploaded after the block, because Arrow cannot abort an upload: dropping
-        its stream closes it, which makes the half-written object visible.
+        On disk the bytes go to a hidden neighbor that is renamed at the end; in a bucket to an
+        upload that is completed at the end, or aborted.
         """
         with self._renamed(name) if self.is_local else self._uploaded(name) as stream:
             sink = Sink(stream)
@@ -265,7 +340,7 @@ class Folder:
 
     @contextmanager
     def _renamed(self, name: str) -> Iterator[Any]:
-        _, path = self.resolve(name)
+        path = self.path(name)
         hidden = posixpath.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -288,21 +363,14 @@ class Folder:
 
     @contextmanager
     def _uploaded(self, name: str) -> Iterator[Any]:
-        fs, path = self.resolve(name)
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
-            try:
-                yield spool
-            except OSError as error:
-                if error.errno in FULL:
-                    raise write_failure(error, tempfile.gettempdir()) from None
-                raise
-            spool.seek(0)
-            try:
-                stream = fs.open_output_stream(path, compression=None)
-            except OSError as error:
-                raise self._unusable("write", error) from None
-            with stream:
-                shutil.copyfileobj(spool, stream, 1 << 24)
+        upload = remote.Upload((self / name).uri)
+        try:
+            yield upload
+            upload.commit()
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                upload.discard()
+            raise
 
     def _unusable(self, what: str, error: OSError) -> Unusable | Failure:
         if error.errno in FULL:
@@ -358,7 +426,6 @@ class Folder:
             return list(pool.map(lambda name: self._trace(name, name in whole), sorted(sizes)))
 
     def _trace(self, name: str, whole: bool) -> Trace:
-        fs, path = self.resolve(name)
         try:
             with self.open(name) as source:
                 size, sha = source.size(), hashlib.sha256()
@@ -367,18 +434,21 @@ class Folder:
                     while length and (data := source.read(min(length, 1 << 22))):
                         sha.update(data)
                         length -= len(data)
-            changed = None if whole else fs.get_file_info(path).mtime_ns
+            state = None if whole else self.state(name)
         except FileNotFoundError:
             raise Refusal(f"'{self / name}' has gone; check the folder") from None
         except OSError as error:
             raise Refusal(
                 f"'{self / name}' cannot be read ({type(error).__name__}); check access to it"
             ) from None
-        return Trace(name, size, sha.hexdigest(), changed)
+        return Trace(name, size, sha.hexdigest(), state.changed if state else None)
 
     def delete(self, name: str) -> None:
+        if self.is_local:
+            os.unlink(self.path(name))
+            return
         fs, path = self.resolve(name)
-        fs.delete_file(path)
+        self._ask("write", lambda: fs.rm_file(path), name)
 
     def delete_partial(self) -> None:
         """Deletes the half-written files of killed processes; nothing may be writing now."""
@@ -386,20 +456,37 @@ class Folder:
             for name in filter(_is_partial, self.sizes()):
                 self.delete(name)
 
+    def copy(self, name: str, to: "Folder") -> None:
+        """Copies a file into another folder of the same bucket, which does the work."""
+        fs, source = self.resolve(name)
+        target = to.resolve(name)[1]
+        to._ask("write", lambda: fs.cp_file(source, target), name)
+
     def remove(self) -> None:
         """Deletes this folder and everything below it.
 
         ``complete.json`` goes first, so that a half-deleted folder is never taken for an output.
         """
+        if self.is_local:
+            if os.path.exists(self.path(COMPLETE)):
+                os.unlink(self.path(COMPLETE))
+            if os.path.exists(self.path()):
+                shutil.rmtree(self.path())
+            return
         fs, path = self.resolve()
-        if self.exists(COMPLETE):
-            fs.delete_file(posixpath.join(path, COMPLETE))
-        if self.exists():
-            fs.delete_dir(path)
+        names = list(self.sizes())
+        if COMPLETE in names:
+            self.delete(COMPLETE)
+            names.remove(COMPLETE)
+        remote.delete(self.uri, fs, [posixpath.join(path, name) for name in names])
 
 
-_SOUND: Final[set[tuple[str, str, str, int, int | None]]] = set()
-"""Folder, name, SHA-256, size and time of each file that this process has hashed."""
+def _raise(error: OSError) -> None:
+    raise error
+
+
+_SOUND: Final[set[tuple[str, str, str, int, str]]] = set()
+"""Folder, name, SHA-256, size and version of each file that this process has hashed."""
 
 
 def damaged(folder: Folder, name: str) -> Refusal:
@@ -428,22 +515,6 @@ def _sync(path: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def patiently(folder: Folder, work: Callable[[], T]) -> T:
-    """Calls ``work``, which uses a folder, and returns its result.
-
-    A failing bucket is tried again, for a minute in all, so that it does not end a long run. A
-    failing disk raises at once.
-    """
-    for failed in range(1, ATTEMPTS):
-        try:
-            return work()
-        except (OSError, Unusable):
-            if folder.is_local:
-                raise
-            time.sleep(2**failed)
-    return work()
 
 
 def _samples(size: int) -> list[tuple[int, int]]:
@@ -519,7 +590,7 @@ class Output:
 
     def read_parquet(self, name: str, columns: list[str] | None = None) -> pa.Table:
         with self.open(name) as source:
-            return pq.ParquetFile(source).read(columns=columns)
+            return pq.ParquetFile(source, pre_buffer=True).read(columns=columns)
 
     def damaged(self, hashed: int | None = None) -> str | None:
         """The name of a file that is missing or altered, None if there is none.

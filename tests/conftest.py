@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: one real Ray, an S3 endpoint, the shared data where there is any."""
 
 import contextlib
+import functools
 import os
 import random
 import socket
@@ -10,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
@@ -121,6 +123,14 @@ def s3(_s3_server: None) -> Iterator[str]:
     fs.create_dir(bucket)
     yield f"s3://{bucket}"
     fs.delete_dir(bucket)
+
+
+@pytest.fixture
+def faulty(_s3_server: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``with faulty(rate=0.05) as faults``: the S3 endpoint fails now and then meanwhile."""
+    from tests.faults import faulty_endpoint
+
+    return functools.partial(faulty_endpoint, monkeypatch.setenv)
 
 
 @pytest.fixture(scope="session")

@@ -43,17 +43,19 @@ class Featurize:
     stays: tuple[int, ...] = (1000,)  # of the synthetic tables; none: leave them out
     density: float = 4.6  # of the synthetic tables; 4.6 makes some 5,000 typed events of a stay
     idle: float = 8.0  # seconds for which an idle Ray is watched
+    numbers: bool = False  # with features.numbers
 
     def run(self) -> dict[str, float]:
         nothing = IDLE.format(seconds=self.idle)
         idle = measure([sys.executable, "-c", nothing], ENVIRONMENT).peak
         print(f"an idle Ray: {idle / GIB:.3f} GiB", flush=True)
         found = {"idle_gib": idle / GIB}
+        more = "--features.numbers" if self.numbers else ""
         for ids in sorted(self.fiddle):
-            run = _run(ids, "fiddle", inputs.write_fiddle, FIDDLE)
+            run = _run(ids, "fiddle", inputs.write_fiddle, FIDDLE + more)
             found |= run.figures("fiddle", ids, idle)
         for stays in sorted(self.stays):
-            run = _run(stays, "mimic3", self._write_mimic3, "")
+            run = _run(stays, "mimic3", self._write_mimic3, more)
             found |= run.figures("mimic3", stays, idle)
         return found | summary(sorted(self.fiddle), found)
 

@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -38,13 +39,14 @@ from medhmp.recipes import smoke
 from medhmp.report.material import find_results, gather
 from medhmp.run import Notes, Synthetic, digest
 from medhmp.shards.build.journal import Journal
-from medhmp.shards.datasource import rows_of
+from medhmp.shards.datasource import Part, rows_of
 from medhmp.shards.labelled import read_task
-from medhmp.shards.manifest import OpenShards, manifest_in
+from medhmp.shards.manifest import OpenShards, with_own_tasks
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.split import assert_disjoint, splits_in
-from medhmp.shards.stream import read_notes
 from medhmp.storage import COMPLETE, Folder, Stamp, opened, publish
 from medhmp.synthetic import synthesize
+from medhmp.tables.clif import events as clif_events
 from medhmp.tables.eicu import events as eicu_events
 from medhmp.tables.eicu import patient as eicu_patient
 from medhmp.tables.ranges import read_variables
@@ -81,6 +83,7 @@ def write_inputs(place: Path) -> None:
         _converted(place / "mimic3", place / f"mimic3-{form}", form)
     _write_mimic4(place / "mimic4")
     _write_eicu(place / "eicu")
+    _write_clif(place / "clif")
     _write_challenge(place)
     _write_fiddle(place)
     _write_meds(place / "meds")
@@ -227,6 +230,69 @@ def _write_eicu(place: Path) -> None:
         _write_csv(place / f"{table.lower()}.csv.gz", rows[0], rows)
 
 
+def _write_clif(place: Path) -> None:
+    """The required tables of CLIF as Parquet, with times in UTC as the format asks."""
+    ids = [{"patient_id": f"{n}", "hospitalization_id": f"{10 + n}"} for n in range(4)]
+    hadm = [{"hospitalization_id": i["hospitalization_id"]} for i in ids]
+    begun = datetime(2150, 1, 2, tzinfo=UTC)
+
+    def at(hour: int) -> datetime:
+        return begun + timedelta(hours=hour)
+
+    settings = dict.fromkeys(clif_events.VENTILATOR, 5.0)
+    tables: dict[str, list[dict[str, Any]]] = {
+        "patient": [
+            {"patient_id": i["patient_id"], "race_category": "White", "sex_category": "Female"}
+            | {"ethnicity_category": "Non-Hispanic", "language_category": "English"}
+            | {"birth_date": datetime(2100, 1, 1, tzinfo=UTC), "death_dttm": at(900 + n)}
+            for n, i in enumerate(ids)
+        ],
+        "hospitalization": [
+            i
+            | {"admission_dttm": at(-9), "discharge_dttm": at(99), "age_at_admission": 50}
+            | {"admission_type_category": "ed", "discharge_category": "Home"}
+            for i in ids
+        ],
+        "adt": [
+            i
+            | {"in_dttm": at(0), "out_dttm": at(90), "location_category": "icu"}
+            | {"location_type": "medical_icu"}
+            for i in hadm
+        ],
+        "hospital_diagnosis": [
+            i | {"diagnosis_code": "I50.9", "diagnosis_code_format": "ICD10CM"} for i in hadm
+        ],
+        "respiratory_support": [
+            i
+            | {"recorded_dttm": at(h), "device_category": "IMV", "mode_category": "SIMV"}
+            | {"tracheostomy": h == 1, **settings}
+            for i in hadm
+            for h in range(3)
+        ],
+        "medication_admin_continuous": [
+            i
+            | {"admin_dttm": at(h), "med_category": "propofol", "med_dose": 20.0 + h}
+            | {"med_dose_unit": "mcg/kg/min", "mar_action_category": "dose_change"}
+            for i in hadm
+            for h in range(3)
+        ],
+        "vitals": [
+            i | {"recorded_dttm": at(h), "vital_category": "heart_rate", "vital_value": 70.0 + h}
+            for i in hadm
+            for h in range(12)
+        ],
+        "labs": [
+            i
+            | {"lab_collect_dttm": at(2), "lab_result_dttm": at(3), "lab_category": "sodium"}
+            | {"lab_value": "140", "reference_unit": "mmol/L"}
+            for i in hadm
+        ],
+    }
+    place.mkdir()
+    for name, rows in tables.items():
+        pq.write_table(pa.Table.from_pylist(rows), place / f"clif_{name}.parquet")
+
+
 def _write_challenge(place: Path) -> None:
     """Challenge 2012: a set as a tar archive, as a zip archive and as a folder."""
     records = {}
@@ -346,7 +412,7 @@ def cases_of(root: Path, inputs: Path) -> list[Case]:
     ``root``."""
     forms = {
         **dict.fromkeys(("mimic3", "mimic3-csv", "mimic3-parquet"), "mimic3"),
-        **{"mimic4": "mimic4", "eicu": "eicu", "meds": "meds"},
+        **{"mimic4": "mimic4", "eicu": "eicu", "clif": "clif", "meds": "meds"},
         **dict.fromkeys(("challenge-tar", "challenge-zip", "challenge-folder"), "physionet2012"),
         **dict.fromkeys(("fiddle-csv", "fiddle-gz", "fiddle-parquet"), "fiddle"),
     }
@@ -422,7 +488,7 @@ def _reading(name: str) -> Callable[[Path], dict[str, str]]:
 
 def _shards(place: Path) -> OpenShards:
     output = opened(Folder(str(place)), "featurize")
-    return OpenShards(output, manifest_in(output))
+    return with_own_tasks(output)
 
 
 def _read_rows(place: Path) -> dict[str, str]:
@@ -431,8 +497,9 @@ def _read_rows(place: Path) -> dict[str, str]:
     for table, files in shards.manifest.tables.items():
         assert_disjoint(splits_in(shards, table))
         for name, file in files.items():
+            part = Part(name, 0, shards.manifest.rows_per_file(table)[name])
             splits = {"split": ("train", "validation", "test")}
-            rows = rows_of(shards.folder / table, name, file.sha256, splits)
+            rows = rows_of(shards.folder / table, part, file.sha256, splits)
             found[f"{table}/{name}"] = _of(rows)
     return found
 
@@ -503,7 +570,7 @@ def _read_journal(place: Path) -> dict[str, str]:
 
 
 def _read_trials(place: Path) -> dict[str, str]:
-    """Records of cells, and the models that they name."""
+    """Records of fits, and the models that they name."""
     trials, found = Folder(str(place)), {}
     for name in trials.names():
         if name.endswith(".json") and (record := trials.read_record(name)):

@@ -11,11 +11,25 @@ from medhmp.layout import NOTE_EMBEDDINGS, note_embedding_columns
 from medhmp.legend import Widths
 from medhmp.shards import schema
 from medhmp.shards.build.write import file_bounds
+from medhmp.shards.csr import Csr
 from medhmp.shards.rows import Admissions, NoteVectors, Stays
 from medhmp.shards.stream import Plan, TableName
 from medhmp.storage import Folder, Stamp, publish
 
 PAPER: Final = Widths(hours=48, features=1318, demographics=73, diagnoses=7686, drugs=1701)
+
+NUMBERED: Final = Widths(
+    hours=48,
+    features=500,
+    demographics=20,
+    diagnoses=0,
+    drugs=0,
+    numbers=37,
+    statistics=350,
+    statistic_of=tuple(min(at // 8, 37) for at in range(350)),
+)
+"""About the sizes of the Challenge 2012, whose stays have some ``READ_EACH`` numbers an hour."""
+READ_EACH: Final = 8
 
 DEMOGRAPHICS_EACH, DIAGNOSES_EACH, DRUGS_EACH = 10, 12, 20
 """Ids of a row of each kind."""
@@ -26,6 +40,24 @@ BUDGET = 4 * 2**30
 def random_stays(n: int, active: int, seed: int = 0) -> Stays:
     """n stays of the paper's sizes with ``active`` features on in every hour."""
     return Stays.from_arrow(_stays(np.arange(n), PAPER, active, np.random.default_rng(seed)))
+
+
+def random_numbers(n: int, seed: int = 0) -> Stays:
+    """n stays of the sizes of ``NUMBERED``, with ``READ_EACH`` numbers in every hour."""
+    generator, hours = np.random.default_rng(seed), NUMBERED.hours
+    ids = _distinct(n * hours, READ_EACH, NUMBERED.numbers, generator).ravel()
+    features = _distinct(n * hours, 1, NUMBERED.features, generator).ravel()
+    demographics = _distinct(n, 1, NUMBERED.demographics, generator).ravel()
+    ranks = generator.random((n, NUMBERED.statistics), np.float32)
+    return Stays(
+        subject_id=np.arange(n),
+        row_id=np.arange(n),
+        hours=Csr(np.arange(n * hours + 1), features),
+        demographics=Csr(np.arange(n + 1), demographics),
+        numbers=Csr(np.arange(n * hours + 1) * READ_EACH, ids),
+        number_values=generator.standard_normal(len(ids), np.float32),
+        statistics=ranks,
+    )
 
 
 def random_admissions(n: int, active: int) -> Admissions:

@@ -15,7 +15,14 @@ from medhmp.batch import SUBJECT_ID
 from medhmp.benchmark import workers
 from medhmp.benchmark.parts import parts
 from medhmp.benchmark.plain import PlainStays, dense
-from medhmp.benchmark.rows import PAPER, random_admissions, random_stays, write_rows
+from medhmp.benchmark.rows import (
+    NUMBERED,
+    PAPER,
+    random_admissions,
+    random_numbers,
+    random_stays,
+    write_rows,
+)
 from medhmp.benchmark.step import Step, in_turn, loss_of, marking
 from medhmp.ray_session import start_ray
 from medhmp.run import Model
@@ -26,6 +33,7 @@ from medhmp.train.device import to_device
 from medhmp.train.objective import (
     StayReconstruction,
     build_admission_pretraining,
+    build_number_pretraining,
     build_stay_pretraining,
 )
 
@@ -35,6 +43,8 @@ ADMISSIONS: Final = 99_000
 """Sizes of the paper's corpus."""
 GLOBAL_BATCH: Final = 4096
 """The paper's batch of stage two."""
+NUMBERS_WIDTH: Final = 64
+"""R of MedHMP-S, which is narrower than the paper's form."""
 MODES: Final = ("memory", "streamed")
 """Ways to read a share: once, or anew in every epoch."""
 SQUARE: Final = 2048
@@ -82,6 +92,7 @@ class Train:
             found |= self._at_the_papers_batch()
         found |= self._beside_the_plain_form(stays, admissions)
         found |= self._parts()
+        found |= self._numbers()
         if self.streamed:
             found |= self._from_shards(stays)
         if self.epochs:
@@ -164,6 +175,15 @@ class Train:
         ms = {name: 1000 * statistics.median(of) for name, of in zip(works, taken, strict=True)}
         print("ms  " + "  ".join(f"{name} {value:.1f}" for name, value in ms.items()), flush=True)
         return {f"{name}_ms": value for name, value in ms.items()}
+
+    def _numbers(self) -> dict[str, float]:
+        """Steps of MedHMP-S's stage one at the sizes of the Challenge 2012."""
+        objective = build_number_pretraining(Model(width=NUMBERS_WIDTH), NUMBERED)
+        step = Step(objective, self._cut(random_numbers(self.batch)), self._device)
+        ((*seconds,),) = in_turn((step,), self.steps, self._device)
+        rate = self.batch / statistics.median(seconds)
+        print(f"stays as numbers, width {NUMBERS_WIDTH}: {rate:,.0f}/s", flush=True)
+        return {"number_stays_per_s": rate}
 
     def _from_shards(self, step: Step) -> dict[str, float]:
         """Epochs of the loop over shards on disk, in turn with steps on one preloaded batch."""

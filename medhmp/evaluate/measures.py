@@ -4,7 +4,7 @@ With the discrimination of ``results.json`` these are all rows that PyHealth's m
 outcomes and OHDSI's PatientLevelPrediction have.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,20 +12,12 @@ import polars as pl
 from medhmp.arrays import Floats, Ints
 from medhmp.evaluate import influence, recalibration
 from medhmp.evaluate.calibration import calibration, curve, intervals
-from medhmp.evaluate.decisions import (
-    THRESHOLDS,
-    best_youden_threshold,
-    decision_curve,
-    net_benefit,
-    table_at,
-)
-from medhmp.evaluate.discrimination import THRESHOLD, Ranking, best_f1_threshold
+from medhmp.evaluate.decisions import THRESHOLDS, decision_curve, net_benefit, table_at
+from medhmp.evaluate.discrimination import Ranking
+from medhmp.evaluate.operating import BEST_F1
 from medhmp.evaluate.predictions import Predictions
 from medhmp.evaluate.risks import distribution
 from medhmp.evaluate.subgroups import subgroups
-
-SHARES: Final = (0.01, 0.05, 0.1, 0.2)
-"""Shares of validation rows that a threshold flags."""
 
 
 def measures(predictions: Predictions, people: pl.DataFrame | None) -> dict[str, Any]:
@@ -35,22 +27,18 @@ def measures(predictions: Predictions, people: pl.DataFrame | None) -> dict[str,
     the attributes of the test rows, row by row; None: no subgroups. Their intervals hold the
     chance of test patients alone.
     """
-    validation, test = predictions.validation, predictions.test
+    test, operating = predictions.test, predictions.operating
     label, score = test.label, test.average
     patient = np.unique(test.subject, return_inverse=True)[1]
-    thresholds = _thresholds(validation.label, validation.average)
-    tuned = thresholds["best F1 on validation"]
-    maps = {
-        "logistic": recalibration.logistic(validation.label, validation.average),
-        "isotonic": recalibration.isotonic(validation.label, validation.average),
-    }
-    applied = {name: of.apply(score) for name, of in maps.items() if of is not None}
+    thresholds, tuned = operating.thresholds, operating.thresholds[BEST_F1]
+    maps = {name: recalibration.from_numbers(of) for name, of in operating.maps.items()}
+    applied = {name: of.apply(score) for name, of in maps.items()}
     return {
         "score_auroc": influence.auroc_estimate(label, score, patient).to_json(),
         "calibration": _calibration(label, score, patient),
         "recalibrated": {
             name: {
-                **maps[name].numbers,  # type: ignore[union-attr]
+                **maps[name].numbers,
                 "auroc": influence.auroc_estimate(label, risk, patient).to_json(),
                 "calibration": _calibration(label, risk, patient),
                 "net_benefit": [
@@ -77,19 +65,6 @@ def _calibration(label: Ints, score: Floats, patient: Ints) -> dict[str, Any]:
         **calibration(label, score).to_json(),
         "intervals": intervals(label, score, patient),
         "curve": [vars(b) for b in curve(label, score)],
-    }
-
-
-def _thresholds(label: Ints, score: Floats) -> dict[str, float]:
-    """Name -> threshold, from validation rows."""
-    named = {
-        str(THRESHOLD): THRESHOLD,
-        "best F1 on validation": best_f1_threshold(label, score),
-        "best Youden index on validation": best_youden_threshold(label, score),
-        "share of events in validation": float(label.mean()),
-    }
-    return named | {
-        f"top {share:.0%} of validation": float(np.quantile(score, 1 - share)) for share in SHARES
     }
 
 

@@ -6,23 +6,26 @@ column ``seed`` numbers.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, get_args
 
 import numpy as np
 import polars as pl
 
 from medhmp.arrays import Floats, Ints
+from medhmp.evaluate.operating import Operating
 from medhmp.frames import frame_of
 from medhmp.layout import (
     BEST,
     PREDICTION_COLUMNS,
     PREDICTIONS,
-    STARTED_FROM,
     TRIAL_TABLE,
+    TUNE,
     WEIGHTS,
     grid_of,
     seeded,
     skipped_of,
+    started_from,
     unseeded,
 )
 from medhmp.legend import LEVELS, Start, Task
@@ -75,19 +78,26 @@ class Predictions:
     """Pretrainings that the replicates began from, one after the other; 0 of a random start."""
     fields: Mapping[str, Any]
     """Of the run that made them, as the grid's own record has them."""
+    decided: Operating | None = None
+    """What other validation rows have decided: of a model on rows of elsewhere, which has none."""
+
+    @cached_property
+    def operating(self) -> Operating:
+        """What validation rows decided: these, unless others did."""
+        return self.decided or Operating.of(self.validation.label, self.validation.scores)
 
 
 def find_grids(names: Collection[str]) -> list[GridKey]:
     """Grids that have published files among these names of files below the root, also where some
     of theirs are gone; one that has cells alone has not ended.
 
-    In the order of legend.LEVELS, then catalog.MODELS, then legend.Start. Predictions that an
-    earlier run has left of a task that is now skipped do not count.
+    In the order of ``_tasks``, then catalog.MODELS, then legend.Start. Predictions that an earlier
+    run has left of a task that is now skipped do not count.
     """
     present, skipped = set(names), find_skipped(names)
     return [
         (task, model, start)
-        for task in LEVELS
+        for task in _tasks(names)
         if task not in skipped
         for model in MODELS
         for start in STARTS
@@ -96,10 +106,17 @@ def find_grids(names: Collection[str]) -> list[GridKey]:
 
 
 def find_skipped(names: Collection[str]) -> list[Task]:
-    """Tasks that were not trained, by the names of files below the root; in the order of
-    legend.LEVELS."""
+    """Tasks that were not trained, by the names of files below the root, in the order of
+    ``_tasks``."""
     present = set(names)
-    return [task for task in LEVELS if skipped_of(task) in present]
+    return [task for task in _tasks(names) if skipped_of(task) in present]
+
+
+def _tasks(names: Collection[str]) -> list[Task]:
+    """The tasks that have a folder of grids: the built-in ones in the order of legend.LEVELS, then
+    others in that of their names."""
+    found = {name.split("/")[1] for name in names if name.startswith(f"{TUNE}/")}
+    return [*(task for task in LEVELS if task in found), *sorted(found - LEVELS.keys())]
 
 
 def read_skipped(out: Folder, tasks: Collection[Task], shards: str) -> list[dict[str, Any]]:
@@ -119,17 +136,24 @@ def read_skipped(out: Folder, tasks: Collection[Task], shards: str) -> list[dict
 
 
 def open_grids(
-    out: Folder, keys: Collection[GridKey], shards: str, pretrainings: Mapping[str, Output]
+    out: Folder,
+    keys: Collection[GridKey],
+    shards: str,
+    pretrainings: Mapping[str, Output],
+    labels: Mapping[Task, str],
 ) -> dict[GridKey, Output]:
     """The output of each of these grids. Refuses one that is not whole, that was made from other
-    shards than those with this fingerprint, or that began from other weights than the pretrainings
-    have now."""
+    shards than those with this fingerprint, or from other ``labels`` of a task of the run's own
+    (their fingerprints), or that began from other weights than the pretrainings have now."""
     grids = {key: opened(out / grid_of(*key), "tune") for key in keys}
-    for (_, _, start), grid in grids.items():
+    for (task, model, start), grid in grids.items():
         if grid.inputs.get("shards") != shards:
             raise _stale(grid, "was made from other shards than this run's")
+        if grid.inputs.get("labels") != labels.get(task):
+            raise _stale(grid, "was made from other labels than the shards have now")
         for number in _begun_from(grid):
-            begun = pretrainings.get(seeded(STARTED_FROM[start], number))
+            place = started_from(start, MODELS[model].reads_numbers, number)
+            begun = pretrainings.get(place)
             if begun and grid.inputs[seeded("start", number)] != begun.files[WEIGHTS].sha256:
                 raise _stale(grid, f"began from other weights than {begun.folder} has now")
     return grids
@@ -157,8 +181,8 @@ def read(key: GridKey, grid: Output) -> Predictions:
     assert_disjoint(table)
     file = f"{grid.folder}/{PREDICTIONS}"
     seeds = table["seed"].unique().sort().to_list()
-    validation = _split(table, "validation", len(seeds), file)
-    test = _split(table, "test", len(seeds), file)
+    validation = scored_split(table, "validation", len(seeds), file)
+    test = scored_split(table, "test", len(seeds), file)
     best = grid.read_json(BEST)
     return Predictions(
         *key,
@@ -182,7 +206,11 @@ def _chosen(model: str, grid: Output, best: Mapping[str, Any]) -> dict[str, Any]
     return {**{name: best.get(name) for name in names}, "rates": rates, "at_edge": edge}
 
 
-def _split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
+def scored_split(table: pl.DataFrame, split: str, seeds: int, file: str) -> ScoredSplit:
+    """The rows of a split, of ``layout.PREDICTION_COLUMNS``, by so many replicates.
+
+    Refuses those of ``file`` as ``read`` does.
+    """
     of_split = table.filter(pl.col("split") == split).sort("seed", "row_id")
     n = len(of_split) // seeds if seeds else 0
     if n * seeds != len(of_split) or of_split["label"].n_unique() != 2:

@@ -3,7 +3,7 @@
 Fitted on test rows, a map would look better than it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,15 @@ class Recalibration:
     numbers: dict[str, Any]  # as JSON: enough to apply it elsewhere
 
 
+def from_numbers(numbers: Mapping[str, Any]) -> Recalibration:
+    """The map that these numbers define: of a line for the logit, or of steps for the risk."""
+    if "slope" in numbers:
+        c, b = numbers["intercept"], numbers["slope"]
+        return Recalibration(lambda p: np.asarray(expit(c + b * logit_of(p))), dict(numbers))
+    risk, observed = numbers["risk"], numbers["observed"]
+    return Recalibration(lambda p: np.interp(p, risk, observed), dict(numbers))
+
+
 def logistic(label: Ints, score: Floats) -> Recalibration | None:
     """logit p' = c + b logit p (Cox 1958, Platt). Keeps ranks where b > 0.
 
@@ -32,9 +41,7 @@ def logistic(label: Ints, score: Floats) -> Recalibration | None:
     if fitted is None:
         return None
     c, b = fitted
-    return Recalibration(
-        lambda p: np.asarray(expit(c + b * logit_of(p))), {"intercept": c, "slope": b}
-    )
+    return from_numbers({"intercept": c, "slope": b})
 
 
 def isotonic(label: Ints, score: Floats) -> Recalibration:
@@ -44,6 +51,4 @@ def isotonic(label: Ints, score: Floats) -> Recalibration:
     """
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, label)
     risk, observed = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
-    return Recalibration(
-        lambda p: np.interp(p, risk, observed), {"risk": risk, "observed": observed}
-    )
+    return from_numbers({"risk": risk, "observed": observed})

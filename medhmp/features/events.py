@@ -37,7 +37,7 @@ def number_texts(rows: pl.DataFrame) -> pl.Expr:
     return pl.col("number").replace_strict(numbers, texts, default=None, return_dtype=pl.String)
 
 
-def in_window(events: pl.DataFrame, ids: Ids, hours: int) -> pl.DataFrame:
+def in_window(events: pl.DataFrame, ids: Ids, hours: float) -> pl.DataFrame:
     """Keeps the rows of ``ids`` (ascending) with 0 <= t < ``hours`` or without a time, in order."""
     inside = pl.col("t").is_null() | ((pl.col("t") >= 0) & (pl.col("t") < hours))
     return events.filter(inside & pl.col("id").is_in(pl.Series(ids).implode()))

@@ -11,7 +11,7 @@ from medhmp.legend import Widths
 from medhmp.model.blocks import CodeMLP, FusionBlock
 from medhmp.model.contrast import global_count, global_mean
 from medhmp.model.sparse import Sparse, full_precision, row_of_entry
-from medhmp.model.starts import STAY_ENCODER_OF_STAGE_ONE
+from medhmp.model.starts import STAY_ENCODER_OF_STAGE_ONE, Taken
 from medhmp.model.stay import StayEncoder
 from medhmp.run import Model
 
@@ -27,13 +27,14 @@ class AdmissionEncoder(nn.Module):
     A missing modality is masked out of the fusion.
     """
 
-    taken = STAY_ENCODER_OF_STAGE_ONE
+    taken: Taken = STAY_ENCODER_OF_STAGE_ONE
 
-    def __init__(self, widths: Widths, model: Model) -> None:
+    def __init__(self, widths: Widths, model: Model, stay: nn.Module | None = None) -> None:
+        """``stay`` gives b (S, R) of a batch of stays; none: the paper's encoder."""
         super().__init__()
         R = model.width
         self.max_stays = model.max_stays
-        self.stay = StayEncoder(widths, model)
+        self.stay = StayEncoder(widths, model) if stay is None else stay
         self.aggregate = nn.Linear(model.max_stays * R, R)  # W_s and b_s of Eq. 4
         self.diagnoses = CodeMLP(widths.diagnoses, R)
         self.drugs = CodeMLP(widths.drugs, R)

@@ -16,6 +16,8 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 EVERY_LEVEL: Final[tuple[Level, ...]] = ("stay", "admission", "patient")
 NOTED: Final[tuple[Level, ...]] = ("stay", "admission")
 """Levels whose rows have a note, a stay that of its admission."""
+STATISTICAL: Final[tuple[Level, ...]] = ("stay", "admission")
+"""Levels whose rows have numbers, an admission those of its stays."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class ModelEntry:
     A network's builder is called with (widths, model), and gets what is searched beside batch size
     and learning rate by name, and as ``encoder`` the encoder of notes that it fine-tunes, if it
     does. That of a model on counted features is called with (training rows, validation rows, seed),
-    two ``table.Table``, and gets all that is searched; it gives the fitted classifier.
+    two ``table.Table``, and gets all that is searched; it gives the fitted classifier. With
+    ``embedders`` the outputs of such a network, frozen as pretraining left it, are further columns
+    of its tables; their builders are called as those of networks are.
     """
 
     title: str  # in tables and figures
@@ -34,15 +38,29 @@ class ModelEntry:
     optimizers: Mapping[Level, Optimizer] = field(default_factory=dict)  # of a network alone
     search: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # field -> its values
     takes_starts: bool = False  # begins from pretraining
+    reads_numbers: bool = False  # MedHMP-S and what begins from its pretraining
+    embedders: Mapping[Level, str] = field(default_factory=dict)  # builders of what stays frozen
     text: TextFamily | None = None  # fine-tunes an encoder of notes of this family
     vectors: bool = False  # reads the frozen vectors of notes; with ``text``, if asked to
+    parts: tuple[str, ...] = ()  # models whose logits it averages; ``builders`` are of the first
+    statistics: bool = False  # reads statistics of numbers (``features.numbers``), not counts
     on_request: bool = False  # runs only where the run names it
     trusted: tuple[str, ...] = ()  # types in its file that skops does not trust by itself
 
     @property
     def is_network(self) -> bool:
-        """True for a network, false for a model on counted features."""
+        """True for a network alone."""
         return bool(self.optimizers)
+
+    @property
+    def has_network(self) -> bool:
+        """True if a network is trained, by itself or as a part."""
+        return self.is_network or bool(self.parts)
+
+    @property
+    def is_floor(self) -> bool:
+        """True for a model on counted features alone, which a claim has to beat."""
+        return not self.has_network and not self.embedders
 
     def text_read(self, fine_tune: bool) -> TextFamily | None:
         """The family of the encoder that a network gets. ``fine_tune``: a run's field."""
@@ -56,6 +74,13 @@ class ModelEntry:
         """The builder for a level that the model has; imports it."""
         return pkgutil.resolve_name(f"{__package__}.{self.builders[level]}")
 
+    def beginner(self, level: Level) -> Any:
+        """The builder of the network that begins from pretraining: the model, or what it embeds
+        rows with; imports it."""
+        if not self.embedders:
+            return self.builder(level)
+        return pkgutil.resolve_name(f"{__package__}.{self.embedders[level]}")
+
 
 SIZES: Final = (16, 32, 64)
 RATES: Final = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
@@ -65,6 +90,19 @@ OF_FIDDLE: Final = {"batch_size": SIZES, "learning_rate": (1e-4, 3e-4, 1e-3, 3e-
 """Three of the rates are those of Tang et al. 2020; as many cells as MedHMP."""
 OF_TEXT: Final = {"batch_size": SIZES, "learning_rate": (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4)}
 """Around the rates that encoders of text are fine-tuned with; Yang and Wu 2021 have 1e-4."""
+
+
+_TREES_TRUSTED: Final = (
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "medhmp.model.baselines.logistic_regression.signed_log1p",
+)
+"""Types in the file of fitted trees."""
+
+
+_OF_MEDHMP_S: Final[Mapping[Level, str]] = {
+    "stay": "medhmp_s:NumberStayClassifier",
+    "admission": "medhmp_s:NumberAdmissionClassifier",
+}
 
 
 def _baseline(
@@ -136,6 +174,57 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
         vectors=True,
         on_request=True,
     ),
+    "medhmp_s": ModelEntry(
+        title="MedHMP-S",
+        color="#007f5f",
+        builders=_OF_MEDHMP_S,
+        optimizers={"stay": "adamw", "admission": "adamw"},
+        search={"batch_size": (128,), "learning_rate": (2e-3,)},
+        takes_starts=True,
+        reads_numbers=True,
+        on_request=True,
+    ),
+    "hybrid": ModelEntry(
+        title="MedHMP-S and trees",
+        color="#b5179e",
+        builders=_OF_MEDHMP_S,
+        search={"batch_size": (128,), "learning_rate": (2e-3,)},
+        takes_starts=True,
+        reads_numbers=True,
+        parts=("medhmp_s", "hist_gradient_boosting_statistics"),
+        on_request=True,
+    ),
+    "frozen": ModelEntry(
+        title="Frozen encoder",
+        color="#5b2a86",
+        builders=dict.fromkeys(EVERY_LEVEL, "frozen:fit_frozen"),
+        takes_starts=True,
+        embedders={
+            "stay": "frozen:StayEmbedding",
+            "admission": "frozen:AdmissionEmbedding",
+            "patient": "frozen:PatientEmbedding",
+        },
+        on_request=True,
+        trusted=(*_TREES_TRUSTED, "medhmp.model.frozen.MeanLogit"),
+    ),
+    "frozen_s": ModelEntry(
+        title="Frozen MedHMP-S",
+        color="#9d4edd",
+        builders=dict.fromkeys(STATISTICAL, "frozen:fit_frozen_statistics"),
+        takes_starts=True,
+        reads_numbers=True,
+        statistics=True,
+        embedders={
+            "stay": "frozen:NumberStayEmbedding",
+            "admission": "frozen:NumberAdmissionEmbedding",
+        },
+        on_request=True,
+        trusted=(
+            *_TREES_TRUSTED,
+            "medhmp.model.baselines.logistic_regression_statistics.piecewise_linear",
+            "medhmp.model.frozen.MeanLogit",
+        ),
+    ),
     "f_cnn": _baseline("F-CNN", "#c98500", "f_cnn:FCNN", ("stay",), "adam", OF_FIDDLE),
     "raim": _baseline("RAIM", "#7b4ea3", "raim:Raim", ("stay",), "adam"),
     "dcmn": _baseline("DCMN", "#a64d79", "dcmn:DCMN", ("stay",), "adam"),
@@ -183,10 +272,7 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
             "max_features": (0.1, 0.3),
             "components": (0, 30),
         },
-        trusted=(
-            "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-            "medhmp.model.baselines.logistic_regression.signed_log1p",
-        ),
+        trusted=_TREES_TRUSTED,
     ),
     "logistic_regression": ModelEntry(
         title="Logistic regression",
@@ -195,6 +281,36 @@ MODELS: Final[Mapping[str, ModelEntry]] = {
             EVERY_LEVEL, "baselines.logistic_regression:fit_logistic_regression"
         ),
         trusted=("medhmp.model.baselines.logistic_regression.signed_log1p",),
+    ),
+    "hist_gradient_boosting_statistics": ModelEntry(
+        title="Gradient boosting on statistics",
+        color="#f08c3c",
+        builders=dict.fromkeys(
+            STATISTICAL, "baselines.hist_gradient_boosting_statistics:fit_trees_statistics"
+        ),
+        search={
+            "iterations": (100, 300),
+            "learning_rate": (0.04,),
+            "max_leaf_nodes": (4, 8),
+            "max_features": (0.1, 0.3),
+        },
+        statistics=True,
+        on_request=True,
+        trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+    ),
+    "logistic_regression_statistics": ModelEntry(
+        title="Logistic regression on statistics",
+        color="#b59352",
+        builders=dict.fromkeys(
+            STATISTICAL,
+            "baselines.logistic_regression_statistics:fit_logistic_regression_statistics",
+        ),
+        statistics=True,
+        on_request=True,
+        trusted=(
+            "medhmp.model.baselines.logistic_regression.signed_log1p",
+            "medhmp.model.baselines.logistic_regression_statistics.piecewise_linear",
+        ),
     ),
 }
 """By name, in the order of tables and figures."""

@@ -43,6 +43,23 @@ ADMISSION_ENCODER: Final[Taken] = {
     "two": (Part("admission.", "admission"),),
 }
 """The admission encoder of a model; from stage one its stay encoder."""
+READINGS_OF_STAGE_ONE: Final[Taken] = {"one": (Part("readings.", "stay.readings"),)}
+"""What stage two of MedHMP-S begins with: the encoder of readings."""
+READINGS_ENCODER: Final[Taken] = {
+    "one": (Part("readings.", "readings"),),
+    "two": (Part("admission.stay.readings.", "readings"),),
+}
+"""The encoder of readings itself."""
+NUMBER_STAY_ENCODER: Final[Taken] = {
+    **READINGS_OF_STAGE_ONE,
+    "two": (Part("admission.stay.", "stay"),),
+}
+"""The stay encoder of MedHMP-S; from stage one its encoder of readings."""
+NUMBER_ADMISSION_ENCODER: Final[Taken] = {
+    "one": (Part("readings.", "admission.stay.readings"),),
+    "two": (Part("admission.", "admission"),),
+}
+"""Its admission encoder; from stage one the encoder of readings."""
 DIAGNOSES: Final[Taken] = {
     "one": (),
     "two": (Part("admission.diagnoses.", "diagnoses"),),

@@ -143,7 +143,7 @@ class Pretrained:
     def _local(self) -> Iterator[str]:
         """The path of the folder, or of a copy, as transformers reads local folders only."""
         if self.folder.is_local:
-            yield self.folder.resolve()[1]
+            yield self.folder.path()
             return
         with tempfile.TemporaryDirectory() as copy:
             for name in self.names:
@@ -263,7 +263,7 @@ def _check_weights(folder: Folder, names: list[str], family: Family) -> None:
         if f"{weights}{INDEX}" in names:
             return _check_index(folder, f"{weights}{INDEX}", names)
     if any(name.startswith("pytorch_model") for name in names):
-        place = folder.resolve()[1] if folder.is_local else "COPY"
+        place = folder.path() if folder.is_local else "COPY"
         code = (
             f"from transformers import {family.model} as M; "
             f"M.from_pretrained({place!r}).save_pretrained({place!r})"

@@ -37,13 +37,13 @@ def write_notes(
         reading the notes has added to.
     """
     if folder.is_local:
-        os.makedirs(folder.resolve()[1], mode=0o700, exist_ok=True)
+        os.makedirs(folder.path(), mode=0o700, exist_ok=True)
     entries, counts = [], dict.fromkeys((source.name for source in sources), 0)
     for number, table in enumerate(_tables(_read(sources, admissions, counts))):
         name = f"part-{number:05}.parquet"
         entries.append(folder.write_parquet(name, table, row_group_size=PER_GROUP))
         if folder.is_local:
-            os.chmod(folder.resolve(name)[1], 0o600)
+            os.chmod(folder.path(name), 0o600)
     return entries, counts, {source.name: source.counts for source in sources}
 
 

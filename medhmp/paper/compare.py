@@ -33,7 +33,7 @@ def lines_of(name: PaperPart, part: Part, scored: Scored) -> list[Record]:
     found: list[Record] = []
     for task in part.tasks:
         own = [(fits, key) for fits, key in _keys(part, scored) if key[1] == task]
-        keys = sorted(own, key=lambda of: not MODELS[of[1][2]].is_network)  # floors last
+        keys = sorted(own, key=lambda of: MODELS[of[1][2]].is_floor)  # floors last
         for metric in metrics_of(part, task):
             of_one = [_line(name, part, scored, fits, key, metric) for fits, key in keys]
             corrected = holm([line["difference"] and line["difference"]["p"] for line in of_one])
@@ -68,7 +68,7 @@ def _line(name: PaperPart, part: Part, scored: Scored, fits: Fits, key: Key, met
         "start": start,
         "variant": fits.variant,
         "labels": one.fields.get("finetune.labels"),
-        "is_floor": not MODELS[model].is_network,
+        "is_floor": MODELS[model].is_floor,
         "replicates": len(one.seeds),
         "n": len(one.test.label),
         "events": int(one.test.label.sum()),

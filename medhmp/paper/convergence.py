@@ -6,6 +6,7 @@ instead of the one where it would stop. Nothing is chosen by these scores, and n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +17,13 @@ from medhmp.layout import BEST, EPOCH_COLUMNS, PREDICTIONS, epochs_of, home_of
 from medhmp.progress import Progress
 from medhmp.replacing import move_in, room_for
 from medhmp.run import Run
-from medhmp.shards.labelled import TaskData, draw, read_task
+from medhmp.shards.labelled import TaskData, draw
 from medhmp.shards.manifest import OpenShards
 from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.device import reserved_device
 from medhmp.train.finetune.estimators import FitSettings, Network
 from medhmp.train.finetune.grid import gpu_share
-from medhmp.train.finetune.inputs import FitInputs
+from medhmp.train.finetune.inputs import FitInputs, read_data
 from medhmp.train.finetune.search import Grid, grids_of
 from medhmp.train.loop import Diverged
 
@@ -53,8 +54,8 @@ def score_epochs(run: Run, shards: OpenShards) -> None:
         room = room_for(place, stamp, run.overwrite)
         if room is None:
             continue
-        data = data or read_task(shards, task, run.cohort, run.model)
-        starts = [inputs.weights(grid.start, number) for number in range(grid.pretrainings)]
+        data = data or read_data(run, shards, task, run.tune.models)
+        starts = [inputs.weights(*grid.begins(number)) for number in range(grid.pretrainings)]
         table = _all_replicates(Refit(grid, point, settings), data, starts, run.tune.gpus_per_trial)
         publish(room, stamp, [room.write_parquet(PREDICTIONS, table)])
         move_in(place)
@@ -82,11 +83,11 @@ def _one_replicate(
 ) -> pa.Table:
     """Test scores of one replicate; of one that diverges, those before."""
     grid, test, tables = refit.grid, data["test"], [EPOCH_COLUMNS.empty_table()]
-    network = Network(grid.task, grid.model, refit.point, refit.settings, reserved_device())
+    network = Network(grid.level, grid.model, refit.point, refit.settings, reserved_device())
 
-    def watch(epoch: int) -> None:
+    def watch(row: Mapping[str, Any]) -> bool:
         columns = {
-            "epoch": np.full(len(test), epoch),
+            "epoch": np.full(len(test), row["epoch"]),
             "subject_id": test.rows.subject_id,
             "row_id": test.rows.row_id,
             "split": np.full(len(test), "test"),
@@ -95,6 +96,7 @@ def _one_replicate(
             "score": network.score(test),
         }
         tables.append(pa.table(columns).cast(EPOCH_COLUMNS))
+        return True
 
     try:
         drawn = draw(data, refit.settings.finetune.labels, seed)

@@ -15,7 +15,7 @@ from medhmp.run import Run
 from medhmp.shards.manifest import Manifest
 
 FLOORS: Final = tuple(
-    name for name, entry in MODELS.items() if not entry.is_network and not entry.on_request
+    name for name, entry in MODELS.items() if entry.is_floor and not entry.on_request
 )
 """Models on counted features, which stand in every part."""
 OF_STAYS: Final[tuple[Task, ...]] = ("arf", "shock", "mortality")

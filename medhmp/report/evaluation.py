@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from medhmp.evaluate.subgroups import CROSSED, LEAST
-from medhmp.report.names import NOT_TRINETX, TASK_NAMES, title_of
+from medhmp.report.names import NOT_TRINETX, task_name, title_of
 from medhmp.report.results import FEW_EVENTS, Record
 from medhmp.report.section import DASH, Section, chance_said, number, percent, with_limits
 
@@ -50,7 +50,7 @@ def evaluation(rows: Sequence[Record]) -> list[Section]:
 
 def heading(row: Record) -> str:
     """Of a task's rows; its events are flagged where they are few."""
-    name = TASK_NAMES[row["task"]]
+    name = task_name(row["task"])
     if row["matched"]:
         name = f"{name.removesuffix(NOT_TRINETX)}{NOT_TRINETX}, matched controls"
     few = f" (fewer than {FEW_EVENTS})" if row["few_events"] else ""

@@ -28,8 +28,8 @@ from medhmp.report.names import (
     PRETRAININGS,
     STAGES,
     START_COLORS,
-    TASK_NAMES,
     color_of,
+    task_name,
     title_of,
 )
 
@@ -148,10 +148,10 @@ def overview(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     ends = [end for r in rows for end in (*_limits(r["auroc"]), r["best_achievable"] or 0.5)]
     span = min(0.5, *ends) - 0.03, max(ends) + 0.03
     panels = []
-    for task, name in TASK_NAMES.items():
-        if of_task := [r for r in rows if r["task"] == task]:
-            own = [k for k in keys if any((r["model"], r["start"]) == k for r in of_task)]
-            panels.append(_of_task(name, of_task, own, span))
+    for task in dict.fromkeys(r["task"] for r in rows):
+        of_task = [r for r in rows if r["task"] == task]
+        own = [k for k in keys if any((r["model"], r["start"]) == k for r in of_task)]
+        panels.append(_of_task(task_name(task), of_task, own, span))
     return panels
 
 
@@ -358,7 +358,8 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
     ``runs`` maps the folder of a pretraining to its ``metrics.jsonl``. Those that differ in their
     seed alone are fainter lines of one color.
     """
-    of_stage = ((row["stage"], term) for row, *_ in runs.values() for term in terms(row))
+    rows = (row for epochs in runs.values() for row in epochs)
+    of_stage = ((row["stage"], term) for row in rows for term in terms(row))
     with matplotlib.rc_context(STYLE):
         return [_term(stage, term, runs) for stage, term in dict.fromkeys(of_stage)]
 
@@ -367,7 +368,8 @@ def _term(stage: str, term: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]
     figure, axes = canvas(2.7)
     table = []
     for folder, epochs in runs.items():
-        if epochs[0]["stage"] == stage and term in epochs[0]:
+        epochs = [row for row in epochs if row["stage"] == stage and term in row]
+        if epochs:
             place, number = unseeded(folder)
             name, color = PRETRAININGS[place]
             x, y = [e["epoch"] + 1 for e in epochs], [e[term] for e in epochs]

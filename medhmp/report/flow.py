@@ -7,7 +7,7 @@ from typing import Final
 from medhmp.legend import SPLITS, Task
 from medhmp.report.figures import FAINT, INK, PAPER, SOFT, Panel, labelled
 from medhmp.report.markup import TEMPLATES
-from medhmp.report.names import TASK_NAMES
+from medhmp.report.names import task_name
 from medhmp.shards.manifest import TaskCounts
 from medhmp.tasks.matching import CONTROLS
 
@@ -73,7 +73,7 @@ def flow(task: Task, counts: TaskCounts) -> Panel:
         boxes=[*boxes, last], splits=splits, width=WIDTH, height=bottom + splits[0].height + 2,
         line=LINE, ink=INK, soft=SOFT, faint=FAINT, paper=PAPER,
     )  # fmt: skip
-    title, name = f"{TASK_NAMES[task]}: who is in it", f"flow-{task}"
+    title, name = f"{task_name(task)}: who is in it", f"flow-{task}"
     said = "; ".join(f"{step}: {left:,} left" for step, left in counts.steps)
     steps = [[step, f"{left:,}", "\u2013"] for step, left in counts.steps]
     steps += [[s, f"{counts.rows[s]:,}", f"{counts.positives[s]:,}"] for s in SPLITS]

@@ -11,7 +11,7 @@ from medhmp.arrays import Ints
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import GridKey
 from medhmp.frames import frame_of
-from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, attributes_of, grid_of, seeded, unseeded
+from medhmp.layout import RAW, SHARDS, TRUTH, TUNE, grid_of, own_task_of, seeded, unseeded
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
 from medhmp.report.names import PRETRAININGS
@@ -35,7 +35,8 @@ class Material:
         """Every output by its place below the root."""
         synthetic = {RAW: self.raw} if self.raw else {}
         grids = {grid_of(*key): grid for key, grid in self.grids.items()}
-        return {**synthetic, SHARDS: self.shards.output, **self.pretrainings, **grids}
+        own = {f"{SHARDS}/{own_task_of(task)}": o for task, o in self.shards.own.items()}
+        return {**synthetic, SHARDS: self.shards.output, **own, **self.pretrainings, **grids}
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -61,12 +62,11 @@ class Material:
 
     def people(self, task: Task, rows: Ints) -> pl.DataFrame | None:
         """The attributes of these rows of a task, in their order; None without a table of them."""
-        name = attributes_of(task)
-        if name not in self.shards.output.files:
+        of_task = self.shards.attributes(task)
+        if of_task is None:
             return None
-        of_task = frame_of(self.shards.read_parquet(name))
         return pl.DataFrame({"row_id": rows}).join(
-            of_task, on="row_id", how="left", maintain_order="left"
+            frame_of(of_task), on="row_id", how="left", maintain_order="left"
         )
 
     def truth(self) -> pl.DataFrame | None:
@@ -96,16 +96,22 @@ def gather(
     out.
     """
     records = predictions.read_skipped(home, skipped, shards.fingerprint)
-    pretrainings = {
-        place: output
-        for place, output in {**_pretrainings(out), **_pretrainings(home)}.items()
-        if output.inputs.get("shards") == shards.fingerprint
-    }
+    pretrainings = {**pretrainings_of(out, shards), **pretrainings_of(home, shards)}
     raw = Output.of(out / RAW)
     if raw and raw.fingerprint not in shards.output.inputs.values():
         raw = None
-    opened = predictions.open_grids(home, grids, shards.fingerprint, pretrainings)
+    labels = {task: own.fingerprint for task, own in shards.own.items()}
+    opened = predictions.open_grids(home, grids, shards.fingerprint, pretrainings, labels)
     return Material(shards, opened, records, pretrainings, raw)
+
+
+def pretrainings_of(out: Folder, shards: OpenShards) -> dict[str, Output]:
+    """Every pretraining below ``out`` of these shards, by its place."""
+    return {
+        place: output
+        for place, output in _pretrainings(out).items()
+        if output.inputs.get("shards") == shards.fingerprint
+    }
 
 
 def _pretrainings(out: Folder) -> dict[str, Output]:

@@ -7,6 +7,7 @@ from medhmp.layout import (
     SHUFFLED_STAY_PRETRAINING,
     STARTED_FROM,
     STAY_PRETRAINING,
+    started_from,
 )
 from medhmp.legend import Start, Task
 from medhmp.model.catalog import MODELS
@@ -22,6 +23,12 @@ TASK_NAMES: Final[dict[Task, str]] = {
     "copd": f"COPD{NOT_TRINETX}",
     "amnesia": f"Amnesia{NOT_TRINETX}",
 }
+
+
+def task_name(task: Task) -> str:
+    """The name of a task; of one of the run's own as the run gives it."""
+    return TASK_NAMES.get(task, task)
+
 
 # Colors that people with color blindness tell apart, as are those of the catalog.
 START_COLORS: Final[dict[Start, str]] = {
@@ -39,9 +46,16 @@ PRETRAININGS: Final[dict[str, tuple[str, str]]] = {
     STARTED_FROM["both"]: ("begun from stage one", START_COLORS["both"]),
     STARTED_FROM["admission"]: ("begun from random", START_COLORS["admission"]),
     STARTED_FROM["shuffled"]: ("control: codes shuffled", START_COLORS["shuffled"]),
+    started_from("stay", numbers=True): ("stays, MedHMP-S", START_COLORS["both"]),
+    started_from("both", numbers=True): ("begun from stage one, MedHMP-S", "#7a3db8"),
+    started_from("admission", numbers=True): ("begun from random, MedHMP-S", "#b58be0"),
 }
 """Folder of a pretraining -> its name and color."""
-STAGES: Final = {STAY_PRETRAINING: "Stage one", ADMISSION_PRETRAINING: "Stage two"}
+STAGES: Final = {
+    STAY_PRETRAINING: "Stage one",
+    "pretrain_numbers": "Stage one of MedHMP-S",
+    ADMISSION_PRETRAINING: "Stage two",
+}
 
 
 def title_of(model: str, start: str) -> str:

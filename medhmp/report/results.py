@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from medhmp.arrays import Floats
-from medhmp.evaluate.discrimination import METRICS, best_f1_threshold
+from medhmp.evaluate.discrimination import METRICS
 from medhmp.evaluate.intervals import (
     BOUNDS,
     Contender,
@@ -23,7 +23,7 @@ from medhmp.evaluate.intervals import (
 from medhmp.evaluate.measures import measures
 from medhmp.evaluate.predictions import Predictions
 from medhmp.layout import RAW, REPORT, TRUTH
-from medhmp.legend import LEVELS, Start, Task
+from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.provenance import provenance
 from medhmp.refusal import Refusal
@@ -73,7 +73,8 @@ def results_of(
     for one in predictions:
         people = material.people(one.task, one.test.row)
         matched = one.task in with_controls
-        rows.append(row_of(one, figures, redrawn, people, database, matched))
+        level = material.shards.level(one.task)
+        rows.append(row_of(one, level, figures, redrawn, people, database, matched))
     headline = {
         "gain": gain(rows, figures, "both", over_none(rows)),
         "gain_over_floor": gain(rows, figures, "both", over_floor(rows)),
@@ -96,9 +97,8 @@ def contenders_of(
     """What is scored together: the predictions and, of a synthetic cohort, the truth."""
     found: dict[Row, Contender] = {}
     for p in predictions:
-        test, validation = p.test, p.validation
-        tuned = [best_f1_threshold(validation.label, scores) for scores in validation.scores]
-        found[_key(p)] = Contender(test.subject, test.label, test.scores, np.array(tuned))
+        test, tuned = p.test, np.array(p.operating.tuned)
+        found[_key(p)] = Contender(test.subject, test.label, test.scores, tuned)
         if truth is not None and (p.task, BEST, BEST) not in found:
             score = true_probabilities(truth, p)
             if score is not None:
@@ -113,6 +113,7 @@ def _key(predictions: Predictions) -> Row:
 
 def row_of(
     predictions: Predictions,
+    level: Level,
     figures: Figures,
     redrawn: int,
     people: pl.DataFrame | None = None,
@@ -133,7 +134,7 @@ def row_of(
     fields = tree_of(predictions.fields)
     return {
         "task": predictions.task,
-        "level": LEVELS[predictions.task],
+        "level": level,
         "model": predictions.model,
         "start": predictions.start,
         "replicates": len(predictions.seeds),
@@ -170,9 +171,9 @@ def drawn_anew(predictions: Predictions, fields: Mapping[str, Any]) -> list[str]
     found = []
     if fields.get("finetune", {}).get("labels") is not None:
         found.append("labelled rows")
-    if MODELS[predictions.model].is_network:
+    if MODELS[predictions.model].has_network:
         found += ["order of the rows", "initial weights"]
-    else:
+    if not MODELS[predictions.model].is_network:
         found.append("random choices of the fit")
     if predictions.pretrainings > 1:
         found.append("pretraining")
@@ -262,7 +263,7 @@ def over_floor(rows: Sequence[Record]) -> dict[Task, Record]:
     found: dict[Task, Record] = {}
     for row in rows:
         best = found.get(row["task"])
-        if not MODELS[row["model"]].is_network and (
+        if MODELS[row["model"]].is_floor and (
             best is None or row["validation_loss"] < best["validation_loss"]
         ):
             found[row["task"]] = row

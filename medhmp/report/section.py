@@ -41,6 +41,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return DASH if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
 
 
+def figure(value: float | None) -> str:
+    """A figure of any size with three digits; a dash where there is none."""
+    return DASH if value is None else f"{value:.3g}".replace("-", MINUS)
+
+
 def chance_said(sources: Iterable[str]) -> str:
     """The sentence below a table that says what chance its intervals hold."""
     named = list(dict.fromkeys(sources))

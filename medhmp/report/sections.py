@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from medhmp.features.drift import UNLIKE, Variable
 from medhmp.legend import SPLITS, Task
 from medhmp.report.evaluation import evaluation, heading
-from medhmp.report.names import TASK_NAMES, title_of
+from medhmp.report.names import task_name, title_of
 from medhmp.report.results import FEW_EVENTS, Record
-from medhmp.report.section import DASH, Section, chance_said, number
+from medhmp.report.section import DASH, Section, chance_said, figure, number
 from medhmp.report.tripod import tripod
 from medhmp.shards.manifest import Manifest, TaskCounts
 
@@ -48,6 +49,7 @@ def sections(results: Record, manifest: Manifest) -> list[Section]:
         _tasks(manifest.tasks),
         _counted("Raw rows left out", manifest.left_out),
         _counted("Features filled", manifest.filled),
+        _drift(manifest.drift),
         tripod(results, manifest),
         _origins(results["provenance"]),
     ]
@@ -103,7 +105,7 @@ def _differences(differences: Sequence[Record]) -> Section:
     groups: dict[str, list[list[str]]] = {}
     for line in differences:
         first, other = (title_of(line[side]["model"], line[side]["start"]) for side in "ab")
-        head = f"{TASK_NAMES[line['task']]}, {names[line['metric']]}: {first} less"
+        head = f"{task_name(line['task'])}, {names[line['metric']]}: {first} less"
         limits = NO_INTERVAL
         if line["low"] is not None:
             limits = f"{signed(line['low'])} to {signed(line['high'])}"
@@ -162,6 +164,28 @@ def _thresholds(rows: Sequence[Record]) -> Section:
     return Section("At a threshold", columns, _by_task(rows, cells), _chance(rows))
 
 
+def _drift(drift: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Section:
+    """A heading per source, a line per hourly variable of the frozen features."""
+    groups: dict[str, list[list[str]]] = {}
+    for source, of in drift.items():
+        found = {name: Variable(**fields) for name, fields in of.items()}
+        there = sum(variable.filled > 0 for variable in found.values())
+        head = f"{source}: {there:,} of {len(found):,} variables have columns"
+        groups[head] = [
+            [
+                f"{name} {DAGGER}" if v.looks_different else name,
+                f"{v.stays:,}",
+                f"{v.filled:,} of {v.columns:,}",
+                *(figure(of) for of in (v.fitted_median, v.median, v.ratio)),
+            ]
+            for name, v in found.items()
+        ]
+    columns = ("Variable", "Stays with it", "Columns filled", "Median of the fit", "Median here",
+               "Ratio")  # fmt: skip
+    note = f"{DAGGER} medians differ by a factor of {UNLIKE:g} or more: perhaps another unit."
+    return Section("Drift", columns, groups, note, collapsed=True)
+
+
 def _chosen(rows: Sequence[Record]) -> Section:
     columns = ("Model", "Batch size", "Learning rate", "Searched", "At the edge", "Others",
                "Validation loss", "Base rate's")  # fmt: skip
@@ -197,13 +221,13 @@ def _skipped(skipped: Sequence[Record]) -> Section:
     rows = []
     for task in skipped:
         counts = ", ".join(f"{name} {count:,}" for name, count in flatten(task["counts"]))
-        rows.append([TASK_NAMES[task["task"]], task["reason"], counts])
+        rows.append([task_name(task["task"]), task["reason"], counts])
     return Section("Tasks not trained", ("Task", "Reason", "Counts"), {"": rows})
 
 
 def _tasks(tasks: Mapping[Task, TaskCounts]) -> Section:
     """Each task's exclusion steps, then its splits."""
-    groups = {TASK_NAMES[task]: _steps(counts) for task, counts in tasks.items()}
+    groups = {task_name(task): _steps(counts) for task, counts in tasks.items()}
     return Section("Who is in each task", ("Step or split", "Rows left", "Positive"), groups)
 
 

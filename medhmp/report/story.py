@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from medhmp.model.catalog import MODELS
-from medhmp.report.names import TASK_NAMES
+from medhmp.report.names import task_name
 from medhmp.report.results import HEADLINE_EVENTS, Record
 from medhmp.report.section import Section
 from medhmp.report.sections import sections, signed
@@ -71,11 +71,22 @@ def story(results: Record, manifest: Manifest) -> Story:
     synthetic = SYNTHETIC in manifest.counts or any(r["best_achievable"] is not None for r in rows)
     return Story(
         title=f"MedHMP: {results['run']['name']}",
-        lead=f"{tasks} tasks, up to {replicates} replicates a row, {draws:,} patient-bootstrap "
-        f"draws. {chance(rows)}".strip(),
+        lead=f"{applied(results)}{tasks} tasks, up to {replicates} replicates a row, {draws:,} "
+        f"patient-bootstrap draws. {chance(rows)}".strip(),
         notice=SYNTHETIC_NOTICE if synthetic else NOTES[0],
         headline=headline(results),
         sections=sections(results, manifest),
+    )
+
+
+def applied(results: Record) -> str:
+    """Whose model scored whose rows, where it was not this run's own; else nothing."""
+    if not (said := results.get("applied")):
+        return ""
+    theirs, ours = ", ".join(said["trained_on"]), ", ".join(said["scored"])
+    return (
+        f"External validation: rows of {ours}, scored by a model that was trained on {theirs}, "
+        "with thresholds and maps of risk from its own validation rows. "
     )
 
 
@@ -128,7 +139,7 @@ def headline(results: Record) -> list[tuple[str, str]]:
 def _of_tasks(gain: Record) -> str:
     """Over which tasks a gain is a mean, its interval, and the tasks left out."""
     said = f"mean of {len(gain['tasks'])} tasks"
-    floors = {model for model in gain["over"].values() if not MODELS[model].is_network}
+    floors = {model for model in gain["over"].values() if MODELS[model].is_floor}
     if floors:
         said += f" ({', '.join(MODELS[model].title for model in MODELS if model in floors)})"
     if gain["low"] is None:
@@ -136,5 +147,5 @@ def _of_tasks(gain: Record) -> str:
     else:
         limits = f"{signed(gain['low'])} to {signed(gain['high'])}"
         said += f", 95 % interval {limits}, Holm p {gain['p_holm']:.3f}"
-    few = [f"{TASK_NAMES[task['task']]} ({task['events']})" for task in gain["left_out"]]
+    few = [f"{task_name(task['task'])} ({task['events']})" for task in gain["left_out"]]
     return said + (f"; left out, below {HEADLINE_EVENTS} events: {', '.join(few)}" if few else "")

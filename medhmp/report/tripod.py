@@ -7,8 +7,7 @@ like a finished one. The items are in our words; the statement has theirs.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from medhmp.legend import LEVELS
-from medhmp.report.names import TASK_NAMES, title_of
+from medhmp.report.names import task_name, title_of
 from medhmp.report.section import Section
 from medhmp.shards.manifest import Manifest
 from medhmp.tables.schema import SYNTHETIC
@@ -90,9 +89,9 @@ def answers(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
     rows, run = results["rows"], results["run"]
     cohort, fields = run.get("cohort", {}), manifest.fields
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    names = ", ".join(TASK_NAMES[task] for task in tasks)
+    names = ", ".join(map(task_name, tasks))
     hours = cohort.get("hours", manifest.hours)
-    units = ", ".join(dict.fromkeys(f"{LEVELS[task]}s" for task in tasks))
+    units = ", ".join(dict.fromkeys(f"{row['level']}s" for row in rows))
     groups = list(dict.fromkeys(g["by"].replace("_", " ") for r in rows for g in r["subgroups"]))
     splits = run.get("splits", {})
     found = {
@@ -167,4 +166,4 @@ def _models(rows: Sequence[Mapping[str, Any]]) -> str:
 def _events(manifest: Manifest, task: Any) -> str:
     counts = manifest.tasks[task]
     splits = (f"{s} {n:,} ({counts.positives[s]:,} events)" for s, n in counts.rows.items())
-    return f"{TASK_NAMES[task]}: {', '.join(splits)}"
+    return f"{task_name(task)}: {', '.join(splits)}"

@@ -11,7 +11,7 @@ from medhmp.report import figures, page
 from medhmp.report.figures import Drawing
 from medhmp.report.flow import flow
 from medhmp.report.material import Material
-from medhmp.report.names import TASK_NAMES, title_of
+from medhmp.report.names import task_name, title_of
 from medhmp.report.results import Record
 from medhmp.report.section import number
 from medhmp.report.story import story
@@ -42,10 +42,10 @@ def _draw(
     """Yields each figure that has numbers to show."""
     if rows := results["rows"]:
         yield Drawing("AUROC by task and start", figures.overview(rows))
-    for task, name in TASK_NAMES.items():
-        if of_task := [p for p in predictions if p.task == task]:
-            of_rows = [row for row in rows if row["task"] == task]
-            yield Drawing(name, figures.curves(of_task, of_rows))
+    for task in dict.fromkeys(p.task for p in predictions):
+        of_task = [p for p in predictions if p.task == task]
+        of_rows = [row for row in rows if row["task"] == task]
+        yield Drawing(task_name(task), figures.curves(of_task, of_rows))
     epochs = {
         place: [json.loads(line) for line in output.read_bytes(METRICS).splitlines()]
         for place, output in material.pretrainings.items()

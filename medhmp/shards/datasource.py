@@ -1,12 +1,12 @@
-"""Shard files as a source of Ray Data: one read task per file, of the rows of some splits.
+"""Shard files as a source of Ray Data: one read task per part of a file, of rows of some splits.
 
 ``ray.data.read_parquet`` would first sample files, in tasks of a whole CPU that other ranks may
 hold, or start actors that read their footers. The manifest says all that already.
 """
 
 import functools
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,23 +16,43 @@ from ray.data import Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from medhmp.storage import ATTEMPTS, Folder
+from medhmp.storage import Folder
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a file, counted among those of the splits that are read."""
+
+    name: str
+    start: int
+    stop: int  # behind the last
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+def rows_in(parts: Iterable[Part]) -> int:
+    """Rows of all parts together."""
+    return sum(part.rows for part in parts)
 
 
 class ShardFiles(Datasource):  # type: ignore[misc]
-    """The rows of some splits and sources (none: of all), in the order of ``files`` (name ->
-    SHA-256) and of each file."""
+    """The rows of some splits and sources (none: of all), part after part; ``sha256`` is that of
+    each file by its name."""
 
     def __init__(
         self,
         folder: Folder,
-        files: Mapping[str, str],
+        parts: Sequence[Part],
+        sha256: Mapping[str, str],
         splits: Sequence[str],
         sources: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._folder, self._files = folder, files
+        self._folder, self._parts = folder, parts
         self._kept = {"split": splits, **({"source": sources} if sources else {})}
+        self._sha256 = {part.name: sha256[part.name] for part in parts}
 
     def estimate_inmemory_data_size(self) -> None:
         """Unknown; it decides nothing where the number of blocks is given."""
@@ -40,34 +60,40 @@ class ShardFiles(Datasource):  # type: ignore[misc]
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
         unknown = BlockMetadata(None, None, None, None)
         return [
-            ReadTask(functools.partial(rows_of, self._folder, name, sha, self._kept), unknown)
-            for name, sha in self._files.items()
+            ReadTask(
+                functools.partial(rows_of, self._folder, part, self._sha256[part.name], self._kept),
+                unknown,
+            )
+            for part in self._parts
         ]
 
 
 def rows_of(
-    folder: Folder, name: str, sha256: str, kept: Mapping[str, Sequence[str]]
+    folder: Folder, part: Part, sha256: str, kept: Mapping[str, Sequence[str]]
 ) -> Iterator[pa.Table]:
-    """Reads a file's rows that have in each column of ``kept`` one of its values, one row group
+    """Reads a part's rows that have in each column of ``kept`` one of its values, one row group
     after the other.
 
-    A bucket that many ranks read from fails at times: reading then goes on at the same row group.
     Refuses a file of another SHA-256.
     """
-    done = failed = 0
-    while True:
-        try:
-            with folder.open_published(name, sha256) as source:
-                file = pq.ParquetFile(source)
-                for group in range(done, file.num_row_groups):
-                    table = file.read_row_group(group)
-                    for column, values in kept.items():
-                        table = table.filter(pc.is_in(table[column], pa.array(values)))
-                    yield table
-                    done, failed = group + 1, 0
-            return
-        except OSError:
-            failed += 1
-            if folder.is_local or failed == ATTEMPTS:
-                raise
-            time.sleep(2**failed)
+    at = 0
+    with folder.open_published(part.name, sha256) as source:
+        file = pq.ParquetFile(source, pre_buffer=True)
+        for group in range(file.num_row_groups):
+            if at >= part.stop:
+                return
+            if at < part.start:  # of a group before the part a few columns tell enough
+                rows = _kept(file.read_row_group(group, list(kept)), kept).num_rows
+                if at + rows <= part.start:
+                    at += rows
+                    continue
+            table = _kept(file.read_row_group(group), kept)
+            start, stop = max(part.start - at, 0), min(part.stop - at, table.num_rows)
+            at += table.num_rows
+            yield table.slice(start, stop - start)
+
+
+def _kept(table: pa.Table, kept: Mapping[str, Sequence[str]]) -> pa.Table:
+    for column, values in kept.items():
+        table = table.filter(pc.is_in(table[column], pa.array(values)))
+    return table

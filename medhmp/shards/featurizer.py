@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medhmp.features.codes import FittedCodes, Kind, Vocabulary
+from medhmp.features.drift import Typical
 from medhmp.features.fitted import FittedFeatures
+from medhmp.features.numbers import FittedNumbers
 from medhmp.refusal import Refusal
 from medhmp.shards.manifest import Manifest, manifest_in
 from medhmp.storage import Output
@@ -21,6 +23,9 @@ class Featurizer:
     vocabularies: Mapping[Kind, Vocabulary]
     icd9_of: Mapping[str, Sequence[str]]  # ICD-10 diagnosis -> the ICD-9 ones it becomes
     icd9_seen: Mapping[str, int]  # ICD-9 diagnosis -> the training admissions that have it
+    # hourly variable -> the readings of the training stays
+    typical: Mapping[str, Typical] = field(default_factory=dict)
+    numbers: FittedNumbers | None = None  # none: without features.numbers
 
     @property
     def codes(self) -> FittedCodes:
@@ -35,7 +40,9 @@ class Featurizer:
         }
         fitted = FittedFeatures.from_json(json.dumps(manifest.fiddle))
         mapping = manifest.icd9_of, manifest.icd9_seen
-        return Featurizer(manifest.indicators, fitted, vocabularies, *mapping)
+        typical = {name: Typical(**of) for name, of in manifest.typical.items()}
+        numbers = FittedNumbers.from_json(manifest.numbers) if manifest.numbers else None
+        return Featurizer(manifest.indicators, fitted, vocabularies, *mapping, typical, numbers)
 
 
 def frozen_featurizer(shards: Output, fields: Mapping[str, Any]) -> Featurizer:

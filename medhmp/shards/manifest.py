@@ -11,14 +11,28 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from medhmp.layout import MANIFEST, NOTE_EMBEDDINGS, NOTE_WIDTH_FIELD, SHARDS
-from medhmp.legend import NOTE_WIDTH, SPLITS, Task, Widths
+from medhmp.layout import (
+    COUNTS,
+    MANIFEST,
+    NOTE_EMBEDDINGS,
+    NOTE_WIDTH_FIELD,
+    OWN_ATTRIBUTES,
+    OWN_LABELS,
+    OWN_TASKS,
+    SHARDS,
+    attributes_of,
+    labels_of,
+    own_task_of,
+)
+from medhmp.legend import LEVELS, NOTE_WIDTH, SPLITS, Level, Task, Widths
 from medhmp.refusal import Refusal
 from medhmp.run import Run, fields_of
 from medhmp.storage import COMPLETE, Folder, Output, opened
 from medhmp.tables.schema import SYNTHETIC
 
 FORMAT: Final = 5
+OWN: Final = "cohort.tasks"
+"""The field of the labels of a task of the run's own."""
 FROZEN: Final = "features.frozen"
 """The name, among the inputs of shards, of the shards whose featurizer made them."""
 
@@ -108,6 +122,12 @@ class Manifest:
     tasks: Mapping[Task, TaskCounts]
     # source -> what its stays fill of the columns (features/filled.py)
     filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    # hourly variable -> training stays that have it, and the median of its numbers there
+    typical: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # of frozen features: source -> hourly variable -> what its stays have of it (features/drift.py)
+    drift: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    # the fitted numbers (features/numbers.py): names and quantiles; empty without features.numbers
+    numbers: Mapping[str, Any] = field(default_factory=dict)
     # ICD-10 diagnosis -> the ICD-9 ones it became
     icd9_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # ICD-9 diagnosis with an id -> the training admissions that have it
@@ -123,6 +143,9 @@ class Manifest:
             diagnoses=len(self.diagnoses),
             drugs=len(self.drugs),
             events=tuple(i for i, name in enumerate(self.features) if EVENT.search(name)),
+            numbers=len(self.numbers.get("variables", ())),
+            statistics=len(self.numbers.get("statistics", ())),
+            statistic_of=tuple(self.numbers.get("statistic_of", ())),
         )
 
     def rows_per_file(
@@ -155,6 +178,7 @@ def content_of(run: Run, sources: Collection[str]) -> dict[str, Any]:
     fields = fields_of(
         run, "cohort", "splits", "features", "shards.files", "shards.row_group", *sections
     )
+    del fields["cohort.tasks"]  # each is an output of its own
     del fields["cohort.max_visits"]  # shards hold all visits: a fit cuts them
     del fields["features.frozen"]  # a place; what lies there is an input
     del fields["features.min_filled"]  # a bound that refuses shards and shapes none
@@ -168,7 +192,8 @@ class OpenShards:
     """The shards of a run: their output and manifest, read once by a job, which passes them on."""
 
     output: Output
-    manifest: Manifest
+    manifest: Manifest  # its ``tasks`` have those of ``own``, too
+    own: Mapping[Task, Output] = field(default_factory=dict)  # tasks of the run's own
 
     @property
     def folder(self) -> Folder:
@@ -198,6 +223,30 @@ class OpenShards:
         """
         return opened(self.folder / NOTE_EMBEDDINGS, "embed_notes")
 
+    def level(self, task: Task) -> Level:
+        """The level of a task that the shards have labels of."""
+        return level_in(self.own[task]) if task in self.own else LEVELS[task]
+
+    def labels(self, task: Task) -> pa.Table:
+        """The labels of a task: LABEL_COLUMNS, of one of the run's own OWN_LABEL_COLUMNS.
+
+        Refuses a task that was not featurized.
+        """
+        if task in self.own:
+            return self.own[task].read_parquet(OWN_LABELS)
+        if labels_of(task) not in self.output.files:
+            raise Refusal(
+                f"{self.folder} has no labels of {task}; run jobs.featurize for this task first"
+            )
+        return self.read_parquet(labels_of(task))
+
+    def attributes(self, task: Task) -> pa.Table | None:
+        """ATTRIBUTE_COLUMNS of the labels' rows; None where the shards have none."""
+        if task in self.own:
+            return self.own[task].read_parquet(OWN_ATTRIBUTES)
+        name = attributes_of(task)
+        return self.read_parquet(name) if name in self.output.files else None
+
     def read_parquet(self, name: str) -> pa.Table:
         """One file, whole. Refuses bytes whose checksum is not the published one."""
         return self.output.read_parquet(name)
@@ -225,7 +274,34 @@ def open_shards(run: Run) -> OpenShards:
             f"{', '.join(named)}; leave out --tables.sources, or give another --out"
         )
     output.check(content_of(run, made_from), "featurize")
-    return OpenShards(output, manifest_in(output))
+    shards = with_own_tasks(output)
+    for task, asked in run.cohort.own_tasks().items():
+        if task in shards.own:
+            shards.own[task].check(own_fields(task, asked.level), "featurize")
+    return shards
+
+
+def with_own_tasks(output: Output) -> OpenShards:
+    """Opens whole shards, with the tasks of the run's own that were matched to them."""
+    manifest, own = manifest_in(output), {}
+    names = {name.partition("/")[0] for name in (output.folder / OWN_TASKS).names()}
+    for task in sorted(names):
+        made = Output.of(output.folder / own_task_of(task))
+        if made and made.inputs.get("shards") == output.fingerprint and task.isidentifier():
+            own[task] = made
+    counted = {task: TaskCounts(**made.read_json(COUNTS)) for task, made in own.items()}
+    return OpenShards(output, replace(manifest, tasks={**manifest.tasks, **counted}), own)
+
+
+def own_fields(task: Task, level: Level) -> dict[str, Any]:
+    """The fields that the labels of a task of the run's own depend on, beside the shards."""
+    return {OWN: f"{task}={level}"}
+
+
+def level_in(own: Output) -> Level:
+    """The level of a task of the run's own."""
+    level: Level = own.fields[OWN].partition("=")[2]
+    return level
 
 
 def manifest_in(shards: Output) -> Manifest:

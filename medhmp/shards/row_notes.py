@@ -19,8 +19,8 @@ from medhmp.notes.encoder import Encoder, chunk
 from medhmp.refusal import Refusal
 from medhmp.shards.csr import Csr, from_lengths
 from medhmp.shards.manifest import OpenShards
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.rows import RowNotes
-from medhmp.shards.stream import read_notes
 from medhmp.storage import opened
 
 
@@ -41,7 +41,7 @@ def read_row_notes(shards: OpenShards, hadm: Ints, notes: NotesRead) -> RowNotes
     Raises:
         Refusal: text is read and the shards have none, or no longer.
     """
-    vectors = read_notes(shards.note_embeddings).of(hadm) if notes.vectors else None
+    vectors = read_notes(shards.note_embeddings, hadm).of(hadm) if notes.vectors else None
     tokens: dict[str, Csr] = {}
     if notes.encoders:
         check_text(shards)

@@ -23,6 +23,8 @@ from medhmp.batch import (
     HOURS,
     ICD,
     NOTE_VECTOR,
+    NUMBERS,
+    STATISTICS,
     STAY_SLOT,
     SUBJECT_ID,
     TOKENS,
@@ -46,18 +48,23 @@ class Stays:
     demographics: Csr  # a row per stay (n)
     feature_values: Floats32 | None = None  # one for each id of ``hours``; none: ones
     demographic_values: Floats32 | None = None  # the same of ``demographics``
+    numbers: Csr | None = None  # a row per stay and hour (n*T); none: shards without numbers
+    number_values: Floats32 | None = None  # one for each id of ``numbers``
+    statistics: Floats32 | None = None  # (n, Q), NaN where there is none
 
     @staticmethod
     def from_arrow(table: pa.Table) -> "Stays":
-        hours_of_stay = _fixed_lists(table[HOURS.offsets]).astype(np.int64)  # (n, T + 1)
-        lengths = hours_of_stay[:, 1:] - hours_of_stay[:, :-1]
+        has_numbers = NUMBERS.ids in table.column_names
         return Stays(
             subject_id=_ints(table, "subject_id"),
             row_id=_ints(table, "stay_id"),
-            hours=Csr(from_lengths(lengths.ravel()), Csr.from_arrow(table[HOURS.ids]).values),
+            hours=_by_hour(table, HOURS),
             demographics=Csr.from_arrow(table[DEMOGRAPHICS.ids]),
             feature_values=_values(table, HOURS.values),
             demographic_values=_values(table, DEMOGRAPHICS.values),
+            numbers=_by_hour(table, NUMBERS) if has_numbers else None,
+            number_values=_values(table, NUMBERS.values),
+            statistics=_matrix(table, STATISTICS),
         )
 
     def __len__(self) -> int:
@@ -72,21 +79,31 @@ class Stays:
 
         ``narrow`` leaves ids as they are stored: fewer bytes to move before ``widened``.
         """
-        steps = self.hours_per_stay
-        begins = self.hours.offsets[np.asarray(rows)[:, None] * steps + np.arange(steps + 1)]
-        starts, ends = begins[:, 0], begins[:, -1]  # (B): the hours of a stay are neighbors
-        ids = joined(self.hours.values, starts, ends, None if narrow else np.int64)
-        hours = Csr(from_lengths(np.diff(begins).ravel()), ids)
         batch = {
-            **_tensors(HOURS, hours, narrow),
+            **self._hours_of(rows, HOURS, self.hours, self.feature_values, narrow),
             **_tensors(DEMOGRAPHICS, self.demographics.take(rows), narrow),
             SUBJECT_ID: torch.from_numpy(self.subject_id[rows]),
         }
-        if self.feature_values is not None:
-            batch[HOURS.values] = torch.from_numpy(joined(self.feature_values, starts, ends))
         if self.demographic_values is not None:
             values = self.demographic_values[self.demographics.positions(rows)]
             batch[DEMOGRAPHICS.values] = torch.from_numpy(values)
+        if self.numbers is not None:
+            batch |= self._hours_of(rows, NUMBERS, self.numbers, self.number_values, narrow)
+        if self.statistics is not None:
+            batch[STATISTICS] = torch.from_numpy(self.statistics[rows])
+        return batch
+
+    def _hours_of(
+        self, rows: AnyInts, keys: CsrKeys, of: Csr, values: Floats32 | None, narrow: bool
+    ) -> Batch:
+        """The keys of a matrix with a row per stay and hour, for the given stays."""
+        steps = self.hours_per_stay
+        begins = of.offsets[np.asarray(rows)[:, None] * steps + np.arange(steps + 1)]
+        starts, ends = begins[:, 0], begins[:, -1]  # (B): the hours of a stay are neighbors
+        ids = joined(of.values, starts, ends, None if narrow else np.int64)
+        batch = _tensors(keys, Csr(from_lengths(np.diff(begins).ravel()), ids), narrow)
+        if values is not None:
+            batch[keys.values] = torch.from_numpy(joined(values, starts, ends))
         return batch
 
     def take(self, rows: Ints) -> "Stays":
@@ -98,6 +115,9 @@ class Stays:
             of_features = of_features[self.hours.positions(hours)]
         if of_demographics is not None:
             of_demographics = of_demographics[self.demographics.positions(rows)]
+        numbers, of_numbers = self.numbers, self.number_values
+        if numbers is not None and of_numbers is not None:
+            of_numbers, numbers = of_numbers[numbers.positions(hours)], numbers.take(hours)
         return Stays(
             self.subject_id[rows],
             self.row_id[rows],
@@ -105,19 +125,58 @@ class Stays:
             self.demographics.take(rows),
             of_features,
             of_demographics,
+            numbers,
+            of_numbers,
+            None if self.statistics is None else self.statistics[rows],
+        )
+
+    def until(self, bins: Ints) -> "Stays":
+        """The stays without what is in bin ``bins[i]`` of stay i and in later ones: the hours that
+        lie after a prediction time.
+
+        Statistics are of all hours, so a stay that is cut has none.
+        """
+        kept = (np.arange(self.hours_per_stay) < bins[:, None]).ravel()
+        hours, values = _kept_rows(self.hours, kept, self.feature_values)
+        numbers, of_numbers, statistics = self.numbers, self.number_values, self.statistics
+        if numbers is not None:
+            numbers, of_numbers = _kept_rows(numbers, kept, of_numbers)
+        if statistics is not None:
+            is_whole = bins[:, None] >= self.hours_per_stay
+            statistics = np.where(is_whole, statistics, np.float32(np.nan))
+        return replace(
+            self,
+            hours=hours,
+            feature_values=values,
+            numbers=numbers,
+            number_values=of_numbers,
+            statistics=statistics,
         )
 
     def shuffled(self, generator: np.random.Generator) -> "Stays":
-        """The control: deals the content of each hour to the same hour of some stay.
+        """The control: deals the content of each hour to the same hour of some stay, and each
+        statistic to some stay.
 
         No stay keeps a patient's course; what an hour holds, and how often, is unchanged.
         """
         grid = np.arange(len(self.hours)).reshape(len(self), -1)
         dealt = generator.permuted(grid, axis=0).ravel()
-        values = self.feature_values
+        values, statistics = self.feature_values, self.statistics
         if values is not None:
             values = values[self.hours.positions(dealt)]
-        return replace(self, hours=self.hours.take(dealt), feature_values=values)
+        numbers, of_numbers = self.numbers, self.number_values
+        if numbers is not None and of_numbers is not None:
+            of_numbers, numbers = of_numbers[numbers.positions(dealt)], numbers.take(dealt)
+        if statistics is not None:
+            statistics = generator.permuted(statistics, axis=0)
+        return replace(
+            self,
+            hours=self.hours.take(dealt),
+            feature_values=values,
+            numbers=numbers,
+            number_values=of_numbers,
+            statistics=statistics,
+        )
 
 
 @dataclass(frozen=True)
@@ -193,6 +252,27 @@ class Admissions:
             has_note=self.has_note[rows],
             stays=self.stays.take(own.values.astype(np.int64)),
             stay_rows=Csr(own.offsets, np.arange(len(own.values))),
+        )
+
+    def until(self, bins: Ints, over: npt.NDArray[np.bool_]) -> "Admissions":
+        """The admissions as they were known at the time of prediction.
+
+        Args:
+            bins: of each row of ``stays`` those that are known; -1: the stay began later, and is
+                none of its admission's.
+            over: (n) which admissions had ended: of the others no code, drug or note is known.
+        """
+        begun = bins[self.stay_rows.values] >= 0
+        owner = np.repeat(np.arange(len(self)), self.stay_rows.lengths)[begun]
+        counts = np.bincount(owner, minlength=len(self))
+        return replace(
+            self,
+            icd=_only(self.icd, over),
+            drug=_only(self.drug, over),
+            note=np.where(over[:, None], self.note, np.float32(0)),
+            has_note=self.has_note & over,
+            stays=self.stays.until(bins),
+            stay_rows=Csr(from_lengths(counts), self.stay_rows.values[begun]),
         )
 
     def shuffled(self, generator: np.random.Generator) -> "Admissions":
@@ -336,6 +416,12 @@ class RowNotes:
         return batch
 
 
+def _only(codes: Csr, rows: npt.NDArray[np.bool_]) -> Csr:
+    """The same matrix, empty but in these rows."""
+    kept = np.repeat(rows, codes.lengths)
+    return Csr(from_lengths(np.where(rows, codes.lengths, 0)), codes.values[kept])
+
+
 def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
     """Deals the same multiset of codes to rows of the same lengths; a row's repeats are dropped."""
     dealt = generator.permutation(codes.values)
@@ -347,6 +433,30 @@ def _deal(codes: Csr, generator: np.random.Generator) -> Csr:
 
 def _ints(table: pa.Table, name: str) -> Ints:
     return np.asarray(table[name].to_numpy(), np.int64)
+
+
+def _kept_rows(
+    csr: Csr, kept: npt.NDArray[np.bool_], values: Floats32 | None
+) -> tuple[Csr, Floats32 | None]:
+    """The matrix and its values with the other rows emptied."""
+    lengths = csr.lengths
+    on = np.repeat(kept, lengths)
+    emptied = Csr(from_lengths(np.where(kept, lengths, 0)), csr.values[on])
+    return emptied, None if values is None else values[on]
+
+
+def _by_hour(table: pa.Table, keys: CsrKeys) -> Csr:
+    """A matrix with a row per stay and hour (n*T)."""
+    of_stay = _fixed_lists(table[keys.offsets]).astype(np.int64)  # (n, T + 1)
+    lengths = of_stay[:, 1:] - of_stay[:, :-1]
+    return Csr(from_lengths(lengths.ravel()), Csr.from_arrow(table[keys.ids]).values)
+
+
+def _matrix(table: pa.Table, name: str) -> Floats32 | None:
+    """A fixed_size_list column as a matrix (n, width); None where the table does not have it."""
+    if name not in table.column_names:
+        return None
+    return _fixed_lists(table[name]).astype(np.float32)
 
 
 def _values(table: pa.Table, name: str) -> Floats32 | None:

@@ -5,6 +5,11 @@ hour after hour, and ``hour_offsets`` (T+1 of them) says where each hour begins:
 ``feature_ids[hour_offsets[t]:hour_offsets[t + 1]]``. ``feature_values`` and ``demographic_values``,
 as long as their ids, exist only when features are real numbers (``features.discretize`` false).
 
+With ``features.numbers`` a stay has the same CSR of numbers: ``number_ids``, ``number_offsets`` and
+``number_values`` are the last number of each hour and numeric variable as its rank-Gaussian, from
+which hours since the last reading follow. ``statistics`` (Q of them, NaN where there is none) are
+ranks among training stays. The manifest has the names, and the quantiles that give numbers back.
+
 Rows are ordered by hash(salt, subject_id), then admission time, then stay_id, so neighbors in a
 file are unrelated patients and the bytes do not depend on who wrote them.
 
@@ -14,7 +19,7 @@ has the name of its key there.
 
 import pyarrow as pa
 
-from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
+from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD, NUMBERS, STATISTICS
 from medhmp.layout import TIME
 
 
@@ -23,8 +28,16 @@ def id_type(vocabulary: int) -> pa.DataType:
     return pa.uint16() if vocabulary <= 1 << 16 else pa.uint32()
 
 
-def stay_fields(hours: int, features: int, demographics: int, real_valued: bool) -> list[pa.Field]:
-    """Fields of one stay's content: the CSR over hours, and its demographic features."""
+def stay_fields(
+    hours: int,
+    features: int,
+    demographics: int,
+    real_valued: bool,
+    numbers: int = 0,
+    statistics: int = 0,
+) -> list[pa.Field]:
+    """Fields of one stay's content: the CSR over hours, and its demographic features; with numeric
+    variables, the CSR of their numbers over hours, and statistics of them."""
     fields = [
         pa.field("stay_id", pa.int64()),
         pa.field(HOURS.offsets, pa.list_(pa.uint32(), hours + 1)),
@@ -35,10 +48,24 @@ def stay_fields(hours: int, features: int, demographics: int, real_valued: bool)
     fields.append(pa.field(DEMOGRAPHICS.ids, pa.list_(id_type(demographics))))
     if real_valued:
         fields.append(pa.field(DEMOGRAPHICS.values, pa.list_(pa.float32())))
+    if numbers:
+        fields += [
+            pa.field(NUMBERS.offsets, pa.list_(pa.uint32(), hours + 1)),
+            pa.field(NUMBERS.ids, pa.list_(id_type(numbers))),
+            pa.field(NUMBERS.values, pa.list_(pa.float32())),
+            pa.field(STATISTICS, pa.list_(pa.float32(), statistics)),
+        ]
     return fields
 
 
-def stays(hours: int, features: int, demographics: int, real_valued: bool) -> pa.Schema:
+def stays(
+    hours: int,
+    features: int,
+    demographics: int,
+    real_valued: bool,
+    numbers: int = 0,
+    statistics: int = 0,
+) -> pa.Schema:
     """One row per ICU stay."""
     return pa.schema(
         [
@@ -46,16 +73,25 @@ def stays(hours: int, features: int, demographics: int, real_valued: bool) -> pa
             pa.field("subject_id", pa.int64()),
             pa.field("hadm_id", pa.int64()),
             pa.field("split", pa.string()),
-            *stay_fields(hours, features, demographics, real_valued),
+            pa.field("intime", TIME),
+            *stay_fields(hours, features, demographics, real_valued, numbers, statistics),
         ]
     )
 
 
 def admissions(
-    hours: int, features: int, demographics: int, real_valued: bool, diagnoses: int, drugs: int
+    hours: int,
+    features: int,
+    demographics: int,
+    real_valued: bool,
+    diagnoses: int,
+    drugs: int,
+    numbers: int = 0,
+    statistics: int = 0,
 ) -> pa.Schema:
     """One row per admission; its stays are nested, in time order."""
-    stay = pa.struct(stay_fields(hours, features, demographics, real_valued))
+    of_numbers = (numbers, statistics)
+    stay = pa.struct(stay_fields(hours, features, demographics, real_valued, *of_numbers))
     return pa.schema(
         [
             pa.field("source", pa.string()),

@@ -33,10 +33,23 @@ def order_key(subject_ids: Iterable[int], salt: str) -> npt.NDArray[np.uint64]:
 
 
 def split_of(subject_ids: Iterable[int], splits: Splits) -> list[str]:
-    """Assigns each patient the split in whose share a hash in [0, 1) falls."""
-    bounds = np.cumsum([splits.train, splits.validation])
+    """Assigns each patient the split in whose share a hash in [0, 1) falls.
+
+    Of folds, which are equal shares of that hash, one is the test split; a second hash deals the
+    others between train and validation. So a patient's fold depends on no other patient. It is not
+    stratified: that would need everybody's outcome, and moves an estimate over all folds by less
+    than its standard error.
+    """
+    subject_ids = list(subject_ids)
     draws = draw_of(subject_ids, splits.salt)
-    return [SPLITS[i] for i in np.searchsorted(bounds, draws, side="right")]
+    if not splits.folds:
+        bounds = np.cumsum([splits.train, splits.validation])
+        return [SPLITS[i] for i in np.searchsorted(bounds, draws, side="right")]
+    fold = (draws * splits.folds).astype(np.int64)
+    share = splits.train / (splits.train + splits.validation)
+    is_train = _hashed(subject_ids, splits.salt, b"fold") * _UNIT < share
+    dealt = np.where(is_train, SPLITS[0], SPLITS[1])
+    return [str(split) for split in np.where(fold == splits.fold, SPLITS[2], dealt)]
 
 
 def draw_of(subject_ids: Iterable[int], salt: str) -> Floats:

@@ -1,14 +1,15 @@
 """The batches of a training worker: each rank reads its own share of the shards, with Ray Data.
 
-Of W ranks, rank r reads the files r, r + W, ...; every rank takes the same number of equal batches,
-counted from the manifest before training. Where every rank's share fits the budget, all shares stay
+Of N rows in the order of their files, rank r of W has the rows from N r / W to N (r + 1) / W, and
+takes N // W of them an epoch: batches of B, and a last one of what is left, the same for all ranks.
+So an epoch leaves out fewer than W rows. Where every rank's share fits the budget, all shares stay
 in memory, sparse, and each is reshuffled every epoch. Else all ranks read anew every epoch: the
 deal begins one file later, a rank's files come in a seeded order, and rows are shuffled inside a
 window. Either way the order depends on (seed, epoch, world size) alone, and an epoch can begin at
 any step.
 
-The rows that do not fill a last batch differ between epochs: in memory by that epoch's shuffle, in
-streaming because the deal rotates and reading starts at a random spare row.
+The rows left out differ between epochs: in memory by that epoch's shuffle, in streaming because the
+deal rotates and reading starts at the first row or at the second.
 """
 
 import functools
@@ -24,10 +25,11 @@ import ray.data
 from medhmp.layout import NOTE_EMBEDDINGS
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal
-from medhmp.shards.datasource import ShardFiles
+from medhmp.shards.datasource import Part, ShardFiles, rows_in
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.prefetch import Ahead
 from medhmp.shards.rows import Admissions, Batch, NoteVectors, Stays
-from medhmp.storage import Folder, Output, opened, patiently
+from medhmp.storage import Folder, opened
 
 WINDOW = 16
 """Batches among which rows are shuffled when a share is streamed."""
@@ -65,36 +67,41 @@ class Plan:
     sha256: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()  # sources whose patients are read; none: all
 
-    def files_of(self, rank: int, world_size: int, epoch: int = 0) -> list[str]:
-        """Deals the rank every W-th file; the deal begins one file later every epoch."""
+    @property
+    def rows(self) -> int:
+        """N, rows in all."""
+        return sum(self.rows_per_file.values())
+
+    def parts_of(self, rank: int, world_size: int, epoch: int = 0) -> list[Part]:
+        """Deals the rank an equal share of the rows, but for one; the deal begins one file later
+        every epoch."""
         names = sorted(self.rows_per_file)
         begin = epoch % len(names)
-        return (names[begin:] + names[:begin])[rank::world_size]
+        first, end = (self.rows * at // world_size for at in (rank, rank + 1))
+        parts, at = [], 0
+        for name in names[begin:] + names[:begin]:
+            rows = self.rows_per_file[name]
+            start, stop = max(first - at, 0), min(end - at, rows)
+            if start < stop:
+                parts.append(Part(name, start, stop))
+            at += rows
+        return parts
 
-    def rows_of(self, files: Iterable[str]) -> int:
-        return sum(self.rows_per_file[name] for name in files)
+    def rows_per_rank(self, world_size: int) -> int:
+        """Rows that each rank takes in an epoch."""
+        return self.rows // world_size
 
     def steps(self, world_size: int) -> int:
-        """Batches of an epoch, the same for every rank and epoch: the smallest share decides.
+        """Batches of an epoch, the same for every rank and epoch; the last may be smaller.
 
-        Refuses a batch larger than that share.
+        Refuses a batch larger than a rank's rows.
         """
-        rows = min(
-            self.rows_of(self.files_of(rank, world_size, epoch))
-            for rank in range(world_size)
-            for epoch in range(len(self.rows_per_file))
-        )
-        if not sum(self.rows_per_file.values()):
+        rows = self.rows_per_rank(world_size)
+        if not self.rows:
             raise Refusal(
                 f"the shards have no {self.table} of the splits {', '.join(self.splits)}, so there "
                 "is nothing to pretrain on; run jobs.featurize on data that has some, or with "
                 "another --splits.salt"
-            )
-        if not rows:
-            raise Refusal(
-                f"{world_size} workers share {len(self.rows_per_file)} files of training "
-                f"{self.table}, and one would have no row; use fewer workers, or more files "
-                "(--shards.files)"
             )
         if rows < self.batch_size:
             raise Refusal(
@@ -102,12 +109,12 @@ class Plan:
                 f"lower its batch size to {rows * world_size} or less, "
                 "or use fewer workers"
             )
-        return rows // self.batch_size
+        return math.ceil(rows / self.batch_size)
 
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's files and rows.
+    """One rank's rows.
 
     They follow from the rank, so no process deals them out and timing never matters.
     """
@@ -131,7 +138,7 @@ class Share:
         notes = NoteVectors.none()
         if self.plan.table == "admissions":
             vectors = Folder(self.plan.shards) / NOTE_EMBEDDINGS
-            notes = read_notes(patiently(vectors, lambda: opened(vectors, "embed_notes")))
+            notes = read_notes(opened(vectors, "embed_notes"))
         is_kept = self.is_kept
         if is_kept:
             made = functools.partial(self._in_memory, self._kept(notes), steps, for_gpu)
@@ -150,8 +157,8 @@ class Share:
 
         All ranks read in the same way: ranks that do not would read each other's rows.
         """
-        shares = [self.plan.files_of(rank, self.world_size) for rank in range(self.world_size)]
-        if max(self._bytes(files) for files in shares) <= self.plan.budget:
+        shares = [self.plan.parts_of(rank, self.world_size) for rank in range(self.world_size)]
+        if max(self._bytes(parts) for parts in shares) <= self.plan.budget:
             return True
         if self.plan.shuffle_between_patients:
             raise Refusal("the shuffled control needs its share in memory; raise share_budget_gib")
@@ -159,9 +166,9 @@ class Share:
 
     def _kept(self, notes: NoteVectors) -> Stays | Admissions:
         """Reads all rows of the rank."""
-        files = self.plan.files_of(self.rank, self.world_size)
-        expected = self.plan.rows_of(files)
-        (table,) = windows(self._tables(files), expected, 0, expected)
+        parts = self.plan.parts_of(self.rank, self.world_size)
+        expected = rows_in(parts)
+        (table,) = windows(self._tables(parts), expected, 0, expected)
         rows = self._rows(table, notes)
         if self.plan.shuffle_between_patients:
             return rows.shuffled(np.random.default_rng([self.plan.seed, self.rank]))
@@ -171,6 +178,7 @@ class Share:
         self, rows: Stays | Admissions, steps: int, narrow: bool, epoch: int, first: int
     ) -> Iterator[Batch]:
         order, size = self._generator(epoch).permutation(len(rows)), self.plan.batch_size
+        order = order[: self.plan.rows_per_rank(self.world_size)]
         for step in range(first, steps):
             yield rows.batch(order[step * size : (step + 1) * size], narrow)
 
@@ -179,13 +187,14 @@ class Share:
     ) -> Iterator[Batch]:
         """Shuffles inside one window of rows after the other.
 
-        Skips the files before the window of step ``first``, and reads past the rows before it.
+        Skips the parts before the window of step ``first``, and reads past the rows before it.
         """
         if first >= steps:
             return
         size, step = self.plan.batch_size, first // WINDOW * WINDOW
-        files, skip = self._reading(epoch, steps, step * size)
-        for table in windows(self._tables(files), WINDOW * size, skip, (steps - step) * size):
+        parts, skip = self._reading(epoch, step * size)
+        left = self.plan.rows_per_rank(self.world_size) - step * size
+        for table in windows(self._tables(parts), WINDOW * size, skip, left):
             rows = self._rows(table, notes)
             order = self._generator(epoch, 1 + step).permutation(table.num_rows)
             for at in range(0, table.num_rows, size):
@@ -193,41 +202,36 @@ class Share:
                     yield rows.batch(order[at : at + size], narrow)
                 step += 1
 
-    def _reading(self, epoch: int, steps: int, before: int) -> tuple[list[str], int]:
+    def _reading(self, epoch: int, before: int) -> tuple[list[Part], int]:
         """Finds where an epoch's reading starts.
 
         Args:
-            epoch: decides the files, their order, and the spare rows that come before the first.
-            steps: batches of an epoch.
+            epoch: decides the parts, their order, and whether a spare row comes before the first.
             before: rows of the epoch to skip.
 
         Returns:
-            The files left to read, in their order, and the rows to skip in the first of them.
+            The parts left to read, in their order, and the rows to skip in the first of them.
         """
         generator = self._generator(epoch)
-        files = self.plan.files_of(self.rank, self.world_size, epoch)
-        files = [files[i] for i in generator.permutation(len(files))]
-        spared = self.plan.rows_of(files) - steps * self.plan.batch_size
+        parts = self.plan.parts_of(self.rank, self.world_size, epoch)
+        parts = [parts[i] for i in generator.permutation(len(parts))]
+        spared = rows_in(parts) - self.plan.rows_per_rank(self.world_size)
         start = before + int(generator.integers(spared + 1))
-        while files and start >= (rows := self.plan.rows_per_file[files[0]]):
-            files, start = files[1:], start - rows
-        return files, start
+        while parts and start >= parts[0].rows:
+            start -= parts[0].rows
+            parts = parts[1:]
+        return parts, start
 
-    def _tables(self, files: list[str]) -> Iterator[pa.Table]:
-        """Reads the files' rows of the plan's splits, in order, cut where Ray Data cuts them."""
-        if not files:
+    def _tables(self, parts: list[Part]) -> Iterator[pa.Table]:
+        """Reads the parts' rows of the plan's splits, in order, cut where Ray Data cuts them."""
+        if not parts:
             return
-        published = {name: self.plan.sha256[name] for name in files}
+        folder = Folder(self.plan.shards) / self.plan.table
         dataset = ray.data.read_datasource(
-            ShardFiles(
-                Folder(self.plan.shards) / self.plan.table,
-                published,
-                self.plan.splits,
-                self.plan.sources,
-            ),
+            ShardFiles(folder, parts, self.plan.sha256, self.plan.splits, self.plan.sources),
             num_cpus=_rounded_down(1 / (2 * PARALLEL_FILES * self.world_size)),
             concurrency=PARALLEL_FILES,
-            override_num_blocks=len(files),
+            override_num_blocks=len(parts),
         )
         options = dataset.context.execution_options
         options.preserve_order = True
@@ -241,18 +245,23 @@ class Share:
             return Stays.from_arrow(table)
         return Admissions.from_arrow(table, self.plan.max_stays, notes)
 
-    def _bytes(self, files: list[str]) -> int:
-        """Estimates the bytes of the files' rows in memory.
+    def _bytes(self, parts: list[Part]) -> int:
+        """Estimates the bytes of the parts' rows in memory.
 
         About twice what they take as Parquet, and a note vector for every admission, which lies in
         no shard.
         """
-        folder = Folder(self.plan.shards) / self.plan.table
-        sparse = 2 * sum(folder.size(name) or 0 for name in files)
+        rows = self.plan.rows_per_file
+        sparse = 2 * sum(self._sizes[part.name] * part.rows // rows[part.name] for part in parts)
         if self.plan.table == "stays":
             return sparse
-        rows = sum(self.plan.rows_per_file[name] for name in files)
-        return sparse + rows * self.plan.note_width * np.dtype(np.float32).itemsize
+        return sparse + rows_in(parts) * self.plan.note_width * np.dtype(np.float32).itemsize
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of each file, by one listing."""
+        sizes = (Folder(self.plan.shards) / self.plan.table).sizes()
+        return {name: sizes.get(name, 0) for name in self.plan.rows_per_file}
 
     def _generator(self, epoch: int, *more: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, epoch, self.rank, self.world_size, *more])
@@ -315,12 +324,3 @@ def windows(tables: Iterable[pa.Table], size: int, skip: int, rows: int) -> Iter
 def pinned(batch: Batch) -> Batch:
     """Copies a batch to page-locked memory, from which a GPU copies without waiting."""
     return {name: value.pin_memory() for name, value in batch.items()}
-
-
-def read_notes(vectors: Output) -> NoteVectors:
-    """Reads all published vectors of a run's notes. Refuses a file that is missing or altered."""
-    names = [name for name in vectors.files if name.endswith(".parquet")]
-    tables = [
-        patiently(vectors.folder, functools.partial(vectors.read_parquet, name)) for name in names
-    ]
-    return NoteVectors.from_arrow(pa.concat_tables(tables)) if tables else NoteVectors.none()

@@ -68,6 +68,10 @@ class RawTables:
     def has(self, table: str) -> bool:
         return table in self.files
 
+    def columns(self, table: str) -> list[str]:
+        """The names of a table's columns, in lower case: which of those it may lack are there."""
+        return _opened(self.folder, self.files[table][0], table).columns
+
     def place(self, table: str, row: int) -> str:
         """Where row ``row`` of a table is, from 0, for a refusal: `` at line 7``."""
         for name in self.files[table]:

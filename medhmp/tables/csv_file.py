@@ -147,10 +147,9 @@ class CsvFile:
 
     def _opened(self) -> tuple[Any, Any]:
         """The file as stored, and its decompressed text."""
-        fs, path = self.folder.resolve(self.name)
-        file = fs.open_input_file(path)  # Arrow's other streams do not tell where they are
+        file = self.folder.open(self.name)  # Arrow's other streams do not tell where they are
         text = pa.BufferedInputStream(file, READ)
-        gz = path.lower().endswith(".gz")
+        gz = self.name.lower().endswith(".gz")
         return file, pa.CompressedInputStream(text, "gzip") if gz else text
 
     @property

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import pyarrow.fs as pafs
-
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 
@@ -47,9 +45,9 @@ def files_of(folder: Folder, tables: Iterable[str], first: str) -> dict[str, tup
     by_place = itertools.groupby(sorted(set(tables), key=posixpath.dirname), posixpath.dirname)
     for place, names in by_place:
         listed = _listed(folder, place, first)
-        is_of_tables |= any(re.search(_KIND + "$", i.base_name, re.IGNORECASE) for i in listed)
+        is_of_tables |= any(re.search(_KIND + "$", base, re.IGNORECASE) for base in listed)
         for name in sorted(names):
-            if own := [f for info in listed for f in _found(folder, place, info, table_of(name))]:
+            if own := [f for e in listed.items() for f in _found(folder, place, e, table_of(name))]:
                 found[table_of(name)] = _whole(folder, table_of(name), own)
     if not (found or is_of_tables):
         raise Refusal(
@@ -59,10 +57,11 @@ def files_of(folder: Folder, tables: Iterable[str], first: str) -> dict[str, tup
     return found
 
 
-def _found(folder: Folder, place: str, info: pafs.FileInfo, table: str) -> Iterator[_Found]:
+def _found(folder: Folder, place: str, entry: tuple[str, bool], table: str) -> Iterator[_Found]:
     """The files of ``table`` that an entry of a listing is or holds."""
-    name, base = posixpath.join(place, info.base_name), info.base_name
-    if info.type == pafs.FileType.Directory:
+    base, is_folder = entry
+    name = posixpath.join(place, base)
+    if is_folder:
         if re.fullmatch(rf"{re.escape(table)}(\.csv|\.parquet)?", base, re.IGNORECASE):
             for inner in (folder / name).names():
                 kind = re.search(_KIND + "$", inner, re.IGNORECASE)
@@ -101,15 +100,12 @@ def _whole(folder: Folder, table: str, files: list[_Found]) -> tuple[str, ...]:
     return tuple(file.name for file in files)
 
 
-def _listed(folder: Folder, place: str, first: str) -> list[pafs.FileInfo]:
+def _listed(folder: Folder, place: str, first: str) -> dict[str, bool]:
     """The entries of ``place``, below ``folder``. Refusals suggest ``first``."""
-    fs, path = folder.resolve(place)
     try:
-        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        return folder.entries(place)
     except OSError as error:
         raise Refusal(
             f"'{folder}' cannot be listed ({type(error).__name__}); "
             f"give the folder that holds {first}.csv.gz, and check access to it"
         ) from None
-    kinds = (pafs.FileType.File, pafs.FileType.Directory)
-    return sorted((i for i in infos if i.type in kinds), key=lambda info: info.base_name)

@@ -1,8 +1,9 @@
-"""Ranges of plausible readings: a number outside is converted from another unit or left out.
+"""Ranges of plausible readings, and names and units that all sources share.
 
-Both are counted. ``variables.yaml`` has the ranges, each with where it comes from; a run may name a
-file of its own in the same form. Ranges are wider than anything compatible with life: they catch
-what was mistyped or is in another unit, not what is abnormal.
+A number outside its range is converted from another unit or left out; both are counted.
+``variables.yaml`` has the ranges, each with where it comes from; a run may name a file of its own
+in the same form. Ranges are wider than anything compatible with life: they catch what was mistyped
+or is in another unit, not what is abnormal.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from hashlib import sha256
 from importlib import resources
 from math import inf
 from posixpath import basename, dirname
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import polars as pl
 import yaml
@@ -20,12 +21,13 @@ import yaml
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
 
-SOURCES: Final = ("mimic", "eicu", "meds", "physionet2012")
+SOURCES: Final = ("mimic", "eicu", "clif", "meds", "physionet2012")
 """Sources whose variables an entry can name; ``mimic`` is MIMIC-III and IV, which share items."""
 
 ENTRY: Final = ("unit", "range", "reference", "names")
-OPTIONAL: Final = ("other_units",)
+OPTIONAL: Final = ("other_units", "shared")
 OTHER: Final = ("unit", "times", "plus", "between")
+SHARED: Final = ("as", "times", "plus")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """The name of an entry's readings under ``features.names`` "shared": reading * times + plus is
+    in the unit of the entry of that name."""
+
+    name: str
+    times: float = 1.0
+    plus: float = 0.0
+
+
+@dataclass(frozen=True)
 class Variable:
     """One entry: a quantity, the range of its plausible values, and its names in the sources."""
 
@@ -49,6 +61,7 @@ class Variable:
     high: float
     others: tuple[Unit, ...]  # tried in this order
     names: Mapping[str, tuple[str, ...]]  # source -> variables of its events
+    shared: Shared
 
 
 @dataclass(frozen=True)
@@ -57,23 +70,51 @@ class Ranges:
 
     variables: tuple[Variable, ...]
     limits: pl.DataFrame  # variable, entry (its place in ``variables``), low, high
+    shared: pl.DataFrame | None  # variable, name, times, plus; None: names stay the source's own
 
     @staticmethod
-    def of(variables: tuple[Variable, ...], source: str) -> "Ranges":
-        """The entries that name a variable of one of ``SOURCES``."""
+    def of(
+        variables: tuple[Variable, ...], source: str, names: Literal["own", "shared"] = "own"
+    ) -> "Ranges":
+        """The entries that name a variable of one of ``SOURCES``.
+
+        ``names`` is ``features.names``.
+        """
         rows = [
             (name, place, of.low, of.high)
             for place, of in enumerate(variables)
             for name in of.names.get(source, ())
         ]
         kinds = {"variable": pl.String, "entry": pl.Int64, "low": pl.Float64, "high": pl.Float64}
-        return Ranges(variables, pl.DataFrame(rows, schema=kinds, orient="row"))
+        limits = pl.DataFrame(rows, schema=kinds, orient="row")
+        return Ranges(variables, limits, _shared(variables, source) if names == "shared" else None)
 
     def plausible(self, events: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
-        """EVENTS in their order, with implausible numbers converted or left out.
+        """EVENTS in their order, with implausible numbers converted or left out, under the names
+        asked for.
 
-        ``counts`` gets the readings of each variable that were. Texts stay.
+        ``counts`` gets the readings of each variable that were. Texts stay. What holds for a whole
+        stay keeps its own name: it is no reading of an hour, as that of another source may be.
         """
+        events = self._in_range(events, counts)
+        if self.shared is None:
+            return events
+        known = events.select("variable").join(
+            self.shared, on="variable", how="left", maintain_order="left"
+        )
+        columns = events.with_columns(known.select("name", "times", "plus"))
+        is_shared = pl.col("name").is_not_null() & pl.col("hours").is_not_null()
+        number = pl.col("number") * pl.col("times") + pl.col("plus")
+        return columns.with_columns(
+            variable=pl.when(is_shared).then("name").otherwise("variable"),
+            number=pl.when(is_shared).then(number).otherwise("number"),
+            # two variables of a source may now be one, so no row may go for another's sake
+            repeats=pl.when(is_shared & (pl.col("repeats") != "sum"))
+            .then(pl.lit("apart"))
+            .otherwise("repeats"),
+        ).select(events.columns)
+
+    def _in_range(self, events: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
         if self.limits.is_empty():
             return events
         known = events.select("variable", "number").join(
@@ -109,6 +150,17 @@ def _in_our_unit(of: Variable, number: float) -> tuple[str | None, float | None]
         if of.low <= converted <= of.high and unit.low <= number <= unit.high:
             return unit.name, converted
     return None, None
+
+
+def _shared(variables: tuple[Variable, ...], source: str) -> pl.DataFrame:
+    """Each variable of a source with its shared name, and how its numbers become of that unit."""
+    rows = [
+        (name, of.shared.name, of.shared.times, of.shared.plus)
+        for of in variables
+        for name in of.names.get(source, ())
+    ]
+    kinds = {"variable": pl.String, "name": pl.String, "times": pl.Float64, "plus": pl.Float64}
+    return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
 # The file
@@ -169,6 +221,7 @@ def _variables(where: str, text: str) -> tuple[Variable, ...]:
     parser = _Parser(where)
     found = tuple(parser.variable(str(name), entry) for name, entry in entries.items())
     parser.refuse_names_given_twice(found)
+    parser.refuse_unknown_shared(found)
     return found
 
 
@@ -216,7 +269,20 @@ class _Parser:
             high=high,
             others=tuple(self._unit(name, unit) for unit in self._list(name, entry)),
             names=self._names(name, entry["names"]),
+            shared=self._shared(name, entry.get("shared")),
         )
+
+    def _shared(self, name: str, given: Any) -> Shared:
+        if given is None:
+            return Shared(name)
+        known = isinstance(given, dict) and "as" in given and set(given) <= set(SHARED)
+        if not known or not all(_is_number(given.get(key, 1)) for key in ("times", "plus")):
+            self._refuse(
+                name,
+                "has a 'shared' that is not {as: ENTRY, times: a, plus: b}, with its x being "
+                "a x + b of that entry; write it so",
+            )
+        return Shared(str(given["as"]), float(given.get("times", 1)), float(given.get("plus", 0)))
 
     def _range(self, name: str, given: Any, key: str = "range") -> tuple[float, float]:
         ends = given if isinstance(given, list) else []
@@ -264,6 +330,12 @@ class _Parser:
                         of.name, f"names {key[1]} of {key[0]}, as '{seen[key]}' does; keep it once"
                     )
                 seen[key] = of.name
+
+    def refuse_unknown_shared(self, variables: tuple[Variable, ...]) -> None:
+        own = {of.name for of in variables if of.shared == Shared(of.name)}
+        for of in variables:
+            if of.shared.name not in own:
+                self._refuse(of.name, "is shared as no entry that stays itself; name one that does")
 
     def _refuse(self, name: str, what: str) -> NoReturn:
         raise Refusal(f"tables.variables '{self.where}': entry '{name}' {what}")

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from medhmp.layout import TIME
 from medhmp.legend import Task
-from medhmp.meds_patterns import Meds
+from medhmp.meds_patterns import Meds, of_etl
 from medhmp.progress import Progress
 from medhmp.run import Run
 from medhmp.tables.ranges import Variable, read_variables
@@ -91,7 +91,8 @@ class ReaderSettings:
     value_types: Mapping[str, str]  # variable -> declared type of its values
     meds: Meds  # what the codes of a MEDS dataset mean
     facts: Literal["shared", "own"]  # the words of facts (tables/facts.py)
-    variables: tuple[Variable, ...]  # ranges of plausible readings
+    variables: tuple[Variable, ...]  # ranges of plausible readings, and shared names
+    names: Literal["own", "shared"]  # of hourly readings (tables/ranges.py)
     progress: Progress
 
     @staticmethod
@@ -104,9 +105,10 @@ class ReaderSettings:
             task_signals=cohort.task_signals,
             drug_key=features.drug_key,
             value_types=features.types(),
-            meds=run.tables.meds,
+            meds=of_etl(run.tables.meds),
             facts=features.facts,
             variables=read_variables(run.tables.variables),
+            names=features.names,
             progress=Progress(run.quiet),
         )
 
@@ -132,6 +134,11 @@ class Source:
     unrecorded: Mapping[Task, pl.DataFrame] = field(default_factory=dict)
     # subject_id, split (one of legend.SPLITS) of every patient; none: a hash decides
     splits: pl.DataFrame | None = None
+    # true where deaths after discharge are recorded, too, so that who has none has lived on
+    follows_up: bool = False
+    # stay_id and layout.TARGETS, where the source has them of its own; none: they follow from the
+    # times of its stays, admissions and deaths
+    targets: Callable[[], pl.DataFrame] | None = None
     # stream -> the share of it, 0 to 1, that has been read so far, where that is known
     shares: Mapping[str, float] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ from medhmp.refusal import Refusal
 from medhmp.run import Run, Tables, digest
 from medhmp.storage import Folder, Trace, opened
 from medhmp.tables import fiddle
+from medhmp.tables.clif import reader as clif
 from medhmp.tables.csv import table_of
 from medhmp.tables.eicu import reader as eicu
 from medhmp.tables.meds import reader as meds
@@ -49,6 +50,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "mimic3": mimic3,
     "mimic4": mimic4,
     "eicu": eicu,
+    "clif": clif,
     "physionet2012": physionet2012,
     "meds": meds,
     "fiddle": fiddle,
@@ -57,7 +59,7 @@ READERS: Final[Mapping[str, Reader]] = {
 """Name of a source -> its reader."""
 
 
-_OF_TABLES: Final = (mimic3, mimic4, eicu)
+_OF_TABLES: Final = (mimic3, mimic4, eicu, clif)
 WAIVABLE: Final = tuple(dict.fromkeys(table_of(n) for of in _OF_TABLES for n in of.FOR_FEATURES))
 """Tables that ``tables.optional`` may name."""
 _FOR_LABELS: Final = {table_of(name) for of in _OF_TABLES for name in of.FOR_LABELS}
@@ -159,9 +161,10 @@ def _raised(source: Source, by: int) -> Source:
         codes=_frame_raised(source.codes, by),
         streams={name: partial(_batches_raised, s, by) for name, s in source.streams.items()},
         notes=partial(_batches_raised, source.notes, by),
-        onsets=partial(_onsets_raised, source.onsets, by),
+        onsets=partial(_made_raised, source.onsets, by),
         unrecorded={kind: _frame_raised(of, by) for kind, of in source.unrecorded.items()},
         splits=None if source.splits is None else _frame_raised(source.splits, by),
+        targets=source.targets and partial(_made_raised, source.targets, by),
     )
 
 
@@ -169,8 +172,8 @@ def _frame_raised(frame: pl.DataFrame, by: int) -> pl.DataFrame:
     return frame.with_columns(pl.col(name) + by for name in ID_COLUMNS if name in frame.columns)
 
 
-def _onsets_raised(onsets: Callable[[], pl.DataFrame], by: int) -> pl.DataFrame:
-    return _frame_raised(onsets(), by)
+def _made_raised(make: Callable[[], pl.DataFrame], by: int) -> pl.DataFrame:
+    return _frame_raised(make(), by)
 
 
 def _batches_raised(stream: Stream, by: int) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ from typing import Final, cast
 import polars as pl
 
 from medhmp import icd
-from medhmp.legend import LEVELS, PatientTask, Task
+from medhmp.legend import PatientTask, Task
 from medhmp.run import Cohort
 from medhmp.tables.hours import YEAR
 from medhmp.tables.schema import Source
@@ -74,7 +74,7 @@ BAND: Final = 5
 
 def target_codes(task: Task, cohort: Cohort) -> tuple[str, ...]:
     """Prefixes of the codes that are a patient task's target, and so never among its inputs."""
-    if LEVELS[task] != "patient":
+    if task not in DISEASES:
         return ()
     disease = DISEASES[cast(PatientTask, task)]
     broad = getattr(cohort, f"{task}_codes") == "broad"

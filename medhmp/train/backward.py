@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medhmp.batch import CODES, DEMOGRAPHICS, HOURS, PER_ROW, STAY_SLOT, SUBJECT_ID, CsrKeys
+from medhmp.batch import (
+    CODES,
+    DEMOGRAPHICS,
+    HOURS,
+    NUMBERS,
+    PER_ROW,
+    STATISTICS,
+    STAY_SLOT,
+    SUBJECT_ID,
+    CsrKeys,
+)
 from medhmp.model.admission import count_coded, draw_salts
 from medhmp.shards.rows import Batch
 from medhmp.train.device import to_device
@@ -132,7 +142,12 @@ def _rows(batch: Batch, start: int, stop: int, max_stays: int) -> Batch:
     every = batch[DEMOGRAPHICS.offsets].numel() - 1
     hours = (batch[HOURS.offsets].numel() - 1) // max(every, 1)
     taken |= _csr(batch, DEMOGRAPHICS, *stays)
-    return taken | _csr(batch, HOURS, *(hours * stay for stay in stays))
+    if STATISTICS in batch:
+        taken[STATISTICS] = batch[STATISTICS][slice(*stays)]
+    for keys in (HOURS, NUMBERS):
+        if keys.offsets in batch:
+            taken |= _csr(batch, keys, *(hours * stay for stay in stays))
+    return taken
 
 
 def _csr(batch: Batch, keys: CsrKeys, start: int, stop: int) -> Batch:

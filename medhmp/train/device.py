@@ -1,6 +1,5 @@
 """The device that Ray reserved for a fit, and batches copied to it."""
 
-import ray
 import torch
 
 from medhmp.shards.rows import Batch, widened
@@ -12,6 +11,8 @@ def reserved_device() -> torch.device:
     A task that reserved no GPU still sees all GPUs of its node through PyTorch. If fits went by
     that, all trials of a node would crowd on its first GPU.
     """
+    import ray  # here: a trained model also scores where there is no Ray
+
     reserved = ray.get_runtime_context().get_accelerator_ids().get("GPU")
     return torch.device("cuda" if reserved else "cpu")
 

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medhmp.batch import LABEL, SUBJECT_ID
-from medhmp.legend import LEVELS, Task, Widths
+from medhmp.batch import LABEL, STATISTICS, SUBJECT_ID
+from medhmp.batch import TARGETS as TARGETS_KEY
+from medhmp.layout import TARGETS
+from medhmp.legend import Level, Widths
 from medhmp.model.admission import (
     DIAGNOSES,
     AdmissionEncoder,
@@ -25,6 +27,8 @@ from medhmp.model.admission import (
 )
 from medhmp.model.catalog import MODELS
 from medhmp.model.contrast import contrastive_loss
+from medhmp.model.masked_readings import ReadingsDecoder, hide
+from medhmp.model.medhmp_s import NumberAdmissionEncoder, ReadingsEncoder, carried
 from medhmp.model.stay import StayDecoder, StayEncoder
 from medhmp.run import Model, Run, fields_of
 
@@ -59,6 +63,29 @@ class StayReconstruction(nn.Module):
         return loss, {"loss": loss.detach(), "per_feature": loss.detach() / self.features}
 
 
+class NumberReconstruction(nn.Module):
+    """Stage one of MedHMP-S: hide readings of a stay, say them and what the stay is like.
+
+    What is hidden comes from PyTorch's own generator, as dropout does: it differs between ranks and
+    between chunks. The encoder drops nothing else.
+    """
+
+    def __init__(self, widths: Widths, model: Model) -> None:
+        super().__init__()
+        self.readings = ReadingsEncoder(widths, model, dropout=0)
+        self.decoder = ReadingsDecoder(widths, model.width)
+
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
+        """A batch of stays -> the sum of the errors; reports ``loss`` and each error."""
+        values, observed = self.readings.grid_of(batch)
+        hidden = hide(observed)
+        shown = observed & ~hidden
+        states, readout = self.readings(carried(values * shown, shown))
+        errors = self.decoder(states, readout, (values, observed), hidden, batch[STATISTICS])
+        loss = torch.stack([*errors.values()]).sum()
+        return loss, {"loss": loss.detach()} | {name: e.detach() for name, e in errors.items()}
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Inputs of the contrast, of B admissions and K modalities."""
@@ -83,15 +110,18 @@ class Whole:
 class AdmissionPretraining(nn.Module):
     """Stage two, Eq. 11: masked code prediction and inter-modality contrast.
 
+    With ``numbers`` the stays are read as MedHMP-S reads them.
+
     Masks come from the generator ``masks`` alone, which must be in the same state on all processes.
     PyTorch's own generator would not be: dropout draws from it once per stay.
     """
 
-    def __init__(self, widths: Widths, model: Model) -> None:
+    def __init__(self, widths: Widths, model: Model, numbers: bool = False) -> None:
         super().__init__()
         self.settings = model
         self.masks = torch.Generator()
-        self.admission = AdmissionEncoder(widths, model)
+        encoder = NumberAdmissionEncoder if numbers else AdmissionEncoder
+        self.admission = encoder(widths, model)
         self.masked_codes = MaskedCodePrediction(widths, model)
 
     def forward(self, batch: dict[str, Tensor], whole: Whole | None = None) -> LossTerms:
@@ -145,17 +175,21 @@ def _drawn_from(*numbers: int) -> int:
     return int(seed)
 
 
-UNREAD: Final[dict[Literal["pretrain_stay", "pretrain_admission", "fit"], tuple[str, ...]]] = {
+Reader = Literal["pretrain_stay", "pretrain_numbers", "pretrain_admission", "fit"]
+"""What reads fields of ``Model``."""
+UNREAD: Final[dict[Reader, tuple[str, ...]]] = {
     "pretrain_stay": ("max_stays", *STAGE_TWO_ALONE, "head_dropout"),
+    "pretrain_numbers": (
+        *("demographic_hidden", "encoder_layers", "max_stays", *STAGE_TWO_ALONE),
+        *("head_dropout", "forget_gates"),
+    ),
     "pretrain_admission": ("head_dropout",),
     "fit": STAGE_TWO_ALONE,
 }
 """Fields of ``Model`` that an objective never reads: a change of them makes no output anew."""
 
 
-def model_fields(
-    run: Run, objective: Literal["pretrain_stay", "pretrain_admission", "fit"]
-) -> dict[str, Any]:
+def model_fields(run: Run, objective: Reader) -> dict[str, Any]:
     """Fields of ``Model`` for the stamp of what an objective trains."""
     fields = fields_of(run, "model")
     for name in UNREAD[objective]:
@@ -177,22 +211,96 @@ class Classification(nn.Module):
         return loss, {"loss": loss.detach()}
 
 
+AUXILIARY_WEIGHT: Final = 0.6
+"""Of the mean error of auxiliary targets, beside the cross-entropy of the task."""
+IS_EVENT: Final = tuple(name.startswith("death_") for name in TARGETS)
+"""Which auxiliary targets are 0 or 1; the others are numbers."""
+
+
+class MemberClassification(Classification):
+    """Mean cross-entropy of a classifier's members, and of what they say of auxiliary targets.
+
+    Heads of auxiliary targets read the members' hidden states. They are of this objective, not of
+    the model: what is kept of a fit has none, and no row but a training row's needs a target.
+
+    Args:
+        model: has ``members``.
+        width: R.
+    """
+
+    mean: Tensor  # (K) of the targets
+    deviation: Tensor  # (K)
+
+    def __init__(self, model: nn.Module, width: int) -> None:
+        super().__init__(model)
+        self.auxiliary = nn.Linear(width, len(TARGETS))
+        self.register_buffer("mean", torch.zeros(len(TARGETS)))
+        self.register_buffer("deviation", torch.ones(len(TARGETS)))
+
+    def scale(self, targets: Tensor) -> None:
+        """Takes mean and standard deviation of numbers from the targets (n, K) of training rows,
+        NaN where unknown."""
+        known = ~targets.isnan()
+        count = known.sum(0).clamp(min=1)
+        mean = targets.nan_to_num().sum(0) / count
+        variance = ((targets - mean).nan_to_num().square()).sum(0) / count
+        plain = torch.tensor(IS_EVENT) | (variance == 0)
+        self.mean = torch.where(plain, 0, mean)
+        self.deviation = torch.where(plain, 1, variance.sqrt())
+
+    def forward(self, batch: dict[str, Tensor]) -> LossTerms:
+        """A batch with labels -> the loss; reports ``loss`` and its terms."""
+        members: Any = self.model.members
+        hidden, logits = members(batch)  # (B, members, R), (B, members)
+        label = batch[LABEL].to(logits.dtype).unsqueeze(1).expand_as(logits)
+        loss = task = F.binary_cross_entropy_with_logits(logits, label)
+        report = {"task": task.detach()}
+        if TARGETS_KEY in batch:
+            auxiliary = self.auxiliary_error(hidden, batch[TARGETS_KEY])
+            loss = task + AUXILIARY_WEIGHT * auxiliary
+            report["auxiliary"] = auxiliary.detach()
+        return loss, {"loss": loss.detach(), **report}
+
+    def auxiliary_error(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Mean over rows, members and targets; an unknown target has no error.
+
+        Squared error of standardised numbers, cross-entropy of events.
+        """
+        said = self.auxiliary(hidden)  # (B, members, K)
+        wanted = ((targets - self.mean) / self.deviation).unsqueeze(1).expand_as(said)
+        known, wanted = ~wanted.isnan(), wanted.nan_to_num()
+        is_event = torch.tensor(IS_EVENT, device=said.device)
+        of_event = F.binary_cross_entropy_with_logits(said, wanted.clamp(0, 1), reduction="none")
+        error = torch.where(is_event, of_event, (said - wanted).square())
+        return (error * known).mean()
+
+
 def build_stay_pretraining(model: Model, widths: Widths) -> StayReconstruction:
     """Builds stage one with fresh weights."""
     return StayReconstruction(widths, model)
 
 
-def build_admission_pretraining(model: Model, widths: Widths) -> AdmissionPretraining:
+def build_number_pretraining(model: Model, widths: Widths) -> NumberReconstruction:
+    """Builds stage one of MedHMP-S with fresh weights."""
+    return NumberReconstruction(widths, model)
+
+
+def build_admission_pretraining(
+    model: Model, widths: Widths, numbers: bool = False
+) -> AdmissionPretraining:
     """Builds stage two with fresh weights. ``load_start(objective.admission, tensors)`` then copies
-    those of stage one."""
-    return AdmissionPretraining(widths, model)
+    those of stage one. ``numbers``: of MedHMP-S."""
+    return AdmissionPretraining(widths, model, numbers)
 
 
 def build_classifier(
-    task: Task, name: str, model: Model, widths: Widths, **more: Any
+    level: Level, name: str, model: Model, widths: Widths, **more: Any
 ) -> Classification:
-    """Builds a network of the catalog for a task whose level it has, with fresh weights.
+    """Builds a network of the catalog for a level that it has, with fresh weights.
 
     ``more`` goes to the network's builder.
     """
-    return Classification(MODELS[name].builder(LEVELS[task])(widths, model, **more))
+    network = MODELS[name].builder(level)(widths, model, **more)
+    if MODELS[name].reads_numbers:
+        return MemberClassification(network, model.width)
+    return Classification(network)

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from jobs.embed_notes import embed_notes
+from jobs.export import export
 from jobs.featurize import featurize
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
+from jobs.report import report
 from jobs.synthesize import synthesize
 from jobs.tune import tune
 from medhmp import command
@@ -76,6 +78,14 @@ def tuned(pretrained: Run) -> Run:
     """The same folder with every grid."""
     tune(pretrained)
     return pretrained
+
+
+@pytest.fixture(scope="session")
+def exported(tuned: Run) -> Run:
+    """The same folder with its report and a folder of each model."""
+    report(tuned)
+    export(tuned)
+    return tuned
 
 
 @pytest.fixture

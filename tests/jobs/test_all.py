@@ -176,8 +176,7 @@ def is_told(name: str, fields: Collection[str]) -> bool:
 
 def written(run: Run, names: Iterable[str]) -> dict[str, Any]:
     """Time of the last write of each of these files."""
-    fs, root = Folder(run.out).resolve()
-    return {name: fs.get_file_info(f"{root}/{name}").mtime_ns for name in names}
+    return {name: getattr(Folder(run.out).state(name), "changed", None) for name in names}
 
 
 @pytest.mark.s3

@@ -89,7 +89,7 @@ def test_train_tells_the_speed_of_both_stages(
     asked = {
         "stays_per_s", "stays_vs_plain", "admissions_per_s", "wait_share", "stream_vs_preloaded",
         "skip_step_vs_train", "gemm_gflops", "stays_gflops", "admissions_gflops", "peak_gib",
-        "workers_vs_one_step", "gradient_mib",
+        "workers_vs_one_step", "gradient_mib", "number_stays_per_s",
     }  # fmt: skip
     assert asked <= set(found)
     assert all(value >= 0 for value in found.values())

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import math
 import shutil
 import stat
 from dataclasses import replace
@@ -18,7 +19,7 @@ from jobs.featurize import featurize
 from medhmp import layout
 from medhmp.features import fiddle, repeats
 from medhmp.features.fitted import FittedFeatures
-from medhmp.layout import NOTE_COLUMNS
+from medhmp.layout import AUXILIARY, NOTE_COLUMNS, TARGET_TABLE
 from medhmp.legend import LEVELS, ROW_ID, SPLITS
 from medhmp.progress import Progress
 from medhmp.recipes import mimic3_demo, smoke
@@ -105,7 +106,8 @@ def test_bytes_do_not_depend_on_buckets_or_who_watches(made, raw, tmp_path, monk
 def test_featurize_json_tells_what_each_stage_took(made):
     told = shards_of(made).read_json("featurize.json")
     passes = [f"pass {number}" for number in (1, 2, 3, 4)]
-    assert list(told["stages"]) == ["read", "repeats", *passes, "rows", "files", "labels", "notes"]
+    after = ("numbers", "rows", "files", "labels", "notes")
+    assert list(told["stages"]) == ["read", "repeats", *passes, *after]
     for name, spent in told["stages"].items():
         assert spent["seconds"] > 0, name
         assert spent["cpu_seconds"] > 0, name
@@ -141,9 +143,11 @@ def test_the_manifest_counts_what_is_there(made, raw):
 def test_tables_have_the_schemas_of_the_contract(made):
     sizes = open_shards(made).manifest.widths
     stay = (sizes.hours, sizes.features, sizes.demographics, False)
+    numbers = (sizes.numbers, sizes.statistics)
+    assert min(numbers) > 0
     expected = {
-        "stays": schema.stays(*stay),
-        "admissions": schema.admissions(*stay, sizes.diagnoses, sizes.drugs),
+        "stays": schema.stays(*stay, *numbers),
+        "admissions": schema.admissions(*stay, sizes.diagnoses, sizes.drugs, *numbers),
         "patients": schema.patients(sizes.diagnoses),
     }
     for name, target in expected.items():
@@ -179,7 +183,28 @@ def test_admissions_nest_the_rows_of_the_stays_table(made):
     for row, stay in nested:
         own = alone[stay["stay_id"]]
         assert (row["hadm_id"], row["subject_id"]) == (own["hadm_id"], own["subject_id"])
-        assert all(own[name] == value for name, value in stay.items())
+        assert all(repr(own[name]) == repr(value) for name, value in stay.items())  # NaN, too
+
+
+def test_targets_are_those_of_training_stays_and_nobody_else(made, raw):
+    targets = pl.from_arrow(Folder(made.out).read_parquet(f"{AUXILIARY}/{TARGET_TABLE}"))
+    stays = table_of(made, "stays").filter(pc.field("split") == "train")
+    assert targets["stay_id"].to_list() == stays["stay_id"].to_pylist()
+    source = mimic3.read("mimic3", str(raw), made)
+    starts = dict(source.stays.select("stay_id", "intime").iter_rows())
+    ends = dict(source.admissions.select("hadm_id", "discharged").iter_rows())
+    deaths = dict(source.patients.select("subject_id", "death").iter_rows())
+    died = dict(source.admissions.select("hadm_id", "died").iter_rows())
+    for row, stay in zip(targets.to_dicts(), stays.to_pylist(), strict=True):
+        begun = starts[row["stay_id"]]
+        days = (ends[stay["hadm_id"]] - begun) / timedelta(days=1)
+        assert row["log_length_of_stay"] == pytest.approx(math.log(1 + days), rel=1e-5)
+        death = died[stay["hadm_id"]] or deaths[row["subject_id"]]
+        for within in (30, 90, 365):
+            late = death is None or death - begun > timedelta(days=within)
+            assert row[f"death_{within}_days"] == float(not late)
+        assert row["saps_i"] is row["sofa"] is None
+    assert targets["death_365_days"].sum() > 0
 
 
 def test_patients_nest_the_admissions_in_time_order(made):

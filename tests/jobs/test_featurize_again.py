@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from jobs.featurize import featurize
 from medhmp.refusal import Refusal, find_refusal
@@ -18,7 +19,6 @@ from medhmp.shards.stream import Share
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.schema import ID_COLUMNS, IDS
-from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,7 +24,6 @@ from medhmp.run import Loop, Run
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train.pretrain import launch
-from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 
@@ -70,7 +70,7 @@ def test_the_output_is_whole_and_the_loss_falls(pretrained: Run, place: str) -> 
     assert points_of(folder, "loss") == pytest.approx([m["loss"] for m in metrics])
     table = "stays" if name == "pretrain_stay" else "admissions"
     rows = open_shards(pretrained).manifest.rows_per_file(table, ("train",))
-    assert {m["steps"] for m in metrics} == {sum(rows.values()) // settings.batch_size}
+    assert {m["steps"] for m in metrics} == {-(-sum(rows.values()) // settings.batch_size)}
     kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert len(kept) <= settings.keep
     assert kept[-1] == f"epoch-{settings.epochs:05d}-step-000000"

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import ray
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from jobs.tune import tune
@@ -25,9 +27,10 @@ from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder, Output, Stamp, publish
 from medhmp.train.finetune import grid as grid_module
 from medhmp.train.finetune.estimators import FitSettings
-from medhmp.train.finetune.grid import Shared, TrialLines, run_cell
+from medhmp.train.finetune.experiment import InTurn, TrialLines
 from medhmp.train.finetune.inputs import FitInputs
-from medhmp.train.finetune.search import Cell, Grid, grids_of
+from medhmp.train.finetune.search import CellFit, Grid, grids_of
+from medhmp.train.finetune.trials import Shared, run_trial
 
 pytestmark = pytest.mark.ray
 
@@ -135,7 +138,12 @@ def only_grid(run: Run) -> tuple[Grid, Shared]:
     (grid,) = grids_of(run, "mortality", FitInputs(run, shards))
     rows = read_task(shards, "mortality", run.cohort, run.model)
     settings = FitSettings(run.model, run.finetune, shards.widths)
-    return grid, Shared({"mortality": rows}, settings, {("none", 0): None})
+    given = {"mortality": ray.put(rows)}
+    return grid, Shared(given, settings, {("none", 0, False): None}, (grid,))
+
+
+def fits_of(grid: Grid) -> list[CellFit]:
+    return [fit for cell in grid.cells for fit in cell.fits]
 
 
 def rates_of(run: Run) -> tuple[float, ...]:
@@ -152,22 +160,22 @@ def one_grid(run: Run, **changes: Any) -> Run:
     return replace(run, tune=replace(run.tune, **narrow))
 
 
-@pytest.mark.parametrize("done", [1, 2])
-def test_a_grid_begun_again_goes_on_with_the_cells_that_are_missing(
+@pytest.mark.parametrize("done", [1, 4])
+def test_a_grid_begun_again_goes_on_with_the_fits_that_are_missing(
     tuned: Run, branch: Callable[..., Run], done: int
 ) -> None:
-    """With both cells done, what is missing is the choice and the scores."""
+    """With all four done, what is missing is the choice and the scores."""
     run = branch(one_grid(tuned), "shards")
     grid, shared = only_grid(run)
-    cells = grid.cells
-    for number in range(done):
-        run_cell({"number": number}, cells, shared)
+    fits = fits_of(grid)
+    for fit in fits[:done]:
+        run_trial(fit.config, shared)
     trials = grid_of(run, "mortality", "none") / "trials"
     before = {path: path.stat().st_mtime_ns for path in trials.glob("*.json")}
     assert len(before) == done
     tune(run)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert sorted(p.name for p in trials.glob("*.json")) == sorted(f"{c.name}.json" for c in cells)
+    assert sorted(p.name for p in trials.glob("*.json")) == sorted(fit.record for fit in fits)
     undisturbed = grid_of(tuned, "mortality", "none")
     for name in ("trials.parquet", "predictions.parquet"):
         assert pl.read_parquet(trials.parent / name).equals(pl.read_parquet(undisturbed / name))
@@ -181,17 +189,18 @@ def test_one_more_rate_keeps_the_cells_and_chooses_among_all(
     folder = grid_of(run, "mortality", "none")
     before = {path: path.read_bytes() for path in folder.glob("trials/*.json")}
     fitted: list[str] = []
-    fit = grid_module._tune
+    results: list[Any] = []
+    fit = grid_module.run_experiment
 
-    def fit_and_note(cells: list[Cell], *rest: Any) -> None:
-        fitted.extend(cell.name for cell in cells)
-        fit(cells, *rest)
+    def fit_and_note(fits: list[CellFit], *rest: Any) -> None:
+        fitted.extend(fit.name for fit in fits)
+        results.append(fit(fits, *rest))
 
-    monkeypatch.setattr(grid_module, "_tune", fit_and_note)
+    monkeypatch.setattr(grid_module, "run_experiment", fit_and_note)
     tune(one_grid(run, search=searching(*rates_of(run), 1e-12)))
-    assert fitted == ["batch-32-lr-1e-12"]
+    assert fitted == ["batch-32-lr-1e-12-seed-0", "batch-32-lr-1e-12-seed-1"]
     assert {path: path.read_bytes() for path in before} == before
-    assert len(list(folder.glob("trials/*.json"))) == len(before) + 1
+    assert len(list(folder.glob("trials/*.json"))) == len(before) + 2
     assert set(pl.read_parquet(folder / "trials.parquet")["lr"]) > {1e-12}
     undisturbed = grid_of(tuned, "mortality", "none") / "predictions.parquet"
     assert pl.read_parquet(folder / "predictions.parquet").equals(pl.read_parquet(undisturbed))
@@ -211,25 +220,25 @@ def test_a_narrower_search_fits_its_choice_again_if_the_weights_are_gone(
     assert pl.read_parquet(folder / "trials.parquet").equals(was)
 
 
-def test_a_cell_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
+def test_a_fit_of_another_run_that_was_cut_off_is_not_taken_for_this_runs(
     tuned: Run, branch: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its weights have the same names; the record, written after them, must not outlive them."""
     run = branch(one_grid(tuned), "shards")
 
-    def fit_first_cell(of: Run) -> None:
+    def fit_first(of: Run) -> None:
         grid, shared = only_grid(of)
-        run_cell({"number": 0}, grid.cells, shared)
+        run_trial(fits_of(grid)[0].config, shared)
 
     def cut_off(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    fit_first_cell(run)
+    fit_first(run)
     trials = grid_of(run, "mortality", "none") / "trials"
     assert len(list(trials.glob("*.json"))) == 1
-    monkeypatch.setattr("medhmp.train.finetune.grid._mean_loss", cut_off)
+    monkeypatch.setattr(Folder, "write_record", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        fit_first_cell(replace(run, finetune=replace(run.finetune, epochs=1)))
+        fit_first(replace(run, finetune=replace(run.finetune, epochs=1)))
     assert list(trials.glob("*.json")) == []
 
 
@@ -251,46 +260,79 @@ def test_a_finished_run_opens_the_shards_once(tuned: Run, monkeypatch: pytest.Mo
     assert len([name for name in opens if name.endswith("/best.json")]) > len(GRIDS)  # of all
 
 
-def test_in_a_log_a_line_is_said_while_no_cell_ends(
+def test_in_a_log_a_line_is_said_while_no_fit_ends_and_what_the_first_waits_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("medhmp.progress.time.monotonic", lambda: now[0])
-    lines = TrialLines([], Progress(quiet=False).pace())
+    nothing = InTurn([], lambda grid: [])
+    lines = TrialLines(nothing, {"CPU": 1, "GPU": 0.25}, Progress(quiet=False).pace())
     for _ in range(7):
         lines.on_step_end(0, [])
         now[0] += 10
-    assert capsys.readouterr().out.count("tune 0/0 cells  ") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("tune 0/0 fits  ") == 2
+    assert printed.count("so far, waiting for 1 CPU and 0.25 GPU of the cluster") == 2
 
 
-def test_cells_done_are_told_and_one_that_diverges_is_recorded_and_not_chosen(
+def test_fits_are_told_tracked_and_named_by_what_they_are(
     cohort: Run,
     branch: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    run = branch(
-        one_grid(cohort, search=searching(1e30, 5e-3), replicates=1), "shards", quiet=False
-    )
+    """ASHA stops fits of rates that teach nothing; beyond the highest one more is searched, which
+    diverges, is recorded and not chosen."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path / "mlflow"))
+    nothing = (1e-33, 1e-34, 1e-35)
+    run = one_grid(cohort, search=searching(5e-3, *nothing), replicates=1, asha=True, extend=1)
+    run = branch(run, "shards", quiet=False, tracker="mlflow")
+    run = replace(run, finetune=replace(run.finetune, epochs=4, patience=2))
     monkeypatch.setattr(Progress, "is_watched", property(lambda self: not self.quiet))
+    results: list[Any] = []
+    fit = grid_module.run_experiment
+    monkeypatch.setattr(grid_module, "run_experiment", lambda *given: results.append(fit(*given)))
     tune(run)
     printed = capsys.readouterr().out.splitlines()
-    lines = [line for line in printed if re.match(r"tune \d+/\d+ cells ", line)]
-    assert len(lines) == 2
-    for number, line in enumerate(lines, 1):
-        assert line.startswith(f"tune {number}/2 cells  mortality medhmp none batch-32-lr-")
-        assert re.search(r"  \d+ s left$", line)
-    assert lines[-1].endswith("  0 s left")
-    (good,) = [line for line in lines if "lr-0.005" in line]
-    (bad,) = set(lines) - {good}
-    assert re.search(r"-lr-0\.005  loss 0\.\d+  \d+ s left$", good)
-    assert re.search(r"-lr-1e\+30  diverged  \d+ s left$", bad)
+    lines = [line for line in printed if re.match(r"tune \d+/\d+ fits ", line)]
+    assert len(lines) == 5
+    assert all(re.search(r" mortality medhmp none 32 .*  \d+ s left$", line) for line in lines)
+    assert lines[-1].startswith("tune 5/5 fits  ")
+    (bad,) = [line for line in lines if " 2.5e+28 " in line]
+    assert "  diverged  " in bad
+    assert any("searching 2.5e+28, too" in line for line in printed)
+
     folder = grid_of(run, "mortality", "none")
     trials = pl.read_parquet(folder / "trials.parquet")
-    diverged = trials.filter(lr=1e30)
-    assert diverged["status"].to_list() == ["diverged"] * run.tune.replicates
-    assert diverged["val_loss"].null_count() == run.tune.replicates
+    status = dict(trials.select("lr", "status").iter_rows())
+    assert (status[2.5e28], status[5e-3]) == ("diverged", "finished")
+    assert {status[rate] for rate in nothing} == {"stopped", "finished"}  # the first may go on
     assert json.loads((folder / "best.json").read_text())["learning_rate"] == 5e-3
+    stopped = trials.filter(status="stopped")
+    assert any(f"ASHA stopped {stopped.height} of 5 fits" in line for line in printed)
+    assert stopped["epochs"].to_list() == [2] * stopped.height
+    assert trials.filter(status="diverged")["val_loss"].to_list() == [None]
+
+    table = results[0].get_dataframe()
+    named = table[["config/task", "config/model", "config/start", "config/replicate"]]
+    assert set(named.itertuples(index=False, name=None)) == {("mortality", "medhmp", "none", 0)}
+    assert set(table["config/learning_rate"]) == set(status)
+
+    client = MlflowClient(str(tmp_path / "mlflow"))
+    place = client.get_experiment_by_name(run.name).experiment_id
+    tracked = {float(of.data.params["learning_rate"]): of for of in client.search_runs([place])}
+    assert tracked.keys() == status.keys()
+    for row in trials.iter_rows(named=True):
+        told = tracked[row["lr"]].data
+        assert told.params | {"task": "mortality", "batch_size": "32"} == told.params
+        if row["status"] != "diverged":
+            losses = [
+                of.value
+                for of in client.get_metric_history(tracked[row["lr"]].info.run_id, "val_loss")
+            ]
+            assert len(losses) >= row["epochs"]
+            assert min(losses) == pytest.approx(row["val_loss"])
 
 
 def publish_again(run: Run, *changed: str) -> None:

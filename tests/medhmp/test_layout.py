@@ -7,6 +7,7 @@ from medhmp.layout import (
     STARTED_FROM,
     STAY_PRETRAINING,
     seeded,
+    started_from,
     unseeded,
 )
 from medhmp.report.names import PRETRAININGS
@@ -14,7 +15,9 @@ from medhmp.report.names import PRETRAININGS
 
 def test_the_report_draws_every_pretraining_that_a_start_is_taken_from():
     control = {SHUFFLED_STAY_PRETRAINING}  # of which no start is taken, but stage two's control
-    assert set(PRETRAININGS) == {STAY_PRETRAINING, *STARTED_FROM.values()} | control
+    of_numbers = {started_from(start, numbers=True) for start in ("stay", "admission", "both")}
+    drawn = {STAY_PRETRAINING, *STARTED_FROM.values()} | control | of_numbers
+    assert set(PRETRAININGS) == drawn
 
 
 @pytest.mark.parametrize("place", [*PRETRAININGS, "start"])

@@ -7,12 +7,14 @@ import gzip
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 import pytest
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from jobs.featurize import featurize
 from jobs.synthesize import synthesize
@@ -20,6 +22,7 @@ from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import SPLITS
 from medhmp.recipes import smoke
 from medhmp.run import (
+    Cohort,
     Finetune,
     Model,
     Pretrain,
@@ -30,13 +33,13 @@ from medhmp.run import (
     Tables,
 )
 from medhmp.shards.labelled import Labelled, TaskData, read_task
-from medhmp.shards.manifest import open_shards
+from medhmp.shards.manifest import OpenShards, open_shards
 from medhmp.shards.stream import Share, TableName
+from medhmp.shards.tabular import counted
 from medhmp.storage import COMPLETE, Folder, Stamp, publish
 from medhmp.synthetic import synthesize as write_tables
 from medhmp.tables.mimic import mimic3
 from medhmp.train.finetune.estimators import FitSettings, estimator_of
-from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 
@@ -111,7 +114,7 @@ def test_shuffled_labels_teach_nothing(run: Run) -> None:
     label = data["test"].label
     areas = []
     for seed in range(5):
-        network = estimator_of("mortality", "medhmp", point, settings)
+        network = estimator_of("stay", "medhmp", point, settings)
         network.fit(shuffled(data, np.random.default_rng(seed)), seed)
         areas.append(auroc(label, network.score(data["test"])))
     n1, n0 = label.sum(), (1 - label).sum()
@@ -197,8 +200,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def later(raw: Path, table: str) -> pl.DataFrame:
-    """The table with every trace of what follows its stays' last known hour changed.
+def later(raw: Path, table: str, end: pl.Expr = END) -> pl.DataFrame:
+    """The table with every trace of what follows its stays' last known hour, at ``end``, changed.
 
     Of the later rows half are gone and the others say something else; there are new ones, from the
     first moment on that may not be known; and ranges that span it last longer, at the same rate.
@@ -206,16 +209,16 @@ def later(raw: Path, table: str) -> pl.DataFrame:
     times, rows = TIMES[table], clocked(raw, table)
     names = [c for c in rows.columns if c not in ("intime", "discharged")]
     at = pl.col(times[0])
-    late = ((at >= END) | (at > pl.col("discharged"))).fill_null(False)
+    late = ((at >= end) | (at > pl.col("discharged"))).fill_null(False)
     before, after = rows.filter(~late), rows.filter(late)
     said = [c for c in ("ITEMID", "SPEC_ITEMID", "VALUE", "AMOUNT", "RATE") if c in names]
     altered = after.with_columns(after.select(pl.col(said).reverse())).gather_every(2)
-    moved = pl.min_horizontal(END, pl.col("discharged") + pl.duration(seconds=1))
+    moved = pl.min_horizontal(end, pl.col("discharged") + pl.duration(seconds=1))
     added = before.filter(at.is_not_null()).with_columns(moved.alias(c) for c in times)
     assert min(altered.height, added.height) > 5
     parts = [longer(before, table), altered, added]
     if table == "DATETIMEEVENTS":  # filled in later
-        parts.append(before.with_columns(VALUE=END.dt.strftime("%Y-%m-%d %H:%M:%S")))
+        parts.append(before.with_columns(VALUE=end.dt.strftime("%Y-%m-%d %H:%M:%S")))
     return pl.concat(parts).select(names)
 
 
@@ -282,3 +285,54 @@ def test_what_follows_the_prediction_time_changes_no_byte_of_a_stay(
         name = change.__name__
         other = changed(raw, tmp_path / f"raw_{name}", change, *TIMES)
         assert (stay_files(other, tmp_path / name) == known) == same
+
+
+def test_what_follows_an_own_task_s_prediction_time_changes_nothing_that_is_read(
+    ray: Any, raw: Path, tmp_path: Path
+) -> None:
+    """Labels at hour 20 of a window of 48: whatever is recorded later, networks get the same
+    batches and floors the same counts. The built-in task reads on."""
+    stays = load(raw, "ICUSTAYS").select(
+        subject_id=pl.col("SUBJECT_ID"),
+        prediction_time=pl.col("INTIME").str.to_datetime() + 20 * HOUR,
+        boolean_value=pl.col("ICUSTAY_ID").cast(pl.Int64) % 2 == 0,
+    )
+    stays.write_csv(tmp_path / "labels.csv")
+    change = partial(later, end=pl.col("intime") + 20 * HOUR)
+    frozen, read = None, []
+    for name, folder in (
+        ("known", raw),
+        ("other", changed(raw, tmp_path / "raw_later", change, *TIMES)),
+    ):
+        run = replace(
+            smoke(),
+            quiet=True,
+            out=str(tmp_path / name),
+            tables=Tables(sources=(f"mimic3={folder}",)),
+            shards=Shards(files=2, bucket_stays=100),
+            cohort=Cohort(
+                tasks=tuple(f"own_{of}={of}:{tmp_path}/labels.csv" for of in ("stay", "admission"))
+            ),
+        )
+        run = replace(run, features=replace(run.features, frozen=frozen, min_filled=0.0))
+        featurize(run)
+        frozen = f"{run.out}/shards"
+        publish(Folder(frozen) / "note_embeddings", Stamp({}, {}), [])
+        shards = open_shards(run)
+        tasks = ("own_stay", "own_admission", "mortality")
+        read.append({task: all_read(shards, task, run) for task in tasks})
+    known, other = read
+    for task in ("own_stay", "own_admission"):
+        assert len(known[task]["label"]) > 30
+        assert all(np.array_equal(known[task][key], other[task][key]) for key in known[task])
+        assert known[task]["feature_ids"].any()
+    for key in ("feature_ids", "counts"):
+        assert not np.array_equal(known["mortality"][key], other["mortality"][key])
+
+
+def all_read(shards: OpenShards, task: str, run: Run) -> dict[str, Any]:
+    """Whatever a model gets of the training rows of a task."""
+    part = read_task(shards, task, run.cohort, run.model)["train"]
+    batch = part.batch(np.arange(len(part)))
+    batch = {key: value.numpy() for key, value in batch.items()}
+    return {**batch, "counts": counted(part.rows, shards.widths)}

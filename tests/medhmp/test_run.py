@@ -26,6 +26,7 @@ from medhmp.run import (
     digest,
     fields_of,
     tree_of,
+    with_fields,
 )
 
 ADMISSION = Run().pretrain_admission
@@ -106,6 +107,24 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
         ),
         (Run(model=replace(smoke().model, code_weight=-1.0)), "are (-1.0, 0.1); give no negative"),
         (Run(tune=Tune(starts=("none", "shuffled"))), "without 'both' to compare it with"),
+        (Run(cohort=Cohort(tasks=("los=/labels",))), "'los=/labels'; write it as NAME=LEVEL:URI"),
+        (Run(cohort=Cohort(tasks=("a=ward:/x",))), "LEVEL one of stay, admission, patient"),
+        (Run(cohort=Cohort(tasks=("../a=stay:/x",))), "NAME in small letters, digits and _"),
+        (Run(cohort=Cohort(tasks=("shock=stay:/x",))), "the name shock, which is built in; give"),
+        (
+            Run(cohort=Cohort(tasks=("a=stay:/x", "a=patient:/y"))),
+            "the name a, which is there twice; give another",
+        ),
+        (
+            Run(cohort=Cohort(tasks=("los=stay:/x",)), tune=Tune(tasks=("mortality", "lso"))),
+            "tune.tasks has the task 'lso'; the tasks are arf, shock, mortality, readmission, "
+            "heart_failure, copd, amnesia, los (--cohort.tasks NAME=LEVEL:URI adds one",
+        ),
+        (Run(fit=Fit(task="sepsis")), "fit.task has the task 'sepsis'; the tasks are arf,"),
+        (
+            Run(cohort=Cohort(tasks=("a=patient:/x",)), fit=Fit(task="a", model="raim")),
+            "fit.model raim is no model of patients, on which fit.task a is; give",
+        ),
     ],
 )
 def test_check_refuses(run, sentence):
@@ -193,3 +212,15 @@ def test_digest_is_the_same_on_every_machine():
     assert digest({"b": [1, 2.5, None], "a": "é"}) == (
         "84afbf1d4853005f9dd0c81cb1819b53ce86978340764c062160f6e8356665de"
     )
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_run_is_made_again_of_its_fields(name):
+    run = RECIPES[name]()
+    sections = ("cohort", "features", "splits", "tables", "model", "notes", "finetune", "tune")
+    again = with_fields(Run(), json.loads(json.dumps(fields_of(run, *sections))))
+    assert fields_of(again, *sections) == fields_of(run, *sections)
+    assert again.cohort == run.cohort
+    assert with_fields(run, {"no.section": 1}) == run
+    with pytest.raises(KeyError, match=r"features\.later"):
+        with_fields(run, {"features.later": 1})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from medhmp.model.catalog import MODELS, USUAL
-from medhmp.recipes import RECIPES
+from medhmp.recipes import ON_NUMBERS, RECIPES
 from medhmp.refusal import Refusal
 from medhmp.run import Tune
 
@@ -90,7 +90,8 @@ def test_recipes_search_what_is_published_of_them(recipe, model, start, sizes, r
 
 
 def test_every_recipe_runs_the_usual_models_and_any_that_is_named():
+    others = {"tiny": ("medhmp",), "paper": USUAL, "physionet2012": (*USUAL, *ON_NUMBERS)}
     for name, recipe in RECIPES.items():
-        assert recipe().tune.models == (("medhmp",) if name == "tiny" else USUAL)
+        assert recipe().tune.models == others.get(name, (*USUAL, "frozen"))
         replace(recipe().tune, models=tuple(MODELS)).check()
         replace(recipe().tune, models=()).check()

@@ -32,10 +32,9 @@ def fit_logistic_regression(train: Table, validation: Table, seed: int) -> Pipel
         validation: not used, as folds of the training rows choose C.
         seed: deals the training rows to folds.
     """
-    pipeline = make_pipeline(FunctionTransformer(signed_log1p), StandardScaler(), _model(UNCHOSEN))
-    scaled = pipeline[:-1].fit_transform(train.features)
-    pipeline[-1].set_params(C=_choose_strength(scaled, train.label, seed)).fit(scaled, train.label)
-    return pipeline
+    scaling = make_pipeline(FunctionTransformer(signed_log1p), StandardScaler())
+    scaled = scaling.fit_transform(train.features)
+    return make_pipeline(*scaling, fit_ridge(scaled, train.label, seed))
 
 
 def signed_log1p(x: Matrix) -> Matrix:
@@ -43,14 +42,46 @@ def signed_log1p(x: Matrix) -> Matrix:
     return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
-def _choose_strength(scaled: Matrix, label: npt.NDArray[np.float32], seed: int) -> float:
-    """C of lowest log loss, mean over stratified folds that each hold out both classes."""
+def fit_ridge(
+    rows: Matrix,
+    label: npt.NDArray[np.float32],
+    seed: int,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> LogisticRegression:
+    """Fits with the C of lowest cross-validated log loss.
+
+    Coefficients under a ridge penalty are a combination of the rows. Where columns outnumber rows,
+    they are sought among these: an orthonormal basis changes neither penalty nor prediction, and
+    makes thousands of columns as few as the rows.
+    """
+    basis = None
+    if rows.shape[1] > rows.shape[0]:
+        left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+        rows = left * sizes  # the rows' coordinates in the basis
+    chosen = choose_strength(rows, label, seed, strengths)
+    model: Any = ridge(chosen).fit(rows, label)
+    if basis is not None:
+        model.coef_ = model.coef_ @ basis
+        model.n_features_in_ = basis.shape[1]
+    return model
+
+
+def choose_strength(
+    scaled: Matrix,
+    label: npt.NDArray[np.float32],
+    seed: int,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> float:
+    """C of lowest log loss, mean over stratified folds that each hold out both classes.
+
+    ``strengths`` are its candidates, the strongest penalty first.
+    """
     folds = min(FOLDS, int(label.sum()), int((1 - label).sum()))
     if folds < 2:
         return UNCHOSEN
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(scaled, label)
-    losses = [_losses(scaled, label, fitted, held_out) for fitted, held_out in splits]
-    return STRENGTHS[int(np.mean(losses, axis=0).argmin())]
+    losses = [_losses(scaled, label, fitted, held, strengths) for fitted, held in splits]
+    return strengths[int(np.mean(losses, axis=0).argmin())]
 
 
 def _losses(
@@ -58,15 +89,17 @@ def _losses(
     label: npt.NDArray[np.float32],
     fitted: npt.NDArray[np.int64],
     held_out: npt.NDArray[np.int64],
+    strengths: tuple[float, ...],
 ) -> list[float]:
     """Log loss of the rows held out for each C; each fit begins where the one before ended."""
-    model: Any = _model(STRENGTHS[0])
+    model: Any = ridge(strengths[0])
     rows, losses = scaled[fitted], []
-    for strength in STRENGTHS:
+    for strength in strengths:
         model.set_params(C=strength).fit(rows, label[fitted])
         losses.append(float(log_loss(label[held_out], model.predict_proba(scaled[held_out])[:, 1])))
     return losses
 
 
-def _model(strength: float) -> LogisticRegression:
+def ridge(strength: float) -> LogisticRegression:
+    """Logistic regression with the inverse penalty C, whose next fit begins where one ended."""
     return LogisticRegression(C=strength, max_iter=ITERATIONS, warm_start=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from medhmp import icd
+from medhmp.refusal import Refusal
 from medhmp.run import Splits
 from medhmp.shards.split import assert_disjoint, bucket_of, draw_of, order_key, split_of
 from medhmp.tables.schema import IDS, Source
@@ -41,6 +42,11 @@ class Index:
             icd9_only: also leaves out admissions without a diagnosis or with one of ICD-10, as the
                 paper (Appendix A), but not their stays, as the paper's 100,563 are all stays.
         """
+        if splits.folds and any(source.splits is not None for source in sources):
+            raise Refusal(
+                "splits.folds divides the patients anew, and a source brings its own splits; "
+                "leave out --splits.folds"
+            )
         hours = (pl.col("outtime") - pl.col("intime")).dt.total_minutes() / 60
         stays = _all(sources, "stays").select(
             "source", "hadm_id", "stay_id", "intime", observed=hours
@@ -107,7 +113,7 @@ def _placed(sources: Sequence[Source], splits: Splits, buckets: int) -> pl.DataF
     brought = [(none if s.splits is None else s.splits, s.name) for s in sources]
     own = pl.concat([frame.with_columns(source=pl.lit(name)) for frame, name in brought])
     hashed = pl.Series(split_of(ids, splits), dtype=pl.String)
-    drawn = pl.Series(draw_of(ids, splits.salt), dtype=pl.Float64)
+    drawn = pl.Series(None if splits.folds else draw_of(ids, splits.salt), dtype=pl.Float64)
     return patients.join(
         own, on=["source", "subject_id"], how="left", maintain_order="left"
     ).with_columns(

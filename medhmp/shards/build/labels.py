@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from medhmp.frames import frame_of
 from medhmp.layout import ATTRIBUTE_COLUMNS, LABEL_COLUMNS, attributes_of, labels_of
-from medhmp.legend import LEVELS, SPLITS, Task
+from medhmp.legend import LEVELS, SPLITS, Level, Task
 from medhmp.run import Cohort, Splits
 from medhmp.shards.build.index import Index
 from medhmp.shards.manifest import TaskCounts
@@ -56,32 +56,49 @@ def write_labels(
     """
     chosen = cohort.label_sources
     sources = [source for source in sources if not chosen or source.name in chosen]
-    order = index.patients.with_row_index("place").select(
-        "source", "subject_id", "split", "drawn", "place"
-    )
     entries, counted = [], {}
     for task in LEVELS:
         able = [s for s in sources if task not in s.unlabelled]
         labels = [label(task, s, onsets[s.name], cohort, icd9_only) for s in able]
-        of_sources = [
-            of.rows.with_columns(source=pl.lit(s.name)) for s, of in zip(able, labels, strict=True)
-        ]
-        rows = pl.concat([_NO_LABELS, *of_sources]).join(order, on=["source", "subject_id"])
-        rows = rows.sort("place", "prediction_time", "row_id")
-        assert_disjoint(index.patients, rows)
-        entries.append(shards.write_parquet(labels_of(task), _table(rows, LABEL_COLUMNS)))
-        people = pl.concat(
-            [_NOBODY, *(attributes(LEVELS[task], s, rows.filter(source=s.name)) for s in able)]
+        rows = ordered(able, [of.rows for of in labels], index)
+        entries.append(shards.write_parquet(labels_of(task), table_of(rows, LABEL_COLUMNS)))
+        people = people_of(LEVELS[task], able, rows)
+        entries.append(
+            shards.write_parquet(attributes_of(task), table_of(people, ATTRIBUTE_COLUMNS))
         )
-        people = rows.select("row_id").join(people, on="row_id", maintain_order="left")
-        entries.append(shards.write_parquet(attributes_of(task), _table(people, ATTRIBUTE_COLUMNS)))
         why = [f"{s.name}: {s.unlabelled[task]}" for s in sources if task in s.unlabelled]
         lacking = "not available from " + ", ".join(why) if why else ""
         counted[task] = counts_of([of.steps for of in labels], rows, lacking, index.splits)
     return entries, counted
 
 
-def _table(rows: pl.DataFrame, columns: pa.Schema) -> pa.Table:
+def ordered(
+    sources: Sequence[Source], of_sources: Sequence[pl.DataFrame], index: Index
+) -> pl.DataFrame:
+    """The labelled rows of all sources in the order of the shards, with the ``source``, ``split``
+    and ``drawn`` of their patients."""
+    order = index.patients.with_row_index("place").select(
+        "source", "subject_id", "split", "drawn", "place"
+    )
+    named = [
+        rows.with_columns(source=pl.lit(s.name))
+        for s, rows in zip(sources, of_sources, strict=True)
+    ]
+    rows = pl.concat([_NO_LABELS, *named], how="diagonal").join(order, on=["source", "subject_id"])
+    rows = rows.sort("place", "prediction_time", "row_id")
+    assert_disjoint(index.patients, rows)
+    return rows
+
+
+def people_of(level: Level, sources: Sequence[Source], rows: pl.DataFrame) -> pl.DataFrame:
+    """The attributes of ``ordered`` rows, in their order."""
+    of_sources = (attributes(level, s, rows.filter(source=s.name)) for s in sources)
+    people = pl.concat([_NOBODY, *of_sources])
+    return rows.select("row_id").join(people, on="row_id", maintain_order="left")
+
+
+def table_of(rows: pl.DataFrame, columns: pa.Schema) -> pa.Table:
+    """A frame's columns of these names as Arrow's, in these types."""
     table = rows.select(columns.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(columns)
 

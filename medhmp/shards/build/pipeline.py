@@ -10,17 +10,19 @@ bucket and the small tables decide the memory.
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 
-from medhmp.features import fiddle, hierarchy, repeats
+from medhmp.features import drift, fiddle, hierarchy, numbers, repeats
 from medhmp.features.codes import KINDS
 from medhmp.features.filled import Filled, filled
 from medhmp.features.fitted import FittedFeatures, Transformed
+from medhmp.features.numbers import FittedNumbers, NumberPlan
 from medhmp.features.settings import Settings, settings_of
 from medhmp.layout import MANIFEST, NOTES
 from medhmp.notes.text import write_notes
@@ -40,9 +42,11 @@ from medhmp.shards.build.journal import Journal
 from medhmp.shards.build.labels import write_labels
 from medhmp.shards.build.pool import Pool
 from medhmp.shards.build.stopwatch import Spent
+from medhmp.shards.build.targets import write_targets
 from medhmp.shards.featurizer import Featurizer
 from medhmp.shards.manifest import File, Manifest
 from medhmp.storage import Entry, Folder
+from medhmp.tables.ranges import Variable
 from medhmp.tables.schema import Source
 
 TABLES: Final = ("stays", "admissions", "patients")
@@ -61,6 +65,7 @@ class Sections:
     splits: Splits
     features: Features
     shards: Shards
+    quantities: tuple[Variable, ...] = ()  # the names that sources have for what is derived of two
 
     @property
     def icd9_only(self) -> bool:
@@ -74,6 +79,7 @@ class Built:
     manifest: Manifest
     entries: list[Entry]  # of the shards
     notes: list[Entry]  # of ``notes/``
+    targets: list[Entry]  # of ``targets/``; none without features.numbers
     peak: int  # bytes of the largest worker
     stages: Mapping[str, Spent]
 
@@ -83,17 +89,19 @@ def build(
     fields: Mapping[str, Any],
     sources: Sequence[Source],
     shards: Folder,
+    targets: Folder,
     journal: Journal,
     progress: Progress,
     frozen: Featurizer | None = None,
 ) -> Built:
-    """Writes everything below ``shards`` but ``complete.json``.
+    """Writes everything below ``shards`` and ``targets`` but ``complete.json``.
 
     Args:
         asked: what to build.
         fields: ``content_of`` the run, for the manifest.
         sources: their identifiers differ.
         shards: where the files go.
+        targets: where the auxiliary targets go; those of an earlier build are removed.
         journal: holds the intermediate files, and what of the work is done.
         progress: is told how far the work is.
         frozen: makes the features and codes; none: a featurizer is fitted on training patients.
@@ -111,16 +119,17 @@ def build(
     featurizer = _featurizer(asked, coded, frozen, index, buckets, journal, pool)
     schemas = _schemas(featurizer)
     pool.stopwatch.begin("rows")
-    rows, of_sources = _gather(
-        featurizer.fitted, schemas, coded.admissions, index, buckets, journal, pool
-    )
+    rows, of_sources = _gather(featurizer, schemas, coded.admissions, index, buckets, journal, pool)
     if frozen:
         refuse_unfilled(asked.features.min_filled, of_sources, frozen, index, buckets, pool)
+    drifted = _drift(frozen, of_sources, index, buckets, pool) if frozen else {}
     pool.stopwatch.begin("files")
     entries, tables = _files(asked.shards, rows, buckets, shards, journal, pool)
     pool.stopwatch.begin("labels")
     onsets = {name: of.onsets for name, of in read.items()}
     labelled, counted = write_labels(asked.cohort, asked.icd9_only, sources, onsets, index, shards)
+    targets.remove()
+    auxiliary = write_targets(sources, index, targets) if asked.features.numbers else []
     pool.stopwatch.begin("notes")
     ((notes, written, scanned),) = pool.each(
         write_notes, [(sources, index.admissions, shards / NOTES)]
@@ -135,9 +144,10 @@ def build(
         tasks=counted,
         notes=sum(written.values()),
         filled={source: of.counts() for source, of in of_sources.items()},
+        drift=drifted,
     )
     entries += [*labelled, shards.write_json(MANIFEST, manifest.to_json())]
-    return Built(manifest, entries, notes, pool.peak, pool.stopwatch.stages)
+    return Built(manifest, entries, notes, auxiliary, pool.peak, pool.stopwatch.stages)
 
 
 def _fit(
@@ -175,6 +185,28 @@ def _fit(
     return [name for name in indicators if name in known], fitted
 
 
+def _fit_numbers(
+    plan: NumberPlan, index: Index, buckets: Sequence[Bucket], journal: Journal, pool: Pool
+) -> FittedNumbers:
+    """Fits the maps of numbers on training stays, of which it reads the first of their order."""
+    sampled = _training(index).head(plan.sampled)
+    own = [sampled.filter(pl.col("bucket") == b.number)["id"].to_numpy() for b in buckets]
+    items = [(bucket, ids) for bucket, ids in zip(buckets, own, strict=True) if len(ids)]
+    read_sample = functools.partial(_sampled, plan)
+
+    def fit() -> Any:
+        pool.stopwatch.begin("numbers")
+        stays = [len(ids) for _, ids in items]
+        found = pool.each(read_sample, items, "numbers, buckets sampled", stays)
+        return numbers.fit(functools.reduce(operator.add, found), plan).to_json()
+
+    return FittedNumbers.from_json(journal.once("numbers", fit))
+
+
+def _sampled(plan: NumberPlan, bucket: Bucket, ids: Any) -> numbers.Sample:
+    return numbers.sample(bucket.read("resolved"), ids, plan)
+
+
 def _featurizer(
     asked: Sections,
     coded: Coded,
@@ -193,7 +225,14 @@ def _featurizer(
     settings, codes = settings_of(asked.cohort.hours, asked.features), coded.fitted
     indicators, fitted = _fit(settings, index, buckets, journal, pool)
     refuse_no_feature(fitted, index, buckets, pool)
-    return Featurizer(indicators, fitted, codes.vocabularies, codes.icd9_of, codes.icd9_seen)
+    names = drift.features_of(fitted, indicators)
+    typical = _typical(names, _training(index), buckets, pool)
+    of_numbers = None
+    if asked.features.numbers:
+        plan = numbers.number_plan(fitted.plan, indicators, asked.quantities)
+        of_numbers = _fit_numbers(plan, index, buckets, journal, pool)
+    of_codes = (codes.vocabularies, codes.icd9_of, codes.icd9_seen)
+    return Featurizer(indicators, fitted, *of_codes, typical, of_numbers)
 
 
 def _training(index: Index) -> pl.DataFrame:
@@ -239,7 +278,7 @@ def _of_resolved(function: Callable[..., Any], bucket: Bucket, ids: Any) -> Any:
 
 
 def _gather(
-    fitted: FittedFeatures,
+    featurizer: Featurizer,
     schemas: Mapping[str, pa.Schema],
     admissions: pl.DataFrame,
     index: Index,
@@ -254,7 +293,7 @@ def _gather(
     """
     frames = (index.patients, admissions, index.stays)
     own = [(b, *(f.filter(pl.col("bucket") == b.number) for f in frames)) for b in buckets]
-    write_rows = functools.partial(_rows, fitted, schemas)
+    write_rows = functools.partial(_rows, featurizer.fitted, featurizer.numbers, schemas)
     stays = _stays_of(index, buckets)
     counted = journal.each("rows", pool, write_rows, own, "rows, buckets", stays)
     found = dict.fromkeys(index.patients["source"].unique().sort(), Filled())
@@ -273,15 +312,19 @@ def _schemas(featurizer: Featurizer) -> dict[str, pa.Schema]:
         not fitted.plan.settings.discretize,
     )
     diagnoses, drugs = (len(featurizer.vocabularies[kind]) for kind in KINDS)
+    of_numbers = (0, 0)
+    if featurizer.numbers:
+        of_numbers = len(featurizer.numbers.variables), len(featurizer.numbers.statistics)
     return {
-        "stays": schema.stays(*stay),
-        "admissions": schema.admissions(*stay, diagnoses, drugs),
+        "stays": schema.stays(*stay, *of_numbers),
+        "admissions": schema.admissions(*stay, diagnoses, drugs, *of_numbers),
         "patients": schema.patients(diagnoses),
     }
 
 
 def _rows(
     fitted: FittedFeatures,
+    fitted_numbers: FittedNumbers | None,
     schemas: Mapping[str, pa.Schema],
     bucket: Bucket,
     patients: pl.DataFrame,
@@ -289,8 +332,10 @@ def _rows(
     stays: pl.DataFrame,
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Writes one bucket's rows of every table; returns how many, and each source's ``Filled``."""
-    features = fiddle.transform(bucket.read("resolved"), stays["id"].to_numpy(), fitted)
-    rows = write.stays_table(stays, features, schemas["stays"])
+    events, ids = bucket.read("resolved"), stays["id"].to_numpy()
+    features = fiddle.transform(events, ids, fitted)
+    known = numbers.transform(events, ids, fitted_numbers) if fitted_numbers else None
+    rows = write.stays_table(stays, features, schemas["stays"], known)
     tables = {
         "stays": rows,
         "admissions": write.admissions_table(admissions, stays, rows, schemas["admissions"]),
@@ -309,6 +354,37 @@ def filled_by_source(
         source: filled(features.recorded, (sources == source).to_numpy(), fitted.elapsed).to_json()
         for source in sources.unique().sort()
     }
+
+
+def _drift(
+    frozen: Featurizer,
+    of_sources: Mapping[str, Filled],
+    index: Index,
+    buckets: Sequence[Bucket],
+    pool: Pool,
+) -> dict[str, dict[str, Any]]:
+    """Source -> what its stays have of each hourly variable of the frozen features, as JSON."""
+    features = drift.features_of(frozen.fitted, frozen.indicators)
+    found = {}
+    for source, of in of_sources.items():
+        stays = index.stays.filter(pl.col("source") == source)
+        there = _typical(features, stays, buckets, pool)
+        both = drift.compared(features, frozen.typical, of.features, there)
+        found[source] = {name: asdict(variable) for name, variable in both.items()}
+    return found
+
+
+def _typical(
+    names: Iterable[str], stays: pl.DataFrame, buckets: Sequence[Bucket], pool: Pool
+) -> dict[str, drift.Typical]:
+    """The readings of stays of the index under these names."""
+    own = [(b, stays.filter(pl.col("bucket") == b.number)["id"]) for b in buckets]
+    count = functools.partial(_readings, tuple(names))
+    return drift.typical(drift.added(list(pool.each(count, own))))
+
+
+def _readings(names: tuple[str, ...], bucket: Bucket, ids: pl.Series) -> drift.Readings:
+    return drift.readings(names, bucket.read("resolved"), ids)
 
 
 def _files(
@@ -381,4 +457,6 @@ def _content(featurizer: Featurizer) -> dict[str, Any]:
         "icd9_seen": featurizer.icd9_seen,
         "indicators": featurizer.indicators,
         "fiddle": json.loads(fitted.to_json()),
+        "typical": {name: asdict(of) for name, of in featurizer.typical.items()},
+        "numbers": featurizer.numbers.to_json() if featurizer.numbers else {},
     }

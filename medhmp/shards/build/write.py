@@ -5,6 +5,7 @@ settings are fixed. So the bytes depend neither on buckets nor on workers.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medhmp.arrays import Ints
-from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD
+from medhmp.batch import DEMOGRAPHICS, DRUG, HOURS, ICD, NUMBERS, STATISTICS
 from medhmp.features.fitted import Transformed
+from medhmp.features.numbers import Numbers
 from medhmp.legend import SPLITS
 from medhmp.shards.csr import from_lengths
 from medhmp.shards.manifest import File
 from medhmp.storage import Entry, Folder
 
 
-def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -> pa.Table:
-    """Builds rows of ``schema.stays`` from stays of the index and their features, in one order."""
-    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "stay_id"))
-    hours = features.hour_offsets
-    columns[HOURS.offsets] = pa.FixedSizeListArray.from_arrays(
-        pa.array(hours.ravel(), pa.uint32()), hours.shape[1]
-    )
+def stays_table(
+    stays: pl.DataFrame, features: Transformed, target: pa.Schema, numbers: Numbers | None = None
+) -> pa.Table:
+    """Builds rows of ``schema.stays`` from stays of the index, their features and their numbers, if
+    they have any, in one order."""
+    columns = _columns(stays, ("source", "subject_id", "hadm_id", "split", "intime", "stay_id"))
+    columns[HOURS.offsets] = _fixed_lists(features.hour_offsets)
     columns[HOURS.ids] = _lists(features.offsets, features.feature_ids, target, HOURS.ids)
     columns[DEMOGRAPHICS.ids] = _lists(
         features.static_offsets, features.static_ids, target, DEMOGRAPHICS.ids
@@ -37,7 +39,12 @@ def stays_table(stays: pl.DataFrame, features: Transformed, target: pa.Schema) -
         columns[DEMOGRAPHICS.values] = _lists(
             features.static_offsets, features.static_values, target, DEMOGRAPHICS.values
         )
-    return pa.table([columns[name] for name in target.names], schema=target)
+    if numbers is not None:
+        columns[NUMBERS.offsets] = _fixed_lists(numbers.hour_offsets)
+        columns[NUMBERS.ids] = _lists(numbers.offsets, numbers.ids, target, NUMBERS.ids)
+        columns[NUMBERS.values] = _lists(numbers.offsets, numbers.values, target, NUMBERS.values)
+        columns[STATISTICS] = _fixed_lists(numbers.statistics)
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
 def admissions_table(
@@ -109,6 +116,11 @@ def _slices(parts: Sequence[tuple[Folder, str, int]], start: int, stop: int) -> 
 def _columns(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, pa.Array]:
     table = frame.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
     return {name: table[name] for name in names}
+
+
+def _fixed_lists(matrix: npt.NDArray[Any]) -> pa.FixedSizeListArray:
+    """A list of its columns for each row of a matrix."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
 
 
 def _lists(

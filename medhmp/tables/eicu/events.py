@@ -165,7 +165,7 @@ class EicuEvents:
         self.counts |= self.raw.rows
 
     def _ranges(self) -> Ranges:
-        return Ranges.of(self.settings.variables, "eicu")
+        return Ranges.of(self.settings.variables, "eicu", self.settings.names)
 
     def _scan(self, table: str) -> Iterator[pl.DataFrame]:
         """The events of a table, block by block."""

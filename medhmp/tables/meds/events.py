@@ -83,7 +83,7 @@ class MedsEvents:
 
     def _of(self, files: MedsFiles) -> Iterator[pa.RecordBatch]:
         clock, book = self._clock(), self._codebook()
-        ranges = Ranges.of(self.settings.variables, "meds")
+        ranges = Ranges.of(self.settings.variables, "meds", self.settings.names)
         for block in files.blocks(VALUES):
             rows = block.join(clock, on="subject_id", how="semi", maintain_order="left")
             count(self.counts, OF_NO_STAY, block.height - rows.height)

@@ -74,7 +74,7 @@ class MimicEvents:
         }
 
     def _batches(self, scan: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pa.RecordBatch]:
-        ranges = Ranges.of(self.settings.variables, "mimic")
+        ranges = Ranges.of(self.settings.variables, "mimic", self.settings.names)
         for frame in scan():
             yield from batches(ranges.plausible(frame, self.counts), schema.EVENTS)
         self.counts |= self.raw.rows
@@ -125,8 +125,8 @@ class MimicEvents:
     def _dates(self) -> Iterator[pl.DataFrame]:
         """Charted dates as days since unit admission.
 
-        Leaves out dates past the window: nurses fill in rows hours after their charted time, and
-        such a row may tell what happened in between.
+        Nurses fill in rows hours after their charted time, and such a row may tell what happened in
+        between: a date later than its row is known from that date on, and left out past the window.
         """
         columns = {"itemid": INTEGER, "charttime": TIME, "value": TIME}
         days = (pl.col("value") - pl.col("intime")).dt.total_seconds() / 86400
@@ -135,7 +135,11 @@ class MimicEvents:
             rows = self._usable(self._timed(block), "DATETIMEEVENTS")
             not_later = known(date, self.settings.hours).fill_null(True)
             past = self._kept(rows, not_later, "DATETIMEEVENTS, of a later date")
-            named = past.with_columns(number=days, variable=pl.col("itemid").cast(pl.String))
+            named = past.with_columns(
+                number=days,
+                variable=pl.col("itemid").cast(pl.String),
+                hours=pl.max_horizontal("hours", date),
+            )
             yield as_events(named, "apart")
 
     def _inputs(self) -> Iterator[pl.DataFrame]:

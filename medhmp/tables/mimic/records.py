@@ -163,6 +163,7 @@ def source(
         notes=notes.notes,
         onsets=events.onsets,
         counts=counts,
+        follows_up=True,
         shares=events.raw.shares,
     )
 

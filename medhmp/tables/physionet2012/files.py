@@ -17,11 +17,10 @@ from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from medhmp.refusal import Refusal
 from medhmp.storage import Folder
-from medhmp.tables.csv import INTEGER, RawTables
+from medhmp.tables.csv import INTEGER, NUMBER, RawTables
 from medhmp.tables.csv_file import READ
 
 HEADER: Final = "Time,Parameter,Value"
@@ -37,6 +36,9 @@ which tarfile would read whole whatever their size, and what follows the last me
 END_OF_ARCHIVE: Final = bytes(512)
 """End of every whole tar archive. tarfile does not notice where it is cut off."""
 
+OUTCOMES: Final = ("saps-i", "sofa", "length_of_stay", "survival")
+"""Outcomes that are no label; -1 is unknown."""
+
 TOO_LARGE: Final = f"a file of more than {LARGEST:,} bytes"
 
 _AGAIN: Final = "download the set again"
@@ -49,7 +51,7 @@ class Set:
     folder: Folder
     name: str  # SET-A
     records: str  # name of the archive, or of the folder that it unpacks to
-    outcomes: str  # name of the file with the table OUTCOMES-A
+    outcomes_file: str  # name of the file with the table OUTCOMES-A
 
     @property
     def table(self) -> str:
@@ -63,11 +65,11 @@ class Set:
     def sizes(self) -> dict[str, int | None]:
         """Size in bytes of each file of the set, by name."""
         files = [self.records] if self.is_archive else self._unpacked()
-        return {name: self.folder.size(name) for name in (*files, self.outcomes)}
+        return {name: self.folder.size(name) for name in (*files, self.outcomes_file)}
 
     def deaths(self, counts: dict[str, int]) -> pl.DataFrame:
         """``stay_id`` and ``expired`` of each record; reads no other outcome."""
-        raw = RawTables(self.folder, {self.table: (self.outcomes,)}, (self.table,))
+        raw = RawTables(self.folder, {self.table: (self.outcomes_file,)}, (self.table,))
         frame = raw.whole(self.table, {"recordid": INTEGER, "in-hospital_death": INTEGER})
         counts |= raw.rows
         death = pl.col("in-hospital_death")
@@ -78,6 +80,13 @@ class Set:
                 f"IN-HOSPITAL_DEATH{raw.place(self.table, bad[0])}; download it again"
             )
         return frame.select(stay_id="recordid", expired=death == 1)
+
+    def outcomes(self) -> pl.DataFrame:
+        """``stay_id``, and the outcomes that are no label (``OUTCOMES``), null where unknown."""
+        raw = RawTables(self.folder, {self.table: (self.outcomes_file,)}, (self.table,))
+        frame = raw.whole(self.table, {"recordid": INTEGER, **dict.fromkeys(OUTCOMES, NUMBER)})
+        known = (pl.when(pl.col(name) >= 0).then(name).alias(name) for name in OUTCOMES)
+        return frame.select("recordid", *known).rename({"recordid": "stay_id"})
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """Yields ``record``, ``stay_id``, ``hours``, ``parameter`` and ``number`` of all lines.
@@ -159,9 +168,9 @@ class Set:
         return self.records.lower().endswith(".zip")
 
     def _stream(self) -> Any:
-        fs, path = self.folder.resolve(self.records)
+        stream = pa.BufferedInputStream(self.folder.open(self.records), READ)
         zipped = self.records.lower().endswith("gz")
-        return fs.open_input_stream(path, compression="gzip" if zipped else None)
+        return pa.CompressedInputStream(stream, "gzip") if zipped else stream
 
     def _damaged(self) -> Refusal:
         kind = "zip" if self._is_zip else "tar"
@@ -291,15 +300,13 @@ def find(folder: Folder) -> tuple[Set, ...]:
 
 
 def _listed(folder: Folder) -> list[str]:
-    fs, path = folder.resolve()
     try:
-        infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        return list(folder.entries())
     except OSError as error:
         raise Refusal(
             f"'{folder}' cannot be listed ({type(error).__name__}); "
             "give the folder that holds set-a.tar.gz and Outcomes-a.txt, and check access to it"
         ) from None
-    return sorted(info.base_name for info in infos)
 
 
 def _by_letter(names: list[str], pattern: str) -> Mapping[str, str]:

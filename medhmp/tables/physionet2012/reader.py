@@ -4,11 +4,12 @@ A record is the first 48 hours of one ICU stay. It stands for one patient and on
 and its RecordID names all three. Records have hours since unit admission and no dates, so every
 stay begins at ``EPOCH``. There are no codes, drugs or notes.
 
-Of the outcomes only In-hospital_death is read, and only as the label. Length_of_stay and Survival
-would tell what happened after hour 48; SAPS-I and SOFA are scores computed by others.
+Of the outcomes In-hospital_death is the label, and no other becomes a feature: Length_of_stay and
+Survival tell what happened after hour 48; SAPS-I and SOFA are scores computed by others. They are
+auxiliary targets, of training stays alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
+from medhmp.layout import DAYS
 from medhmp.legend import Task
 from medhmp.refusal import Refusal
 from medhmp.run import Run
@@ -92,6 +94,7 @@ def read(name: str, folder_uri: str, run: Run) -> schema.Source:
         onsets=partial(first_onsets, facts, []),
         counts=counts,
         unlabelled=UNLABELLED,
+        targets=partial(_targets, sets),
     )
 
 
@@ -116,6 +119,24 @@ def _facts(part: Set, counts: dict[str, int]) -> pl.DataFrame:
         )
     counts[f"{part.table}, of no record"] = deaths.height - facts.height
     return facts.join(deaths, on="stay_id", maintain_order="left")
+
+
+def _targets(sets: Sequence[Set]) -> pl.DataFrame:
+    """``stay_id`` and ``layout.TARGETS`` of every record.
+
+    Survival is days from unit admission to death; where it is unknown no death is recorded, in
+    hospital or, for over a year, after it.
+    """
+    known = pl.concat([part.outcomes() for part in sets])
+    died = pl.col("survival")
+    within = [(died <= days).fill_null(False).alias(f"death_{days}_days") for days in DAYS]
+    return known.select(
+        "stay_id",
+        pl.col("length_of_stay").log1p().alias("log_length_of_stay"),
+        pl.col("saps-i").alias("saps_i"),
+        "sofa",
+        *within,
+    )
 
 
 def _patients(facts: pl.DataFrame) -> pl.DataFrame:
@@ -154,7 +175,7 @@ class _Readings:
 
     def of(self, part: Set) -> Iterator[pa.RecordBatch]:
         """EVENTS batches: descriptors without a time, readings with 0 <= hours < T."""
-        ranges = Ranges.of(self.settings.variables, "physionet2012")
+        ranges = Ranges.of(self.settings.variables, "physionet2012", self.settings.names)
         seen: dict[str, int] = {part.name: 0}
         odd: dict[str, int] = {}
         for block in part.blocks():

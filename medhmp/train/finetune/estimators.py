@@ -7,8 +7,8 @@ A network is trained on batches, a scikit-learn model fitted on the counts of
 import io
 import re
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -18,21 +18,28 @@ import skops.io
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load as load_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from medhmp.evaluate.discrimination import auroc
 from medhmp.layout import PREDICTION_COLUMNS
-from medhmp.legend import LEVELS, Split, Task, Widths
+from medhmp.legend import Level, Split, Widths
 from medhmp.model.catalog import MODELS, Optimizer
+from medhmp.model.frozen import mean_logit
 from medhmp.model.starts import load_start
 from medhmp.model.table import Table
 from medhmp.notes.encoder import load_trainable
 from medhmp.run import Finetune, Fit, Model, Notes
 from medhmp.shards.labelled import Labelled, TaskData
-from medhmp.shards.tabular import blocks, counted
+from medhmp.shards.tabular import blocks, counted, statistics_blocks, with_statistics
 from medhmp.train.checkpoint import dump_weights
-from medhmp.train.finetune.fit import FitResult, fit_network, logits_of
-from medhmp.train.objective import Classification, build_classifier
+from medhmp.train.finetune.fit import (
+    FitResult,
+    Watch,
+    fit_network,
+    logits_of,
+    outputs_of,
+)
+from medhmp.train.objective import Classification, MemberClassification, build_classifier
 
 Point = Mapping[str, float]
 """Field -> value of what a grid searches, for one fit."""
@@ -61,11 +68,15 @@ class Estimator(Protocol):
     """A model of one task, to be fitted or loaded before it scores."""
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         """Fits the training split, and begins from pretrained tensors if there are any.
 
-        Raises Diverged.
+        ``watch`` sees each epoch of a network, and may end its training. Raises Diverged.
         """
         ...
 
@@ -83,16 +94,16 @@ class Estimator(Protocol):
 
 
 def estimator_of(
-    task: Task,
+    level: Level,
     model: str,
     point: Point,
     settings: FitSettings,
     device: torch.device | None = None,
 ) -> Estimator:
-    """The estimator of a model of the catalog that has the task's level.
+    """The estimator of a model of the catalog.
 
     Args:
-        task: decides the level.
+        level: of the task, which the model has.
         model: its name in the catalog.
         point: fields that a grid searches, of a network ``batch_size`` and ``learning_rate`` among
             them; the others go to the model's builder.
@@ -100,17 +111,23 @@ def estimator_of(
         device: where a network computes; none: the CPU.
     """
     if MODELS[model].is_network:
-        return Network(task, model, point, settings, device)
-    return CountsModel(task, model, point, settings)
+        return Network(level, model, point, settings, device)
+    if MODELS[model].parts:
+        return Hybrid(level, model, point, settings, device)
+    if MODELS[model].embedders:
+        return Frozen(level, model, point, settings, device)
+    return CountsModel(level, model, point, settings)
 
 
 def point_of(fit: Fit) -> Point:
     """The point of the one fit of ``jobs.finetune``: of its fields those that its model reads."""
-    return {name: getattr(fit, name) for name in TRAINING if MODELS[fit.model].is_network}
+    return {name: getattr(fit, name) for name in TRAINING if MODELS[fit.model].has_network}
 
 
 def suffix_of(model: str) -> str:
     """The end of the name of a fitted model's file."""
+    if MODELS[model].parts:
+        return "zip"
     return "safetensors" if MODELS[model].is_network else "skops"
 
 
@@ -143,13 +160,13 @@ class Network:
 
     def __init__(
         self,
-        task: Task,
+        level: Level,
         model: str,
         point: Point,
         settings: FitSettings,
         device: torch.device | None,
     ) -> None:
-        self._task, self._model, self._settings = task, model, settings
+        self._level, self._model, self._settings = level, model, settings
         self._device = device
         self._point = point
         self._objective: Classification
@@ -159,14 +176,16 @@ class Network:
         data: TaskData,
         seed: int,
         start: Mapping[str, Tensor] | None = None,
-        watch: Callable[[int], None] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
-        """As ``Estimator.fit``; ``watch`` is told of each epoch, and may score its weights."""
         torch.manual_seed(seed)
         self._objective = self._fresh()
         arrived = load_start(self._objective.model, start) if start else []
+        targets = data["train"].targets
+        if isinstance(self._objective, MemberClassification) and targets is not None:
+            self._objective.scale(torch.from_numpy(targets))
         self._objective.to(self._device)
-        kind = MODELS[self._model].optimizers[LEVELS[self._task]]
+        kind = MODELS[self._model].optimizers[self._level]
         finetune, rate = self._settings.finetune, self._point["learning_rate"]
         loss, area, metrics = fit_network(
             self._objective,
@@ -176,7 +195,8 @@ class Network:
             int(self._point["batch_size"]),
             seed,
             self._device,
-            watch,
+            annealed=MODELS[self._model].reads_numbers,
+            watch=watch,
         )
         return FitResult(loss, area, metrics, arrived)
 
@@ -192,6 +212,11 @@ class Network:
         self._objective.model.load_state_dict(load_tensors(data), strict=True)
         self._objective.to(self._device)
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, once it is fitted or loaded."""
+        return self._objective.model
+
     def _fresh(self) -> Classification:
         settings = self._settings
         more: dict[str, Any] = {
@@ -199,7 +224,7 @@ class Network:
         }
         if family := MODELS[self._model].text_read(settings.notes.fine_tune):
             more["encoder"] = load_trainable(getattr(settings.notes, family), family)
-        return build_classifier(self._task, self._model, settings.model, settings.widths, **more)
+        return build_classifier(self._level, self._model, settings.model, settings.widths, **more)
 
 
 def _optimizer(
@@ -214,29 +239,37 @@ def _optimizer(
 
 
 class CountsModel:
-    """A scikit-learn classifier on counted features."""
+    """A scikit-learn classifier on counted features, or on statistics."""
 
-    def __init__(self, task: Task, model: str, point: Point, settings: FitSettings) -> None:
+    def __init__(self, level: Level, model: str, point: Point, settings: FitSettings) -> None:
         self._entry, self._point, self._widths = MODELS[model], point, settings.widths
-        self._level = LEVELS[task]
+        self._level = level
         self._fitted: Any
 
     def fit(
-        self, data: TaskData, seed: int, start: Mapping[str, Tensor] | None = None
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> FitResult:
         validation = data["validation"]
-        tables = [
-            Table(counted(part.rows, self._widths), part.label, blocks(part.rows, self._widths))
-            for part in (data["train"], validation)
-        ]
+        tables = [self._table(data["train"]), self._table(validation)]
         self._fitted = self._entry.builder(self._level)(*tables, seed, **self._point)
         score = self.score(validation)
         area = auroc(validation.label.astype(int), score)
         row = {"val_loss": _cross_entropy(score, validation), "val_auroc": area}
         return FitResult(**row, metrics=[{"epoch": 0, **row}], arrived=[])
 
+    def _table(self, part: Labelled) -> Table:
+        """What the model reads, (n, D), with the labels."""
+        read, of = (
+            (with_statistics, statistics_blocks) if self._entry.statistics else (counted, blocks)
+        )
+        return Table(read(part.rows, self._widths), part.label, of(part.rows, self._widths))
+
     def score(self, part: Labelled) -> npt.NDArray[np.float64]:
-        probabilities = self._fitted.predict_proba(counted(part.rows, self._widths))
+        probabilities = self._fitted.predict_proba(self._table(part).features)
         return np.asarray(probabilities[:, 1], np.float64)
 
     def save(self) -> bytes:
@@ -244,6 +277,114 @@ class CountsModel:
 
     def load(self, data: bytes) -> None:
         self._fitted = skops.io.loads(data, trusted=list(self._entry.trusted))
+
+
+class Hybrid:
+    """The mean logit of other models, with equal weights. Its file is an archive of theirs.
+
+    The first is fitted at the point and from the start; the others are not searched.
+    """
+
+    def __init__(
+        self,
+        level: Level,
+        model: str,
+        point: Point,
+        settings: FitSettings,
+        device: torch.device | None,
+    ) -> None:
+        first, *others = MODELS[model].parts
+        self._parts = {first: estimator_of(level, first, point, settings, device)}
+        self._parts |= {name: estimator_of(level, name, {}, settings, device) for name in others}
+
+    def fit(
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
+    ) -> FitResult:
+        first, *others = self._parts.values()
+        result = first.fit(data, seed, start, watch)
+        for part in others:
+            part.fit(data, seed)
+        validation = data["validation"]
+        score = self.score(validation)
+        area = auroc(validation.label.astype(int), score)
+        return replace(result, val_loss=_cross_entropy(score, validation), val_auroc=area)
+
+    def score(self, part: Labelled) -> npt.NDArray[np.float64]:
+        return mean_logit([model.score(part) for model in self._parts.values()])
+
+    def save(self) -> bytes:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, model in self._parts.items():
+                # A plain ZipInfo has the date 1980, whatever the clock says.
+                archive.writestr(zipfile.ZipInfo(f"{name}.{suffix_of(name)}"), model.save())
+        return packed.getvalue()
+
+    def load(self, data: bytes) -> None:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name, model in self._parts.items():
+                model.load(archive.read(f"{name}.{suffix_of(name)}"))
+
+
+class Frozen(CountsModel):
+    """A scikit-learn classifier on counted features and the outputs of a frozen network.
+
+    Without a start, or where the start has nothing for the network, on counted features alone.
+    """
+
+    def __init__(
+        self,
+        level: Level,
+        model: str,
+        point: Point,
+        settings: FitSettings,
+        device: torch.device | None,
+    ) -> None:
+        super().__init__(level, model, point, settings)
+        self._model, self._device = settings.model, device
+        self._embedder: nn.Module | None = None
+
+    def fit(
+        self,
+        data: TaskData,
+        seed: int,
+        start: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
+    ) -> FitResult:
+        embedder = self._fresh()
+        arrived = load_start(embedder, start) if start else []
+        self._embedder = embedder.to(self._device) if arrived else None
+        return replace(super().fit(data, seed), arrived=arrived)
+
+    def _fresh(self) -> nn.Module:
+        network: nn.Module = self._entry.beginner(self._level)(self._widths, self._model)
+        return network
+
+    def _table(self, part: Labelled) -> Table:
+        table = super()._table(part)
+        if self._embedder is None:
+            return table
+        embedding = outputs_of(self._embedder, part, self._device).numpy()
+        features = np.hstack([table.features, embedding])
+        return Table(features, table.label, (*table.blocks, embedding.shape[1]))
+
+    def save(self) -> bytes:
+        weights = self._embedder.state_dict() if self._embedder else {}
+        tensors = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
+        return _renumbered(skops.io.dumps({"classifier": self._fitted, "embedder": tensors}))
+
+    def load(self, data: bytes) -> None:
+        found = skops.io.loads(data, trusted=list(self._entry.trusted))
+        self._fitted, self._embedder = found["classifier"], None
+        if found["embedder"]:
+            tensors = {name: torch.from_numpy(array) for name, array in found["embedder"].items()}
+            self._embedder = self._fresh()
+            self._embedder.load_state_dict(tensors, strict=True)
+            self._embedder.to(self._device)
 
 
 def _cross_entropy(score: npt.NDArray[np.float64], part: Labelled) -> float:

@@ -7,6 +7,7 @@ import ray
 from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, fit_of
+from medhmp.legend import Level
 from medhmp.run import Fit
 from medhmp.shards.labelled import TaskData
 from medhmp.storage import Folder, Stamp, publish
@@ -25,6 +26,7 @@ from medhmp.train.finetune.estimators import (
 class SingleFit:
     """All that the task needs."""
 
+    level: Level  # of the task
     fit: Fit  # task, model, start, seed, batch size and rate
     settings: FitSettings  # the sections that any fit reads
     data: TaskData  # the labelled rows of the task
@@ -43,7 +45,7 @@ def run_fit(given: SingleFit) -> str:
 
 def _fit(given: SingleFit) -> str:
     fit, settings, data, folder = given.fit, given.settings, given.data, given.folder
-    estimator = estimator_of(fit.task, fit.model, point_of(fit), settings, reserved_device())
+    estimator = estimator_of(given.level, fit.model, point_of(fit), settings, reserved_device())
     result = estimator.fit(data, fit.seed, given.start)
     predictions = predict_held_out(estimator, data, fit.seed)
     name = f"model.{suffix_of(fit.model)}"

@@ -25,7 +25,7 @@ class Curves:
         if folder.is_local:
             place = folder / FOLDER
             place.remove()
-            self._writer = _writer(place.resolve()[1], rows)
+            self._writer = _writer(place.path(), rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Writes the point of one epoch; it can be read when this returns."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import ray.train
 
 from medhmp.refusal import find_failure, find_refusal
-from medhmp.storage import Folder, Unusable, patiently
+from medhmp.storage import Folder
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Position
 
@@ -20,7 +20,8 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
 
     Without it Ray restarts all workers, whatever one of them raises. A Refusal of a worker, which a
     diverged loss is too, ends the run at once, and with it the workers that may wait for the
-    refusing one. So do a full disk and the fourth failure without a new checkpoint in between.
+    refusing one. So do a full disk, a store that has failed for as long as ``patience`` waits, and
+    the fourth failure without a new checkpoint in between.
     """
 
     def __init__(self, folder: Folder, quiet: bool) -> None:
@@ -31,9 +32,7 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         errors = [*worker_exceptions.values()]
         for error in errors:
-            refusal = find_refusal(error)
-            may_pass = isinstance(refusal, Unusable) and not self._folder.is_local  # of a bucket
-            if refusal and not may_pass:
+            if refusal := find_refusal(error):
                 raise refusal
             if failure := find_failure(error, self._folder.uri):
                 raise failure
@@ -41,8 +40,7 @@ class Failures(ray.train.UserCallback):  # type: ignore[misc]
         # failures.
         if any(_is_preempted(error) for error in errors):
             return
-        whole = patiently(self._folder, lambda: checkpoint.positions(self._folder, whole=True))
-        newest = max(whole, default=None)
+        newest = max(checkpoint.positions(self._folder, whole=True), default=None)
         self._in_vain = self._in_vain + 1 if newest == self._newest else 1
         self._newest = newest
         if self._in_vain > IN_VAIN:

@@ -24,8 +24,10 @@ from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Metrics, Position
 from medhmp.train.pretrain.curves import write_curves
 from medhmp.train.pretrain.failures import Failures
+from medhmp.train.pretrain.probe import Probe
 from medhmp.train.pretrain.rank import Assignment, run_rank
-from medhmp.train.pretrain.stage import Setup, rows_to_read
+from medhmp.train.stage import Setup, rows_to_read
+from medhmp.train.tracking import track_stage
 
 COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"
 """The environment's name for the seconds that ranks wait for one another, in Ray's collectives and
@@ -52,6 +54,10 @@ def pretrain(setup: Setup, shards: OpenShards, stamp: Stamp, overwrite: bool) ->
     # Before workers start: refuses another run's, and says what is damaged. Nothing that could be
     # refused comes after it, as under overwrite it removes.
     checkpoint.newest(room, stamp, overwrite, progress.say)
+    if left := plan.rows - settings.workers * plan.rows_per_rank(settings.workers):
+        progress.say(
+            f"{stage.name}: {plan.rows:,} rows; every epoch leaves out {left}, not always the same"
+        )
     setup = replace(setup, stage=replace(stage, folder=room.uri))
     metrics = _run_ranks(setup, shards, stamp, plan)
     last = checkpoint.newest(room, stamp)
@@ -61,6 +67,7 @@ def pretrain(setup: Setup, shards: OpenShards, stamp: Stamp, overwrite: bool) ->
     entries = checkpoint.write_model(room, model, setup.run_json, metrics)
     publish(room, stamp, entries + write_curves(room, metrics))
     move_in(folder)
+    track_stage(setup.tracker, setup.name, stage.title, stamp.fields, metrics, progress)
     progress.say(
         f"{stage.name}: loss {metrics[0]['loss']:.4g} to {metrics[-1]['loss']:.4g}, {folder}"
     )
@@ -90,6 +97,7 @@ def _run_ranks(setup: Setup, shards: OpenShards, stamp: Stamp, plan: Plan) -> Me
         shards.widths,
         _threads(settings.workers),
         setup.progress.pace(),
+        _probe(setup, shards),
     )
     with tempfile.TemporaryDirectory() as scratch:  # Ray's own bookkeeping, nothing of ours
         trainer = ray.train.torch.TorchTrainer(  # [1] W processes, each running run_rank
@@ -118,6 +126,14 @@ def _run_ranks(setup: Setup, shards: OpenShards, stamp: Stamp, plan: Plan) -> Me
         )
         metrics: Metrics = trainer.fit().return_value
     return metrics
+
+
+def _probe(setup: Setup, shards: OpenShards) -> Probe | None:
+    """The probe of a stage that reads stays, if the run asks for one."""
+    stage, every = setup.stage, setup.pretrain.probe_epochs
+    if stage.table != "stays" or not every:
+        return None
+    return Probe(shards, stage.numbers, setup.cohort, setup.model, every)
 
 
 def _collective_timeout() -> float:

@@ -18,17 +18,18 @@ from medhmp.progress import Pace
 from medhmp.ray_session import hush_ray_data
 from medhmp.shards.rows import Batch
 from medhmp.shards.stream import Batches, Plan, Share
-from medhmp.storage import Folder, Stamp, patiently
+from medhmp.storage import Folder, Stamp
 from medhmp.train import checkpoint
 from medhmp.train.checkpoint import Checkpoint, Metrics, Position
 from medhmp.train.loop import Diverged, ingest, train
 from medhmp.train.meter import Meter, line, step_line
 from medhmp.train.objective import seed_step
 from medhmp.train.pretrain.curves import Curves
-from medhmp.train.pretrain.stage import Setup
+from medhmp.train.pretrain.probe import PROBE, Probe
 from medhmp.train.pretrain.state import TrainingState
 from medhmp.train.pretrain.watch import Rhythm, Watch
 from medhmp.train.pretrain.writer import NotFinite, Writer
+from medhmp.train.stage import Setup
 
 INGESTED: Final = 5
 """Epochs at most that measure ingest alone."""
@@ -45,6 +46,7 @@ class Assignment:
     widths: Widths
     threads: int  # of the CPU, for PyTorch
     pace: Pace  # of rank 0's lines
+    probe: Probe | None = None  # of rank 0
 
 
 def run_rank(config: dict[str, Assignment]) -> Metrics:
@@ -89,7 +91,8 @@ def _train(given: Assignment, batches: Batches, rank: int, device: torch.device)
             given.pace.say(step_line(at, done, given.steps, state.guard.last, meter))
 
     def after_epoch(epoch: int, summary: dict[str, float]) -> bool:
-        row = {"stage": stage.name, "epoch": epoch, **summary}
+        probed = _probed(given, rank, epoch, objective, device)
+        row = {"stage": stage.name, "epoch": epoch, **summary, **probed}
         state.metrics.append(row)
         watch.after_epoch(epoch)
         if curves:
@@ -121,8 +124,7 @@ def _begun(given: Assignment, rank: int) -> Checkpoint | None:
     """The checkpoint to go on from: for all ranks the newest that rank 0 finds undamaged."""
     folder, found = Folder(given.setup.stage.folder), None
     if rank == 0:
-        tell = given.pace.say
-        found = patiently(folder, lambda: checkpoint.newest(folder, given.stamp, tell=tell))
+        found = checkpoint.newest(folder, given.stamp, tell=given.pace.say)
     # [4] the others take it from rank 0
     at = ray.train.collective.broadcast_from_rank_zero(found.position if found else None)
     if rank == 0:
@@ -138,9 +140,7 @@ def _writer(given: Assignment, begun: Checkpoint | None) -> Writer:
     def write(now: Checkpoint) -> None:
         checkpoint.save(folder, now, setup.run_json, given.stamp, setup.pretrain.keep)
 
-    return Writer(
-        lambda now: patiently(folder, lambda: write(now)), begun.position if begun else None
-    )
+    return Writer(write, begun.position if begun else None)
 
 
 def _watch(given: Assignment, rank: int, state: TrainingState, writer: Writer) -> Watch:
@@ -158,6 +158,20 @@ def _watch(given: Assignment, rank: int, state: TrainingState, writer: Writer) -
         ray.train.collective.broadcast_from_rank_zero,  # [5] one pulse for all
         lambda: ray.train.get_preemption_info() is not None,  # [6] a node is about to go
     )
+
+
+def _probed(
+    given: Assignment, rank: int, epoch: int, objective: torch.nn.Module, device: torch.device
+) -> dict[str, float]:
+    """What the probe finds after an epoch, for the epoch's row; rank 0 says it. Nothing where none
+    is due."""
+    probe = given.probe
+    if probe is None or rank or not probe.is_due(epoch):
+        return {}
+    found = probe(objective, device)
+    at = f"{given.setup.stage.name} {epoch + 1}/{given.setup.pretrain.epochs}"
+    given.pace.say(f"{at}  frozen, it predicts {probe.task} with a validation AUROC of {found:.3f}")
+    return {PROBE: found}
 
 
 @contextlib.contextmanager

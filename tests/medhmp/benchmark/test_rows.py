@@ -9,8 +9,8 @@ from medhmp.benchmark.rows import DEMOGRAPHICS_EACH, DIAGNOSES_EACH, DRUGS_EACH,
 from medhmp.layout import NOTE_EMBEDDINGS
 from medhmp.legend import Widths
 from medhmp.shards import schema
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.rows import Admissions, Stays
-from medhmp.shards.stream import read_notes
 from medhmp.storage import Folder, opened
 
 WIDTHS = Widths(hours=3, features=25, demographics=11, diagnoses=40, drugs=23)

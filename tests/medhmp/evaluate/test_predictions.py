@@ -80,7 +80,7 @@ def test_grids_are_in_the_order_of_the_legend_and_the_catalog() -> None:
         "tune/mortality/medhmp/none/predictions.parquet",
         "tune/arf/medhmp/both/predictions.parquet",
         "tune/arf/medhmp/none/complete.json",
-        "tune/arf/f_lstm/none/trials/default.json",  # of a grid that has not ended
+        "tune/arf/f_lstm/none/trials/default-seed-0.json",  # of a grid that has not ended
         "finetune/arf/medhmp/none/seed-0/predictions.parquet",
         "tune/shock/medhmp/none/predictions.parquet",  # of an earlier run
         "tune/shock/skipped.json",
@@ -139,4 +139,4 @@ def test_starts_scored_on_other_rows_are_refused(tmp_path: Path) -> None:
     out = Folder(str(tmp_path))
     keys = predictions.find_grids(out.names())
     with pytest.raises(Refusal, match="scored on different test rows"):
-        predictions.read_all(predictions.open_grids(out, keys, "aa", {}))
+        predictions.read_all(predictions.open_grids(out, keys, "aa", {}, {}))

@@ -23,7 +23,8 @@ def test_every_builder_is_there_for_each_level_of_its_optimizers(name):
         assert entry.optimizers.keys() == entry.builders.keys()
         assert {"batch_size", "learning_rate"} <= entry.search.keys()
     else:
-        assert not entry.takes_starts
+        assert entry.takes_starts == bool(entry.embedders)
+        assert not entry.embedders or entry.embedders.keys() == entry.builders.keys()
 
 
 def test_networks_are_built_from_widths_and_the_model_section(records):

@@ -51,3 +51,25 @@ def test_columns_of_dashes_are_left_out_and_words_are_told_from_figures() -> Non
     assert table.groups == {"g": [["a", "0.5", "why not", "–"], ["b", "–", "0.2", "best"]]}
     groups = {"": [["a", "F", "1"], ["b", "18–44", "2"], ["c", "M", "–"]]}
     assert of_words(("Model", "Group", "Rows"), groups) == {1}
+
+
+def test_drift_names_what_is_absent_and_what_looks_like_another_unit() -> None:
+    of = {"columns": 8, "filled": 5, "stays": 40, "fitted_stays": 60}
+    none = {"filled": 0, "stays": 0, "median": None, "fitted_median": 80.0}
+    drift = {
+        "magnesium": of | {"median": 0.83, "fitted_median": 2.0},
+        "pulse": of | none,
+    }
+    assert drifted(clif=drift) == [
+        ["magnesium \u2020", "40", "5 of 8", "2", "0.83", "0.415"],
+        ["pulse", "0", "0 of 8", "80", "\u2013", "\u2013"],
+    ]
+    assert drifted() == []
+
+
+def drifted(**drift: Any) -> list[list[str]]:
+    """The lines of the first source's drift on the page."""
+    results = {"rows": [], "differences": [], "skipped": [], "learned": {"beside": {}}}
+    every = sections(results | {"provenance": {}}, manifest(drift=drift))
+    groups = [section.groups for section in every if section.title == "Drift"]
+    return groups[0]["clif: 1 of 2 variables have columns"] if groups else []

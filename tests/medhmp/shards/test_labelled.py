@@ -2,13 +2,14 @@
 
 import itertools
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from medhmp import layout
 from medhmp.layout import note_embedding_columns
@@ -18,11 +19,19 @@ from medhmp.refusal import Refusal
 from medhmp.run import Cohort, Model
 from medhmp.shards import schema
 from medhmp.shards.labelled import Labelled, counts, draw, hindrance, read_task
-from medhmp.shards.manifest import File, OpenShards, TaskCounts, content_of, open_shards
+from medhmp.shards.manifest import (
+    File,
+    OpenShards,
+    TaskCounts,
+    content_of,
+    open_shards,
+    own_fields,
+    with_own_tasks,
+)
+from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.row_notes import NotesRead
-from medhmp.shards.stream import read_notes
+from medhmp.shards.tabular import counted
 from medhmp.storage import Folder, Output, Stamp, publish
-from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
 
 HOURS, FEATURES, FILES = 2, 40, 3
@@ -280,6 +289,117 @@ def test_a_stay_has_the_note_of_its_admission(run, cohort, labels, task):
     assert not has_note.all()
 
 
+@pytest.fixture(scope="module")
+def own(run, cohort, labels):
+    """The run with tasks of its own: the built-in tasks' labels, predicted at other times.
+
+    Yields the shards, and of each task row_id -> over; stay_id -> bins that are known of it.
+    """
+    shards, random = Output.of(Folder(run.out) / "shards"), np.random.default_rng(1)
+    of_task = {"stay": "mortality", "admission": "readmission", "patient": "heart_failure"}
+    bins = {stay["stay_id"]: int(random.integers(-1, HOURS + 1)) for stay in cohort.stays}
+    over = {}
+    for level, task in of_task.items():
+        folder = shards.folder / layout.own_task_of(f"own_{level}")
+        over[level] = {row_id: bool(random.integers(2)) for row_id in labels[task]}
+        rows = [{**row, "over": over[level][row_id]} for row_id, row in labels[task].items()]
+        cut = [{"stay_id": s, "bins": n} for s, n in bins.items() if n < HOURS]
+        entries = [
+            folder.write_parquet(name, pa.Table.from_pylist(of, columns))
+            for name, of, columns in (
+                (layout.OWN_LABELS, rows, layout.OWN_LABEL_COLUMNS),
+                (layout.CUT, cut if level != "patient" else [], layout.CUT_COLUMNS),
+            )
+        ]
+        counts = TaskCounts([], dict.fromkeys(SPLITS, 1), dict.fromkeys(SPLITS, 1))
+        entries.append(folder.write_json(layout.COUNTS, asdict(counts)))
+        stamp = Stamp(own_fields(f"own_{level}", level), {"shards": shards.fingerprint})
+        publish(folder, stamp, entries)
+    yield with_own_tasks(shards), over, bins
+    (shards.folder / layout.OWN_TASKS).remove()
+
+
+def known_hours(stay, bins):
+    """The ids of each hour of a stay, of those cut none."""
+    ends = stay["hour_offsets"]
+    hours = [stay["feature_ids"][a:b] for a, b in itertools.pairwise(ends)]
+    return [hour if at < bins[stay["stay_id"]] else [] for at, hour in enumerate(hours)]
+
+
+def own_batch(run, own, level, split, **more):
+    data = read_task(own[0], f"own_{level}", run.cohort, run.model, **more)
+    return data, everything(data[split])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_hours_after_the_prediction_time_are_no_stay_s(run, own, cohort, labels, split):
+    expected = expected_rows(cohort.stays, "stay_id", labels["mortality"], split)
+    data, batch = own_batch(run, own, "stay", split, notes=NotesRead(vectors=True))
+    hours = [hour for row, _ in expected for hour in known_hours(row, own[2])]
+    assert sets(batch, "feature", "hour") == hours
+    assert sets(batch, "demographic") == [row["demographic_ids"] for row, _ in expected]
+    widths = replace(own[0].widths, features=FEATURES)
+    counted_hours = counted(data[split].rows, widths)[:, :FEATURES].sum(1)
+    assert counted_hours.tolist() == [
+        sum(map(len, known_hours(row, own[2]))) for row, _ in expected
+    ]
+    noted = {row["hadm_id"] for row in cohort.admissions[::2]}
+    assert batch["has_note"].tolist() == [
+        row["hadm_id"] in noted and own[1]["stay"][row["stay_id"]] for row, _ in expected
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_an_admission_not_over_has_neither_codes_nor_a_note_nor_later_stays(
+    run, own, cohort, labels, split
+):
+    expected = expected_rows(cohort.admissions, "hadm_id", labels["readmission"], split)
+    data, batch = own_batch(run, own, "admission", split)
+    over = [own[1]["admission"][row["hadm_id"]] for row, _ in expected]
+    assert {*over} == {True, False}
+    for name in ("icd", "drug"):
+        shown = [row[f"{name}_ids"] * seen for (row, _), seen in zip(expected, over, strict=True)]
+        assert sets(batch, name) == shown
+    noted = {row["hadm_id"] for row in cohort.admissions[::2]}
+    has = [row["hadm_id"] in noted and o for (row, _), o in zip(expected, over, strict=True)]
+    assert batch["has_note"].tolist() == has
+    assert batch["note"].any(1).tolist() == has
+    begun = [[s for s in row["stays"][:2] if own[2][s["stay_id"]] >= 0] for row, _ in expected]
+    hours = [hour for stays in begun for stay in stays for hour in known_hours(stay, own[2])]
+    assert sets(batch, "feature", "hour") == hours
+    slots = [2 * row + n for row, stays in enumerate(begun) for n in range(len(stays))]
+    assert batch["stay_slot"].tolist() == slots
+    some = np.arange(0, len(expected), 2)
+    taken, of_whole = data[split].take(some), data[split].batch(some)
+    assert all(torch.equal(of, of_whole[key]) for key, of in everything(taken).items())
+
+
+def test_a_patient_s_own_task_has_its_admissions_and_hides_no_code(run, own, cohort, labels):
+    expected = expected_rows(cohort.patients, "subject_id", labels["heart_failure"], "train")
+    _, batch = own_batch(run, own, "patient", "train")
+    assert sets(batch, "icd") == [
+        visit["icd_ids"]
+        for row, label in expected
+        for visit in row["visits"]
+        if visit["discharged"] <= label["prediction_time"]
+    ]
+
+
+def test_labels_of_other_shards_and_levels_are_not_the_run_s(run, own):
+    asked = replace(run, cohort=Cohort(tasks=("own_stay=patient:/labels",)))
+    with pytest.raises(Refusal, match=r"cohort\.tasks 'own_stay=stay' and this run has 'own"):
+        open_shards(asked)
+    assert set(open_shards(run).own) == {"own_stay", "own_admission", "own_patient"}
+    assert open_shards(run).manifest.tasks["own_stay"].rows == dict.fromkeys(SPLITS, 1)
+    folder = own[0].own["own_stay"].folder
+    record = folder.read_bytes("complete.json")
+    publish(folder, Stamp(own_fields("own_stay", "stay"), {"shards": "others"}), [])
+    assert "own_stay" not in open_shards(run).own
+    with pytest.raises(Refusal, match=r"no labels of own_stay; run jobs\.featurize for this task"):
+        read_task(open_shards(run), "own_stay", run.cohort, run.model)
+    folder.write_bytes("complete.json", record)
+
+
 def test_each_patient_task_hides_its_own_codes(run, cohort, labels):
     """Those of heart failure are no secret of COPD's."""
     part = data_of(labelling(run, None), "copd")["train"]
@@ -416,7 +536,7 @@ def test_labels_and_rows_that_are_not_those_written_are_refused(run, tmp_path, n
 
 
 def test_a_task_without_labels_is_refused(run):
-    with pytest.raises(Refusal, match=r"no shock.parquet; run jobs.featurize"):
+    with pytest.raises(Refusal, match=r"has no labels of shock; run jobs\.featurize"):
         data_of(run, "shock")
 
 

@@ -14,6 +14,7 @@ from medhmp.layout import note_embedding_columns
 from medhmp.shards import schema
 from medhmp.shards.csr import Csr
 from medhmp.shards.rows import Admissions, NoteVectors, Patients, Stays, widened
+from medhmp.train.backward import cut_batch
 
 HOURS = 3
 
@@ -212,3 +213,73 @@ def test_shuffled_codes_keep_their_frequencies_up_to_repeats_in_one_admission():
     dealt = admissions.shuffled(np.random.default_rng(0))
     assert sorted(dealt.icd.values.tolist()) == sorted(admissions.icd.values.tolist())
     assert dealt.icd.lengths.tolist() == admissions.icd.lengths.tolist()
+
+
+def numbered_stays(random, rows=6):
+    """Stays with numbers and statistics: their records, and the rows read from Arrow."""
+    records = []
+    for number in range(rows):
+        cells = [
+            [(v, float(random.random())) for v in range(4) if random.random() < 0.5]
+            for _ in range(HOURS)
+        ]
+        flat = [cell for hour in cells for cell in hour]
+        records.append(
+            {
+                **{"source": "s", "subject_id": number, "hadm_id": number, "split": "train"},
+                **stay(number, [[number], [], [1]], [0]),
+                "number_offsets": np.cumsum([0, *map(len, cells)]).tolist(),
+                "number_ids": [v for v, _ in flat],
+                "number_values": [x for _, x in flat],
+                "statistics": random.random(5).tolist(),
+                "cells": cells,
+            }
+        )
+    target = schema.stays(HOURS, 10, 4, False, 4, 5)
+    return records, Stays.from_arrow(pa.Table.from_pylist(records, target))
+
+
+def test_numbers_and_statistics_follow_their_stays():
+    records, stays = numbered_stays(np.random.default_rng(0))
+    rows = np.array([4, 1, 4])
+    for batch in (stays.batch(rows), stays.take(rows).batch(np.arange(3))):
+        hours = [hour for row in rows for hour in records[row]["cells"]]
+        ends = batch["number_offsets"].tolist()
+        ids, values = batch["number_ids"].tolist(), batch["number_values"].tolist()
+        found = [[*zip(ids[a:b], values[a:b], strict=True)] for a, b in itertools.pairwise(ends)]
+        assert found == [[(v, np.float32(x)) for v, x in hour] for hour in hours]
+        expected = np.array([records[row]["statistics"] for row in rows], np.float32)
+        np.testing.assert_array_equal(batch["statistics"], expected)
+    assert stays.batch(rows, narrow=True)["number_ids"].dtype == torch.uint16
+    parts = cut_batch(stays.batch(rows), 2, 3)
+    assert [part["statistics"].shape[0] for part in parts] == [2, 1]
+    joined = torch.cat([part["number_values"] for part in parts])
+    assert joined.equal(stays.batch(rows)["number_values"])
+
+
+def test_nothing_of_numbers_after_a_prediction_time_is_left():
+    records, stays = numbered_stays(np.random.default_rng(2))
+    bins = np.array([0, 1, 2, HOURS, -1, HOURS])
+    batch = stays.until(bins).batch(np.arange(6))
+    ends, ids = batch["number_offsets"].tolist(), batch["number_ids"].tolist()
+    values = batch["number_values"].tolist()
+    found = [[*zip(ids[a:b], values[a:b], strict=True)] for a, b in itertools.pairwise(ends)]
+    for place, (record, known) in enumerate(zip(records, bins, strict=True)):
+        cells = [hour if at < known else [] for at, hour in enumerate(record["cells"])]
+        own = found[place * HOURS : (place + 1) * HOURS]
+        assert own == [[(v, np.float32(x)) for v, x in hour] for hour in cells]
+    assert np.isnan(batch["statistics"].numpy()).all(axis=1).tolist() == (bins < HOURS).tolist()
+
+
+def test_the_control_deals_numbers_within_their_hour():
+    _, stays = numbered_stays(np.random.default_rng(1), rows=40)
+    dealt = stays.shuffled(np.random.default_rng(0))
+    assert dealt.statistics.tolist() != stays.statistics.tolist()
+    np.testing.assert_array_equal(np.sort(dealt.statistics, 0), np.sort(stays.statistics, 0))
+    for hour in range(HOURS):
+        of_hour = [
+            sorted(zip(s.numbers.values[p].tolist(), s.number_values[p].tolist(), strict=True))
+            for s in (stays, dealt)
+            for p in [s.numbers.positions(np.arange(hour, len(s.numbers), HOURS))]
+        ]
+        assert of_hour[0] == of_hour[1]

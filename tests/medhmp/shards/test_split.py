@@ -40,6 +40,21 @@ def test_a_patient_keeps_its_split_whoever_else_is_there():
     assert split_of(some, splits) == [whole[i] for i in some]
 
 
+@given(folds=st.integers(2, 9), salt=st.text(max_size=3))
+@settings(max_examples=20, deadline=None)
+def test_folds_are_a_partition_that_knows_no_other_patient(folds, salt):
+    ids = range(1000)
+    shares = Splits(salt=salt, train=0.72, validation=0.08, test=0.2, folds=folds)
+    each = [split_of(ids, replace(shares, fold=fold)) for fold in range(folds)]
+    held = np.array([[split == "test" for split in of] for of in each])
+    assert (held.sum(axis=0) == 1).all()
+    np.testing.assert_allclose(held.mean(axis=1), 1 / folds, atol=0.08)
+    some = [5, 999, 17]
+    assert split_of(some, replace(shares, fold=1)) == [each[1][i] for i in some]
+    rest = each[0].count("train") / (each[0].count("train") + each[0].count("validation"))
+    assert rest == pytest.approx(0.9, abs=0.06)
+
+
 def test_growing_the_training_share_moves_nobody_out_of_it():
     small = split_of(IDS, Splits(train=0.5, validation=0.2, test=0.3))
     large = split_of(IDS, Splits(train=0.6, validation=0.1, test=0.3))

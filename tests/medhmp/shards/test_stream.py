@@ -19,7 +19,9 @@ from medhmp.layout import NOTE_EMBEDDINGS, note_embedding_columns
 from medhmp.legend import NOTE_WIDTH
 from medhmp.refusal import Refusal, find_refusal
 from medhmp.shards import schema, stream
-from medhmp.shards.stream import WINDOW, Plan, Share, read_notes, windows
+from medhmp.shards.datasource import rows_in
+from medhmp.shards.note_vectors import read_notes
+from medhmp.shards.stream import WINDOW, Plan, Share, windows
 from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.device import to_device
 
@@ -110,7 +112,8 @@ def order(batches):
 
 
 @pytest.mark.parametrize(
-    ("world_size", "budget"), [(1, STREAMED), (2, MEMORY), (3, STREAMED), (4, MEMORY)]
+    ("world_size", "budget"),
+    [(1, STREAMED), (2, MEMORY), (3, STREAMED), (4, MEMORY), (5, STREAMED), (5, MEMORY)],
 )
 def test_ranks_take_as_many_batches_of_different_rows(ray, plans, world_size, budget):
     plan = replace(plans["stays"], budget=budget)
@@ -120,13 +123,17 @@ def test_ranks_take_as_many_batches_of_different_rows(ray, plans, world_size, bu
 
 def check_deal(plan, world_size, epoch, dealt, rows_of):
     """What holds of the batches (lists of rows) that each rank takes in an epoch."""
-    assert {len(batches) for batches in dealt} == {plan.steps(world_size)}
-    assert {len(batch) for batches in dealt for batch in batches} == {plan.batch_size}
+    sizes = [[len(batch) for batch in batches] for batches in dealt]
+    assert all(of_rank == sizes[0] for of_rank in sizes)  # the average of the ranks is exact
+    assert len(sizes[0]) == plan.steps(world_size)
+    assert set(sizes[0][:-1]) <= {plan.batch_size}
+    assert 0 < sizes[0][-1] <= plan.batch_size
     rows = [row for batches in dealt for batch in batches for row in batch]
-    assert len(rows) == len(set(rows))
+    assert len(rows) == len(set(rows)) > plan.rows - world_size  # fewer than W are left out
     deal = 0 if plan.budget else epoch  # what is kept in memory stays where it is
     for rank, batches in enumerate(dealt):
-        own = set(chain(*map(rows_of, plan.files_of(rank, world_size, deal))))
+        parts = plan.parts_of(rank, world_size, deal)
+        own = set(chain(*(list(rows_of(part.name))[part.start : part.stop] for part in parts)))
         assert set(chain(*batches)) <= own
 
 
@@ -211,12 +218,12 @@ def test_streamed_rows_are_shuffled_among_windows_of_a_shuffled_order_of_files(r
 
 
 def test_nothing_is_left_out_for_good(ray, plans):
-    """106 rows are two batches of 50: an epoch leaves 6 of them out, not always the same."""
-    large = replace(plans["stays"], batch_size=50)
-    batches = shares(large, 1)[0].batches()
-    seen = [set(chain(*order(batches(epoch)))) for epoch in range(12)]
-    assert {len(rows) for rows in seen} == {100}
-    assert set.union(*seen) == set(chain(*map(subjects, range(len(ROWS)))))
+    """106 rows are 21 for each of five ranks: an epoch leaves one out, not always the same."""
+    ranks = [share.batches() for share in shares(replace(plans["stays"], batch_size=20), 5)]
+    every = set(chain(*map(subjects, range(len(ROWS)))))
+    left = [every - set(chain(*(chain(*order(of(epoch))) for of in ranks))) for epoch in range(9)]
+    assert {len(rows) for rows in left} == {1}
+    assert len(set.union(*left)) > 3
 
 
 @pytest.mark.parametrize("table", ["stays", "admissions"])
@@ -235,7 +242,7 @@ def test_rows_carried_into_the_next_window_are_whole(ray, plans):
     """Batches of 5 leave rows over in nearly every window."""
     plan = replace(plans["admissions"], batch_size=5, budget=STREAMED)
     batches = list(Share(plan, 0, 1).batches()(0))
-    assert len(batches) == sum(ROWS) // 5
+    assert [len(batch["subject_id"]) for batch in batches] == [5] * 21 + [1]
     for subject, content in chain(*(contents(batch).items() for batch in batches)):
         stays = [(s % 50, s % 7, s % 3) for s in range(subject, subject + subject % 3)]
         assert content == ([subject % 90], stays)
@@ -288,35 +295,56 @@ def test_note_vectors_count_towards_the_budget(plans):
 
 
 def test_a_batch_larger_than_a_ranks_rows_is_refused(plans):
-    plan = replace(plans["stays"], batch_size=6)
-    assert plan.steps(2) == (7 + 5) // 6  # the smaller share of the deal that begins at file 2
-    with pytest.raises(Refusal, match="5 training stays for batches of 6; lower"):
-        plan.steps(4)  # in most deals somebody has the file of 5 rows alone
-    with pytest.raises(Refusal, match=r"6 workers share \d files .*--shards.files"):
-        plan.steps(6)
+    plan = replace(plans["stays"], batch_size=22)
+    assert plan.steps(4) == 2  # of 26 rows
+    with pytest.raises(Refusal, match=r"21 training stays for batches of 22; lower .* to 105 or"):
+        plan.steps(5)
+    with pytest.raises(Refusal, match=r"106 training stays for batches of 107; lower .* to 106 or"):
+        replace(plan, batch_size=107).steps(1)
+
+
+CORPORA = {"MIMIC-III's": 80_450, "the paper's": 100_563}
+
+
+@pytest.mark.parametrize("rows", CORPORA.values(), ids=CORPORA)
+@pytest.mark.parametrize("batch", [4, 32, 128])
+def test_an_epoch_leaves_out_fewer_rows_than_there_are_workers(rows, batch):
+    """For any number of workers, whatever the number of files: here 24, as hashes fill them."""
+    cuts = np.sort(np.random.default_rng(rows).integers(0, rows, 23))
+    plan = plan_of(np.diff(cuts, prepend=0, append=rows).tolist(), batch)
+    for world_size in range(1, 65):
+        parts = [plan.parts_of(rank, world_size, epoch=7) for rank in range(world_size)]
+        assert sum(part.rows for part in chain(*parts)) == rows
+        taken = plan.rows_per_rank(world_size)
+        assert all(rows_in(of_rank) - taken in (0, 1) for of_rank in parts)
+        assert rows - world_size < world_size * taken <= rows
+        assert (plan.steps(world_size) - 1) * batch < taken <= plan.steps(world_size) * batch
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 20))
-def test_files_are_dealt_once_and_every_rank_has_rows_for_every_step(rows, world_size, batch):
+def test_rows_are_dealt_once_and_every_rank_has_rows_for_every_step(rows, world_size, batch):
     plan = plan_of(rows, batch)
-    totals = []
     for epoch in range(2 * len(rows)):
-        dealt = [plan.files_of(rank, world_size, epoch) for rank in range(world_size)]
-        assert sorted(chain(*dealt)) == sorted(plan.rows_per_file)
-        totals += [plan.rows_of(files) for files in dealt]
-    if min(totals) < batch:
+        dealt = [plan.parts_of(rank, world_size, epoch) for rank in range(world_size)]
+        every = [(p.name, row) for p in chain(*dealt) for row in range(p.start, p.stop)]
+        assert sorted(every) == [
+            (name, row)
+            for name in sorted(plan.rows_per_file)
+            for row in range(plan.rows_per_file[name])
+        ]
+        assert min(map(rows_in, dealt)) == sum(rows) // world_size
+    if sum(rows) // world_size < batch:
         with pytest.raises(Refusal):
             plan.steps(world_size)
     else:
-        assert plan.steps(world_size) == min(total // batch for total in totals)
+        assert plan.steps(world_size) == -(-(sum(rows) // world_size) // batch)
 
 
 def test_the_deal_rotates_over_all_files():
-    """Five files for two ranks: each file is at times one of three and at times one of two."""
     plan = plan_of([1, 1, 1, 1, 1], 1)
-    shares = [plan.files_of(1, 2, epoch) for epoch in range(5)]
-    assert shares[0] == ["1", "3"]
-    assert shares[1] == ["2", "4"]
+    shares = [[part.name for part in plan.parts_of(1, 2, epoch)] for epoch in range(5)]
+    assert shares[0] == ["2", "3", "4"]
+    assert shares[1] == ["3", "4", "0"]
     assert set(chain(*shares)) == set(plan.rows_per_file)
 
 
@@ -324,8 +352,8 @@ def test_shards_without_a_row_to_read_are_said_to_be_so():
     for plan in (plan_of([0], 4), plan_of([0, 0, 0], 1)):
         with pytest.raises(Refusal, match=r"have no stays of the splits train, so there is nothin"):
             plan.steps(1)
-    with pytest.raises(Refusal, match="one would have no row; use fewer workers"):
-        plan_of([5, 0], 1).steps(2)
+    with pytest.raises(Refusal, match="a worker has 0 training stays for batches of 1"):
+        plan_of([1, 0], 1).steps(2)
 
 
 def plan_of(rows, batch_size, budget=MEMORY):
@@ -349,15 +377,14 @@ class Cut(Share):
 
     cut = 7
 
-    def _bytes(self, files):
+    def _bytes(self, parts):
         return 1.0
 
-    def _tables(self, files):
-        self.read.append(files)
-        for name in files:
-            rows = self.plan.rows_per_file[name]
-            for at in range(0, rows, self.cut):
-                yield ALL.slice(40 * int(name) + at, min(self.cut, rows - at))
+    def _tables(self, parts):
+        self.read.append(parts)
+        for part in parts:
+            for at in range(part.start, part.stop, self.cut):
+                yield ALL.slice(40 * int(part.name) + at, min(self.cut, part.stop - at))
 
     @cached_property
     def read(self):
@@ -405,9 +432,9 @@ def test_a_resumed_epoch_is_the_tail_and_reads_from_its_file_on(
     if budget:
         assert other.read == []
     else:
-        (files,) = other.read
-        assert files == share.read[-1][-len(files) :]
-        before = plan.rows_of(share.read[-1]) - plan.rows_of(files[1:])
+        (parts,) = other.read
+        assert parts == share.read[-1][-len(parts) :]
+        before = rows_in(share.read[-1]) - rows_in(parts[1:])
         assert before > first // WINDOW * WINDOW * batch  # the first file holds a row of the window
 
 
@@ -432,13 +459,14 @@ def test_the_next_epoch_is_begun_before_one_ends():
 
 @pytest.mark.parametrize("budget", [MEMORY, STREAMED])
 def test_no_row_is_left_out_for_good(budget):
-    """A file many times as long as the others: the batches of an epoch hold two of its rows."""
+    """47 rows are 15 for each of three ranks, two of which have one more, and leave one out."""
     plan = plan_of([3, 40, 4], 2, budget)
-    assert plan.steps(3) == 1
-    batches = Cut(plan, rank=1, world_size=3).batches()
-    epochs = range(0, 900, 1 if budget else 3)  # when it streams, rank 1 has the file every third
-    seen = set(chain(*(chain(*order(batches(epoch))) for epoch in epochs)))
-    assert seen == set(range(40, 80))
+    assert plan.steps(3) == 8
+    ranks = [Cut(plan, rank, world_size=3).batches() for rank in range(3)]
+    every = {*range(3), *range(40, 80), *range(80, 84)}
+    taken = [set(chain(*(chain(*order(of(epoch))) for of in ranks))) for epoch in range(40)]
+    assert all(len(rows) == 45 and rows <= every for rows in taken)
+    assert len(set.union(*(every - rows for rows in taken))) > 4
 
 
 @pytest.mark.gpu
@@ -486,9 +514,13 @@ def test_shards_with_fewer_rows_than_their_manifest_says_are_refused():
 def test_the_ranks_stream_or_keep_their_rows_together(plans):
     """Rank 1 of 2 alone would fit: it would then read rows that rank 0 streams."""
     plan, table = plans["stays"], Folder(plans["stays"].shards) / "stays"
-    sizes = [sum(2 * table.size(name) for name in plan.files_of(rank, 2)) for rank in range(2)]
-    assert sizes[1] < sizes[0]
-    for budget, kept in ((sizes[0], True), (sizes[1], False)):
+    of, rows = table.sizes(), plan.rows_per_file
+    sizes = [
+        sum(2 * of[p.name] * p.rows // rows[p.name] for p in plan.parts_of(rank, 2))
+        for rank in range(2)
+    ]
+    assert min(sizes) < max(sizes)
+    for budget, kept in ((max(sizes), True), (min(sizes), False)):
         ranks = shares(replace(plan, budget=budget), 2)
         assert [share.is_kept for share in ranks] == [kept] * 2
 

@@ -1,6 +1,7 @@
 """Counted features against dictionaries."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from medhmp.legend import NOTE_WIDTH, Widths
 from medhmp.shards import schema
 from medhmp.shards.rows import Admissions, NoteVectors, Patients, Stays
-from medhmp.shards.tabular import counted
+from medhmp.shards.tabular import counted, statistics_blocks, with_statistics
 
 WIDTHS = Widths(hours=3, features=8, demographics=4, diagnoses=6, drugs=5)
 KNOWN = {"source": "s", "split": "train", "subject_id": 1}
@@ -92,6 +93,41 @@ def test_admissions_count_their_first_stays(real_valued):
         for a in rows
     ]
     np.testing.assert_allclose(counted(admissions, WIDTHS), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_stand_before_counts_of_what_is_no_number():
+    """An admission has the means of its first stays, NaN where none of them has the statistic."""
+    records, most, numbers = Records(False), 2, (3, 4)
+    widths = replace(WIDTHS, numbers=numbers[0], statistics=numbers[1])
+
+    def stay(stay_id):
+        ranks = records.random.random(4)
+        ranks[records.random.random(4) < 0.4] = np.nan
+        none = {"number_offsets": [0] * 4, "number_ids": [], "number_values": []}
+        return {**records.stay(stay_id), **none, "statistics": ranks.tolist()}
+
+    rows = [{**KNOWN, "hadm_id": 1, **stay(n)} for n in range(20)]
+    of_stays = Stays.from_arrow(
+        pa.Table.from_pylist(rows, schema.stays(*stay_schema(False), *numbers))
+    )
+    expected = [[*r["statistics"], *slow_counts([r])[WIDTHS.features :]] for r in rows]
+    np.testing.assert_allclose(with_statistics(of_stays, widths), expected, rtol=1e-6)
+    assert statistics_blocks(of_stays, widths) == (4, WIDTHS.demographics)
+    admissions = [records.admission(n) for n in range(20)]
+    for admission in admissions:
+        admission["stays"] = [stay(n) for n in range(len(admission["stays"]))]
+    target = schema.admissions(*stay_schema(False), WIDTHS.diagnoses, WIDTHS.drugs, *numbers)
+    table = pa.Table.from_pylist(admissions, target)
+    found = with_statistics(Admissions.from_arrow(table, most, NoteVectors.none()), widths)
+    for row_found, admission in zip(found, admissions, strict=True):
+        kept = admission["stays"][:most]
+        for at in range(4):
+            known = [x for x in (of["statistics"][at] for of in kept) if x == x]
+            mean = np.mean(known) if known else np.nan
+            np.testing.assert_allclose(row_found[at], mean, rtol=1e-5)
+        drugs = row(Counter(admission["drug_ids"]), WIDTHS.drugs)
+        assert row_found[4 + 4 + 6 : 4 + 4 + 6 + 5].tolist() == drugs
+    assert np.isnan(found).any()
 
 
 def test_patients_count_the_visits_in_which_a_code_is():

@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+CLIF_DEMO = Path(__file__).parents[2] / "golden" / "clif_demo"
+"""The open demo of MIMIC-IV in CLIF 2.1."""
+
 HEADERS = {
     "PATIENTS": "ROW_ID SUBJECT_ID GENDER DOB DOD",
     "ADMISSIONS": "ROW_ID SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE "

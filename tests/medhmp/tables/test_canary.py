@@ -33,7 +33,7 @@ from medhmp.tables.csv import RawTables
 from medhmp.tables.schema import Source
 from medhmp.tables.sources import READERS
 from medhmp.tasks import cohort
-from tests.medhmp.tables.conftest import EicuTables, RawFolder, fill
+from tests.medhmp.tables.conftest import CLIF_DEMO, EicuTables, RawFolder, fill
 from tests.medhmp.tables.meds.test_reader import Dataset, Mimic
 from tests.medhmp.tables.mimic import test_mimic4 as mimic4
 from tests.medhmp.tables.physionet2012.test_reader import Sets
@@ -85,6 +85,24 @@ def write_eicu(folder: Path) -> None:
     EicuTables(patients=3).write(folder, gz=False)
 
 
+def write_clif(folder: Path) -> None:
+    """Three patients of the demo, some rows each, as CSV."""
+    folder.mkdir()
+    of = pl.read_parquet(CLIF_DEMO / "clif_adt.parquet").filter(location_category="icu")
+    people = of["patient_id"].unique().sort()[:3]
+    admissions = of.filter(pl.col("patient_id").is_in(people.implode()))["hospitalization_id"]
+    for path in CLIF_DEMO.glob("*.parquet"):
+        table = pl.read_parquet(path)
+        key, own = "hospitalization_id", admissions
+        if key not in table.columns:
+            key, own = "patient_id", people
+        times = [name for name, kind in table.schema.items() if isinstance(kind, pl.Datetime)]
+        table = table.filter(pl.col(key).is_in(own.unique().implode()))
+        table = table.group_by(key, maintain_order=True).head(9)
+        texts = table.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S"))
+        texts.write_csv(folder / f"{path.stem}.csv")
+
+
 def write_meds(folder: Path) -> None:
     dataset = Dataset(Mimic(), patients=8)
     dataset.splits = dict.fromkeys(dataset.rows, "train")
@@ -110,6 +128,7 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "mimic3": write_mimic3,
     "mimic4": write_mimic4,
     "eicu": write_eicu,
+    "clif": write_clif,
     "meds": write_meds,
     "physionet2012": write_physionet2012,
     "fiddle": write_fiddle,
@@ -331,6 +350,7 @@ TEXTS = {
     "mimic3": ("CHARTEVENTS", "VALUE"),
     "mimic4": ("CHARTEVENTS", "value"),
     "eicu": ("NURSECHARTING", "NURSINGCHARTVALUE"),
+    "clif": ("CLIF_PATIENT_ASSESSMENTS", "categorical_value"),
     "meds": ("0", "text_value"),
     "fiddle": ("DATA", "variable_value"),
 }

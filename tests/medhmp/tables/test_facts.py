@@ -54,6 +54,13 @@ KNOWN = [
     ("FIRST_CAREUNIT", "MICU/SICU", ("MICU/SICU", "Med-Surg ICU")),
     ("FIRST_CAREUNIT", "MICU", ("Medical Intensive Care Unit (MICU)", "MICU")),
     ("GENDER", "F", ("F", "Female")),
+    # CLIF
+    ("ADMISSION_TYPE", "EMERGENCY", ("ED",)),
+    ("ADMISSION_TYPE", "URGENT", ("OSH", "FACILITY", "DIRECT")),
+    ("FIRST_CAREUNIT", "CSRU", ("cvicu_icu", "cardiothoracic_surgical_icu")),
+    ("FIRST_CAREUNIT", "NEURO ICU", ("mixed_neuro_icu",)),
+    ("ETHNICITY", "BLACK", ("Black or African American",)),
+    ("LANGUAGE", "OTHER OR UNKNOWN", ("other and unspecified languages",)),
 ]
 
 

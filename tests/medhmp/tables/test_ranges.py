@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from medhmp.recipes import RECIPES
 from medhmp.refusal import Refusal
-from medhmp.run import Run, Tables
+from medhmp.run import Features, Run, Tables
 from medhmp.tables import ranges, schema
 from medhmp.tables.ranges import Ranges
 
@@ -128,6 +128,50 @@ def test_every_entry_is_consistent():
             assert ends[0] < of.low or ends[1] > of.high
 
 
+SHARED = [
+    ("mimic", "HR", 80, "heart rate", 80),
+    ("mimic", "50971", 4.1, "potassium", 4.1),
+    ("mimic", "12345", 1, "12345", 1),  # of no entry
+    ("eicu", "Vital Signs|Temperature|Temperature (F)", 98.6, "temperature", 37),
+    ("eicu", "BUN", 20, "urea nitrogen", 20),
+    ("eicu", "CRP", 3, "C-reactive protein", 30),
+    ("clif", "vitals|temp_c", 98.6, "temperature", 37),  # out of its range, so converted twice
+    ("clif", "respiratory|fio2_set", 0.4, "inspired oxygen", 40),
+    ("clif", "labs|troponin_t|ng/l", 50, "troponin T", 0.05),
+    ("clif", "labs|calcium_ionized|mg/dl", 4.5, "ionized calcium", 1.12275),
+    ("meds", "LAB//226531//UNK", 200, "weight", 90.718474),
+    ("meds", "LAB//226707//Inch", 70, "height", 177.8),
+    ("physionet2012", "FiO2", 0.5, "inspired oxygen", 50),
+    ("physionet2012", "Mg", 2, "magnesium", 2),
+]
+
+
+@pytest.mark.parametrize(("source", "variable", "value", "name", "number"), SHARED)
+def test_shared_names_have_one_unit(source, variable, value, name, number):
+    given = events((variable, value), (variable, "clotted"), (variable, value)).with_columns(
+        hours=pl.Series([1.0, 2.0, None]), repeats=pl.lit("median")
+    )
+    frame = Ranges.of(OURS, source, "shared").plausible(given, {})
+    assert frame["variable"].to_list() == [name, name, variable]  # a fact keeps its name
+    assert frame["number"][0] == pytest.approx(number)
+    assert frame["text"].to_list() == [None, "clotted", None]
+    way = "median" if name == variable else "apart"
+    assert frame["repeats"].to_list() == [way, way, "median"]
+    assert frame.columns == given.columns
+
+
+def test_forty_quantities_have_one_name_in_every_source():
+    of = {source: {v.shared.name for v in OURS if v.names.get(source)} for source in ranges.SOURCES}
+    assert len(of["mimic"] & of["eicu"] & of["clif"] & of["meds"]) >= 40
+    assert len(of["mimic"] & of["physionet2012"]) >= 30
+
+
+def test_shared_names_need_the_file_that_has_them():
+    run = Run(tables=Tables(variables="none"), features=Features(names="shared"))
+    with pytest.raises(Refusal, match=r"features\.names is shared and tables\.variables"):
+        run.check()
+
+
 GOOD = """
 references: {textbook: a book}
 variables:
@@ -176,6 +220,8 @@ def test_a_file_of_ones_own_replaces_ours(tmp_path):
         ("times: 60", "times: sixty", "has one of other_units that is not"),
         ("times: 60", "times: 60, between: [2, 1]", "has no between of two ascending numbers"),
         ("times: 60", "time: 60", "has one of other_units that is not"),
+        ("unit: /min", "unit: /min\n    shared: rate", "has a 'shared' that is not {as: ENTRY"),
+        ("unit: /min", "unit: /min\n    shared: {as: rate}", "is shared as no entry that stays"),
         ("  pulse:\n", "  pulse: [\n", "is no good YAML at line"),
         ("unit: /min", "unit: /min\n    unit: bpm", "is no good YAML at line 6 .'unit' is there"),
         ("variables:", "quantities:", "has no mapping 'variables'; write it in the form"),

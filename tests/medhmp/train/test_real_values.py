@@ -112,7 +112,7 @@ def test_classifiers_and_counts_take_them_too(run, manifest, model):
     data = read_task(open_shards(run), "mortality", run.cohort, run.model)
     part, widths = data["train"], manifest.widths
     batch = part.batch(np.arange(len(part)))
-    objective = build_classifier("mortality", model, MODEL, widths)
+    objective = build_classifier("stay", model, MODEL, widths)
     loss, _ = objective(batch)
     assert_every_gradient(objective, loss)
     m = dense(batch, "hour_offsets", "feature", widths.features).view(len(part), widths.hours, -1)

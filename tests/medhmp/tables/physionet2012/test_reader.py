@@ -10,11 +10,13 @@ import zipfile
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from jobs.featurize import featurize
 from jobs.tune import tune
+from medhmp.layout import AUXILIARY, TARGET_TABLE, TARGETS
 from medhmp.legend import LEVELS
 from medhmp.recipes import physionet2012 as recipe
 from medhmp.refusal import Refusal
@@ -32,6 +34,7 @@ from medhmp.shards.build.index import Index
 from medhmp.shards.build.labels import write_labels
 from medhmp.shards.labelled import hindrance, read_task
 from medhmp.shards.manifest import open_shards
+from medhmp.shards.targets import open_targets, with_targets
 from medhmp.storage import Folder
 from medhmp.tables import schema
 from medhmp.tables.physionet2012 import files as challenge
@@ -474,7 +477,7 @@ def test_featurized(ray, tmp_path):
         quiet=True,
         out=str(tmp_path / "out"),
         tables=Tables(sources=(f"physionet2012={sets.write()}",), variables="none"),
-        features=replace(recipe().features, facts="own"),
+        features=replace(recipe().features, facts="own", numbers=True),
         splits=Splits(train=0.4, validation=0.3, test=0.3),
         shards=Shards(files=2, bucket_stays=100),
         tune=Tune(tasks=("arf", "readmission", "heart_failure")),
@@ -492,6 +495,22 @@ def test_featurized(ray, tmp_path):
     assert sum(manifest.tasks["mortality"].positives.values()) == sum(deaths.values())
     shards = open_shards(run)
     data = read_task(shards, "mortality", run.cohort, run.model)
+    train = data["train"].rows
+    assert train.statistics.shape == (len(train), len(manifest.numbers["statistics"]))
+    assert set(manifest.numbers["variables"]) == set(MEASURED)
+    known = targets_of(run)
+    assert known["stay_id"].to_list() == train.row_id.tolist()
+    given = with_targets(data, open_targets(Folder(run.out), shards))
+    expected = known.select(TARGETS).to_numpy().astype(np.float32)
+    np.testing.assert_array_equal(given["train"].targets, expected)
+    assert given["validation"].targets is given["test"].targets is None
+    assert known["log_length_of_stay"].unique().to_list() == [pytest.approx(np.log(6))]
+    assert known["death_90_days"].sum() > known["death_30_days"].sum() > 0
+    plant_outcomes(sets, set(train.row_id.tolist()))
+    planted = replace(run, out=str(tmp_path / "planted"))
+    featurize(planted)
+    assert open_shards(planted).output.files == shards.output.files
+    assert targets_of(planted).equals(known)
     assert hindrance(shards, "mortality", data) == ""
     variables = {name.split("_")[0] for name in (*manifest.features, *manifest.demographics)}
     assert variables <= {*MEASURED, "Age", "Gender", "Height", "ICUType"}
@@ -503,6 +522,22 @@ def test_featurized(ray, tmp_path):
     assert [["not available from physionet2012: a patient has one admission", "0", "–"]] in list(
         who.groups.values()
     )
+
+
+def targets_of(run):
+    """The table of auxiliary targets that a run has written."""
+    return pl.from_arrow(Folder(run.out).read_parquet(f"{AUXILIARY}/{TARGET_TABLE}"))
+
+
+def plant_outcomes(sets, spared):
+    """Alters all outcomes but the label of records that are not ``spared``."""
+    for letter in "ab":
+        file = sets.path / f"Outcomes-{letter}.txt"
+        header, *lines = file.read_text().split()
+        rows = [line.split(",") for line in lines]
+        changed = [[n, *(of if int(n) in spared else "9999"), y] for n, *of, y in rows]
+        assert changed != rows
+        file.write_text("\n".join([header, *(",".join(row) for row in changed), ""]))
 
 
 def results_of(run):

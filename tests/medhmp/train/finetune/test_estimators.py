@@ -24,7 +24,10 @@ from medhmp.train.finetune.estimators import (
     predict_held_out,
 )
 
-WIDTHS = Widths(hours=4, features=40, demographics=5, diagnoses=9, drugs=7)
+WIDTHS = Widths(
+    hours=4, features=40, demographics=5, diagnoses=9, drugs=7,
+    numbers=6, statistics=12, statistic_of=(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 6),
+)  # fmt: skip
 SETTINGS = FitSettings(Model(width=8, demographic_hidden=4), Finetune(epochs=2), WIDTHS)
 TASK_OF = {"stay": "mortality", "admission": "readmission", "patient": "heart_failure"}
 POINT = {"learning_rate": 0.1, "max_leaf_nodes": 4, "max_features": 0.3, "components": 3}
@@ -39,7 +42,18 @@ def ragged(random, rows, width, at_most=4):
 
 def stays_of(random, rows):
     hours = ragged(random, rows * WIDTHS.hours, WIDTHS.features)
-    return Stays(np.arange(rows), np.arange(rows), hours, ragged(random, rows, WIDTHS.demographics))
+    numbers = ragged(random, rows * WIDTHS.hours, WIDTHS.numbers)
+    ranks = random.random((rows, WIDTHS.statistics)).astype(np.float32)
+    ranks[random.random(ranks.shape) < 0.2] = np.nan
+    return Stays(
+        np.arange(rows),
+        np.arange(rows),
+        hours,
+        ragged(random, rows, WIDTHS.demographics),
+        numbers=numbers,
+        number_values=random.normal(size=len(numbers.values)).astype(np.float32),
+        statistics=ranks,
+    )
 
 
 def rows_of(random, level, rows):
@@ -90,7 +104,7 @@ def data_of(level, make=labelled, sizes=(60, 30, 31)):
 def made(name, level, settings=SETTINGS, **more):
     point = {field: values[-1] for field, values in MODELS[name].search.items()}
     point |= POINT if name == "hist_gradient_boosting" else {}
-    return estimator_of(TASK_OF[level], name, {**point, **more}, settings)
+    return estimator_of(level, name, {**point, **more}, settings)
 
 
 def with_id(csr, rows, code):
@@ -123,6 +137,9 @@ def planted(level, rows, seed):
     for feature in (3, 23):  # one of each stream
         hours = with_id(stays.hours, np.repeat(is_case, WIDTHS.hours), feature)
         stays = replace(stays, hours=hours)
+    ranks = stays.statistics.copy()
+    ranks[:, 2] = 0.1 + 0.8 * is_case
+    stays = replace(stays, statistics=ranks)
     if level == "stay":
         return replace(found, rows=stays, notes=notes)
     own = {"icd": with_id(found.rows.icd, is_case, 3), "note": vectors}

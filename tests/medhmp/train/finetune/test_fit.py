@@ -64,7 +64,7 @@ def data():
 
 def fitted(data, finetune=FINETUNE, start=None, seed=0, model="medhmp", **point):
     settings = FitSettings(MODEL, finetune, WIDTHS)
-    network = estimator_of("mortality", model, POINT | point, settings)
+    network = estimator_of("stay", model, POINT | point, settings)
     return Fitted(network, network.fit(data, seed, start))
 
 
@@ -86,7 +86,7 @@ def test_a_fit_learns_a_rule_and_scores_it_between_0_and_1(data):
 def test_scores_are_the_same_whatever_the_batches(data, monkeypatch):
     found = fitted(data, epochs_of(1))
     together = found.network.score(data["test"])
-    monkeypatch.setattr(fitting, "SCORING_BATCH", 7)
+    monkeypatch.setattr(fitting, "SCORED_AT_ONCE", 7)
     apart = found.network.score(data["test"])
     np.testing.assert_allclose(apart, together, rtol=1e-5)
 
@@ -136,7 +136,7 @@ def test_pretrained_weights_arrive_and_nothing_else_changes(data, stage):
     assert sorted(found.result.arrived) == sorted(expected)
     assert equal({name: found.weights[name] for name in expected}, expected)
     torch.manual_seed(0)
-    fresh = build_classifier("mortality", "medhmp", MODEL, WIDTHS).model.state_dict()
+    fresh = build_classifier("stay", "medhmp", MODEL, WIDTHS).model.state_dict()
     rest = fresh.keys() - expected.keys()
     assert rest == {"head.weight", "head.bias"}
     assert all(torch.equal(found.weights[name], fresh[name]) for name in rest)
@@ -161,3 +161,21 @@ def test_a_start_that_does_not_fit_is_refused(data):
     wide = build_stay_pretraining(replace(MODEL, width=16), WIDTHS).state_dict()
     with pytest.raises(Refusal, match=r"width 16 and this run's model.width is 8"):
         fitted(data, start=wide)
+
+
+def test_the_average_of_weights_is_that_of_all_steps():
+    """Each step's share in the mean, written out."""
+    torch.manual_seed(3)
+    network = torch.nn.Linear(3, 2)
+    average = fitting.WeightAverage(network)
+    mean = network.weight.detach().clone()
+    for step in range(1, 2000):
+        with torch.no_grad():
+            network.weight.normal_()
+        average.update()
+        kept = min(fitting.AVERAGE_DECAY, step / (step + 10))
+        mean = kept * mean + (1 - kept) * network.weight.detach()
+        if step in (1, 20, 1999):
+            torch.testing.assert_close(average.model.weight, mean, atol=1e-5, rtol=1e-4)
+    assert kept == fitting.AVERAGE_DECAY
+    assert not torch.equal(average.model.weight, network.weight)

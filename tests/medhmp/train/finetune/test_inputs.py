@@ -98,10 +98,10 @@ def test_a_model_of_notes_depends_on_what_it_reads_of_them(out):
 
 def test_a_task_reads_of_notes_what_its_models_do():
     run = smoke()
-    assert notes_read(run, "mortality", ("medhmp", "f_cnn", "dipole")) is None
-    assert notes_read(run, "heart_failure", ("clinical_bert", "dipole")) is None
-    read = notes_read(run, "mortality", ("clinical_t5", "star_bert"))
+    assert notes_read(run, "stay", ("medhmp", "f_cnn", "dipole")) is None
+    assert notes_read(run, "patient", ("clinical_bert", "dipole")) is None
+    read = notes_read(run, "stay", ("clinical_t5", "star_bert"))
     assert (read.vectors, sorted(read.encoders)) == (False, ["bert", "t5"])
     frozen = replace(run, notes=Notes(fine_tune=False))
-    read = notes_read(frozen, "readmission", ("star_bert", "clinical_t5"))
+    read = notes_read(frozen, "admission", ("star_bert", "clinical_t5"))
     assert (read.vectors, sorted(read.encoders)) == (True, ["t5"])

@@ -1,8 +1,11 @@
 """Cells of a grid, what they depend on, and which of them is chosen."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medhmp.layout import STARTED_FROM
 from medhmp.legend import LEVELS
@@ -14,9 +17,9 @@ from medhmp.replacing import room_for
 from medhmp.run import Tune
 from medhmp.shards.manifest import OpenShards, content_of
 from medhmp.storage import Folder, Stamp, opened, publish
-from medhmp.train.finetune.grid import _to_fit, choose, pending
+from medhmp.train.finetune.grid import choose, pending, to_fit
 from medhmp.train.finetune.inputs import FitInputs
-from medhmp.train.finetune.search import Cell, Grid, grids_of
+from medhmp.train.finetune.search import Cell, Grid, grids_of, in_order, spread
 from tests.manifests import manifest
 
 MODELS = ("medhmp", "f_lstm", "hist_gradient_boosting")
@@ -48,7 +51,9 @@ def grids(run, task):
 
 def grid(model="medhmp", start="both", task="mortality", tune=TUNE):
     search = tune.searched(model, start)
-    return Grid(task, model, start, Folder("/nowhere"), Stamp({}, {}), search, replicates=2)
+    return Grid(
+        task, model, start, LEVELS[task], Folder("/nowhere"), Stamp({}, {}), search, replicates=2
+    )
 
 
 def points(**kind):
@@ -101,7 +106,7 @@ def test_baselines_search_their_own_grids():
 def test_a_model_with_nothing_to_search_has_one_cell():
     (cell,) = grid("logistic_regression", "none").cells
     assert (cell.name, cell.point) == ("default", {})
-    assert cell.files == ["default-seed-0.skops", "default-seed-1.skops"]
+    assert [fit.model for fit in cell.fits] == ["default-seed-0.skops", "default-seed-1.skops"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -129,7 +134,7 @@ def test_each_replicate_of_every_model_has_a_file(run):
     replicates = {g.model: g.replicates for g in grids(run, "mortality")}
     assert replicates == {"medhmp": 2, "f_lstm": 2, "hist_gradient_boosting": 2}
     files = [f"batch-16-lr-0.001-seed-{seed}.safetensors" for seed in range(2)]
-    assert grid().cells[0].files == files
+    assert [fit.model for fit in grid().cells[0].fits] == files
 
 
 def test_more_rates_for_the_random_start_make_no_other_grid_anew(run):
@@ -167,7 +172,7 @@ def with_rates(run, *rates):
 
 
 @pytest.mark.parametrize("start", ["none", "both"])
-def test_a_cell_depends_on_its_own_point_and_not_on_the_others(run, start):
+def test_a_fit_depends_on_its_own_point_and_not_on_the_others(run, start):
     few, many, longer = (
         next(g for g in grids(of, "arf") if g.start == start)
         for of in (
@@ -177,11 +182,12 @@ def test_a_cell_depends_on_its_own_point_and_not_on_the_others(run, start):
         )
     )
     assert len({grid.stamp.hash for grid in (few, many, longer)}) == 3
-    before = {cell.name: cell.stamp.hash for cell in few.cells}
-    after = {cell.name: cell.stamp.hash for cell in many.cells}
+    before, after, other = (
+        {fit.name: fit.stamp.hash for cell in of.cells for fit in cell.fits}
+        for of in (few, many, longer)
+    )
     assert before.items() < after.items()
     assert len(set(after.values())) == len(after)
-    other = {cell.name: cell.stamp.hash for cell in longer.cells}
     assert before.keys() == other.keys()
     assert not set(before.values()) & set(other.values())
 
@@ -194,11 +200,13 @@ def test_rates_of_medhmp_make_no_baseline_anew(run):
 
 def test_a_grid_of_another_search_is_made_beside_the_old_one_and_takes_over_its_cells(run):
     first, *_ = grids(run, "arf")
-    kept, *_ = first.cells
-    files = [first.trials.write_bytes(name, b"weights") for name in kept.files]
-    record = first.trials.write_record(kept.record, {"hash": kept.stamp.hash})
-    lost = first.trials.write_record("batch-1-lr-1.json", {"hash": "of another cell"})
-    entries = [replace(entry, name=f"trials/{entry.name}") for entry in (*files, record, lost)]
+    kept = first.cells[0].fits[1]
+    model = first.trials.write_bytes(kept.model, b"weights")
+    record = first.trials.write_record(
+        kept.record, {"hash": kept.stamp.hash, "row": {"status": "finished"}}
+    )
+    lost = first.trials.write_record("batch-1-lr-1-seed-0.json", {"hash": "of another fit"})
+    entries = [replace(entry, name=f"trials/{entry.name}") for entry in (model, record, lost)]
     publish(first.folder, first.stamp, entries)
     assert pending(first, False, Progress()) is pending(first, True, Progress()) is None
     other, *_ = grids(with_rates(run, *first.search["learning_rate"], 0.25), "arf")
@@ -207,7 +215,7 @@ def test_a_grid_of_another_search_is_made_beside_the_old_one_and_takes_over_its_
     before = first.folder.names()
     made = pending(other, True, Progress())
     assert made.folder == Folder(f"{other.folder}.new")
-    assert made.trials.names() == sorted([*kept.files, kept.record])
+    assert made.trials.names() == sorted([kept.model, kept.record])
     assert first.folder.names() == before
     assert room_for(first.folder, first.stamp) is None
 
@@ -233,32 +241,120 @@ def test_weights_pretrained_on_other_shards_are_refused(run):
         grids(run, "mortality")
 
 
-def test_cells_whose_record_or_model_has_changed_are_fitted_again(run, capsys):
+def finish(fit, loss, status="finished"):
+    """Leaves the record and the model of a fit."""
+    trials = fit.cell.grid.trials
+    files = {}
+    if status == "finished":
+        files[fit.model] = trials.write_bytes(fit.model, fit.name.encode()).sha256
+    row = {"status": status, "val_loss": loss, "base_loss": 0.7}
+    trials.write_record(fit.record, {"hash": fit.stamp.hash, "row": row, "files": files})
+
+
+def finish_all(grid, *losses):
+    """Each cell with the loss of its place."""
+    for cell, loss in zip(grid.cells, losses, strict=True):
+        for fit in cell.fits:
+            finish(fit, loss)
+
+
+def names(fits):
+    return [fit.name for fit in fits]
+
+
+def test_fits_whose_record_or_model_has_changed_are_made_again(run, capsys):
     first, *_ = grids(with_rates(run, 1e-3, 1e-2), "arf")
-    cells, progress = first.cells, Progress()
-    assert _to_fit(first, progress) == cells
+    progress = Progress()
+    every = [fit for cell in first.cells for fit in cell.fits]
+    assert to_fit(first, progress) == (first, every)
+    finish_all(first, 0.4, 0.5, 0.6, 0.7)
+    assert to_fit(first, progress) == (first, [])
+    torn = every[3]
+    whole = first.trials.read_bytes(torn.record)
+    for bad in (b"", whole[:-9], b"\0" * 9, b"[" * 10**5, whole.replace(b"0.5", b"0.1")):
+        first.trials.write_bytes(torn.record, bad)
+        assert names(to_fit(first, progress)[1]) == [torn.name]
+    assert capsys.readouterr().out.count(f"{torn.record} is torn or altered") == 5
+    first.trials.write_bytes(torn.record, whole)
+    first.trials.write_bytes(every[0].model, b"other weights")
+    assert names(to_fit(first, progress)[1]) == [every[0].name]
+    finish(every[0], 0.4)
+    assert to_fit(first, progress) == (first, [])
 
-    def fit(cell, loss):
-        files = {
-            name: first.trials.write_bytes(name, f"{cell.name} {seed}".encode()).sha256
-            for seed, name in enumerate(cell.files)
-        }
-        record = {"hash": cell.stamp.hash, "rows": [], "mean_val_loss": loss, "files": files}
-        first.trials.write_record(cell.record, record)
 
-    for cell, loss in zip(cells, (0.4, 0.5, 0.6, 0.7), strict=True):
-        fit(cell, loss)
-    assert _to_fit(first, progress) == []
-    whole = first.trials.read_bytes(cells[1].record)
-    for torn in (b"", whole[:-9], b"\0" * 9, b"[" * 10**5, whole.replace(b"0.5", b"0.1")):
-        first.trials.write_bytes(cells[1].record, torn)
-        assert _to_fit(first, progress) == [cells[1]]
-    assert capsys.readouterr().out.count(f"{cells[1].record} is torn or altered") == 5
-    first.trials.write_bytes(cells[1].record, whole)
-    first.trials.write_bytes(cells[0].files[0], b"other weights")
-    assert _to_fit(first, progress) == [cells[0]]
-    fit(cells[0], 0.4)
-    assert _to_fit(first, progress) == []
+def test_more_replicates_keep_those_that_there_are(run):
+    few, *_ = grids(run, "arf")
+    finish_all(few, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    more, *_ = grids(replace(run, tune=replace(run.tune, replicates=3)), "arf")
+    assert {fit.number for fit in to_fit(more, Progress())[1]} == {2}
+
+
+def test_where_an_end_of_the_rates_is_best_a_grid_goes_on_beyond_it(run, capsys):
+    asked = with_rates(run, 2e-3, 5e-3, 1e-2)
+    first, *_ = grids(replace(asked, tune=replace(asked.tune, extend=2)), "arf")
+    assert first.start == "none"
+    lowest_best = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # 2e-3 at batch size 16
+    finish_all(first, *lowest_best)
+    assert to_fit(replace(first, extend=0), Progress()) == (replace(first, extend=0), [])
+    once, fits = to_fit(first, Progress())
+    assert names(fits) == [f"batch-{b}-lr-0.0008-seed-{n}" for b in (16, 32) for n in (0, 1)]
+    assert once.stamp.hash == first.stamp.hash  # so that a grid begun again is the same
+    for fit in fits:
+        finish(fit, 0.3)
+    twice, fits = to_fit(once, Progress())
+    assert twice.added == (0.0008, 0.00032)
+    for fit in fits:
+        finish(fit, 0.35)
+    assert to_fit(twice, Progress()) == (twice, [])
+    assert to_fit(first, Progress()) == (twice, [])  # begun again
+    assert capsys.readouterr().out.count("the lowest rate searched") == 4
+    up = replace(first, search={**first.search, "learning_rate": (1e-3, 1e-2)})
+    assert up.beyond("highest") == 0.1
+
+
+def test_no_end_is_told_of_one_rate_nor_of_what_is_no_network():
+    one = replace(grid(), search={"batch_size": (16, 32), "learning_rate": (1e-3,)})
+    boosting = grid("hist_gradient_boosting", "none")
+    for of in (one, boosting):
+        assert [of.edge(cell) for cell in of.cells] == [None] * len(of.cells)
+    assert [grid().edge(cell) for cell in grid().cells] == ["lowest", "highest"] * 2
+
+
+def test_of_a_chosen_cell_that_asha_stopped_the_fits_are_made_to_their_end(run):
+    first, *_ = grids(with_rates(run, 1e-3, 1e-2), "arf")
+    asha = replace(first, asha=True)
+    finish_all(asha, 0.4, 0.5, 0.6, 0.7)
+    for fit in (asha.cells[0].fits[1], asha.cells[2].fits[0]):
+        finish(fit, 0.41, "stopped")
+    assert names(to_fit(asha, Progress())[1]) == ["batch-16-lr-0.001-seed-1"]
+    # A grid that stops nothing takes over what was made to its end alone.
+    stopped = ["batch-16-lr-0.001-seed-1", "batch-32-lr-0.001-seed-0"]
+    assert names(to_fit(first, Progress())[1]) == stopped
+    finish(asha.cells[0].fits[1], 0.39)
+    assert to_fit(asha, Progress()) == (asha, [])
+
+
+def test_a_search_that_is_cut_off_has_seen_all_tasks_and_cells_from_all_over():
+    search = {"batch_size": (16, 32, 64), "learning_rate": (1e-5, 1e-4, 1e-3, 1e-2)}
+    pairs = [(task, start) for task in ("arf", "mortality") for start in ("none", "both")]
+    every = [replace(grid(task=task, start=start), search=search) for task, start in pairs]
+    ordered = in_order([fit for of in every for cell in of.cells for fit in cell.fits])
+    assert len({(fit.cell.grid.key, fit.name) for fit in ordered}) == len(ordered) == 4 * 12 * 2
+    assert [fit.number for fit in ordered] == [0] * 48 + [1] * 48
+    for at in range(0, 96, 4):  # each in turn
+        assert [fit.cell.grid for fit in ordered[at : at + 4]] == every
+    first = [tuple(fit.cell.point.values()) for fit in ordered[:16:4]]
+    assert {batch for batch, _ in first} == {16, 32, 64}
+
+
+@given(st.integers(1, 200))
+def test_places_are_taken_far_apart(n):
+    """Of the first 2^k places taken none are nearer than a quarter of what is even."""
+    ranks = spread(n)
+    assert sorted(ranks) == list(range(n))
+    for k in range(1, n.bit_length()):
+        first = sorted(place for place, rank in enumerate(ranks) if rank < 2**k)
+        assert min(b - a for a, b in itertools.pairwise(first)) >= n / 2**k / 4
 
 
 def recorded(*losses):

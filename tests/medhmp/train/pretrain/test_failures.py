@@ -1,7 +1,5 @@
 """Failures of workers that end a run, and those that do not."""
 
-import uuid
-
 import pytest
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
@@ -40,12 +38,6 @@ def lost(preempted):
 )
 def test_a_run_goes_on_while_it_gets_on(folder, error):
     goes_on_while_it_gets_on(folder, error)
-
-
-@pytest.mark.s3
-def test_a_bucket_that_fails_may_answer_again(s3):
-    folder = Folder(f"{s3}/{uuid.uuid4().hex}")
-    goes_on_while_it_gets_on(folder, Unusable(f"cannot write under '{folder}'"))
 
 
 def test_a_disk_that_cannot_be_written_to_ends_it_at_once(folder):

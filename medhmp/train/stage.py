@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from medhmp.layout import ADMISSION_PRETRAINING, BEGUN_FROM, CONTROL, home_of, seeded
+from medhmp.layout import ADMISSION_PRETRAINING, BEGUN_FROM, CONTROL, NUMBERS, home_of, seeded
 from medhmp.legend import SPLITS, Widths
 from medhmp.model.starts import load_start
 from medhmp.progress import Progress
 from medhmp.provenance import run_json
 from medhmp.refusal import Refusal
-from medhmp.run import Loop, Model, Pretrain, Run, fields_of
+from medhmp.run import Cohort, Loop, Model, Pretrain, Run, fields_of
 from medhmp.shards.manifest import OpenShards
 from medhmp.shards.split import assert_disjoint, splits_in
 from medhmp.shards.stream import Plan, TableName
@@ -17,28 +17,44 @@ from medhmp.storage import Folder, Output, Stamp
 from medhmp.train.checkpoint import PATIENTS, pretrained, read_weights
 from medhmp.train.objective import (
     AdmissionPretraining,
+    NumberReconstruction,
     StayReconstruction,
     build_admission_pretraining,
+    build_number_pretraining,
     build_stay_pretraining,
     model_fields,
 )
+from medhmp.train.tracking import check_tracker
 
-Objective = StayReconstruction | AdmissionPretraining
+Name = Literal["pretrain_stay", "pretrain_numbers", "pretrain_admission"]
+Objective = StayReconstruction | NumberReconstruction | AdmissionPretraining
 
 
 @dataclass(frozen=True)
 class Stage:
     """One pretraining: its kind, where it writes, what it starts from."""
 
-    name: Literal["pretrain_stay", "pretrain_admission"]
+    name: Name
     folder: str  # URI of its output
     start: str | None = None  # URI of a stage-one output whose stay encoder it begins from
     shuffled: bool = False  # the control: data shuffled between patients
     number: int = 0  # of pretrain_seeds; it is added to the seed
+    numbers: bool = False  # of MedHMP-S
 
     @property
     def table(self) -> TableName:
-        return "stays" if self.name == "pretrain_stay" else "admissions"
+        return "admissions" if self.name == "pretrain_admission" else "stays"
+
+    @property
+    def job(self) -> str:
+        """The job that makes it."""
+        return "pretrain_admission" if self.table == "admissions" else "pretrain_stay"
+
+    @property
+    def title(self) -> str:
+        """Its name in a tracker: all by which the pretrainings of a run differ."""
+        parts = {"from_stay": self.start, "control": self.shuffled, f"seed-{self.number}": True}
+        return " ".join((self.name, *(part for part, has in parts.items() if has)))
 
     def build(self, model: Model, widths: Widths) -> Objective:
         """Builds the objective with fresh weights, then copies those of the stage's start.
@@ -47,7 +63,9 @@ class Stage:
         """
         if self.name == "pretrain_stay":
             return build_stay_pretraining(model, widths)
-        objective = build_admission_pretraining(model, widths)
+        if self.name == "pretrain_numbers":
+            return build_number_pretraining(model, widths)
+        objective = build_admission_pretraining(model, widths, self.numbers)
         if self.start:
             load_start(objective.admission, read_weights(Folder(self.start), "pretrain_stay"))
         return objective
@@ -59,15 +77,18 @@ def stage_of(run: Run, shards: OpenShards, place: str, number: int) -> Stage:
     That is the run's home. For a variant it is the root of all where the same was made there: it
     differs from that run in other stages alone. Refuses a start that is not whole.
     """
-    begun = BEGUN_FROM[place]
-    # Ingest needs no weights.
-    start = stage_of(run, shards, begun, number) if begun and not run.loop.skip_step else None
+    of_paper = place.removeprefix(f"{NUMBERS}/")
+    numbers, begun, start = of_paper != place, BEGUN_FROM[of_paper], None
+    if begun and not run.loop.skip_step:  # ingest needs no weights
+        start = stage_of(run, shards, f"{NUMBERS}/{begun}" if numbers else begun, number).folder
+    stage_one: Name = "pretrain_numbers" if numbers else "pretrain_stay"
     stage = Stage(
-        "pretrain_admission" if ADMISSION_PRETRAINING in place else "pretrain_stay",
+        "pretrain_admission" if ADMISSION_PRETRAINING in place else stage_one,
         (Folder(run.out) / seeded(place, number)).uri,
-        start.folder if start else None,
+        start,
         shuffled=place.startswith(CONTROL),
         number=number,
+        numbers=numbers,
     )
     if not run.variant:
         return stage
@@ -89,12 +110,16 @@ class Setup:
     pretrain_on: Literal["train", "all"]
     pretrain_sources: tuple[str, ...]
     share_budget_gib: float
+    cohort: Cohort  # of the probe's labels
     run_json: str  # the text of run.json
+    name: str  # of the run
+    tracker: str  # a run's field
     progress: Progress
 
 
 def setup_of(run: Run, stage: Stage) -> Setup:
-    """The settings that a stage of a run reads."""
+    """The settings that a stage of a run reads. Refuses a tracker that is not there."""
+    check_tracker(run)
     run = _with_seed(run, stage)
     return Setup(
         stage,
@@ -104,7 +129,10 @@ def setup_of(run: Run, stage: Stage) -> Setup:
         run.pretrain_on,
         run.pretrain_sources,
         run.share_budget_gib,
+        run.cohort,
         run_json(run),
+        run.name,
+        run.tracker,
         Progress(run.quiet),
     )
 
@@ -114,7 +142,7 @@ def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
     run = _with_seed(run, stage)
     fields = fields_of(run, stage.name, *PATIENTS, "share_budget_gib")
     fields |= model_fields(run, stage.name)
-    for name in ("keep", "checkpoint_steps"):  # fields that shape no weights
+    for name in ("keep", "checkpoint_steps", "probe_epochs"):  # fields that shape no weights
         del fields[f"{stage.name}.{name}"]
     inputs = {"shards": shards.fingerprint}
     if stage.table == "admissions":
@@ -123,7 +151,8 @@ def stamp_of(run: Run, shards: OpenShards, stage: Stage) -> Stamp:
         begun = Folder(stage.start)
         patients = fields_of(run, *PATIENTS)
         inputs["start"] = pretrained(begun, "pretrain_stay", inputs["shards"], patients)
-    return Stamp({**fields, "shuffled": stage.shuffled}, inputs)
+    kind = {"shuffled": stage.shuffled, "numbers": stage.numbers}
+    return Stamp({**fields, **kind}, inputs)
 
 
 def _with_seed(run: Run, stage: Stage) -> Run:
