@@ -117,7 +117,8 @@ def tables() -> Run:
         name="tables",
         notes=Notes(keep_text=True, max_tokens=64),
         finetune=Finetune(labels=200),
-        tune=Tune(
+        tune=replace(
+            smoke().tune,
             tasks=tuple(LEVELS),
             search=(
                 *(f"{name}.batch_size=16" for name in networks),
@@ -127,7 +128,6 @@ def tables() -> Run:
                 ),
                 *FEW_LABELS,
             ),
-            replicates=2,
         ),
         paper=Paper(shares=(0.1, 0.25, 0.5)),
     )
