@@ -67,7 +67,7 @@ def _line(name: PaperPart, part: Part, scored: Scored, fits: Fits, key: Key, met
         "model": model,
         "start": start,
         "variant": fits.variant,
-        "labels": one.fields.get("finetune.labels"),
+        "labels": _labels(scored, fits, task),
         "is_floor": MODELS[model].is_floor,
         "replicates": len(one.seeds),
         "n": len(one.test.label),
@@ -78,6 +78,12 @@ def _line(name: PaperPart, part: Part, scored: Scored, fits: Fits, key: Key, met
         "against": against and {"variant": against[0], "model": against[2], "start": against[3]},
         "difference": paired and paired.estimate().to_json(),
     }
+
+
+def _labels(scored: Scored, fits: Fits, task: Task) -> int:
+    """Labelled training rows of a fit."""
+    rows = scored.manifest.tasks[task].rows["train"]
+    return min(rows, fits.labels or scored.run.finetune.labels or rows)
 
 
 def _estimate(drawn: Drawn, metric: str) -> Record:
