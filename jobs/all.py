@@ -49,7 +49,7 @@ READS: Final = tuple(name for name in dict.fromkeys(_EVERY) if name != "loop")
 
 def run_all(run: Run) -> None:
     """Runs the stages in the order of the data path, and tells how long each took."""
-    from medhmp.layout import PAGE, REPORT
+    from medhmp.layout import PAGE, REPORT, home_of
     from medhmp.storage import Folder
 
     if run.loop.skip_step:
@@ -73,7 +73,8 @@ def run_all(run: Run) -> None:
         now = requests.total()
         asked, before = requests.in_words(now - before), now
         progress.say(f"{stage.__name__}: {seconds:.1f} s{asked}", style="dim")
-    seconds, page = time.perf_counter() - begun, Folder(run.out) / REPORT / PAGE
+    home = Folder(home_of(run.out, run.variant))
+    seconds, page = time.perf_counter() - begun, home / REPORT / PAGE
     progress.say(f"{seconds:.0f} s in all; the report: {page}", style="bold")
 
 

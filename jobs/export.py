@@ -18,14 +18,14 @@ from medhmp import command
 from medhmp.progress import Progress
 from medhmp.run import Run
 
-READS: Final = ("out", "overwrite", "quiet", "private")
+READS: Final = ("out", "variant", "overwrite", "quiet", "private")
 """Sections and fields of a run that this job reads."""
 
 
 def export(run: Run) -> None:
-    """Writes ``models/`` under ``run.out``; folders that are whole are left as they are."""
+    """Writes ``models/`` under the run's home; folders that are whole are left as they are."""
     from medhmp.evaluate.predictions import find_grids, open_grids
-    from medhmp.layout import MODELS, REPORT, model_of
+    from medhmp.layout import MODELS, REPORT, home_of, model_of
     from medhmp.pretrained.card import Said
     from medhmp.pretrained.export import (
         config_of_grid,
@@ -41,18 +41,20 @@ def export(run: Run) -> None:
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, publish
 
-    out, shards, progress = Folder(run.out), open_shards(run), Progress(run.quiet)
-    pretrainings = pretrainings_of(out, shards)
-    keys = [key for key in find_grids(out.names()) if key[2] != "shuffled"]
+    shards, progress = open_shards(run), Progress(run.quiet)
+    out, home = Folder(run.out), Folder(home_of(run.out, run.variant))
+    pretrainings = pretrainings_of(home, shards)
+    keys = [key for key in find_grids(home.names()) if key[2] != "shuffled"]
     if not keys and not pretrainings:
-        raise Refusal(f"{out} has no trained model; run jobs.pretrain_stay or jobs.tune first")
+        raise Refusal(f"{home} has no trained model; run jobs.pretrain_stay or jobs.tune first")
     labels = {task: own.fingerprint for task, own in shards.own.items()}
-    grids = open_grids(out, keys, shards.fingerprint, pretrainings, labels)
-    results, written = results_of(out, grids) if grids else {}, 0
+    begun = {**pretrainings_of(out, shards), **pretrainings}
+    grids = open_grids(home, keys, shards.fingerprint, begun, labels)
+    results, written = results_of(home, grids) if grids else {}, 0
     for place, output in pretrainings.items():
         if place.startswith("control") or "/control/" in place:
             continue
-        config, folder = config_of_pretraining(output, shards), out / MODELS / place
+        config, folder = config_of_pretraining(output, shards), home / MODELS / place
         stamp = stamp_of(config, output, "")
         if room := room_for(folder, stamp, run.overwrite):
             publish(room, stamp, write_pretraining(room, config, output, shards))
@@ -60,12 +62,12 @@ def export(run: Run) -> None:
             written += 1
     for key, grid in grids.items():
         config, said = config_of_grid(key, grid, shards), Said.of(results, *key)
-        folder, stamp = out / model_of(*key), stamp_of(config, grid, [said.row, said.floor])
+        folder, stamp = home / model_of(*key), stamp_of(config, grid, [said.row, said.floor])
         if room := room_for(folder, stamp, run.overwrite):
             publish(room, stamp, write_grid(room, config, grid, shards, said))
             move_in(folder)
             written += 1
-    progress.say(f"export: {written} models written, {out / MODELS} (figures of {out / REPORT})")
+    progress.say(f"export: {written} models written, {home / MODELS} (figures of {home / REPORT})")
 
 
 def main() -> NoReturn:

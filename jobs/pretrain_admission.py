@@ -19,42 +19,30 @@ from medhmp.legend import Start
 from medhmp.run import Run
 
 READS: Final = (
-    *("name", "out", "overwrite", "quiet", "private", "tracker", "model"),
-    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_admission"),
-    *("loop", "tune.starts", "tune.models"),
+    *("name", "out", "variant", "overwrite", "quiet", "private", "tracker", "model"),
+    *("pretrain_on", "pretrain_sources", "pretrain_seeds", "share_budget_gib"),
+    *("pretrain_admission", "loop", "tune.starts", "tune.models"),
 )
 """Sections and fields of a run that this job reads."""
 
 
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, seeded, started_from
-    from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder
-    from medhmp.train.pretrain.launch import pretrain
-    from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
+    from medhmp.train.stage import setup_of, stage_of, stamp_of
 
-    out, shards = Folder(run.out), open_shards(run)
+    from medhmp.layout import started_from
+    from medhmp.shards.manifest import open_shards
+    from medhmp.train.pretrain.launch import pretrain
+
+    shards = open_shards(run)
     kinds = (False, True) if run.reads_numbers else (False,)
     count = 1 if run.loop.skip_step else run.pretrain_seeds
+    stages: tuple[Start, ...] = ("both", "admission", "shuffled")
     for number, numbers in itertools.product(range(count), kinds):
-        begun_from: dict[Start, str | None] = {
-            "both": started_from("stay", numbers, number),
-            "admission": None,
-            "shuffled": seeded(SHUFFLED_STAY_PRETRAINING, number),
-        }
-        for start, begun in begun_from.items():
+        for start in stages:
             if start not in run.tune.starts or (numbers and start == "shuffled"):
                 continue
-            stage = Stage(
-                "pretrain_admission",
-                (out / started_from(start, numbers, number)).uri,
-                # Ingest needs no weights.
-                (out / begun).uri if begun and not run.loop.skip_step else None,
-                shuffled=start == "shuffled",
-                number=number,
-                numbers=numbers,
-            )
+            stage = stage_of(run, shards, started_from(start, numbers), number)
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 

@@ -18,8 +18,8 @@ from medhmp.run import Run
 READS: Final = (
     *("name", "out", "overwrite", "quiet", "private", "tracker"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers", "model.forget_gates"),
-    *("pretrain_on", "pretrain_seeds", "share_budget_gib", "pretrain_stay", "pretrain_numbers"),
-    *("cohort.max_visits", "model.max_stays"),
+    *("variant", "pretrain_on", "pretrain_sources", "pretrain_seeds", "share_budget_gib"),
+    *("pretrain_stay", "pretrain_numbers", "cohort.max_visits", "model.max_stays"),
     *("loop", "tune.starts", "tune.models"),
 )
 """Sections and fields of a run that this job reads."""
@@ -27,23 +27,20 @@ READS: Final = (
 
 def pretrain_stay(run: Run) -> None:
     """Trains stage one, and where the run has them that of the control and that of MedHMP-S."""
-    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING, seeded, started_from
-    from medhmp.shards.manifest import open_shards
-    from medhmp.storage import Folder
-    from medhmp.train.pretrain.launch import pretrain
-    from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
+    from medhmp.train.stage import setup_of, stage_of, stamp_of
 
-    out, shards = Folder(run.out), open_shards(run)
+    from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING, started_from
+    from medhmp.shards.manifest import open_shards
+    from medhmp.train.pretrain.launch import pretrain
+
+    shards, places = open_shards(run), [STAY_PRETRAINING]
+    if "shuffled" in run.tune.starts:
+        places.append(SHUFFLED_STAY_PRETRAINING)
+    if run.reads_numbers:
+        places.append(started_from("stay", numbers=True))
     for number in range(1 if run.loop.skip_step else run.pretrain_seeds):
-        place = (out / seeded(STAY_PRETRAINING, number)).uri
-        stages = [Stage("pretrain_stay", place, number=number)]
-        if "shuffled" in run.tune.starts:
-            place = (out / seeded(SHUFFLED_STAY_PRETRAINING, number)).uri
-            stages.append(Stage("pretrain_stay", place, shuffled=True, number=number))
-        if run.reads_numbers:
-            place = (out / started_from("stay", numbers=True, number=number)).uri
-            stages.append(Stage("pretrain_numbers", place, number=number, numbers=True))
-        for stage in stages:
+        for place in places:
+            stage = stage_of(run, shards, place, number)
             pretrain(setup_of(run, stage), shards, stamp_of(run, shards, stage), run.overwrite)
 
 

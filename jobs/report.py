@@ -13,7 +13,7 @@ from medhmp import command
 from medhmp.progress import Progress
 from medhmp.run import Run, fields_of
 
-READS: Final = ("name", "out", "overwrite", "quiet", "private", "report", "tune.starts")
+READS: Final = ("name", "out", "variant", "overwrite", "quiet", "private", "report", "tune.starts")
 """Sections and fields of a run that this job reads."""
 
 
@@ -22,7 +22,7 @@ def report(run: Run) -> None:
     from rich.console import Console
 
     from medhmp.evaluate.predictions import read_all
-    from medhmp.layout import PAGE, REPORT, RESULTS
+    from medhmp.layout import PAGE, REPORT, RESULTS, home_of
     from medhmp.replacing import move_in, room_for
     from medhmp.report.material import find_results, gather
     from medhmp.report.results import results_of
@@ -30,10 +30,10 @@ def report(run: Run) -> None:
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, Stamp, made_elsewhere, opened, publish
 
-    out, made = Folder(run.out), ""
-    grids, skipped = find_results(out)
-    material = gather(out, grids, skipped, open_shards(run))
-    folder = out / REPORT
+    out, home, made = Folder(run.out), Folder(home_of(run.out, run.variant)), ""
+    grids, skipped = find_results(home)
+    material = gather(out, home, grids, skipped, open_shards(run))
+    folder = home / REPORT
     stamp = Stamp(fields_of(run, "name", "report", "tune.starts"), material.inputs)
     room = room_for(folder, stamp, run.overwrite)
     if room is None:

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from medhmp.storage import Folder
 
 READS: Final = (
-    *("name", "out", "overwrite", "quiet", "private", "tracker", "tune", "finetune"),
+    *("name", "out", "variant", "overwrite", "quiet", "private", "tracker", "tune", "finetune"),
     *("model.width", "model.demographic_hidden", "model.encoder_layers"),
     *("model.max_stays", "model.head_dropout", "model.forget_gates"),
-    *("cohort.tasks", "cohort.max_visits", "pretrain_on", "pretrain_seeds"),
+    *("cohort.tasks", "cohort.max_visits"),
+    *("pretrain_on", "pretrain_sources", "pretrain_seeds"),
     *("notes.t5", "notes.bert", "notes.fine_tune", "notes.max_tokens"),
 )
 """Sections and fields of a run that this job reads."""
@@ -38,21 +39,21 @@ READS: Final = (
 
 def tune(run: Run) -> None:
     """Runs all grids of the run's tasks that are not whole yet."""
-    from medhmp.layout import TUNE
+    from medhmp.layout import TUNE, home_of
     from medhmp.replacing import move_in
     from medhmp.shards.manifest import open_shards
     from medhmp.storage import Folder, made_elsewhere
     from medhmp.train.finetune.estimators import FitSettings
     from medhmp.train.finetune.grid import pending, run_grids
-    from medhmp.train.finetune.inputs import FitInputs, start_weights
+    from medhmp.train.finetune.inputs import FitInputs
     from medhmp.train.finetune.search import grids_of
     from medhmp.train.finetune.trials import Shared
     from medhmp.train.tracking import grid_callbacks
 
     callbacks = grid_callbacks(run)  # refuses a tracker that is not there
-    out, shards, progress = Folder(run.out), open_shards(run), Progress(run.quiet)
-    data = _trainable(run, shards, progress)
-    inputs = FitInputs(out, shards, run.pretrain_on)
+    shards, progress = open_shards(run), Progress(run.quiet)
+    home, inputs = Folder(home_of(run.out, run.variant)), FitInputs(run, shards)
+    data = _trainable(run, shards, home, progress)
     grids = [grid for task in data for grid in grids_of(run, task, inputs)]
     missing = [room for grid in grids if (room := pending(grid, run.overwrite, progress))]
     for grid in grids:
@@ -60,30 +61,31 @@ def tune(run: Run) -> None:
             progress.say(f"tune {grid.task} {grid.model} {grid.start}: whole already{made}")
     if missing:
         needed = {g.begins(n) for g in missing for n in range(g.pretrainings)}
-        starts = {key: start_weights(out, *key) for key in needed}
+        starts = {key: inputs.weights(*key) for key in needed}
         settings = FitSettings(run.model, run.finetune, shards.widths, run.notes)
         each_epoch = run.tune.asha or bool(callbacks)
         shared = Shared(data, settings, starts, tuple(missing), each_epoch)
         run_grids(missing, shared, run.tune.gpus_per_trial, progress, callbacks)
         for grid in grids:
             move_in(grid.folder)
-    progress.say(f"tune: {len(missing)} grids run, {out / TUNE}")
+    progress.say(f"tune: {len(missing)} grids run, {home / TUNE}")
 
 
-def _trainable(run: Run, shards: OpenShards, progress: Progress) -> dict[Task, ObjectRef]:
+def _trainable(
+    run: Run, shards: OpenShards, home: Folder, progress: Progress
+) -> dict[Task, ObjectRef]:
     """The labelled rows of each task that can be trained, in the memory that Ray's processes share
-    and not in this one's; says and records why another cannot."""
+    and not in this one's; says, and records in ``home``, why another cannot."""
     import ray
 
     from medhmp.shards.labelled import counts
-    from medhmp.storage import Folder
     from medhmp.train.finetune.inputs import read_data
 
     data = {}
     for task in run.tune.tasks:
         rows = read_data(run, shards, task, run.tune.models)
         drawn, reason = _hindered(run, shards, task, rows)
-        record_skipped(Folder(run.out), task, drawn, reason, shards.fingerprint)
+        record_skipped(home, task, drawn, reason, shards.fingerprint)
         if reason:
             progress.say(f"tune {task}: skipped, {reason} {counts(drawn)}")
         else:
@@ -104,7 +106,7 @@ def _hindered(run: Run, shards: OpenShards, task: Task, rows: TaskData) -> tuple
     return drawn, reason
 
 
-def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
+def record_skipped(home: Folder, task: Task, rows: TaskData, reason: str, shards: str) -> None:
     """Tells the report why a task is not trained, and of which shards that is true; without a
     reason, takes back what was told."""
     from medhmp.layout import skipped_of
@@ -113,9 +115,9 @@ def record_skipped(out: Folder, task: Task, rows: TaskData, reason: str, shards:
     place = skipped_of(task)
     if reason:
         said = {"task": task, "reason": reason, "counts": counts(rows), "shards": shards}
-        out.write_record(place, said)
-    elif out.exists(place):
-        out.delete(place)
+        home.write_record(place, said)
+    elif home.exists(place):
+        home.delete(place)
 
 
 def main() -> NoReturn:

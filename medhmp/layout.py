@@ -12,6 +12,9 @@
     finetune/<task>/<model>/<start>/seed-<n>/   the one fit of jobs.finetune
     tune/<task>/<model>/<start>/                a grid
     report/
+    paper/                                      the paper, table by table
+    epochs/<task>/<model>/<start>/              test scores of every epoch, for its Figure 6 alone
+    variants/<name>/                            of these what the variant has of its own
     models/<task>/<model>/<start>/, models/pretrain_stay/, ...   trained models, to leave the run
     predictions/                                what jobs.predict made of one
     embeddings/                                 what jobs.embed made of one
@@ -55,15 +58,25 @@ TARGET_TABLE: Final = "stays.parquet"
 
 STAY_PRETRAINING: Final = "pretrain_stay"
 ADMISSION_PRETRAINING: Final = "pretrain_admission"
-SHUFFLED_STAY_PRETRAINING: Final = "control/pretrain_stay"
+CONTROL: Final = "control"
+"""The folder of pretrainings on data shuffled between patients."""
+SHUFFLED_STAY_PRETRAINING: Final = f"{CONTROL}/{STAY_PRETRAINING}"
 """Stage one of the control."""
 STARTED_FROM: Final[dict[Start, str]] = {
     "stay": STAY_PRETRAINING,
     "admission": f"{ADMISSION_PRETRAINING}/from_scratch",
     "both": f"{ADMISSION_PRETRAINING}/from_stay",
-    "shuffled": f"control/{ADMISSION_PRETRAINING}/from_stay",
+    "shuffled": f"{CONTROL}/{ADMISSION_PRETRAINING}/from_stay",
 }
 """The pretraining whose weights a start takes; *none* takes none."""
+BEGUN_FROM: Final[dict[str, str | None]] = {
+    STAY_PRETRAINING: None,
+    SHUFFLED_STAY_PRETRAINING: None,
+    STARTED_FROM["admission"]: None,
+    STARTED_FROM["both"]: STAY_PRETRAINING,
+    STARTED_FROM["shuffled"]: SHUFFLED_STAY_PRETRAINING,
+}
+"""Every pretraining, and the one whose stay encoder it begins from."""
 NUMBERS: Final = "numbers"
 """The folder of MedHMP-S's pretrainings, which have the same places in it."""
 WEIGHTS: Final = "model.safetensors"
@@ -79,6 +92,7 @@ BEST: Final = "best.json"
 PREDICTIONS: Final = "predictions.parquet"
 
 REPORT: Final = "report"
+PAPER: Final = "paper"
 RESULTS: Final = "results.json"
 PAGE: Final = "index.html"
 MARKDOWN: Final = "report.md"
@@ -91,6 +105,15 @@ CARD: Final = "README.md"
 APPLIED: Final = "predictions"
 """The rows that a trained model has scored."""
 EMBEDDINGS: Final = "embeddings"
+
+
+def home_of(out: str, variant: str | None) -> str:
+    """The root of what a variant has of its own, below the root ``out`` of all outputs.
+
+    That is its fits and its report, and the pretrainings that differ from those in ``out``. Without
+    a variant it is ``out``.
+    """
+    return f"{out.rstrip('/')}/variants/{variant}" if variant else out
 
 
 def started_from(start: Start, numbers: bool, number: int = 0) -> str:
@@ -143,6 +166,11 @@ def model_of(task: Task, model: str, start: Start) -> str:
 def skipped_of(task: Task) -> str:
     """The record that a task was not trained, and why."""
     return f"{TUNE}/{task}/skipped.json"
+
+
+def epochs_of(task: Task, model: str, start: Start) -> str:
+    """The folder of the test scores of every epoch of a grid's chosen cell."""
+    return f"epochs/{task}/{model}/{start}"
 
 
 def fit_of(task: Task, model: str, start: Start, seed: int) -> str:
@@ -225,6 +253,9 @@ PREDICTION_COLUMNS: Final = pa.schema(
         "label": pa.int8(),
         "score": pa.float32(),
     }
+)
+EPOCH_COLUMNS: Final = pa.schema(
+    [pa.field("epoch", pa.int32()), *PREDICTION_COLUMNS]  # from 0; rows of the test split alone
 )
 MEDS_PREDICTION_COLUMNS: Final = pa.schema(
     {

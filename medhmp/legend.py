@@ -21,7 +21,7 @@ W  worker processes
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 NOTE_WIDTH: Final = 768
 """E, unless ``notes.model`` has another: the hidden width of T5-Base, which Clinical-T5-Base has
@@ -74,6 +74,13 @@ ROW_ID: Final[dict[Level, str]] = {
     "patient": "subject_id",
 }
 """The column that names a row at each level."""
+
+PaperPart = Literal[
+    "table_1", "table_2", "table_3", "table_4", "table_5", "table_6", "table_7", "table_8",
+    "table_10", "table_11", "figure_4", "figure_5", "figure_6",
+]  # fmt: skip
+PAPER_PARTS: Final[tuple[PaperPart, ...]] = get_args(PaperPart)
+"""The paper's tables and figures that have results; its others have none."""
 
 Start = Literal["none", "stay", "admission", "both", "shuffled"]
 """Where a model's weights begin: random; stage one; stage two from random weights; stage two from

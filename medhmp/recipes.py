@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from medhmp.legend import Task
+from medhmp.legend import LEVELS, Task
+from medhmp.model.catalog import MODELS, Optimizer
 from medhmp.run import (
     Cohort,
     Features,
     Finetune,
     Model,
     Notes,
+    Paper,
     Pretrain,
     Report,
     Run,
@@ -99,6 +101,35 @@ def tiny() -> Run:
             replicates=1,
         ),
         report=Report(draws=20),
+    )
+
+
+RATE: Final[dict[Optimizer, float]] = {"sgd": 5e-3, "adam": 1e-3, "adamw": 1e-3}
+"""The learning rate of a network whose grid is one cell."""
+
+
+def tables() -> Run:
+    """``smoke`` for ``jobs.paper_tables``: every model and task of the paper, one cell each, 200
+    labelled rows, two replicates."""
+    networks = {name: entry for name, entry in MODELS.items() if entry.is_network}
+    return replace(
+        smoke(),
+        name="tables",
+        notes=Notes(keep_text=True, max_tokens=64),
+        finetune=Finetune(labels=200),
+        tune=replace(
+            smoke().tune,
+            tasks=tuple(LEVELS),
+            search=(
+                *(f"{name}.batch_size=16" for name in networks),
+                *(
+                    f"{name}.learning_rate={RATE[next(iter(entry.optimizers.values()))]}"
+                    for name, entry in networks.items()
+                ),
+                *FEW_LABELS,
+            ),
+        ),
+        paper=Paper(shares=(0.1, 0.25, 0.5)),
     )
 
 
@@ -192,5 +223,6 @@ def paper() -> Run:
 
 
 RECIPES: Final[dict[str, Callable[[], Run]]] = {
-    recipe.__name__: recipe for recipe in (smoke, tiny, mimic3_demo, physionet2012, evidence, paper)
+    recipe.__name__: recipe
+    for recipe in (smoke, tiny, tables, mimic3_demo, physionet2012, evidence, paper)
 }

@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 from medhmp import meds_patterns, searches
-from medhmp.legend import LEVELS, ROW_ID, Level, PatientTask, Start, Task
+from medhmp.legend import (
+    LEVELS,
+    PAPER_PARTS,
+    ROW_ID,
+    Level,
+    PaperPart,
+    PatientTask,
+    Start,
+    Task,
+)
 from medhmp.meds_patterns import Meds
 from medhmp.model.catalog import MODELS, USUAL
 from medhmp.refusal import Refusal
@@ -258,7 +267,8 @@ class Model:
     max_stays: int = 3  # M: first stays of an admission that Eq. 4 keeps
     mask_rate: float = 0.15  # share of codes masked (Sec. 2.3.2)
     temperature: float = 0.1  # tau of Eq. 10
-    contrast_weight: float = 0.1  # lambda of Eq. 11
+    code_weight: float = 1.0  # of masked code prediction in Eq. 11; 0: without (Table 7)
+    contrast_weight: float = 0.1  # lambda of Eq. 11; 0: without the contrast (Table 7)
     mcp_reduction: Literal["mean", "sum"] = "mean"  # Eq. 9 over the vocabulary; sum: as printed
     nce_denominator: Literal["exclude_positive", "include_positive"] = "exclude_positive"  # Eq. 10
     head_dropout: float = 0.2  # before the classifier
@@ -395,6 +405,20 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """What ``jobs.paper_tables`` makes, of the run's tasks and starts."""
+
+    parts: tuple[PaperPart, ...] = PAPER_PARTS  # tables and figures of the paper to make
+    # shares of the labelled training rows that Figure 5 trains on; 1 is always among them
+    shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5)
+
+    def check(self) -> None:
+        """Refuses a share that is none."""
+        if self.shares and not (min(self.shares) > 0 and max(self.shares) <= 1):
+            raise Refusal(f"paper.shares are {self.shares}; give shares above 0, at most 1")
+
+
+@dataclass(frozen=True)
 class Apply:
     """A trained model used: ``jobs.predict`` and ``jobs.embed``."""
 
@@ -419,6 +443,9 @@ class Run:
 
     name: str = "run"  # printed in the report
     out: str = "runs/out"  # root of all outputs: a folder or s3://bucket/key
+    # name of an ablation, whose fits, report and pretrainings that differ go to OUT/variants/NAME
+    # beside the others; none: OUT itself
+    variant: str | None = None
     overwrite: bool = False  # replace this job's outputs of another run
     quiet: bool = False  # no progress lines
     # where pretraining and the grid are shown, too; the place and the key are the tracker's own:
@@ -433,6 +460,8 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     model: Model = field(default_factory=Model)
     pretrain_on: Literal["train", "all"] = "train"  # patients; all, test ones included: as paper
+    # names of sources whose patients are pretrained on; none: all, also where label_sources are few
+    pretrain_sources: tuple[str, ...] = ()
     pretrain_seeds: int = 1  # pretrainings of each stage, which differ in their seed alone
     share_budget_gib: float = 4.0  # a worker's rows below this stay in memory; note vectors always
     pretrain_stay: Pretrain = field(default_factory=Pretrain)
@@ -450,6 +479,7 @@ class Run:
     fit: Fit = field(default_factory=Fit)
     tune: Tune = field(default_factory=Tune)
     report: Report = field(default_factory=Report)
+    paper: Paper = field(default_factory=Paper)
     apply: Apply = field(default_factory=Apply)
 
     @property
@@ -476,12 +506,22 @@ class Run:
         for name, uri in self.uris():
             refuse_credential(name, uri)
         self.tables.check()
-        unknown = set(self.cohort.label_sources) - self.tables.named().keys()
-        if unknown and self.tables.sources:
+        if self.variant is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.variant):
             raise Refusal(
-                f"cohort.label_sources names {', '.join(sorted(unknown))}, which tables.sources "
-                "does not; give names from there"
+                f"variant is '{self.variant}', which names a folder; give letters, digits, '.', "
+                "'_' and '-', a letter or a digit first"
             )
+        named = {
+            "cohort.label_sources": self.cohort.label_sources,
+            "pretrain_sources": self.pretrain_sources,
+        }
+        for name, sources in named.items():
+            unknown = set(sources) - self.tables.named().keys()
+            if unknown and self.tables.sources:
+                raise Refusal(
+                    f"{name} names {', '.join(sorted(unknown))}, which tables.sources "
+                    "does not; give names from there"
+                )
         shares = (self.splits.train, self.splits.validation, self.splits.test)
         if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
             raise Refusal(
@@ -519,6 +559,12 @@ class Run:
             raise Refusal("features.min_filled is a share of stays; give a number from 0 to 1")
         if self.features.dt <= 0 or self.model.temperature <= 0:
             raise Refusal("features.dt and model.temperature must be above 0")
+        weights = (self.model.code_weight, self.model.contrast_weight)
+        if min(weights) < 0 or not max(weights):
+            raise Refusal(
+                f"model.code_weight and model.contrast_weight are {weights}; give no negative one, "
+                "and one above 0, or stage two has nothing to learn"
+            )
         if self.model.code_prior is not None and not 0 < self.model.code_prior < 1:
             raise Refusal("model.code_prior is a probability; give a number between 0 and 1")
         hours = self.cohort.hours / self.features.dt
@@ -529,6 +575,7 @@ class Run:
             )
         self.fit.check(self.cohort)
         self.tune.check(self.cohort)
+        self.paper.check()
         self.apply.check()
 
     def _check_counts(self) -> None:

@@ -498,9 +498,8 @@ def _read_rows(place: Path) -> dict[str, str]:
         assert_disjoint(splits_in(shards, table))
         for name, file in files.items():
             part = Part(name, 0, shards.manifest.rows_per_file(table)[name])
-            rows = rows_of(
-                shards.folder / table, part, file.sha256, ("train", "validation", "test")
-            )
+            splits = {"split": ("train", "validation", "test")}
+            rows = rows_of(shards.folder / table, part, file.sha256, splits)
             found[f"{table}/{name}"] = _of(rows)
     return found
 
@@ -585,7 +584,7 @@ def _read_trials(place: Path) -> dict[str, str]:
 def _read_report(place: Path) -> dict[str, str]:
     out = Folder(str(place))
     grids, skipped = find_results(out)
-    material = gather(out, grids, skipped, _shards(place / SHARDS))
+    material = gather(out, out, grids, skipped, _shards(place / SHARDS))
     return {
         "/".join((one.task, one.model, one.start)): digest(
             [one.test.scores.tolist(), one.validation.scores.tolist(), one.chosen]

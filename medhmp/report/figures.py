@@ -121,12 +121,14 @@ def labelled(svg: str, name: str, title: str, said: str) -> str:
     )
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """An empty panel, its height in inches."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _legend(figure: Figure, axes: Axes, more: Sequence[Line2D] = ()) -> None:
+def legend(figure: Figure, axes: Axes, more: Sequence[Line2D] = ()) -> None:
+    """Names the lines of the axes, and more, below them."""
     handles = [*axes.get_legend_handles_labels()[0], *more]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
@@ -158,7 +160,7 @@ def _of_task(
 ) -> Panel:
     first = rows[0]
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(0.95 + 0.27 * len(keys))
+        figure, axes = canvas(0.95 + 0.27 * len(keys))
         axes.axvline(0.5, color=FAINT, linewidth=0.8)
         if first["best_achievable"] is not None:
             axes.axvline(first["best_achievable"], color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
@@ -240,7 +242,7 @@ def _side_by_side(names: Sequence[str], at: Floats, columns: Sequence[Any]) -> l
 
 
 def _roc(of_one_task: Sequence[Predictions]) -> Panel:
-    figure, axes = _figure(3.9)
+    figure, axes = canvas(3.9)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, zorder=0)
     columns = []
     for p in of_one_task:
@@ -249,7 +251,7 @@ def _roc(of_one_task: Sequence[Predictions]) -> Panel:
         last = np.searchsorted(false_rate, STEPS, side="right") - 1
         columns.append(true_rate[last])
     _square(axes, "False positive rate", "True positive rate")
-    _legend(figure, axes)
+    legend(figure, axes)
     names = [title_of(p.model, p.start) for p in of_one_task]
     said = "Sensitivity against the false positive rate, a line per model."
     head = ("False positive rate", *names)
@@ -258,7 +260,7 @@ def _roc(of_one_task: Sequence[Predictions]) -> Panel:
 
 
 def _recall(of_one_task: Sequence[Predictions]) -> Panel:
-    figure, axes = _figure(3.9)
+    figure, axes = canvas(3.9)
     axes.axhline(float(of_one_task[0].test.label.mean()), color=FAINT, linewidth=0.8, zorder=0)
     columns = []
     for p in of_one_task:
@@ -267,7 +269,7 @@ def _recall(of_one_task: Sequence[Predictions]) -> Panel:
         rising, of_rising = recalled[::-1], precision[::-1]
         columns.append(of_rising[np.searchsorted(rising, STEPS - 1e-12)])
     _square(axes, "Recall", "Precision")
-    _legend(figure, axes)
+    legend(figure, axes)
     names = [title_of(p.model, p.start) for p in of_one_task]
     said = "Precision against recall, a line per model; the faint line is the share of events."
     table = _side_by_side(names, STEPS, columns)
@@ -276,7 +278,7 @@ def _recall(of_one_task: Sequence[Predictions]) -> Panel:
 
 
 def _calibration(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
-    figure, axes = _figure(3.9)
+    figure, axes = canvas(3.9)
     limit, table = 0.0, []
     for p, row in pairs:
         bins = row["calibration"]["curve"]
@@ -289,7 +291,7 @@ def _calibration(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Pane
     limit = min(1.0, 1.05 * limit)
     axes.plot([0, limit], [0, limit], color=FAINT, linewidth=0.8, zorder=0)
     axes.set(xlim=(0, limit), ylim=(0, limit), xlabel="Mean predicted risk", ylabel="Observed")
-    _legend(figure, axes)
+    legend(figure, axes)
     said = "Observed share of events against the mean predicted risk of tenths of the test rows."
     name, title = f"{pairs[0][0].task}-calibration", "Calibration (tenths of the test rows)"
     columns = ("Model", "Mean risk", "Observed", "Low", "High", "Rows")
@@ -297,7 +299,7 @@ def _calibration(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Pane
 
 
 def _benefit(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
-    figure, axes = _figure(3.9)
+    figure, axes = canvas(3.9)
     first = pairs[0][1]["net_benefit"]
     at = np.array(first["threshold"])
     axes.axhline(0, color=FAINT, linewidth=0.8, label="act on nobody")
@@ -309,7 +311,7 @@ def _benefit(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
     top = max(0.01, first["all"][0], *(max(row["net_benefit"]["value"]) for _, row in pairs))
     axes.set(xlabel="Threshold risk", ylabel="Net benefit", xlim=(0, float(at[-1])))
     axes.set_ylim(-0.25 * top, 1.08 * top)
-    _legend(figure, axes)
+    legend(figure, axes)
     names = [title_of(p.model, p.start) for p, _ in pairs]
     columns = [first["all"], *(row["net_benefit"]["value"] for _, row in pairs)]
     fives = [i for i, t in enumerate(at) if round(100 * t) % 5 == 0 or i == 0]
@@ -321,7 +323,7 @@ def _benefit(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
 
 def _risks(pairs: Sequence[tuple[Predictions, Mapping[str, Any]]]) -> Panel:
     """Median, middle half and middle nine tenths of the risks of rows with and without events."""
-    figure, axes = _figure(0.95 + 0.33 * len(pairs))
+    figure, axes = canvas(0.95 + 0.33 * len(pairs))
     table = []
     for y, (p, row) in enumerate(pairs):
         color = color_of(p.model, p.start)
@@ -363,7 +365,7 @@ def training(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
 
 
 def _term(stage: str, term: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Panel:
-    figure, axes = _figure(2.7)
+    figure, axes = canvas(2.7)
     table = []
     for folder, epochs in runs.items():
         epochs = [row for row in epochs if row["stage"] == stage and term in row]
@@ -377,7 +379,7 @@ def _term(stage: str, term: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]
             table += [[name, str(at), f"{value:.4g}"] for at, value in zip(x, y, strict=True)]
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    _legend(figure, axes)
+    legend(figure, axes)
     title = f"{STAGES.get(stage, stage)}: {term}"
     said = f"{title} after each epoch, a line per pretraining."
     columns = ("Pretraining", "Epoch", term)

@@ -74,30 +74,34 @@ class Material:
         return frame_of(self.raw.read_parquet(TRUTH)) if self.raw else None
 
 
-def find_results(out: Folder) -> tuple[list[GridKey], list[Task]]:
+def find_results(home: Folder) -> tuple[list[GridKey], list[Task]]:
     """Grids that have predictions, and tasks not trained. Refuses a run with neither."""
-    names = out.names()
+    names = home.names()
     grids, skipped = predictions.find_grids(names), predictions.find_skipped(names)
     if not grids and not skipped:
-        raise Refusal(f"{out}/{TUNE} has no predictions; run jobs.tune first")
+        raise Refusal(f"{home}/{TUNE} has no predictions; run jobs.tune first")
     return grids, skipped
 
 
 def gather(
-    out: Folder, grids: Collection[GridKey], skipped: Collection[Task], shards: OpenShards
+    out: Folder,
+    home: Folder,
+    grids: Collection[GridKey],
+    skipped: Collection[Task],
+    shards: OpenShards,
 ) -> Material:
-    """Opens these results below ``out`` and what they were made from.
+    """Opens these results in ``home`` (of a variant, else ``out``) and what they were made from.
 
     Refuses results of other shards. Pretrainings and a synthetic cohort of other shards are left
     out.
     """
-    records = predictions.read_skipped(out, skipped, shards.fingerprint)
-    pretrainings = pretrainings_of(out, shards)
+    records = predictions.read_skipped(home, skipped, shards.fingerprint)
+    pretrainings = {**pretrainings_of(out, shards), **pretrainings_of(home, shards)}
     raw = Output.of(out / RAW)
     if raw and raw.fingerprint not in shards.output.inputs.values():
         raw = None
     labels = {task: own.fingerprint for task, own in shards.own.items()}
-    opened = predictions.open_grids(out, grids, shards.fingerprint, pretrainings, labels)
+    opened = predictions.open_grids(home, grids, shards.fingerprint, pretrainings, labels)
     return Material(shards, opened, records, pretrainings, raw)
 
 

@@ -38,7 +38,8 @@ def rows_in(parts: Iterable[Part]) -> int:
 
 
 class ShardFiles(Datasource):  # type: ignore[misc]
-    """The rows of some splits, part after part; ``sha256`` is that of each file by its name."""
+    """The rows of some splits and sources (none: of all), part after part; ``sha256`` is that of
+    each file by its name."""
 
     def __init__(
         self,
@@ -46,9 +47,11 @@ class ShardFiles(Datasource):  # type: ignore[misc]
         parts: Sequence[Part],
         sha256: Mapping[str, str],
         splits: Sequence[str],
+        sources: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._folder, self._parts, self._splits = folder, parts, splits
+        self._folder, self._parts = folder, parts
+        self._kept = {"split": splits, **({"source": sources} if sources else {})}
         self._sha256 = {part.name: sha256[part.name] for part in parts}
 
     def estimate_inmemory_data_size(self) -> None:
@@ -58,34 +61,39 @@ class ShardFiles(Datasource):  # type: ignore[misc]
         unknown = BlockMetadata(None, None, None, None)
         return [
             ReadTask(
-                functools.partial(
-                    rows_of, self._folder, part, self._sha256[part.name], self._splits
-                ),
+                functools.partial(rows_of, self._folder, part, self._sha256[part.name], self._kept),
                 unknown,
             )
             for part in self._parts
         ]
 
 
-def rows_of(folder: Folder, part: Part, sha256: str, splits: Sequence[str]) -> Iterator[pa.Table]:
-    """Reads a part's rows of some splits, one row group after the other.
+def rows_of(
+    folder: Folder, part: Part, sha256: str, kept: Mapping[str, Sequence[str]]
+) -> Iterator[pa.Table]:
+    """Reads a part's rows that have in each column of ``kept`` one of its values, one row group
+    after the other.
 
     Refuses a file of another SHA-256.
     """
-    wanted, at = pa.array(splits), 0
+    at = 0
     with folder.open_published(part.name, sha256) as source:
         file = pq.ParquetFile(source, pre_buffer=True)
         for group in range(file.num_row_groups):
             if at >= part.stop:
                 return
-            if at < part.start:  # of a group before the part one column tells enough
-                split = file.read_row_group(group, ["split"])["split"]
-                rows = pc.sum(pc.is_in(split, wanted)).as_py() or 0
+            if at < part.start:  # of a group before the part a few columns tell enough
+                rows = _kept(file.read_row_group(group, list(kept)), kept).num_rows
                 if at + rows <= part.start:
                     at += rows
                     continue
-            table = file.read_row_group(group)
-            table = table.filter(pc.is_in(table["split"], wanted))
+            table = _kept(file.read_row_group(group), kept)
             start, stop = max(part.start - at, 0), min(part.stop - at, table.num_rows)
             at += table.num_rows
             yield table.slice(start, stop - start)
+
+
+def _kept(table: pa.Table, kept: Mapping[str, Sequence[str]]) -> pa.Table:
+    for column, values in kept.items():
+        table = table.filter(pc.is_in(table[column], pa.array(values)))
+    return table

@@ -50,6 +50,7 @@ class File:
     rows: int
     splits: Mapping[str, int]  # rows of each split
     sha256: str  # in hex
+    sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # the same of each
 
 
 @dataclass(frozen=True)
@@ -147,15 +148,22 @@ class Manifest:
             statistic_of=tuple(self.numbers.get("statistic_of", ())),
         )
 
-    def rows_per_file(self, table: str, splits: Sequence[str] = SPLITS) -> dict[str, int]:
-        """File name -> its rows of these splits."""
+    def rows_per_file(
+        self, table: str, splits: Sequence[str] = SPLITS, sources: Sequence[str] = ()
+    ) -> dict[str, int]:
+        """File name -> its rows of these splits, of these sources or, without any, of all."""
         return {
-            name: sum(file.splits[split] for split in splits)
+            name: sum(of[split] for of in _of_sources(file, sources) for split in splits)
             for name, file in self.tables[table].items()
         }
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
+
+
+def _of_sources(file: File, sources: Sequence[str]) -> list[Mapping[str, int]]:
+    """The rows of each split that a file has of each of these sources; of all without any."""
+    return [file.sources.get(name, dict.fromkeys(SPLITS, 0)) for name in sources] or [file.splits]
 
 
 def note_width(vectors: Output) -> int:

@@ -54,7 +54,8 @@ class Plan:
 
     shards: str  # URI of the shards folder
     table: TableName
-    rows_per_file: dict[str, int]  # file name -> rows that ``splits`` leave, from the manifest
+    # file name -> rows that ``splits`` and ``sources`` leave, from the manifest
+    rows_per_file: dict[str, int]
     splits: tuple[str, ...]  # splits whose patients are read
     batch_size: int  # rows per rank and step
     seed: int
@@ -64,6 +65,7 @@ class Plan:
     shuffle_between_patients: bool = False  # the control of the evidence recipe
     # file name -> its published SHA-256; a file without one cannot be read
     sha256: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()  # sources whose patients are read; none: all
 
     @property
     def rows(self) -> int:
@@ -226,7 +228,7 @@ class Share:
             return
         folder = Folder(self.plan.shards) / self.plan.table
         dataset = ray.data.read_datasource(
-            ShardFiles(folder, parts, self.plan.sha256, self.plan.splits),
+            ShardFiles(folder, parts, self.plan.sha256, self.plan.splits, self.plan.sources),
             num_cpus=_rounded_down(1 / (2 * PARALLEL_FILES * self.world_size)),
             concurrency=PARALLEL_FILES,
             override_num_blocks=len(parts),

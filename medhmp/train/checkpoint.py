@@ -33,6 +33,8 @@ from medhmp.storage import (
 
 Metrics = list[dict[str, Any]]
 
+PATIENTS: Final = ("pretrain_on", "pretrain_sources")
+"""Fields of a run that say whose data pretraining reads."""
 STATE: Final = "state.pt"
 FILES: Final = {WEIGHTS, RUN, METRICS, STATE}
 """Files of a checkpoint beside its record."""
@@ -207,11 +209,11 @@ def read_weights(folder: Folder, made_by: str) -> dict[str, Tensor]:
     return weights
 
 
-def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> str:
+def pretrained(folder: Folder, made_by: str, shards: str, patients: Mapping[str, Any]) -> str:
     """SHA-256 of the weights of a whole pretraining output.
 
-    Refuses one of other shards than those with the fingerprint ``shards``, and one with another
-    ``pretrain_on``, which may have seen this run's test patients.
+    Refuses one of other shards than those with the fingerprint ``shards``, and one of other
+    ``patients`` (the run's fields in ``PATIENTS``), which may be this run's test patients.
     """
     output = opened(folder, made_by)
     if output.inputs["shards"] != shards:
@@ -219,10 +221,5 @@ def pretrained(folder: Folder, made_by: str, shards: str, pretrain_on: str) -> s
             f"{folder} was pretrained on other shards than this run's; "
             f"run jobs.{made_by} again with --overwrite"
         )
-    then = output.fields["pretrain_on"]
-    if then != pretrain_on:
-        raise Refusal(
-            f"{folder} was made with pretrain_on {then!r} and this run has {pretrain_on!r}; "
-            f"give --pretrain-on {then}, or run jobs.{made_by} again with --overwrite"
-        )
+    output.check({**output.fields, **patients}, made_by)
     return output.files[WEIGHTS].sha256

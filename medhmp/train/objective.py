@@ -38,6 +38,7 @@ LossTerms = tuple[Tensor, dict[str, Tensor]]
 STAGE_TWO_ALONE: Final = (
     "mask_rate",
     "temperature",
+    "code_weight",
     "contrast_weight",
     "mcp_reduction",
     "nce_denominator",
@@ -154,8 +155,8 @@ class AdmissionPretraining(nn.Module):
         )
 
     def total(self, codes: Tensor, contrast: Tensor) -> LossTerms:
-        """Eq. 11, and its terms to report."""
-        loss = codes + self.settings.contrast_weight * contrast
+        """Eq. 11, with a weight for either term, and its terms to report."""
+        loss = self.settings.code_weight * codes + self.settings.contrast_weight * contrast
         report = {"loss": loss, "masked_codes": codes, "contrast": contrast}
         return loss, {name: term.detach() for name, term in report.items()}
 

@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from jobs.featurize import featurize
 from medhmp.refusal import Refusal, find_refusal
 from medhmp.run import Run, Synthetic, Tables, digest
 from medhmp.shards.build.journal import Journal
 from medhmp.shards.manifest import Manifest, open_shards
+from medhmp.shards.stream import Share
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.schema import ID_COLUMNS, IDS
@@ -178,6 +180,7 @@ def test_two_sources_share_features_and_no_patient(featurized: Run, tmp_path: Pa
         raised = twins[0].with_columns(pl.col(name) + IDS for name in ids)
         assert twins[1].select(flat).equals(raised.select(flat))
         assert twins[0].select(*ids, "split").equals(alone.select(*ids, "split"))
+    pretrained_on_one_of_them(run)
     labelled = replace(
         run, out=f"{tmp_path}/labelled", cohort=replace(run.cohort, label_sources=("mimic3",))
     )
@@ -187,3 +190,18 @@ def test_two_sources_share_features_and_no_patient(featurized: Run, tmp_path: Pa
         if task not in run.cohort.matched:  # a case may find its controls in the other source
             twice = {split: 2 * n for split, n in counts.positives.items()}
             assert manifest.tasks[task].positives == twice
+
+
+def pretrained_on_one_of_them(run: Run) -> None:
+    """Pretraining reads the training rows of the sources that it is asked to, and no others."""
+    shards, stays = open_shards(run), rows(run, "stays")
+    one = replace(run, pretrain_sources=("synthetic",))
+    plan = rows_to_read(setup_of(one, Stage("pretrain_stay", "")), shards)
+    own = stays.filter(source="synthetic", split="train")["subject_id"].to_list()
+    assert sum(plan.rows_per_file.values()) == len(own) > 0
+    batches = Share(replace(plan, batch_size=1), 0, 1).batches()
+    read = [batch["subject_id"].item() for batch in batches(0)]
+    assert sorted(read) == sorted(own)
+    unknown = replace(run, pretrain_sources=("synthetic", "eicu"))
+    with pytest.raises(Refusal, match="names eicu, and the shards are made of mimic3, synthetic"):
+        rows_to_read(setup_of(unknown, Stage("pretrain_stay", "")), shards)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,7 +24,6 @@ from medhmp.run import Loop, Run
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train.pretrain import launch
-from medhmp.train.pretrain.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray.train
 import torch
+from medhmp.train.stage import Stage, setup_of, stamp_of
 from safetensors.torch import load_file
 
 from medhmp.benchmark.soak_train import content
@@ -26,7 +27,6 @@ from medhmp.train.pretrain import launch
 from medhmp.train.pretrain import rank as ranks
 from medhmp.train.pretrain.failures import Failures, who_failed
 from medhmp.train.pretrain.launch import pretrain
-from medhmp.train.pretrain.stage import Stage, setup_of, stamp_of
 
 pytestmark = pytest.mark.ray
 

@@ -135,7 +135,7 @@ def test_best_json_lists_the_tensors_that_arrived(tuned: Run, task: Task, start:
 def only_grid(run: Run) -> tuple[Grid, Shared]:
     """The one grid of the run, and what its trials read."""
     shards = open_shards(run)
-    (grid,) = grids_of(run, "mortality", FitInputs(Folder(run.out), shards, run.pretrain_on))
+    (grid,) = grids_of(run, "mortality", FitInputs(run, shards))
     rows = read_task(shards, "mortality", run.cohort, run.model)
     settings = FitSettings(run.model, run.finetune, shards.widths)
     given = {"mortality": ray.put(rows)}

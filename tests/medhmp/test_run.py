@@ -42,7 +42,7 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
     assert trained == {
         **dict.fromkeys(("smoke", "mimic3_demo", "evidence"), PLANTED),
         **dict.fromkeys(("tiny", "physionet2012"), ("mortality",)),
-        "paper": tuple(LEVELS),
+        **dict.fromkeys(("tables", "paper"), tuple(LEVELS)),
     }
 
 
@@ -97,6 +97,17 @@ def test_the_paper_s_recipe_trains_every_task_and_the_quick_ones_what_they_can_l
             Run(tables=Tables(sources=("a=/data",)), cohort=Cohort(label_sources=("b",))),
             "label_sources names b, which tables.sources does not",
         ),
+        (
+            Run(tables=Tables(sources=("a=/data",)), pretrain_sources=("a", "b")),
+            "pretrain_sources names b, which tables.sources does not",
+        ),
+        (Run(variant="../elsewhere"), "variant is '../elsewhere', which names a folder; give"),
+        (Run(variant=""), "variant is '', which names a folder; give letters"),
+        (
+            Run(model=replace(smoke().model, code_weight=0.0, contrast_weight=0.0)),
+            "model.code_weight and model.contrast_weight are (0.0, 0.0); give no negative one",
+        ),
+        (Run(model=replace(smoke().model, code_weight=-1.0)), "are (-1.0, 0.1); give no negative"),
         (Run(tune=Tune(starts=("none", "shuffled"))), "without 'both' to compare it with"),
         (Run(cohort=Cohort(tasks=("los=/labels",))), "'los=/labels'; write it as NAME=LEVEL:URI"),
         (Run(cohort=Cohort(tasks=("a=ward:/x",))), "LEVEL one of stay, admission, patient"),

@@ -93,8 +93,14 @@ def write_file(
     """Writes rows ``start`` to ``stop`` of all parts (folder, file name, rows) in sequence."""
     table = pa.concat_tables(_slices(parts, start, stop)).combine_chunks()
     entry = folder.write_parquet(name, table, row_group_size=row_group)
-    splits: dict[str, int] = {s: pc.sum(pc.equal(table["split"], s)).as_py() or 0 for s in SPLITS}
-    return entry, File(table.num_rows, splits, entry.sha256)
+    sources = sorted(table["source"].unique().to_pylist())
+    of_each = {s: _splits(table.filter(pc.equal(table["source"], s))) for s in sources}
+    return entry, File(table.num_rows, _splits(table), entry.sha256, of_each)
+
+
+def _splits(table: pa.Table) -> dict[str, int]:
+    """Rows of each split."""
+    return {s: pc.sum(pc.equal(table["split"], s)).as_py() or 0 for s in SPLITS}
 
 
 def _slices(parts: Sequence[tuple[Folder, str, int]], start: int, stop: int) -> Iterator[pa.Table]:

@@ -17,8 +17,9 @@ from medhmp.shards.manifest import OpenShards
 from medhmp.shards.row_notes import NotesRead
 from medhmp.shards.targets import open_targets, with_targets
 from medhmp.storage import Folder
-from medhmp.train.checkpoint import pretrained, read_weights
+from medhmp.train.checkpoint import PATIENTS, pretrained, read_weights
 from medhmp.train.objective import model_fields
+from medhmp.train.stage import Stage, stage_of
 
 ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
     "stay": (),
@@ -31,16 +32,9 @@ ROWS_READ_BY: Final[dict[Level, tuple[str, ...]]] = {
 class FitInputs:
     """Fingerprints of what the fits of a run read. Each output is opened once."""
 
-    def __init__(self, out: Folder, shards: OpenShards, pretrain_on: str) -> None:
-        self._out, self._shards = out, shards
-        self._start = functools.cache(
-            lambda start, numbers, number: pretrained(
-                out / started_from(start, numbers, number),
-                _job_of(start),
-                shards.fingerprint,
-                pretrain_on,
-            )
-        )
+    def __init__(self, run: Run, shards: OpenShards) -> None:
+        self._run, self._shards = run, shards
+        self._start = functools.cache(self._fingerprint_of)
 
     def of(
         self,
@@ -67,13 +61,29 @@ class FitInputs:
         if self._shards.level(task) == "admission" or entry.vectors_read(notes.fine_tune):
             inputs["note_embeddings"] = self._shards.note_embeddings.fingerprint
         if reads_targets(self._shards.level(task), model):
-            inputs["targets"] = open_targets(self._out, self._shards).fingerprint
+            inputs["targets"] = open_targets(Folder(self._run.out), self._shards).fingerprint
         if start != "none":
             inputs |= {
                 seeded("start", number): self._start(start, entry.reads_numbers, number)
                 for number in numbers
             }
         return inputs
+
+    def weights(self, start: Start, number: int, numbers: bool = False) -> dict[str, Tensor] | None:
+        """The tensors of a start's pretraining of this number, of MedHMP-S with ``numbers``; None
+        for *none*."""
+        if start == "none":
+            return None
+        stage = self._stage(start, numbers, number)
+        return read_weights(Folder(stage.folder), stage.job)
+
+    def _stage(self, start: Start, numbers: bool, number: int) -> Stage:
+        return stage_of(self._run, self._shards, started_from(start, numbers), number)
+
+    def _fingerprint_of(self, start: Start, numbers: bool, number: int) -> str:
+        stage = self._stage(start, numbers, number)
+        patients = fields_of(self._run, *PATIENTS)
+        return pretrained(Folder(stage.folder), stage.job, self._shards.fingerprint, patients)
 
 
 def fit_fields(run: Run, task: Task, model: str) -> dict[str, Any]:
@@ -120,18 +130,3 @@ def notes_read(run: Run, level: Level, models: Iterable[str]) -> NotesRead | Non
 
 _encoder = functools.cache(load_trainable)
 _fingerprint = functools.cache(check_trainable)
-
-
-def start_weights(
-    out: Folder, start: Start, number: int, numbers: bool = False
-) -> dict[str, Tensor] | None:
-    """The tensors of a start's pretraining of this number, of MedHMP-S with ``numbers``; None for
-    *none*."""
-    if start == "none":
-        return None
-    return read_weights(out / started_from(start, numbers, number), _job_of(start))
-
-
-def _job_of(start: Start) -> str:
-    """The job that makes what a start takes."""
-    return "pretrain_stay" if start == "stay" else "pretrain_admission"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from medhmp.layout import TRIALS, grid_of, seeded
+from medhmp.layout import TRIALS, grid_of, home_of, seeded
 from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
 from medhmp.run import Run
@@ -213,7 +213,7 @@ def _grid(run: Run, task: Task, model: str, start: Start, inputs: FitInputs) -> 
         model,
         start,
         level=run.cohort.level(task),
-        folder=Folder(run.out) / grid_of(task, model, start),
+        folder=Folder(home_of(run.out, run.variant)) / grid_of(task, model, start),
         fit=Stamp(
             fit_fields(run, task, model),
             inputs.of(task, start, model, run.notes, range(pretrainings)),

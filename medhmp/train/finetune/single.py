@@ -1,5 +1,6 @@
 """The one fit of ``jobs.finetune``, as a Ray task: fitted, scored and published."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ray
@@ -7,7 +8,6 @@ from torch import Tensor
 
 from medhmp.layout import PREDICTIONS, fit_of
 from medhmp.legend import Level
-from medhmp.model.catalog import MODELS
 from medhmp.run import Fit
 from medhmp.shards.labelled import TaskData
 from medhmp.storage import Folder, Stamp, publish
@@ -20,7 +20,6 @@ from medhmp.train.finetune.estimators import (
     predict_held_out,
     suffix_of,
 )
-from medhmp.train.finetune.inputs import start_weights
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class SingleFit:
     fit: Fit  # task, model, start, seed, batch size and rate
     settings: FitSettings  # the sections that any fit reads
     data: TaskData  # the labelled rows of the task
-    out: Folder  # root of outputs, with the weights of the start
-    number: int  # of the pretraining that the fit begins from
+    start: Mapping[str, Tensor] | None  # the weights that it begins from
     folder: Folder  # where the output is made
     stamp: Stamp  # of the output
     run_json: str  # the text of ``run.json``
@@ -48,7 +46,7 @@ def run_fit(given: SingleFit) -> str:
 def _fit(given: SingleFit) -> str:
     fit, settings, data, folder = given.fit, given.settings, given.data, given.folder
     estimator = estimator_of(given.level, fit.model, point_of(fit), settings, reserved_device())
-    result = estimator.fit(data, fit.seed, _weights(given))
+    result = estimator.fit(data, fit.seed, given.start)
     predictions = predict_held_out(estimator, data, fit.seed)
     name = f"model.{suffix_of(fit.model)}"
     entries = write_model(folder, estimator.save(), given.run_json, result.metrics, name)
@@ -56,11 +54,6 @@ def _fit(given: SingleFit) -> str:
     return f"{len(result.metrics)} epochs, validation AUROC {result.val_auroc:.3f}"
 
 
-def _weights(given: SingleFit) -> dict[str, Tensor] | None:
-    fit = given.fit
-    return start_weights(given.out, fit.start, given.number, MODELS[fit.model].reads_numbers)
-
-
-def place_of(out: Folder, fit: Fit) -> Folder:
-    """The folder of the fit."""
-    return out / fit_of(fit.task, fit.model, fit.start, fit.seed)
+def place_of(home: Folder, fit: Fit) -> Folder:
+    """The folder of the fit, in the home of its run."""
+    return home / fit_of(fit.task, fit.model, fit.start, fit.seed)

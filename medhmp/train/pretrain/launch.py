@@ -26,7 +26,7 @@ from medhmp.train.pretrain.curves import write_curves
 from medhmp.train.pretrain.failures import Failures
 from medhmp.train.pretrain.probe import Probe
 from medhmp.train.pretrain.rank import Assignment, run_rank
-from medhmp.train.pretrain.stage import Setup, rows_to_read
+from medhmp.train.stage import Setup, rows_to_read
 from medhmp.train.tracking import track_stage
 
 COLLECTIVE_TIMEOUT: Final = "RAY_TRAIN_COLLECTIVE_TIMEOUT_S"

@@ -26,10 +26,10 @@ from medhmp.train.meter import Meter, line, step_line
 from medhmp.train.objective import seed_step
 from medhmp.train.pretrain.curves import Curves
 from medhmp.train.pretrain.probe import PROBE, Probe
-from medhmp.train.pretrain.stage import Setup
 from medhmp.train.pretrain.state import TrainingState
 from medhmp.train.pretrain.watch import Rhythm, Watch
 from medhmp.train.pretrain.writer import NotFinite, Writer
+from medhmp.train.stage import Setup
 
 INGESTED: Final = 5
 """Epochs at most that measure ingest alone."""

@@ -11,9 +11,12 @@ from medhmp.report.names import START_COLORS
 from medhmp.report.paper import (
     EICU,
     MIMIC3,
+    PRETRAINED_ON,
     RAW_ROWS,
     TABLE_8,
+    TABLE_8_TRINETX,
     TRINETX,
+    WITHOUT,
     Figures,
     beside_the_paper,
     database_of,
@@ -96,14 +99,34 @@ def test_figures_stand_together_in_a_row_of_the_paper(
     table, percents = figures[key]
     text = PAPER.read_text()
     before = text[: text.index(f"\nTable {table}:")]
+    assert_in_a_row(before, name_in_paper(key, table), percents)
+
+
+def assert_in_a_row(before: str, name: str, percents: tuple[float, ...]) -> None:
     figures = " ".join(f"{p:.2f}" for p in percents)
-    rows = [line for line in before.splitlines()[-25:] if figures in line]
-    assert len(rows) == 1
+    rows = [line for line in before.splitlines()[-25:] if line.split()[:1] == [name]]
+    assert sum(figures in row for row in rows) == 1
+
+
+def name_in_paper(key: tuple[Task, str, str], table: int) -> str:
+    """The first word of a model's row."""
     _, model, start = key
+    if model in ("medhmp", "medhmp_notes"):
+        name = "LSTM" if table == 4 else "MEDHMP"
+    else:
+        name = MODELS[model].title
     marks = {"both": "a+s", "admission": "a", "stay": "s", "none": ""}
-    name = {"f_lstm": "F-LSTM", "medhmp": "LSTM" if table == 4 else "MEDHMP"}[model]
-    mark = "" if table == 11 else marks[start]  # which has no other start
-    assert rows[0].split()[0] == name + mark
+    if table == 3:
+        marks["both"] = "a"
+    return name + ("" if table in (10, 11) else marks[start])  # which have no other start
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text (../shared) is not here")
+@pytest.mark.parametrize("key", WITHOUT)
+def test_table_7_stands_in_the_paper(key: tuple[Task, str]) -> None:
+    text = PAPER.read_text()
+    name = {"no_contrast": "MEDHMPMCP+s", "no_codes": "MEDHMPCL+s"}[key[1]]
+    assert_in_a_row(text[: text.index("\nTable 7:")], name, WITHOUT[key])
 
 
 def counts(rows: int, positive: int) -> TaskCounts:
@@ -149,7 +172,9 @@ def test_two_sources_and_matched_heart_failure_are_not_the_paper_s_cohort() -> N
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text (../shared) is not here")
-@pytest.mark.parametrize("task", TABLE_8)
-def test_sizes_are_those_of_the_paper(task: str) -> None:
-    rows, positive = TABLE_8[task]
-    assert f" {rows:,} {positive:,} {rows - positive:,}" in PAPER.read_text()
+@pytest.mark.parametrize("sizes", [TABLE_8, TABLE_8_TRINETX])
+def test_sizes_are_those_of_the_paper(sizes: dict[Task, tuple[int, int]]) -> None:
+    text = PAPER.read_text()
+    for rows, positive in sizes.values():
+        assert f" {rows:,} {positive:,} {rows - positive:,}" in text
+    assert all(f"{rows:,}" in text for rows in PRETRAINED_ON.values())

@@ -18,7 +18,7 @@ def table():
 
 
 def rows(folder, sha256, *splits, start=0, stop=MANY):
-    tables = list(rows_of(folder, Part(NAME, start, stop), sha256, splits))
+    tables = list(rows_of(folder, Part(NAME, start, stop), sha256, {"split": splits}))
     assert max(table.num_rows for table in tables) <= GROUP
     return pa.concat_tables(tables)["row"].to_pylist()
 

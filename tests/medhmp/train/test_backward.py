@@ -41,7 +41,7 @@ def admissions_of(records, rows):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("chunks", [1, 2, 8])
 def test_cached_gradients_are_those_of_the_whole_batch(records, chunks, reduction):
-    model = replace(MODEL, mcp_reduction=reduction)
+    model = replace(MODEL, mcp_reduction=reduction, code_weight=0.7)
     batch = admissions_of(records, 40)
     whole, cached = objective_of(records, model), objective_of(records, model)
     loss, report = backward(whole, batch)

@@ -178,11 +178,29 @@ def test_rows_may_come_in_any_order(records):
 
 @pytest.mark.usefixtures("float64")
 def test_stage_two_is_equation_11(records):
-    objective = AdmissionPretraining(records.widths, replace(MODEL, contrast_weight=0.3))
+    model = replace(MODEL, code_weight=0.6, contrast_weight=0.3)
+    objective = AdmissionPretraining(records.widths, model)
     loss, report = objective(records.admission_batch([records.admission(i) for i in range(4)]))
-    torch.testing.assert_close(loss, report["masked_codes"] + 0.3 * report["contrast"])
+    torch.testing.assert_close(loss, 0.6 * report["masked_codes"] + 0.3 * report["contrast"])
     assert torch.equal(loss, report["loss"])
     assert not any(term.requires_grad for term in report.values())
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("codes", "contrast"), [(1.0, 0.0), (0.0, 0.1)])
+def test_a_term_of_weight_zero_teaches_nothing(records, codes, contrast):
+    """The rows of Table 7: gradients are those of the other term alone."""
+    model = replace(MODEL, code_weight=codes, contrast_weight=contrast)
+    batch = records.admission_batch([records.admission(i) for i in range(4)])
+    torch.manual_seed(0)
+    objective = AdmissionPretraining(records.widths, model)
+    objective.masks.manual_seed(0)
+    loss, report = objective(batch)
+    torch.testing.assert_close(loss, codes * report["masked_codes"] + contrast * report["contrast"])
+    loss.backward()
+    predictor = [p.grad for p in objective.masked_codes.parameters()]
+    assert all(bool(gradient.count_nonzero()) == bool(codes) for gradient in predictor)
+    assert any(bool(p.grad.count_nonzero()) for p in objective.admission.parameters())
 
 
 @pytest.mark.usefixtures("float64")
@@ -238,6 +256,7 @@ OTHER = Model(
     max_stays=5,
     mask_rate=0.5,
     temperature=0.9,
+    code_weight=0.4,
     contrast_weight=0.7,
     mcp_reduction="sum",
     nce_denominator="include_positive",

@@ -12,7 +12,7 @@ from medhmp.run import Notes
 from medhmp.shards.manifest import OpenShards
 from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.checkpoint import dump_weights, write_model
-from medhmp.train.finetune.inputs import FitInputs, notes_read, start_weights
+from medhmp.train.finetune.inputs import FitInputs, notes_read
 from tests.manifests import manifest
 
 
@@ -21,7 +21,8 @@ def out(tmp_path):
     """Pretrainings of every start, each with weights of its own."""
     root = Folder(str(tmp_path))
     publish(root / "shards", Stamp({}, {}), [])
-    stamp = Stamp({"pretrain_on": "train"}, {"shards": opened(root / "shards", "").fingerprint})
+    patients = {"pretrain_on": "train", "pretrain_sources": []}
+    stamp = Stamp(patients, {"shards": opened(root / "shards", "").fingerprint})
     for number, place in enumerate(STARTED_FROM.values()):
         model = dump_weights({"w": torch.full((2,), float(number))})
         publish(root / place, stamp, write_model(root / place, model, "{}", []))
@@ -30,7 +31,8 @@ def out(tmp_path):
 
 def inputs(out, pretrain_on="train"):
     shards = OpenShards(opened(out / "shards", "featurize"), manifest())
-    return Inputs(FitInputs(out, shards, pretrain_on))
+    run = replace(smoke(), out=str(out), pretrain_on=pretrain_on)
+    return Inputs(FitInputs(run, shards))
 
 
 class Inputs:
@@ -44,9 +46,10 @@ class Inputs:
 
 
 def test_start_weights_are_read_from_the_folder_of_the_start(out):
-    assert start_weights(out, "none", 0) is None
+    found = inputs(out).found
+    assert found.weights("none", 0) is None
     for number, start in enumerate(STARTED_FROM):
-        assert start_weights(out, start, 0)["w"].tolist() == [number, number]
+        assert found.weights(start, 0)["w"].tolist() == [number, number]
 
 
 def test_each_start_has_its_own_weights_and_none_has_no_input(out):
@@ -75,7 +78,7 @@ def test_each_output_is_opened_once_and_notes_only_for_admissions(out, monkeypat
 
 def test_weights_that_saw_other_patients_are_refused(out):
     with pytest.raises(Refusal, match="made with pretrain_on 'train' and this run has 'all'"):
-        inputs(out, pretrain_on=replace(smoke(), pretrain_on="all").pretrain_on).of("arf", "both")
+        inputs(out, pretrain_on="all").of("arf", "both")
 
 
 def test_a_model_of_notes_depends_on_what_it_reads_of_them(out):

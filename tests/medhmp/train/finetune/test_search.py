@@ -26,6 +26,7 @@ MODELS = ("medhmp", "f_lstm", "hist_gradient_boosting")
 ALL_STARTS = ("none", "stay", "admission", "both", "shuffled")
 SEARCH = ("medhmp.batch_size=16,32", "medhmp.learning_rate=1e-3,5e-3")
 MORE = "medhmp/none.learning_rate=1e-3,5e-3,5e-2"
+PATIENTS = {"pretrain_on": "train", "pretrain_sources": []}
 TUNE = Tune(models=MODELS, starts=ALL_STARTS, search=(*SEARCH, MORE), replicates=2)
 
 
@@ -39,13 +40,13 @@ def run(tmp_path):
     shards = {"shards": opened(root / "shards", "featurize").fingerprint}
     for place in STARTED_FROM.values():
         weights = (root / place).write_bytes("model.safetensors", place.encode())
-        publish(root / place, Stamp({"pretrain_on": "train"}, shards), [weights])
+        publish(root / place, Stamp(PATIENTS, shards), [weights])
     return replace(smoke(), out=str(tmp_path), tune=TUNE)
 
 
 def grids(run, task):
     shards = OpenShards(opened(Folder(run.out) / "shards", "featurize"), manifest())
-    return grids_of(run, task, FitInputs(Folder(run.out), shards, run.pretrain_on))
+    return grids_of(run, task, FitInputs(run, shards))
 
 
 def grid(model="medhmp", start="both", task="mortality", tune=TUNE):
@@ -154,7 +155,7 @@ def test_replicates_begin_from_the_pretrainings_that_there_are(run):
         place = root / f"seed-{number}" / STARTED_FROM["stay"]
         weights = place.write_bytes("model.safetensors", str(number).encode())
         shards = {"shards": opened(root / "shards", "featurize").fingerprint}
-        publish(place, Stamp({"pretrain_on": "train"}, shards), [weights])
+        publish(place, Stamp(PATIENTS, shards), [weights])
     narrow = replace(TUNE, starts=("none", "stay"), models=("medhmp",))
     found = {}
     for seeds in (1, 2, 3):
