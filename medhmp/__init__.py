@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from medhmp.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from medhmp.pretrained.model import TrainedModel
-
-__version__: Final = "0.1.0"
-"""The one place of the version; a git tag ``v<version>`` agrees with it."""
 
 
 def from_pretrained(uri: str, device: str | None = None) -> TrainedModel:

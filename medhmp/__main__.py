@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import medhmp
+from medhmp.version import __version__
 
 
 def main() -> NoReturn:
     """Runs the job that the first argument names, and exits as it does."""
     jobs, given = _jobs(), sys.argv[1] if len(sys.argv) > 1 else None
     if given == "--version":
-        print(f"medhmp {medhmp.__version__}")
+        print(f"medhmp {__version__}")
         sys.exit(0)
     if given in ("-h", "--help"):
         print(f"{(__doc__ or '').strip()}\n\njobs:\n{_list(jobs)}\n")

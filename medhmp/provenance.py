@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import medhmp
 from medhmp.run import Run
+from medhmp.version import __version__
 
 LIBRARIES: Final = (
     "torch",
@@ -52,7 +52,7 @@ def _lasting() -> dict[str, Any]:
     """The part that cannot change while this process lives; read once."""
     commit, dirty = _of_checkout() or (_recorded_commit(), None)
     return {
-        "version": medhmp.__version__,
+        "version": __version__,
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
@@ -63,7 +63,7 @@ def _lasting() -> dict[str, Any]:
 
 def _of_checkout() -> tuple[str, bool] | None:
     """(commit, whether tracked files differ from it); None outside a checkout or without git."""
-    root = Path(medhmp.__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     describe = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*"]

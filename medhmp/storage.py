@@ -226,6 +226,8 @@ class Folder:
 
     def _sizes_on_disk(self) -> dict[str, int]:
         path, found = self.path(), dict[str, int]()
+        if not os.path.exists(path):
+            return found
         try:
             with os.scandir(path):  # raises what is wrong, which ``os.walk`` would not
                 pass
@@ -246,9 +248,10 @@ class Folder:
         Empty where there is no such folder. Raises OSError where one on disk cannot be listed.
         """
         if self.is_local:
-            with suppress(FileNotFoundError), os.scandir(self.path(name)) as listing:
+            if not os.path.exists(self.path(name)):
+                return {}
+            with os.scandir(self.path(name)) as listing:
                 return dict(sorted((entry.name, entry.is_dir()) for entry in listing))
-            return {}
         fs, path = self.resolve(name)
         try:
             listed = self._ask("list", lambda: fs.ls(path, detail=True), name)

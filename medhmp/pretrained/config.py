@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-import medhmp
 from medhmp.evaluate.operating import Operating
 from medhmp.layout import CONFIG
 from medhmp.legend import Level, Start, Task, Widths
@@ -25,6 +24,7 @@ from medhmp.model.catalog import MODELS
 from medhmp.refusal import Refusal
 from medhmp.run import Run, with_fields
 from medhmp.storage import Folder, Output, opened
+from medhmp.version import __version__
 
 FORMAT: Final = 1
 
@@ -88,7 +88,7 @@ class Config:
         except KeyError as unknown:
             raise Refusal(
                 f"the model was made by version {self.version} with the field {unknown}, which "
-                f"version {medhmp.__version__} does not have; use that version"
+                f"version {__version__} does not have; use that version"
             ) from None
 
     def to_json(self) -> dict[str, Any]:
@@ -109,14 +109,14 @@ def read_config(folder: Output) -> Config:
         made = raw.get("version", "an unknown one")
         raise Refusal(
             f"{folder.folder} is in another format of version {made} and this is version "
-            f"{medhmp.__version__}; use that version, or run jobs.export again with --overwrite"
+            f"{__version__}; use that version, or run jobs.export again with --overwrite"
         )
     for name in ("model_type", "architectures"):
         del raw[name]
     if raw["model"] not in MODELS and raw["kind"] == "classifier":
         raise Refusal(
             f"{folder.folder} holds the model '{raw['model']}' of version {raw['version']}, which "
-            f"version {medhmp.__version__} does not have; use that version"
+            f"version {__version__} does not have; use that version"
         )
     widths = {name: _hashable(of) for name, of in raw.pop("widths").items()}
     operating, selection = raw.pop("operating"), raw.pop("selection")

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import medhmp
 from medhmp.evaluate import predictions
 from medhmp.evaluate.predictions import GridKey
 from medhmp.layout import (
@@ -27,12 +26,11 @@ from medhmp.refusal import Refusal
 from medhmp.run import digest
 from medhmp.shards.manifest import FROZEN, VARIABLES, OpenShards
 from medhmp.storage import Entry, Folder, Output, Stamp, opened
+from medhmp.train.finetune.estimators import suffix_of
+from medhmp.version import __version__
 
 STAGES: Final = ("pretrain_stay", "pretrain_numbers", "pretrain_admission")
 """Sections of a run that pretrain; the record of an output has the fields of its own."""
-FITTED: Final = re.compile(rf"{TRIALS}/.*-seed-(\d+)\.(\w+)")
-"""Files of a grid that are fitted models of its chosen cell: the number of the replicate, and the
-kind of file."""
 
 
 def results_of(out: Folder, grids: Mapping[GridKey, Output]) -> dict[str, Any]:
@@ -65,8 +63,7 @@ def config_of_grid(key: GridKey, grid: Output, shards: OpenShards) -> Config:
     """What the folder of a grid's chosen cell says of it."""
     task, model, start = key
     read, best = predictions.read(key, grid), grid.read_json(BEST)
-    fitted = fitted_models(grid)
-    suffix = next(iter(fitted.values())).rpartition(".")[2]
+    fitted, suffix = fitted_models(model, grid), suffix_of(model)
     return replace(
         _config(grid, shards),
         kind="classifier",
@@ -109,7 +106,7 @@ def _config(output: Output, shards: OpenShards) -> Config:
         encoders=_encoders(output, shards),
         operating=None,
         selection=None,
-        version=medhmp.__version__,
+        version=__version__,
         commit=output.provenance.get("commit"),
     )
 
@@ -122,9 +119,11 @@ def _encoders(output: Output, shards: OpenShards) -> dict[str, str]:
     return found
 
 
-def fitted_models(grid: Output) -> dict[int, str]:
-    """Number of a replicate -> the file of its fitted model."""
-    matched = (FITTED.fullmatch(name) for name in grid.files)
+def fitted_models(model: str, grid: Output) -> dict[int, str]:
+    """Number of a replicate -> the file of its fitted model; those of the chosen cell alone are
+    left."""
+    fitted = re.compile(rf"{TRIALS}/.*-seed-(\d+)\.{suffix_of(model)}")
+    matched = (fitted.fullmatch(name) for name in grid.files)
     return dict(sorted((int(m[1]), m[0]) for m in matched if m))
 
 
@@ -137,7 +136,7 @@ def write_grid(
     room: Folder, config: Config, grid: Output, shards: OpenShards, said: card.Said
 ) -> list[Entry]:
     """Writes the folder of a grid's chosen cell, all but its record."""
-    files = zip(config.weights, fitted_models(grid).values(), strict=True)
+    files = zip(config.weights, fitted_models(config.model, grid).values(), strict=True)
     weights = [room.write_bytes(name, grid.read_bytes(source)) for name, source in files]
     return [*weights, *_described(room, config, shards, card.of_classifier(config, shards, said))]
 

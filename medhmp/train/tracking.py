@@ -19,7 +19,7 @@ from medhmp.run import Run
 
 MLFLOW_PLACE: Final = "MLFLOW_TRACKING_URI"
 WANDB_PLACE: Final = "WANDB_PROJECT"
-PROJECT: Final = "medhmp"
+PROJECT: Final = __name__.partition(".")[0]
 """The project of W&B where its variable names none."""
 RETRIES: Final = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 FOLDERS: Final = "MLFLOW_ALLOW_FILE_STORE"

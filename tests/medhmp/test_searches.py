@@ -7,7 +7,7 @@ import pytest
 from medhmp.model.catalog import MODELS, USUAL
 from medhmp.recipes import ON_NUMBERS, RECIPES
 from medhmp.refusal import Refusal
-from medhmp.run import Tune
+from medhmp.run import Cohort, Tune
 
 RATES = (2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
 OF_F_LSTM = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -59,14 +59,14 @@ def test_values_are_of_the_catalog_s_kind_in_their_order_and_once():
 )
 def test_a_wrong_entry_is_refused_in_one_sentence(entry, sentence):
     with pytest.raises(Refusal) as refused:
-        Tune(search=(entry,)).check()
+        Tune(search=(entry,)).check(Cohort())
     assert f"tune.search has the entry '{entry}'; {sentence}" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_two_entries_of_one_name_are_refused():
     with pytest.raises(Refusal, match="another of the same name"):
-        Tune(search=("medhmp.batch_size=16", "medhmp.batch_size=32")).check()
+        Tune(search=("medhmp.batch_size=16", "medhmp.batch_size=32")).check(Cohort())
 
 
 @pytest.mark.parametrize(
@@ -93,5 +93,5 @@ def test_every_recipe_runs_the_usual_models_and_any_that_is_named():
     others = {"tiny": ("medhmp",), "paper": USUAL, "physionet2012": (*USUAL, *ON_NUMBERS)}
     for name, recipe in RECIPES.items():
         assert recipe().tune.models == others.get(name, (*USUAL, "frozen"))
-        replace(recipe().tune, models=tuple(MODELS)).check()
-        replace(recipe().tune, models=()).check()
+        replace(recipe().tune, models=tuple(MODELS)).check(Cohort())
+        replace(recipe().tune, models=()).check(Cohort())

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from medhmp.evaluate.discrimination import auroc
 from medhmp.legend import Task
-from medhmp.model.catalog import MODELS
+from medhmp.model.frozen import NumberStayEmbedding, StayEmbedding
 from medhmp.model.starts import load_start
 from medhmp.run import Cohort, Model
 from medhmp.shards.labelled import TaskData, read_task
@@ -41,7 +41,7 @@ class Probe:
         self, shards: OpenShards, numbers: bool, cohort: Cohort, model: Model, every: int
     ) -> None:
         self._shards, self._cohort, self._model, self._every = shards, cohort, model, every
-        self._embedder = MODELS["frozen_s" if numbers else "frozen"].beginner("stay")
+        self._embedder = NumberStayEmbedding if numbers else StayEmbedding
         self._data: TaskData | None = None
         self.task = _task_of(shards)
 

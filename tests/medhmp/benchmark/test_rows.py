@@ -26,7 +26,7 @@ def test_shards_have_the_sizes_asked_for(tmp_path, table):
     shards = Folder(str(tmp_path))
     plan = write_rows(shards, table, 17, WIDTHS, batch_size=4, files=3, active=6)
     assert sum(plan.rows_per_file.values()) == 17
-    assert plan.steps(1) == 4
+    assert plan.steps(1) == 5
     target = {
         "stays": schema.stays(*SIZES),
         "admissions": schema.admissions(*SIZES, WIDTHS.diagnoses, WIDTHS.drugs),

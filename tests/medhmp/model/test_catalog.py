@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,16 +24,17 @@ def test_every_builder_is_there_for_each_level_of_its_optimizers(name):
         assert entry.optimizers.keys() == entry.builders.keys()
         assert {"batch_size", "learning_rate"} <= entry.search.keys()
     else:
-        assert entry.takes_starts == bool(entry.embedders)
+        assert entry.takes_starts == bool(entry.embedders or entry.parts)
         assert not entry.embedders or entry.embedders.keys() == entry.builders.keys()
 
 
 def test_networks_are_built_from_widths_and_the_model_section(records):
+    widths = replace(records.widths, numbers=2, statistics=3, statistic_of=(0, 1, 2))
     for entry in MODELS.values():
         more = {"encoder": load_trainable(None, entry.text)} if entry.text else {}
         for level in entry.builders if entry.is_network else ():
             model = Model(width=8, demographic_hidden=4)
-            network = entry.builder(level)(records.widths, model, **more)
+            network = entry.builder(level)(widths, model, **more)
             assert isinstance(network, torch.nn.Module)
 
 

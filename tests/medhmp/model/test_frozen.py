@@ -69,11 +69,11 @@ def stage(build, seed=1):
     return build(MODEL, WIDTHS).eval()
 
 
-def fitted(task, rows, start, seed=0, model=MODEL):
+def fitted(level, rows, start, seed=0, model=MODEL):
     random = np.random.default_rng(seed)
     label = (random.random(len(rows)) < 0.4).astype(np.float32)
     part = Labelled(rows, label)
-    estimator = estimator_of(task, "frozen", {}, FitSettings(model, Finetune(), WIDTHS))
+    estimator = estimator_of(level, "frozen", {}, FitSettings(model, Finetune(), WIDTHS))
     result = estimator.fit({"train": part, "validation": part, "test": part}, 0, start)
     return estimator, part, result
 
@@ -116,7 +116,7 @@ def test_columns_of_a_patient_are_mean_and_maximum_of_its_visits():
 def test_both_floors_are_fitted_on_counts_and_then_the_embedding(stage_of):
     rows = stays_of(np.random.default_rng(3), 80)
     objective = stage(stage_of)
-    estimator, part, result = fitted("mortality", rows, objective.state_dict())
+    estimator, part, result = fitted("stay", rows, objective.state_dict())
     encoder = objective.stay if stage_of is build_stay_pretraining else objective.admission.stay
     with torch.inference_mode():
         b = encoder(rows.batch(np.arange(80))).numpy()
@@ -131,16 +131,16 @@ def test_both_floors_are_fitted_on_counts_and_then_the_embedding(stage_of):
     assert estimator.score(part) == pytest.approx(expected, abs=1e-6)
     names = {f"stay.{name}" for name in encoder.state_dict()}
     assert set(result.arrived) == names
-    again, *_ = fitted("mortality", rows, objective.state_dict())
+    again, *_ = fitted("stay", rows, objective.state_dict())
     assert again.save() == estimator.save()
-    loaded = estimator_of("mortality", "frozen", {}, FitSettings(MODEL, Finetune(), WIDTHS))
+    loaded = estimator_of("stay", "frozen", {}, FitSettings(MODEL, Finetune(), WIDTHS))
     loaded.load(estimator.save())
     assert loaded.score(part).tolist() == estimator.score(part).tolist()
 
 
 def test_without_a_start_it_is_the_blend_alone_and_stage_one_has_nothing_for_patients():
     rows = stays_of(np.random.default_rng(4), 60)
-    estimator, part, result = fitted("mortality", rows, None)
+    estimator, part, result = fitted("stay", rows, None)
     plain = counted(rows, WIDTHS)
     table = Table(plain, part.label, (plain.shape[1],))
     slow = fit_frozen(table, table, 0)
@@ -148,8 +148,8 @@ def test_without_a_start_it_is_the_blend_alone_and_stage_one_has_nothing_for_pat
     assert result.arrived == []
     patients = patients_of(np.random.default_rng(5), 60)
     weights = stage(build_stay_pretraining).state_dict()
-    with_one, of_patients, _ = fitted("heart_failure", patients, weights)
-    without, *_ = fitted("heart_failure", patients, None)
+    with_one, of_patients, _ = fitted("patient", patients, weights)
+    without, *_ = fitted("patient", patients, None)
     assert with_one.score(of_patients).tolist() == without.score(of_patients).tolist()
 
 

@@ -89,7 +89,11 @@ def test_channels_are_those_of_a_walk_through_the_hours():
             ids = rows.numbers.values[entries]
             value[ids], hour_of[ids] = rows.number_values[entries], hour
             since = np.where(hour_of >= 0, hour - hour_of, T)
-            expected = [*value, *np.isin(np.arange(U), ids), *np.log1p(since) / math.log1p(T)]
+            expected = [
+                *value,
+                *np.isin(np.arange(U), ids).astype(float),
+                *np.log1p(since) / math.log1p(T),
+            ]
             assert found[stay, hour].tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -226,7 +230,7 @@ def test_auxiliary_targets_of_training_rows_alone_reach_the_weights():
 
     def weights(data):
         settings = FitSettings(MODEL, Finetune(epochs=2), WIDTHS)
-        estimator = estimator_of("mortality", "medhmp_s", point, settings)
+        estimator = estimator_of("stay", "medhmp_s", point, settings)
         estimator.fit(data, 0)
         return estimator.save()
 
