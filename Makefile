@@ -41,7 +41,7 @@ endef
 ALONE := $(wildcard tests/jobs/test_benchmark.py tests/jobs/test_embed_notes.py \
 	tests/jobs/test_featurize*.py tests/jobs/test_pretrain_refused.py tests/jobs/test_submit.py)
 # Everything that is not a test of a job.
-REST := $(wildcard tests/test_*.py) tests/cluster tests/gpu tests/medhmp
+REST := $(wildcard tests/test_*.py) tests/cluster tests/examples tests/gpu tests/medhmp
 
 .PHONY: help demo soak test check
 .DEFAULT_GOAL := help

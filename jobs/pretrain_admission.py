@@ -28,11 +28,10 @@ READS: Final = (
 
 def pretrain_admission(run: Run) -> None:
     """Trains stage two for the starts of the run: from stage one, from scratch, and the control."""
-    from medhmp.train.stage import setup_of, stage_of, stamp_of
-
     from medhmp.layout import started_from
     from medhmp.shards.manifest import open_shards
     from medhmp.train.pretrain.launch import pretrain
+    from medhmp.train.stage import setup_of, stage_of, stamp_of
 
     shards = open_shards(run)
     kinds = (False, True) if run.reads_numbers else (False,)

@@ -27,11 +27,10 @@ READS: Final = (
 
 def pretrain_stay(run: Run) -> None:
     """Trains stage one, and where the run has them that of the control and that of MedHMP-S."""
-    from medhmp.train.stage import setup_of, stage_of, stamp_of
-
     from medhmp.layout import SHUFFLED_STAY_PRETRAINING, STAY_PRETRAINING, started_from
     from medhmp.shards.manifest import open_shards
     from medhmp.train.pretrain.launch import pretrain
+    from medhmp.train.stage import setup_of, stage_of, stamp_of
 
     shards, places = open_shards(run), [STAY_PRETRAINING]
     if "shuffled" in run.tune.starts:

@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from jobs.featurize import featurize
 from medhmp.refusal import Refusal, find_refusal
@@ -19,6 +18,7 @@ from medhmp.shards.stream import Share
 from medhmp.storage import COMPLETE, Folder
 from medhmp.synthetic import synthesize
 from medhmp.tables.schema import ID_COLUMNS, IDS
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from medhmp.train.stage import Stage, rows_to_read, setup_of
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -24,6 +23,7 @@ from medhmp.run import Loop, Run
 from medhmp.shards.manifest import open_shards
 from medhmp.storage import COMPLETE, Folder
 from medhmp.train.pretrain import launch
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 

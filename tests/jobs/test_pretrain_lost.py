@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import ray.train
 import torch
-from medhmp.train.stage import Stage, setup_of, stamp_of
 from safetensors.torch import load_file
 
 from medhmp.benchmark.soak_train import content
@@ -27,6 +26,7 @@ from medhmp.train.pretrain import launch
 from medhmp.train.pretrain import rank as ranks
 from medhmp.train.pretrain.failures import Failures, who_failed
 from medhmp.train.pretrain.launch import pretrain
+from medhmp.train.stage import Stage, setup_of, stamp_of
 
 pytestmark = pytest.mark.ray
 

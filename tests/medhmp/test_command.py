@@ -41,7 +41,9 @@ def test_every_recipe_passes_its_own_check(name):
 
 @pytest.mark.parametrize("arguments", [[], ["smok"]])
 def test_a_missing_or_unknown_recipe_lists_them(arguments):
-    with pytest.raises(Refusal, match="smoke, tiny, mimic3_demo, physionet2012, evidence, paper"):
+    with pytest.raises(
+        Refusal, match="smoke, tiny, tables, mimic3_demo, physionet2012, evidence, paper"
+    ):
         parse(arguments)
 
 

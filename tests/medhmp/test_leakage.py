@@ -14,7 +14,6 @@ from typing import Any, get_args
 import numpy as np
 import polars as pl
 import pytest
-from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from jobs.featurize import featurize
 from jobs.synthesize import synthesize
@@ -40,6 +39,7 @@ from medhmp.storage import COMPLETE, Folder, Stamp, publish
 from medhmp.synthetic import synthesize as write_tables
 from medhmp.tables.mimic import mimic3
 from medhmp.train.finetune.estimators import FitSettings, estimator_of
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 pytestmark = pytest.mark.ray
 

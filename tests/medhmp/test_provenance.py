@@ -57,7 +57,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "medhmp").mkdir()
     code = tmp_path / "medhmp" / "__init__.py"
     code.write_text("")
-    monkeypatch.setattr(medhmp, "__file__", str(code))
+    monkeypatch.setattr(module, "__file__", str(code))
     git(tmp_path, "init")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "first")
@@ -76,7 +76,7 @@ def test_the_commit_of_a_checkout_and_whether_it_has_changed(checkout):
 
 
 def test_outside_a_checkout_the_commit_is_what_was_recorded(tmp_path, monkeypatch):
-    monkeypatch.setattr(medhmp, "__file__", str(tmp_path / "medhmp" / "__init__.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "medhmp" / "provenance.py"))
     monkeypatch.setenv("MEDHMP_COMMIT", "abc")
     assert (provenance()["commit"], provenance()["dirty"]) == ("abc", None)
     module._lasting.cache_clear()

@@ -75,7 +75,7 @@ def test_two_entries_of_one_name_are_refused():
         ("smoke", "medhmp", "both", (16,), (5e-3, 1e-2)),
         ("smoke", "f_lstm", "none", (16,), (1e-3, 1e-2)),
         ("mimic3_demo", "medhmp", "none", (16,), (5e-3, 1e-2)),
-        ("physionet2012", "medhmp", "stay", (32,), (2e-3, 5e-3, 1e-2)),
+        ("physionet2012", "medhmp", "stay", (32,), (5e-4, 1e-3, 2e-3)),
         ("physionet2012", "f_lstm", "none", (32,), (1e-4, 1e-3, 1e-2)),
         ("evidence", "medhmp", "shuffled", (16,), RATES),
         ("evidence", "medhmp", "none", (16,), (*RATES, 1e-2, 5e-2, 2e-1, 1.0)),

@@ -11,8 +11,9 @@ COUNTS = TaskCounts([("stays", 100)], SPLITS, {"train": 6, "validation": 1, "tes
 
 
 def results(**row: Any) -> dict[str, Any]:
-    first = {"task": "mortality", "model": "medhmp", "start": "both", "subgroups": [], "fields": {}}
-    return {"rows": [first | row], "run": {"splits": {"train": 0.6}}}
+    first: dict[str, Any] = {"task": "mortality", "level": "stay", "model": "medhmp"}
+    first |= {"start": "both", "subgroups": [], "fields": {}}
+    return {"rows": [{**first, **row}], "run": {"splits": {"train": 0.6}}}
 
 
 def test_what_only_authors_know_is_theirs() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from medhmp.train.stage import Stage, rows_to_read, setup_of
 
 from medhmp import layout
 from medhmp.layout import note_embedding_columns
@@ -32,6 +31,7 @@ from medhmp.shards.note_vectors import read_notes
 from medhmp.shards.row_notes import NotesRead
 from medhmp.shards.tabular import counted
 from medhmp.storage import Folder, Output, Stamp, publish
+from medhmp.train.stage import Stage, rows_to_read, setup_of
 from tests.manifests import manifest
 
 HOURS, FEATURES, FILES = 2, 40, 3
