@@ -141,6 +141,7 @@ MADE_BY = {
     "raw": "synthesize",
     "shards": "featurize",
     "shards/note_embeddings": "embed_notes",
+    "targets": "featurize",
     "pretrain_stay": "pretrain_stay",
     "pretrain_admission": "pretrain_admission",
     "tune": "tune",
