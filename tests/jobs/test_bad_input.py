@@ -206,11 +206,11 @@ def test_shards_of_other_fields(
     [
         (
             "",
-            "a recipe is missing; give one of smoke, tiny, tables, mimic3_demo, physionet2012, evid",
+            "a recipe is missing; give one of smoke, tiny, tables, mimic3_demo, physionet2012",
         ),
         (
             "smok",
-            "'smok' is not a recipe; give one of smoke, tiny, tables, mimic3_demo, physionet2012, evid",
+            "'smok' is not a recipe; give one of smoke, tiny, tables, mimic3_demo, physionet2012",
         ),
         ("smoke --model.widht 3", "Unrecognized options: --model.widht, 3; perhaps .*model.width"),
         ("smoke --model.width wide", "Error parsing --model.width: .*'wide'"),
