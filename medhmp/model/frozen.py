@@ -3,9 +3,9 @@
 With some hundred labelled rows fine-tuning moves an encoder by noise. Here it stays as pretraining
 left it. Its embedding of a row becomes further columns beside the counts or, of an encoder of
 numbers, the statistics, on which both floors are fitted: ridge logistic regression and gradient
-boosting. The probability is that of the mean of
-their two logits; no weight is fitted. Without a start there is no embedding, and what remains is
-the same blend of both floors, so that the difference is pretraining's own share.
+boosting. The probability is that of the mean of their two logits; no weight is fitted. Without a
+start there is no embedding, and what remains is the same blend of both floors, so that the
+difference is pretraining's own share.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ the same: small trees, few columns to a split, a strong penalty. The number of t
 not stopped at: some hundred validation rows stop too early or too late.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -39,7 +39,6 @@ def fit_trees_statistics(
         max_leaf_nodes: of a tree.
         max_features: share of the columns that a split may choose from.
     """
-    settings: dict[str, Any] = {"max_bins": BINS, "min_samples_leaf": LEAF}
     trees = HistGradientBoostingClassifier(
         max_iter=int(iterations),
         learning_rate=learning_rate,
@@ -48,6 +47,7 @@ def fit_trees_statistics(
         l2_regularization=PENALTY,
         early_stopping=False,
         random_state=seed,
-        **settings,
+        max_bins=BINS,
+        min_samples_leaf=LEAF,
     )
     return trees.fit(train.features, train.label)
