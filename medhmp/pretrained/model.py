@@ -29,7 +29,7 @@ from medhmp.shards.manifest import Manifest, OpenShards, manifest_in, with_own_t
 from medhmp.shards.row_notes import NotesRead
 from medhmp.storage import Folder, Output, opened
 from medhmp.train.finetune.estimators import Estimator, FitSettings, estimator_of
-from medhmp.train.finetune.inputs import notes_read
+from medhmp.train.finetune.notes import notes_read
 from medhmp.train.objective import (
     build_admission_pretraining,
     build_number_pretraining,

@@ -9,15 +9,15 @@ from torch import Tensor
 from medhmp.layout import seeded, started_from
 from medhmp.legend import Level, Start, Task
 from medhmp.model.catalog import MODELS
-from medhmp.notes.encoder import check_trainable, load_trainable
+from medhmp.notes.encoder import check_trainable
 from medhmp.refusal import Refusal
 from medhmp.run import Notes, Run, fields_of
 from medhmp.shards.labelled import TaskData, read_task
 from medhmp.shards.manifest import OpenShards
-from medhmp.shards.row_notes import NotesRead
 from medhmp.shards.targets import open_targets, with_targets
 from medhmp.storage import Folder
 from medhmp.train.checkpoint import PATIENTS, pretrained, read_weights
+from medhmp.train.finetune.notes import notes_read
 from medhmp.train.objective import model_fields
 from medhmp.train.stage import Stage, stage_of
 
@@ -116,17 +116,4 @@ def read_data(run: Run, shards: OpenShards, task: Task, models: Iterable[str]) -
     return data
 
 
-def notes_read(run: Run, level: Level, models: Iterable[str]) -> NotesRead | None:
-    """What the models of a task of this level read of notes; None where they read none."""
-    entries = [MODELS[model] for model in models if level in MODELS[model].builders]
-    fine_tune = run.notes.fine_tune
-    families = {family for entry in entries if (family := entry.text_read(fine_tune))}
-    vectors = any(entry.vectors_read(fine_tune) for entry in entries)
-    if not families and not vectors:
-        return None
-    encoders = {family: _encoder(getattr(run.notes, family), family) for family in sorted(families)}
-    return NotesRead(vectors, encoders, run.notes.max_tokens)
-
-
-_encoder = functools.cache(load_trainable)
 _fingerprint = functools.cache(check_trainable)

@@ -12,7 +12,8 @@ from medhmp.run import Notes
 from medhmp.shards.manifest import OpenShards
 from medhmp.storage import Folder, Stamp, opened, publish
 from medhmp.train.checkpoint import dump_weights, write_model
-from medhmp.train.finetune.inputs import FitInputs, notes_read
+from medhmp.train.finetune.inputs import FitInputs
+from medhmp.train.finetune.notes import notes_read
 from tests.manifests import manifest
 
 
