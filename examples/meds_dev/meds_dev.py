@@ -21,6 +21,7 @@ from jobs.featurize import featurize
 from jobs.predict import begin, predict
 from jobs.pretrain_admission import pretrain_admission
 from jobs.pretrain_stay import pretrain_stay
+from jobs.report import report
 from jobs.tune import tune
 from medhmp.frames import frame_of
 from medhmp.layout import APPLIED, SHARDS, model_of
@@ -69,7 +70,7 @@ class Training:
         shutil.copytree(self.model_initialization_dir, self.output_dir, dirs_exist_ok=True)
         run = asked(self.dataset_dir, self.output_dir, self.demo)
         run = with_labels(run, self.level, self.labels_dir)
-        for job in (featurize, tune, export):
+        for job in (featurize, tune, report, export):
             job(run)
 
 
